@@ -1,0 +1,44 @@
+"""Errors of the science: the message names the rule, the value seen and the likely cause."""
+
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with an input: which field, and what to do about it."""
+
+    field: str
+    message: str
+
+
+class TaskError(Exception):
+    """Root of every error raised in ``tasks``."""
+
+
+class InvalidOptionError(TaskError, ValueError):
+    """An option, or a combination of options, that has no meaning."""
+
+
+class GeometryError(TaskError, ValueError):
+    """Positions, distances or pixel sizes that do not describe a ptychographic scan."""
+
+
+class VacuumError(TaskError, ValueError):
+    """Too little empty space around the specimen to fix the gauge of the object."""
+
+
+class RegistrationError(TaskError, ValueError):
+    """Images of neighbouring energies that could not be brought onto one grid."""
+
+
+class EnergyGridError(TaskError, ValueError):
+    """A set of energies too small, unordered, or off the absorption edge."""
+
+
+class FormulaError(TaskError, ValueError):
+    """A chemical formula or absorption edge the tables do not know."""
+
+
+class CancelledError(TaskError, RuntimeError):
+    """The caller asked a running computation to stop."""

@@ -1,0 +1,123 @@
+"""Every choice a run leaves to its user, one frozen dataclass a stage.
+
+Each class is at once the stage's argument, the JSON body, the OpenAPI text and the provenance record, so a
+field's docstring is what a user reads. Unknown names are refused.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+Descriptor = Literal[
+    "edge_energy", "pre_edge_ratio", "electron_ratio", "edge_jump", "edge_width", "white_line_height",
+    "white_line_energy", "pre_edge_energy", "pre_edge_height", "pre_edge_area",
+]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class ReconstructOptions:
+    """Ptychographic reconstruction of one energy (ePIE, Maiden & Rodenburg 2009)."""
+
+    cycles: Annotated[int, Field(ge=1, le=100_000)] = 800
+    """Number of cycles, one cycle being one visit to every scan position."""
+    alpha: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """Step of the object update."""
+    beta: Annotated[float, Field(ge=0, le=2)] = 1.0
+    """Step of the probe update; 0 keeps the probe fixed."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the random order in which positions are visited."""
+    subpixel: bool = True
+    """Shift the probe by the fraction of a pixel (exact, by Fourier transform) instead of rounding positions."""
+    probe_start: Annotated[int, Field(ge=0)] = 1
+    """First cycle that updates the probe."""
+
+
+@dataclass(frozen=True, config=CONFIG)
+class AlignOptions:
+    """One pixel grid, one gauge and one origin for all energies."""
+
+    vacuum_box: tuple[int, int, int, int] | None = None
+    """Rows and columns (y0, y1, x0, x1) of the common grid known to be empty; found automatically where not given."""
+    min_vacuum_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """Share of the scanned field that must be empty for the gauge to be fixed."""
+
+
+@dataclass(frozen=True, config=CONFIG)
+class KKROptions:
+    """Kramers-Kronig coupling of the energies."""
+
+    mode: Literal["joint", "absorption_to_phase", "phase_to_absorption", "off"] = "joint"
+    """Direction of the constraint: the weighted least-squares compromise, one way, the other way, or none."""
+    start: Annotated[int, Field(ge=1)] = 500
+    """Cycle after which the constraint is first applied."""
+    every: Annotated[int, Field(ge=1)] = 50
+    """Cycles between two applications."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the correction that is applied within the reconstruction."""
+
+
+@dataclass(frozen=True, config=CONFIG)
+class FitOptions:
+    """Least-squares fit of eq. 1 to the spectrum of every pixel."""
+
+    mask: Literal["jump", "paper"] = "jump"
+    """Which pixels are kept: edge jump at least ``min_jump_to_sigma`` standard errors, or the paper's jump >= sigma of the pre-edge points."""
+    min_jump_to_sigma: Annotated[float, Field(gt=0)] = 10.0
+    """Smallest edge jump, in units of its noise, that mode ``jump`` keeps."""
+    prior: Literal["none", "mean"] = "none"
+    """``mean`` draws the shape parameters towards the fit of the mean spectrum."""
+
+
+@dataclass(frozen=True, config=CONFIG)
+class ChemistryOptions:
+    """From fitted spectra to projected densities and ratios (eqs 2-5)."""
+
+    preset: Literal["paper", "chantler"] = "paper"
+    """Scattering factors: the constants of the paper (V K edge) or the Chantler tables at the actual energy (any element)."""
+    phase_energy_ev: Annotated[float, Field(gt=0)] | Literal["lowest"] = "lowest"
+    """Energy at which the phase gives the electron density: the measured energy nearest to this one."""
+
+
+@dataclass(frozen=True, config=CONFIG)
+class DomainOptions:
+    """K-means grouping of pixels, pooled over the datasets of a run."""
+
+    n_domains: Annotated[int, Field(ge=1, le=12)] = 6
+    """Number of domains k."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the k-means++ starts."""
+    descriptors: Annotated[tuple[Descriptor, ...], Field(min_length=1)] = ("edge_energy", "pre_edge_ratio", "electron_ratio")
+    """Maps that span the space in which pixels are grouped."""
+    standardise: Literal["error", "zscore"] = "error"
+    """Divide each descriptor by its median measurement error, or by its spread over all pixels."""
+
+
+@dataclass(frozen=True, config=CONFIG)
+class RunOptions:
+    """All stages of a run; each has defaults for everything."""
+
+    reconstruct: ReconstructOptions = Field(default_factory=ReconstructOptions)
+    align: AlignOptions = Field(default_factory=AlignOptions)
+    kkr: KKROptions = Field(default_factory=KKROptions)
+    fit: FitOptions = Field(default_factory=FitOptions)
+    chemistry: ChemistryOptions = Field(default_factory=ChemistryOptions)
+    domains: DomainOptions = Field(default_factory=DomainOptions)
+
+    @model_validator(mode="after")
+    def _descriptors_are_distinct(self) -> "RunOptions":
+        names = self.domains.descriptors
+        if len(set(names)) != len(names):
+            raise ValueError(f"domains.descriptors must be distinct, got {list(names)}")
+        return self
+
+    def rounds(self) -> list[int]:
+        """Cycles of each round: one up to ``kkr.start``, then ``kkr.every`` at a time (all in one without KKR)."""
+        total = self.reconstruct.cycles
+        if self.kkr.mode == "off" or total <= self.kkr.start:
+            return [total]
+        rest = total - self.kkr.start
+        tail = [self.kkr.every] * (rest // self.kkr.every)
+        return [self.kkr.start, *tail, *([rest % self.kkr.every] if rest % self.kkr.every else [])]
