@@ -1,0 +1,46 @@
+# ptyxas: the commands of the house. Needs make and any Python 3.11-3.13 with venv; everything else goes into .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help venv demo test lint bench accept docs clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP)  ## Create .venv and install ptyxas and its tests' needs into it
+
+demo: $(STAMP)  ## Measure a simulated specimen, submit it over REST, compare the maps with the truth
+	$(BIN)/ptyxas demo
+
+test: $(STAMP)  ## Run every test (types, style, contracts and deployment files included)
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## Check style and types only
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## Print the timings that docs/performance.md quotes
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+accept: $(STAMP)  ## Run the full-size acceptance study (some minutes) and print its errors against the truth
+	$(BIN)/python tests/end_to_end/accept.py
+
+docs: $(STAMP)  ## Redraw the gallery of docs/figures.md and the table of docs/options.md
+	$(BIN)/python docs/draw.py
+
+clean:  ## Remove .venv and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=""; \
+	for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; \
+	    then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "ptyxas needs a Python 3.11, 3.12 or 3.13 with venv on the PATH (or: make PYTHON=/path/to/python3)" >&2; exit 1; fi; \
+	test -x $(BIN)/python || "$$python" -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' && touch $@
