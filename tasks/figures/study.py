@@ -1,0 +1,165 @@
+"""What a run found, as plain arrays: all that the figures need to know.
+
+A study is filled as far as the run got. With nothing but ``absorption`` and ``phase`` of one energy there are images;
+each further field adds its figures. All arrays of one specimen lie on its one grid (Y, X).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """How well the energies of one specimen were reconstructed; energies in the order of ``Specimen.energy_ev``."""
+
+    error: NDArray[np.float32]
+    """(E, C) R-factor of each cycle; NaN for a cycle that was not run."""
+    probe: NDArray[np.complex64] | None = None
+    """(E, M, N, N) probe modes, strongest first."""
+    probe_pixel_size_m: NDArray[np.float64] | None = None
+    """(E,) pixel of the probe [m]."""
+    frequency_per_m: NDArray[np.float64] | None = None
+    """(F,) or (E, F) spatial frequency [1/m] of ``prtf`` and ``frc``."""
+    prtf: NDArray[np.float32] | None = None
+    """(E, F) phase-retrieval transfer function."""
+    frc: NDArray[np.float32] | None = None
+    """(E, F) Fourier ring correlation with the neighbouring energy."""
+    half_bit: NDArray[np.float32] | None = None
+    """(F,) or (E, F) half-bit threshold of ``frc``."""
+    resolution_m: NDArray[np.float64] | None = None
+    """(E,) full-period resolution [m]; NaN where it could not be told."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """A disc of pixels whose mean spectrum is drawn."""
+
+    name: str
+    y: int
+    """Row of the centre."""
+    x: int
+    """Column of the centre."""
+    radius_px: float
+    """Pixels whose centre is at most this far away belong to the area."""
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """One dataset: its images, and its maps where there were energies enough to fit.
+
+    Parameters
+    ----------
+    name : str
+        Dataset id: the end of the figure's file name.
+    title : str
+        What the figures call it.
+    energy_ev : (E,) float64 array [eV], ascending
+    pixel_size_m : float [m]
+    absorption, phase : (E, Y, X) float32 arrays [1], [rad]
+    sample_mask : (Y, X) bool array, optional
+        True on the specimen; images are framed around it. The whole field where not given.
+    maps : mapping of (Y, X) arrays
+        By the names of the results store (``edge_energy``, ``n_absorber``, ..., ``mask`` True where kept).
+    label : (Y, X) integer array, optional
+        Domain of each pixel, 1..k, 0 outside.
+    group : str
+        Group of specimens it belongs to.
+    standard : bool
+        A reference compound: mapped like the rest, but no part of the domains.
+    reconstruction : Reconstruction, optional
+    kk_residual, kk_residual_before : (E,) arrays, optional
+        Kramers-Kronig residual of each energy after and before the constraint.
+    areas : tuple of Area
+        Where spectra are taken; chosen from the map of edge energies where empty.
+    """
+
+    name: str
+    title: str
+    energy_ev: NDArray[np.float64]
+    pixel_size_m: float
+    absorption: NDArray[np.float32]
+    phase: NDArray[np.float32]
+    sample_mask: NDArray[np.bool_] | None = None
+    maps: Mapping[str, NDArray] = field(default_factory=dict)
+    label: NDArray[np.integer] | None = None
+    group: str = ""
+    standard: bool = False
+    reconstruction: Reconstruction | None = None
+    kk_residual: NDArray | None = None
+    kk_residual_before: NDArray | None = None
+    areas: tuple[Area, ...] = ()
+
+    def kept(self) -> NDArray[np.bool_]:
+        """(Y, X) pixels whose maps mean something: ``maps["mask"]``, else the specimen, else all."""
+        if "mask" in self.maps:
+            return np.asarray(self.maps["mask"], dtype=bool)
+        if self.sample_mask is not None:
+            return self.sample_mask
+        return np.ones(self.absorption.shape[1:], dtype=bool)
+
+    def values(self, name: str) -> NDArray[np.float64]:
+        """(Y, X) map ``name``, NaN where it is not kept."""
+        return np.where(self.kept(), np.asarray(self.maps[name], dtype=np.float64), np.nan)
+
+
+@dataclass(frozen=True)
+class PooledDomains:
+    """The domains of all specimens together; k domains in ascending order of edge energy, numbered from 1."""
+
+    inertia: NDArray[np.float64]
+    """(K,) sum of squared distances for k = 1..K domains."""
+    elbow: int
+    """k at the elbow of ``inertia``."""
+    fraction: NDArray[np.float64]
+    """(S, k) share of each domain, weighted by ``n_absorber``, in each specimen that is no standard."""
+    group_fraction: NDArray[np.float64] | None = None
+    """(G, k) the same over each group, groups in the order in which the specimens name them."""
+    group_interval: NDArray[np.float64] | None = None
+    """(2, G, k) lower and upper end of the interval of ``group_fraction``."""
+    energy_ev: NDArray[np.float64] | None = None
+    """(E,) energies [eV] of ``mean_absorption``."""
+    mean_absorption: NDArray[np.float64] | None = None
+    """(k, E) mean absorption spectrum of each domain."""
+
+
+@dataclass(frozen=True)
+class ReferenceSpectrum:
+    """Spectrum of a known compound, normalised to 0 before the edge and a jump of 1."""
+
+    name: str
+    energy_ev: NDArray[np.float64]
+    """(R,) [eV]"""
+    absorption: NDArray[np.float64]
+    """(R,) [1]"""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The specimens of one run and what they have in common.
+
+    Parameters
+    ----------
+    specimens : tuple of Specimen
+    absorber : str
+        Symbol of the absorbing element, for the labels.
+    descriptors : tuple of str
+        Maps that span the domains' space.
+    domains : PooledDomains, optional
+    references : tuple of ReferenceSpectrum
+    theory : mapping of float
+        Theoretical electron ratio by formula, drawn as lines in its histogram.
+    """
+
+    specimens: tuple[Specimen, ...]
+    absorber: str = "V"
+    descriptors: tuple[str, ...] = ("edge_energy", "pre_edge_ratio", "electron_ratio")
+    domains: PooledDomains | None = None
+    references: tuple[ReferenceSpectrum, ...] = ()
+    theory: Mapping[str, float] = field(default_factory=dict)
+
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups, in the order in which the specimens first name them, standards left out."""
+        return tuple(dict.fromkeys(specimen.group for specimen in self.specimens if not specimen.standard))
