@@ -1,0 +1,60 @@
+"""Errors of the service: what a user asked for cannot be done, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a request: which field, and what to do about it."""
+
+    field: str
+    message: str
+
+
+class ServiceError(Exception):
+    """Root of every error raised in ``service``."""
+
+
+class NotFoundError(ServiceError, LookupError):
+    """No dataset, run, figure or array of that name."""
+
+
+class ConflictError(ServiceError, RuntimeError):
+    """The thing exists, but its state does not allow what was asked."""
+
+
+class InvalidInputError(ServiceError, ValueError):
+    """A request or file that cannot be used; ``faults`` names every field that is wrong."""
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class IdempotencyError(InvalidInputError):
+    """An idempotency key that came before with another body."""
+
+
+class TooLargeError(ServiceError, ValueError):
+    """An upload beyond the size this service accepts."""
+
+
+class StorageFullError(ServiceError, OSError):
+    """Too little free disk for what was asked."""
+
+
+class DigestMismatchError(InvalidInputError):
+    """Bytes that are not those whose digest was announced."""
+
+
+class ResultsNotReadyError(ConflictError):
+    """The run has not published its results (yet)."""
+
+
+class ForbiddenPathError(ServiceError, PermissionError):
+    """A path outside the folders this service may read."""
+
+
+class SchedulerUnavailableError(ServiceError, ConnectionError):
+    """The Dask scheduler cannot be reached."""

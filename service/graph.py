@@ -1,0 +1,291 @@
+"""The run's graph as plain data: which unit of work needs which, and under what key its result is kept.
+
+    scan -> reconstruct round 1 --+-> couple (KKR) --+-> reconstruct round 2 -> ... -> spectra -> fit -> maps --+
+            one unit an energy    |  one unit, where |   one unit an energy           one     tiles    one      |
+                                  |  energies meet   |                                                          |
+                                                     per dataset ------------------------------------------------+
+                                                     pooled over datasets:  domains -> figures -> results  <----+
+
+A unit's key is a digest of its stage, the stage's version, its options and the keys of what it reads: the same key is
+the same result, whichever run asks. Nothing here reads a file or knows of Dask.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from pydantic_core import to_jsonable_python
+
+from tasks.options import RunOptions
+from tasks.ptycho.scan import Canvas
+
+STAGES: Final = {
+    "reconstruct": 1,
+    "couple": 1,
+    "spectra": 1,
+    "fit": 1,
+    "maps": 1,
+    "domains": 1,
+    "figures": 1,
+    "results": 1,
+}
+"""Every stage in order, with its version: raise it when the stage computes something else from the same input."""
+
+SPECTRAL_STAGES: Final = ("couple", "spectra", "fit", "maps", "domains")
+MIN_ENERGIES: Final = 10
+"""Eq. 1 has ten parameters."""
+PIXELS_A_TILE: Final = 40_000
+"""A tile is fitted in seconds, so that a cancelled run does not keep a worker for long."""
+
+# Costs [s] on one core: only their ratios matter, for the progress bar.
+COST_OF_FRAME_PIXEL: Final = 3e-8
+COST_OF_COUPLED_PIXEL: Final = 1e-6
+COST_OF_FITTED_PIXEL: Final = 5e-5
+COST_OF_FIXED_WORK: Final = 1.0
+
+
+@dataclass(frozen=True)
+class ScanFacts:
+    """What the graph must know of one energy's scan."""
+
+    name: str
+    energy_ev: float
+    n_positions: int
+    n_pixels: int
+    sha256: str
+    canvas: Canvas
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What the graph must know of one dataset; ``measurement`` is all else that its images depend on (JSON-able)."""
+
+    id: str
+    title: str
+    group: str
+    formula: str
+    absorber: Mapping[str, str]
+    measurement: Mapping[str, Any]
+    scans: tuple[ScanFacts, ...]
+    is_open: bool = False
+
+    @property
+    def energies_ev(self) -> list[float]:
+        """Energies [eV], ascending."""
+        return [scan.energy_ev for scan in self.scans]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work: named for people, keyed for the store; ``arguments`` go to the stage's function."""
+
+    name: str
+    stage: str
+    key: str
+    arguments: Mapping[str, Any]
+    needs: tuple[str, ...]
+    cost: float
+    energy_ev: float | None = None
+
+
+Inputs: TypeAlias = "Unit | Sequence[Inputs] | None"
+
+
+@dataclass
+class Graph:
+    """Units in an order in which each comes after all that it needs, and the stages there is no work for."""
+
+    units: dict[str, Unit] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    awaits_scans: bool = False
+
+    def add(
+        self,
+        stage: str,
+        label: str,
+        arguments: Mapping[str, Any],
+        inputs: Mapping[str, Inputs],
+        *,
+        cost: float = COST_OF_FIXED_WORK,
+        scan: ScanFacts | None = None,
+    ) -> Unit:
+        """Add one unit; each of ``inputs`` becomes an argument holding the key (or keys) of the units it names."""
+        everything = {**arguments, **{name: keys_of(units) for name, units in inputs.items()}}
+        needs = tuple(unit.name for units in inputs.values() for unit in as_list(units))
+        key = f"{stage}-{digest([stage, STAGES[stage], everything])}"
+        unit = Unit(f"{stage}{label}", stage, key, everything, needs, cost, scan.energy_ev if scan else None)
+        return self.units.setdefault(unit.name, unit)
+
+
+def build_graph(datasets: Sequence[DatasetFacts], options: RunOptions, run_id: str) -> Graph:
+    """Wire a run: the whole of it, or as much as the scans that have arrived allow.
+
+    Parameters
+    ----------
+    datasets : sequence of DatasetFacts
+        In the order of the run. While one is open only first rounds can be wired: what follows needs all energies.
+    options : RunOptions
+    run_id : str
+        Results belong to one run; all other units are shared by whoever has the same key.
+    """
+    graph = Graph(awaits_scans=any(dataset.is_open for dataset in datasets))
+    chains: list[Chain] = []
+    for number, dataset in enumerate(datasets, start=1):
+        label = f"-dataset{number}" if len(datasets) > 1 else ""
+        chain = Chain(dataset, label, add_rounds(graph, dataset, options, label))
+        chains.append(add_spectroscopy(graph, chain, options) if chain.is_spectrum else chain)
+    if graph.awaits_scans:
+        return graph
+    if not all(chain.is_spectrum for chain in chains):
+        graph.skipped = dict.fromkeys(SPECTRAL_STAGES, f"one energy only; spectra need at least {MIN_ENERGIES}")
+    add_pooled(graph, chains, options, run_id)
+    return graph
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The units of one dataset that later ones build upon."""
+
+    dataset: DatasetFacts
+    label: str
+    states: list[Unit]
+    spectra: Unit | None = None
+    maps: Unit | None = None
+
+    @property
+    def is_spectrum(self) -> bool:
+        """Whether all energies are there, and enough of them."""
+        return not self.dataset.is_open and len(self.dataset.scans) >= MIN_ENERGIES
+
+
+def add_rounds(graph: Graph, dataset: DatasetFacts, options: RunOptions, label: str) -> list[Unit]:
+    """Reconstruct every energy round by round, the energies meeting in between; the last round's units."""
+    rounds = options.rounds()[:1] if dataset.is_open else options.rounds()
+    correction: Unit | None = None
+    states: list[Unit] = []
+    for number, n_cycles in enumerate(rounds, start=1):
+        if states and len(states) >= MIN_ENERGIES:
+            correction = add_kkr_barrier(graph, dataset, states, options, f"{label}-round{number - 1}")
+        settings = dataclasses.replace(options.reconstruct, cycles=sum(rounds[:number]))
+        states = [
+            graph.add(
+                "reconstruct",
+                f"-{energy_label(scan.energy_ev)}{label}-round{number}",
+                {
+                    "dataset": dataset.id,
+                    "scan": scan,
+                    "measurement": dataset.measurement,
+                    "options": settings,
+                    "n_cycles": n_cycles,
+                    "index": index if correction else None,
+                },
+                {"previous": states[index] if states else None, "correction": correction},
+                cost=COST_OF_FRAME_PIXEL * n_cycles * scan.n_positions * scan.n_pixels**2,
+                scan=scan,
+            )
+            for index, scan in enumerate(dataset.scans)
+        ]
+    return states
+
+
+def add_kkr_barrier(graph: Graph, dataset: DatasetFacts, states: list[Unit], options: RunOptions, label: str) -> Unit:
+    """Where all energies of one round meet: it needs every one of them, and the next round of each needs it."""
+    arguments = couple_arguments(dataset, options)
+    return graph.add("couple", label, arguments, {"states": states}, cost=couple_cost(dataset))
+
+
+def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
+    """From the last round's images to maps of chemical state: spectra, fits on tiles of rows, chemistry."""
+    dataset, label = chain.dataset, chain.label
+    absorber = {"absorber": dataset.absorber, "formula": dataset.formula}
+    spectra = graph.add(
+        "spectra", label, couple_arguments(dataset, options), {"states": chain.states}, cost=couple_cost(dataset)
+    )
+    n_pixels = math.prod(dataset.scans[0].canvas.shape)
+    n_tiles = max(1, math.ceil(n_pixels / PIXELS_A_TILE))
+    tiles = [
+        graph.add(
+            "fit",
+            f"{label}-tile{tile + 1}of{n_tiles}",
+            {"absorber": dataset.absorber, "options": options.fit, "tile": tile, "n_tiles": n_tiles},
+            {"spectra": spectra},
+            cost=COST_OF_FITTED_PIXEL * n_pixels / n_tiles,
+        )
+        for tile in range(n_tiles)
+    ]
+    maps = graph.add(
+        "maps",
+        label,
+        {**absorber, "fit": options.fit, "options": options.chemistry},
+        {"spectra": spectra, "tiles": tiles},
+    )
+    return dataclasses.replace(chain, spectra=spectra, maps=maps)
+
+
+def add_pooled(graph: Graph, chains: list[Chain], options: RunOptions, run_id: str) -> None:
+    """Where all datasets meet: their pixels are grouped together, drawn to one scale and published in one store."""
+    spectra = [chain.spectra for chain in chains if chain.spectra]
+    maps = [chain.maps for chain in chains if chain.maps]
+    ids = [chain.dataset.id for chain in chains]
+    groups = [chain.dataset.group for chain in chains]
+    domains = None
+    if maps:
+        arguments = {"datasets": ids, "groups": groups, "options": options.domains}
+        domains = graph.add("domains", "", arguments, {"spectra": spectra, "maps": maps})
+    states = [chain.states for chain in chains]
+    inputs: dict[str, Inputs] = {"states": states, "spectra": spectra, "maps": maps, "domains": domains}
+    about = [dataset_about(chain.dataset) for chain in chains]
+    figures = graph.add("figures", "", {"datasets": about, "options": options}, inputs)
+    graph.add("results", "", {"run_id": run_id, "datasets": about, "options": options}, {**inputs, "figures": figures})
+
+
+def couple_arguments(dataset: DatasetFacts, options: RunOptions) -> dict[str, Any]:
+    """What the coupling of energies depends on, besides the images."""
+    return {
+        "scans": dataset.scans,
+        "absorber": dataset.absorber,
+        "formula": dataset.formula,
+        "align": options.align,
+        "kkr": options.kkr,
+    }
+
+
+def dataset_about(dataset: DatasetFacts) -> dict[str, Any]:
+    """What figures and results say about a dataset."""
+    names = ("id", "title", "group", "formula", "absorber", "measurement", "scans")
+    return {name: getattr(dataset, name) for name in names}
+
+
+def energy_label(energy_ev: float) -> str:
+    """An energy as part of a name: ``5420.0eV``, with more digits only where they are needed."""
+    digits = 1 if abs(energy_ev - round(energy_ev, 1)) < 1e-6 else 3
+    return f"{energy_ev:.{digits}f}eV"
+
+
+def couple_cost(dataset: DatasetFacts) -> float:
+    """Seconds it may take to bring all energies together, roughly."""
+    return COST_OF_COUPLED_PIXEL * sum(math.prod(scan.canvas.shape) for scan in dataset.scans)
+
+
+def as_list(units: Inputs) -> list[Unit]:
+    """Whatever a unit reads, as a flat list of units."""
+    if units is None:
+        return []
+    return [units] if isinstance(units, Unit) else [unit for group in units for unit in as_list(group)]
+
+
+def keys_of(units: Inputs) -> Any:
+    """The same shape of nothing, one, or lists of units, with the key in place of each unit."""
+    if units is None or isinstance(units, Unit):
+        return units.key if units else None
+    return [keys_of(group) for group in units]
+
+
+def digest(value: object) -> str:
+    """SHA-256 [hex, 40 digits] of anything JSON can say, independent of the order of names."""
+    text = json.dumps(to_jsonable_python(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:40]

@@ -1,0 +1,89 @@
+"""Everything an operator can set: environment ``PTYXAS_<NAME>`` or ``ptyxas serve --<name>``."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+MEBIBYTE = 1024**2
+
+
+class Settings(BaseSettings):
+    """Settings of one service; the defaults are those of a laptop."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PTYXAS_", extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+    data_dir: Path = Path("ptyxas-data")
+    """Folder of the catalogue, datasets, finished units and results; workers must see the same folder."""
+    host: str = "127.0.0.1"
+    """Address to listen on; beyond loopback only with ``api_keys_file``."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on; 0 takes a free one."""
+    workers: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    """Worker processes of the embedded cluster, one thread each."""
+    worker_memory_bytes: Annotated[int, Field(ge=256 * MEBIBYTE)] | None = None
+    """Memory of one embedded worker; none shares the machine's memory out evenly."""
+    scheduler: str | None = None
+    """Address of an existing Dask scheduler, e.g. ``tcp://10.0.0.1:8786``; none starts an embedded cluster."""
+    dashboard_port: Annotated[int, Field(ge=0, le=65535)] = 8787
+    """Port of the embedded cluster's dashboard, on loopback; 0 takes a free one."""
+    database_url: str | None = None
+    """SQLAlchemy address of the catalogue; none keeps SQLite in ``data_dir``."""
+    api_keys_file: Path | None = None
+    """File of hashed API keys; none serves loopback only, without keys."""
+    register_roots: tuple[Path, ...] = ()
+    """Folders from which measurements may be registered in place."""
+    max_upload_bytes: Annotated[int, Field(ge=1)] = 32 * 1024 * MEBIBYTE
+    """Largest file accepted as one scan."""
+    min_free_bytes: Annotated[int, Field(ge=0)] = 512 * MEBIBYTE
+    """Uploads and runs are refused when less disk than this is free."""
+    ingest_memory_bytes: Annotated[int, Field(ge=256 * MEBIBYTE)] = 8 * 1024 * MEBIBYTE
+    """Address space of the subprocess that parses one uploaded file."""
+    ingest_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """Longest time that parsing one uploaded file may take."""
+    tls_certificate: Path | None = None
+    """PEM file that makes the service speak HTTPS; needs ``tls_key`` as well."""
+    tls_key: Path | None = None
+    """PEM file of the certificate's private key."""
+    tls_ca: Path | None = None
+    """PEM file of the authority that signs the external scheduler's certificate."""
+
+    @model_validator(mode="after")
+    def _strangers_need_keys(self) -> Self:
+        if self.host not in LOOPBACK_HOSTS and self.api_keys_file is None:
+            raise ValueError(
+                f"host {self.host!r} is reachable from the network: give api_keys_file, or listen on 127.0.0.1"
+            )
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are given together or not at all")
+        return self
+
+    @property
+    def catalogue_url(self) -> str:
+        """SQLAlchemy address of the catalogue."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'catalogue.sqlite'}"
+
+    @property
+    def datasets_dir(self) -> Path:
+        """Datasets, one folder each."""
+        return self.data_dir.resolve() / "datasets"
+
+    @property
+    def units_dir(self) -> Path:
+        """Finished units of work, by key."""
+        return self.data_dir.resolve() / "units"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Published results and figures, one folder a run."""
+        return self.data_dir.resolve() / "runs"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Uploads on their way in; emptied at every start."""
+        return self.data_dir.resolve() / "uploads"

@@ -1,0 +1,138 @@
+"""One run's way through its graph: what is done, what is ready, how far it is. Plain bookkeeping, no I/O."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from service.graph import STAGES, Graph, Unit
+from service.views import StageView
+
+
+@dataclass
+class Walk:
+    """The state of one running run; only the orchestrator's thread touches it.
+
+    Attributes
+    ----------
+    done : set of str
+        Names of units that are finished, or that nothing unfinished needs.
+    in_flight : dict of str to str
+        Units handed to the cluster, by name, and the name of the attempt.
+    shares : dict of str to float
+        How far units in flight have come, 0 to 1.
+    """
+
+    run_id: str
+    graph: Graph
+    done: set[str] = field(default_factory=set)
+    in_flight: dict[str, str] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    n_attempts: int = 0
+    began: float = field(default_factory=time.monotonic)
+    progress_at_start: float = 0.0
+
+    def follow(self, graph: Graph, is_kept: Callable[[str], bool]) -> None:
+        """Take up a graph (the first, or one that has grown): find out what is finished; nothing is forgotten."""
+        self.graph = graph
+        self.done = set(graph.units) - unfinished(graph, is_kept)
+        self.in_flight = {name: attempt for name, attempt in self.in_flight.items() if name in graph.units}
+
+    def ready(self) -> list[Unit]:
+        """Units that can be started now, in the graph's order."""
+        return [
+            unit
+            for name, unit in self.graph.units.items()
+            if name not in self.done and name not in self.in_flight and self.done.issuperset(unit.needs)
+        ]
+
+    def start(self, unit: Unit) -> str:
+        """Note that ``unit`` goes to the cluster; the attempt's name, which no other attempt of any run has."""
+        self.n_attempts += 1
+        attempt = f"{unit.name}-{self.run_id}-{self.n_attempts}"
+        self.in_flight[unit.name] = attempt
+        return attempt
+
+    def finish(self, name: str) -> None:
+        """Note that a unit is done."""
+        self.drop(name)
+        self.done.add(name)
+
+    def drop(self, name: str) -> None:
+        """Note that a unit is no longer with the cluster."""
+        self.in_flight.pop(name, None)
+        self.shares.pop(name, None)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, now or later."""
+        return not self.graph.awaits_scans and len(self.done) == len(self.graph.units)
+
+    def progress(self) -> float:
+        """Share of the work that is done, 0 to 1, by the units' estimated costs."""
+        total = sum(unit.cost for unit in self.graph.units.values())
+        if total == 0:
+            return 0.0
+        done = sum(unit.cost for name, unit in self.graph.units.items() if name in self.done)
+        under_way = sum(self.graph.units[name].cost * share for name, share in self.shares.items())
+        return min(1.0, (done + under_way) / total)
+
+    def eta_s(self) -> float | None:
+        """Seconds that remain at the pace so far; None where there is no pace yet, or scans are awaited."""
+        progress = self.progress()
+        gained = progress - self.progress_at_start
+        if gained <= 0 or self.graph.awaits_scans:
+            return None
+        return (time.monotonic() - self.began) * (1 - progress) / gained
+
+    def stages(self) -> tuple[StageView, ...]:
+        """Every stage in order: how many of its units there are, and how many are done."""
+        return tuple(self._stage(stage) for stage in STAGES)
+
+    def _stage(self, stage: str) -> StageView:
+        names = [name for name, unit in self.graph.units.items() if unit.stage == stage]
+        done = len(self.done.intersection(names))
+        if stage in self.graph.skipped:
+            return StageView(stage, 0, 0, "skipped", self.graph.skipped[stage])
+        if self.graph.awaits_scans:
+            note = "more scans may come until the dataset is sealed" if stage == "reconstruct" else None
+            return StageView(stage, done, len(names), "running" if names else "waiting", note)
+        if not names:
+            return StageView(stage, 0, 0, "skipped", "not needed with these options")
+        is_begun = done > 0 or not self.in_flight.keys().isdisjoint(names)
+        return StageView(
+            stage, done, len(names), "done" if done == len(names) else "running" if is_begun else "waiting"
+        )
+
+
+def unfinished(graph: Graph, is_kept: Callable[[str], bool]) -> set[str]:
+    """Names of units that have to be computed: from the last units back, no further than what is kept.
+
+    Parameters
+    ----------
+    graph : Graph
+    is_kept : callable
+        Whether the result of a key is in the store. Asked only where something unfinished needs it.
+    """
+    missing: set[str] = set()
+    seen: set[str] = set()
+    waiting = list(last_units(graph))
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if not is_kept(graph.units[name].key):
+            missing.add(name)
+            waiting.extend(graph.units[name].needs)
+    return missing
+
+
+def last_units(graph: Graph) -> Iterable[str]:
+    """Units that no other unit needs."""
+    needed = {name for unit in graph.units.values() for name in unit.needs}
+    return (name for name in graph.units if name not in needed)
+
+
+def fair_share(n_slots: int, n_runs: int) -> int:
+    """How many units each of ``n_runs`` may have in flight: slots shared evenly, at least one each."""
+    return max(1, n_slots // max(1, n_runs))
