@@ -1,0 +1,137 @@
+"""What the data cannot see, fixed by what is known to be empty.
+
+``O -> c exp(i q.r) O`` with the inverse on the probe leaves every diffraction pattern unchanged, so each energy comes
+with its own complex factor c and phase ramp q. In vacuum O = 1: its mean and the plane of its phase fix both.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.restoration import unwrap_phase
+
+from tasks.errors import VacuumError
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+FIELD_LEVEL = 0.15
+"""Pixels that received less than this share of the median dose inside the scan are outside the field."""
+RIM_PX = 3
+"""Vacuum keeps this far from the specimen and from the edge of the field: about a resolution element."""
+CLIP_SIGMAS = 3.5
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """The factor ``exp(log_gain + i (phase + slope . (r - centre)))`` that turns an object's vacuum into 1."""
+
+    log_gain: float
+    phase_rad: float
+    slope_rad_px: tuple[float, float]
+    """Along y and x, about the middle of the array [rad/px]."""
+
+    def factor(self, shape: tuple[int, int], centre: tuple[float, float] | None = None) -> NDArray[np.complex64]:
+        """(Y, X) complex64, to multiply the object with; ``centre`` [px] is the middle of the array by default."""
+        y, x = _centred_axes(shape, centre)
+        plane = self.phase_rad + self.slope_rad_px[0] * y[:, None] + self.slope_rad_px[1] * x[None, :]
+        return np.exp(self.log_gain + 1j * plane).astype(np.complex64)
+
+    def onto_probe(self, probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        """The probe (M, N, N) with the inverse factor; the constant phase, which no pattern shows, is kept."""
+        n = probe.shape[-1]
+        ramp = Gauge(-self.log_gain, 0.0, (-self.slope_rad_px[0], -self.slope_rad_px[1]))
+        return (probe * ramp.factor((n, n), (n // 2, n // 2))).astype(np.complex64)
+
+
+def field_of_view(dose: NDArray[np.float32]) -> Mask:
+    """(Y, X) bool: where the scan put enough photons to trust the object; holes filled."""
+    lit = dose[dose > 0.5 * dose.max()]
+    return np.asarray(ndimage.binary_fill_holes(dose > FIELD_LEVEL * np.median(lit)))
+
+
+def smooth_phase(image: NDArray[np.complex64], field: Mask) -> Array:
+    """Phase [rad] of ``image`` (Y, X), continuous where it nears +-pi; zero outside the field."""
+    inside = np.where(field, image, 1)
+    turned = inside * np.exp(-1j * np.angle(np.sum(inside[field])))
+    phase = np.angle(turned)
+    if np.abs(phase[field]).max() > 0.8 * np.pi:
+        phase = unwrap_phase(np.ma.array(phase, mask=~field)).filled(0.0)
+    return np.asarray(phase + np.angle(np.sum(inside[field])), dtype=float)
+
+
+def find_vacuum(image: NDArray[np.complex64], field: Mask, min_fraction: float) -> Mask:
+    """(Y, X) bool: the part of the field that is empty, a resolution element away from the specimen.
+
+    Matter only lowers the phase, so the vacuum is the upper envelope: a plane is fitted to ever fewer pixels, dropping
+    those that lie further below it than the noise, which the pixels above it measure.
+
+    Raises
+    ------
+    VacuumError
+        Less than ``min_fraction`` of the field is empty.
+    """
+    phase = ndimage.gaussian_filter(smooth_phase(image, field), 1.0)
+    inner = ndimage.binary_erosion(field, iterations=RIM_PX)
+    basis = _plane_basis(field.shape)[:, inner]
+    values = phase[inner]
+    plane = _upper_plane(basis, values)
+    above = values - plane @ basis
+    noise = 1.4826 * float(np.median(above[above > 0])) if np.any(above > 0) else 0.0
+    empty = np.zeros_like(field)
+    empty[inner] = above > -CLIP_SIGMAS * noise
+    empty = ndimage.binary_erosion(ndimage.binary_opening(empty), iterations=RIM_PX)
+    require_vacuum(empty, field, min_fraction)
+    return np.asarray(empty)
+
+
+def require_vacuum(empty: Mask, field: Mask, min_fraction: float) -> None:
+    """Raise `VacuumError` where less than ``min_fraction`` of the field is empty."""
+    fraction = empty.sum() / max(int(field.sum()), 1)
+    if fraction < min_fraction:
+        raise VacuumError(
+            f"at least {min_fraction:.1%} of the scanned field must be empty to fix the gauge of the object, found {fraction:.1%}: "
+            "scan a wider field around the particle, or name an empty box (align.vacuum_box)"
+        )
+
+
+def measure_gauge(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[np.floating] | None = None) -> Gauge:
+    """The gauge that makes the vacuum of ``image`` (Y, X) complex64 one on average and its phase flat.
+
+    ``weights`` (Y, X), the dose as a rule, count well-lit pixels more.
+    """
+    weight = np.ones(int(vacuum.sum())) if weights is None else np.asarray(weights[vacuum], dtype=float)
+    turned = np.angle(np.sum(image[vacuum]))
+    phase = smooth_phase(image * np.exp(-1j * turned), vacuum)[vacuum] if vacuum.any() else np.zeros(0)
+    basis = _plane_basis(vacuum.shape)[:, vacuum]
+    plane = np.linalg.lstsq((basis * np.sqrt(weight)).T, phase * np.sqrt(weight), rcond=None)[0]
+    log_gain = -float(np.average(np.log(np.abs(image[vacuum])), weights=weight))
+    return Gauge(log_gain, -float(plane[0] + turned), (-float(plane[1]), -float(plane[2])))
+
+
+def _upper_plane(basis: Array, values: Array, rounds: int = 60) -> Array:
+    """Coefficients (3,) of the plane through the upper envelope of ``values`` (n,), by shrinking asymmetric clipping."""
+    keep = np.ones(values.size, bool)
+    plane = np.zeros(3)
+    plane[0] = np.quantile(values, 0.8)
+    for _ in range(rounds):
+        residual = values - plane @ basis
+        above = residual[residual > 0]
+        noise = 1.4826 * float(np.median(above)) if above.size else 0.0
+        now = residual > -2.5 * noise
+        if now.sum() < 10 or np.array_equal(now, keep):
+            break
+        keep = now
+        plane = np.linalg.lstsq(basis[:, keep].T, values[keep], rcond=None)[0]
+    return plane
+
+
+def _plane_basis(shape: tuple[int, ...]) -> Array:
+    y, x = _centred_axes((shape[0], shape[1]), None)
+    return np.stack([np.ones(shape), np.broadcast_to(y[:, None], shape), np.broadcast_to(x[None, :], shape)])
+
+
+def _centred_axes(shape: tuple[int, int], centre: tuple[float, float] | None) -> tuple[Array, Array]:
+    middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2) if centre is None else centre
+    return np.arange(shape[0]) - middle[0], np.arange(shape[1]) - middle[1]

@@ -1,0 +1,43 @@
+"""The two constraints ptychography alternates between, for one frame.
+
+Modulus constraint: the wave at the detector has the measured amplitude. Overlap constraint: every exit wave is the
+product of one object and one probe (Maiden & Rodenburg, Ultramicroscopy 109, 1256 (2009), eqs 5 and 6).
+"""
+
+import jax
+import jax.numpy as jnp
+
+SMALLEST_INTENSITY = 1e-12
+"""Keeps the quotient finite where the model predicts darkness [photons]."""
+
+
+def modulus_correction(wave: jax.Array, amplitude: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What must be added to the far field to give it the measured amplitude, and the misfit.
+
+    Parameters
+    ----------
+    wave : (M, N, N) complex64
+        Far field of each mode; their intensities add.
+    amplitude : (N, N) float32
+        Square root of the counts; negative where the pixel is masked or saturated, which keeps the modelled wave.
+
+    Returns
+    -------
+    correction : (M, N, N) complex64
+    misfit : float32
+        sum (|F| - sqrt I)^2 over good pixels [photons].
+    """
+    intensity = jnp.sum(wave.real**2 + wave.imag**2, axis=0)
+    factor = jnp.where(amplitude < 0, 0.0, amplitude * jax.lax.rsqrt(intensity + SMALLEST_INTENSITY) - 1.0)
+    return wave * factor, jnp.sum(intensity * factor**2)
+
+
+def object_step(patch: jax.Array, probe: jax.Array, change: jax.Array, alpha: float) -> jax.Array:
+    """eq. 5 with modes: ``alpha sum_m P_m* dpsi_m / max sum_m |P_m|^2``, shape (N, N) complex64."""
+    power = jnp.sum(probe.real**2 + probe.imag**2, axis=0)
+    return patch + alpha / jnp.max(power) * jnp.sum(probe.conj() * change, axis=0)
+
+
+def probe_step(patch: jax.Array, change: jax.Array, beta: float) -> jax.Array:
+    """eq. 6: ``beta O* dpsi_m / max |O|^2``, the change of each mode, shape (M, N, N) complex64."""
+    return beta / jnp.max(patch.real**2 + patch.imag**2) * patch.conj() * change

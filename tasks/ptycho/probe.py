@@ -1,0 +1,146 @@
+"""The illumination: what the optics make of it before any data has been seen."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tasks.errors import InvalidOptionError
+from tasks.options import CONFIG
+from tasks.units import wavelength_m
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class ProbeSpec:
+    """The probe's optics, a dataset's ``probe`` attribute."""
+
+    kind: Literal["kb", "gaussian", "zone_plate", "supplied"] = "kb"
+    """Kirkpatrick-Baez mirrors (focus of a rectangular aperture), a Gaussian, a Fresnel zone plate, or an array in the scan file."""
+    fwhm_m: Annotated[float, Field(gt=0, lt=1e-3)] = 300e-9
+    """Full width at half maximum of the focus' intensity (``kb``, ``gaussian``)."""
+    defocus_m: Annotated[float, Field(gt=-1, lt=1)] = 0.0
+    """Distance of the specimen behind the focus."""
+    apodisation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the aperture's half width over which a ``kb`` aperture fades out (raised cosine)."""
+    outer_diameter_m: Annotated[float, Field(gt=0)] = 180e-6
+    """Diameter of the zone plate."""
+    outer_zone_m: Annotated[float, Field(gt=0)] = 50e-9
+    """Width of the zone plate's outermost zone."""
+    stop_diameter_m: Annotated[float, Field(ge=0)] = 60e-6
+    """Diameter of the zone plate's central stop."""
+
+
+def initial_probe(
+    spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int, power: float, n_modes: int = 1
+) -> NDArray[np.complex64]:
+    """(M, N, N) complex64: the first guess of the probe, centred on pixel ``[N // 2, N // 2]``.
+
+    Parameters
+    ----------
+    spec : ProbeSpec
+    energy_ev : float
+    pixel_size_m : float
+        Object pixel.
+    n_pixels : int
+        Side N of the window.
+    power : float
+        Photons a frame: the sum of |probe|^2 over pixels and modes.
+    n_modes : int
+        Modes M; those above the first are the first times Hermite-like ramps, with a tenth of the power in all.
+
+    Raises
+    ------
+    InvalidOptionError
+        ``supplied`` without an array: the scan file holds none.
+    """
+    shapes = {"kb": kb_focus, "gaussian": gaussian, "zone_plate": zone_plate}
+    if spec.kind not in shapes:
+        raise InvalidOptionError(
+            "probe.kind 'supplied' needs a probe array in every scan file (CXI: source_1/illumination); none was found at "
+            f"{energy_ev:.1f} eV"
+        )
+    field = shapes[spec.kind](spec, energy_ev, pixel_size_m, n_pixels)
+    return scale_to_power(add_modes(field[None].astype(np.complex64), n_modes), power)
+
+
+def scale_to_power(probe: NDArray[np.complex64], power: float) -> NDArray[np.complex64]:
+    """The probe (M, N, N), scaled so that the sum of |probe|^2 is ``power`` [photons]."""
+    total = float(np.sum(np.abs(probe) ** 2, dtype=float))
+    return (probe * np.sqrt(power / total)).astype(np.complex64)
+
+
+def add_modes(probe: NDArray[np.complex64], n_modes: int) -> NDArray[np.complex64]:
+    """The probe (M, N, N) with as many modes as asked; missing ones are ramps across the first."""
+    have, n = probe.shape[:2]
+    y, x = np.meshgrid(pixel_coordinates(n), pixel_coordinates(n), indexing="ij")
+    ramps = [x, y, x * y, x**2 - y**2, x**2 + y**2]
+    modes = list(probe[:n_modes])
+    for k in range(have, n_modes):
+        mode = probe[0] * ramps[(k - 1) % len(ramps)] ** ((k - 1) // len(ramps) + 1)
+        share = 0.1 / (n_modes - have) * np.sum(np.abs(probe[0]) ** 2) / np.sum(np.abs(mode) ** 2)
+        modes.append(mode * np.sqrt(share))
+    return np.stack(modes).astype(np.complex64)
+
+
+def pixel_coordinates(n_pixels: int) -> Array:
+    """(N,) float64: 0 at pixel ``N // 2`` [px]."""
+    return np.arange(n_pixels, dtype=float) - n_pixels // 2
+
+
+def kb_focus(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int, offset_px: tuple[float, float] = (0, 0)) -> NDArray:
+    """(N, N) complex128: a rectangular aperture's focus, ``defocus_m`` downstream, displaced by ``offset_px``.
+
+    Each direction is ``int a(v) exp(2 pi i u v - i pi lambda dz v^2 / s^2) dv`` over the aperture |v| < 1/2, with
+    ``u = y / s`` and s such that the focus is ``fwhm_m`` wide.
+    """
+    v, aperture = kb_aperture(spec.apodisation)
+    scale = spec.fwhm_m / focus_width(v, aperture)
+    pupil = aperture * np.exp(-1j * np.pi * wavelength_m(energy_ev) * spec.defocus_m * (v / scale) ** 2)
+    y, x = ((pixel_coordinates(n_pixels) - shift) * pixel_size_m / scale for shift in offset_px)
+    along_y, along_x = (np.exp(2j * np.pi * np.outer(axis, v)) @ pupil for axis in (y, x))
+    return np.outer(along_y, along_x)
+
+
+def kb_aperture(apodisation: float) -> tuple[Array, Array]:
+    """(U,) coordinates across an aperture of unit width, and its amplitude: a raised cosine towards the rim."""
+    v = (np.arange(256) + 0.5) / 256 - 0.5
+    rim = (0.5 - np.abs(v)) / (0.5 * apodisation) if apodisation else np.ones_like(v)
+    return v, np.sin(np.pi / 2 * np.clip(rim, 0, 1)) ** 2
+
+
+def focus_width(v: Array, aperture: Array) -> float:
+    """Full width at half maximum of ``|sum a exp(2 pi i u v)|^2`` in u: 0.886 for a sharp aperture."""
+    u = np.linspace(0, 2, 4001)
+    profile = (np.cos(2 * np.pi * np.outer(u, v)) @ aperture) ** 2
+    return float(2 * u[np.argmax(profile < profile[0] / 2)])
+
+
+def gaussian(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int) -> NDArray:
+    """(N, N) complex128: a Gaussian beam of waist ``fwhm_m``, ``defocus_m`` downstream (Siegman, Lasers, ch. 17)."""
+    waist = spec.fwhm_m / np.sqrt(2 * np.log(2))
+    rayleigh = np.pi * waist**2 / wavelength_m(energy_ev)
+    q = 1 + 1j * spec.defocus_m / rayleigh
+    axis = pixel_coordinates(n_pixels) * pixel_size_m
+    along = np.exp(-(axis**2) / (waist**2 * q))
+    return np.outer(along, along)
+
+
+def zone_plate(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int) -> NDArray:
+    """(N, N) complex128: the focus of an annular lens, ``defocus_m`` downstream.
+
+    The pupil |u| < 1 / (2 outer_zone) is sampled four times finer than the window needs, so that rings of a far
+    defocused beam that leave the window do not fold back.
+    """
+    fine = 4 * n_pixels
+    u = np.fft.fftfreq(fine, pixel_size_m)
+    radius = np.hypot(u[:, None], u[None, :])
+    outer = 1 / (2 * spec.outer_zone_m)
+    inner = outer * spec.stop_diameter_m / spec.outer_diameter_m
+    pupil = ((radius < outer) & (radius >= inner)) * np.exp(-1j * np.pi * wavelength_m(energy_ev) * spec.defocus_m * radius**2)
+    field = np.fft.fftshift(np.fft.ifft2(pupil))
+    first = fine // 2 - n_pixels // 2
+    return field[first : first + n_pixels, first : first + n_pixels]
