@@ -1,0 +1,129 @@
+"""Maps of the chemical state and their histograms, all specimens beside each other (the paper's Figs 2 and S8)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tasks.figures.panel import add_scale_bar, common_views, shared_limits, show_image
+from tasks.figures.quantities import axis_label, quantity
+from tasks.figures.study import Specimen, Study
+from tasks.figures.style import FAINT, GROUP_COLOURS, INK, PAGE_MM, STANDARD_COLOUR, new_figure
+
+_MIN_PANEL_MM = 24.0
+
+
+def mapped_specimens(study: Study, names: Sequence[str]) -> list[Specimen]:
+    """The specimens that have all maps ``names``."""
+    return [specimen for specimen in study.specimens if all(name in specimen.maps for name in names)]
+
+
+def state_maps(study: Study, names: Sequence[str]) -> Figure:
+    """Maps ``names`` of every specimen: one colour scale a quantity, one length scale for all, masked pixels white.
+
+    Up to two specimens lie in rows, one quantity a column; more stand in columns, one quantity a row.
+    """
+    specimens = mapped_specimens(study, names)
+    views = common_views(specimens)
+    in_rows = len(specimens) <= 2
+    figure, grid = _grid(len(specimens), len(names), views[0].aspect, in_rows)
+    for i, name in enumerate(names):
+        images = [specimen.values(name) for specimen in specimens]
+        limits = shared_limits(images)
+        column = grid[:, i] if in_rows else grid[i, :]
+        for axes, specimen, image, view in zip(column, specimens, images, views, strict=True):
+            shown = show_image(axes, image, specimen.pixel_size_m, view, quantity(name).cmap, limits)
+        bar = figure.colorbar(
+            shown, ax=list(column), location="bottom" if in_rows else "right", pad=0.02, aspect=30 if in_rows else 20,
+            shrink=0.9 if in_rows else 0.95, extend="both",
+        )
+        bar.set_label(axis_label(name, study.absorber))
+        bar.outline.set_linewidth(0.5)
+    _name_specimens([grid[i, 0] if in_rows else grid[0, i] for i in range(len(specimens))], specimens, in_rows)
+    add_scale_bar(grid[-1, 0], views[0])
+    return figure
+
+
+def _grid(n_specimens: int, n_names: int, aspect: float, in_rows: bool) -> tuple[Figure, NDArray[np.object_]]:
+    if in_rows:
+        panel_mm = PAGE_MM / n_names - 4
+        figure = new_figure(PAGE_MM, n_specimens * panel_mm * aspect + 20)
+        return figure, figure.subplots(n_specimens, n_names, squeeze=False)
+    panel_mm = max((PAGE_MM - 22) / n_specimens, _MIN_PANEL_MM)
+    figure = new_figure(panel_mm * n_specimens + 22, n_names * (panel_mm * aspect + 2) + 10)
+    return figure, figure.subplots(n_names, n_specimens, squeeze=False)
+
+
+def _name_specimens(first: Sequence[Axes], specimens: Sequence[Specimen], in_rows: bool) -> None:
+    for axes, specimen in zip(first, specimens, strict=True):
+        name = specimen.title if not specimen.group else f"{specimen.title}\n{specimen.group}"
+        if in_rows:
+            axes.set_ylabel(name)
+        else:
+            axes.set_title(name, fontsize=7)
+
+
+def histograms(study: Study, names: Sequence[str]) -> Figure:
+    """Distribution of maps ``names`` over the pixels of every specimen, one row a specimen, with the median.
+
+    Lines mark the theoretical electron ratios of ``study.theory``.
+    """
+    specimens = mapped_specimens(study, names)
+    figure = new_figure(PAGE_MM, 17 * len(specimens) + 16)
+    grid = figure.subplots(len(specimens), len(names), squeeze=False, sharex="col")
+    for column, name in zip(grid.T, names, strict=True):
+        images = [specimen.values(name) for specimen in specimens]
+        low, high = shared_limits(images, 0.2, 99.8)
+        if name == "electron_ratio":
+            low, high = min(low, *study.theory.values(), low), max(high, *study.theory.values(), high)
+            _mark_theory(column, study)
+        edges = np.linspace(low - 0.04 * (high - low), high + 0.04 * (high - low), 70)
+        for axes, specimen, image in zip(column, specimens, images, strict=True):
+            _histogram(axes, image[np.isfinite(image)], edges, specimen_colour(study, specimen))
+        column[-1].set_xlabel(axis_label(name, study.absorber))
+    for axes, specimen in zip(grid[:, 0], specimens, strict=True):
+        axes.annotate(specimen.title, (0.02, 0.94), xycoords="axes fraction", va="top", fontsize=7)
+    figure.supylabel("Share of pixels", fontsize=7.5)
+    _explain_groups(figure, study)
+    return figure
+
+
+def specimen_colour(study: Study, specimen: Specimen) -> str:
+    """Colour of the specimen's group; grey for a standard."""
+    if specimen.standard:
+        return STANDARD_COLOUR
+    return GROUP_COLOURS[study.groups().index(specimen.group) % len(GROUP_COLOURS)]
+
+
+def _histogram(axes: Axes, pixels: NDArray[np.float64], edges: NDArray[np.float64], colour: str) -> None:
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlim(edges[0], edges[-1])
+    if pixels.size == 0:
+        return
+    counts, _ = np.histogram(pixels, edges)
+    axes.stairs(counts / pixels.size, edges, fill=True, color=colour, alpha=0.35)
+    axes.stairs(counts / pixels.size, edges, color=colour, linewidth=0.8)
+    axes.axvline(float(np.median(pixels)), color=INK, linewidth=0.7, linestyle=(0, (3, 2)))
+    axes.set_ylim(0, max(counts.max() / pixels.size, 1e-9) * 1.15)
+
+
+def _mark_theory(column: Sequence[Axes], study: Study) -> None:
+    for formula, ratio in study.theory.items():
+        for axes in column:
+            axes.axvline(ratio, color=FAINT, linewidth=0.8)
+        column[0].annotate(formula, (ratio, 1.0), xycoords=column[0].get_xaxis_transform(), xytext=(0, 1),
+                           textcoords="offset points", rotation=35, ha="left", va="bottom", fontsize=6)
+
+
+def _explain_groups(figure: Figure, study: Study) -> None:
+    groups = [group for group in study.groups() if group]
+    if len(groups) < 2:
+        return
+    entries = [
+        figure.axes[0].plot([], [], color=GROUP_COLOURS[study.groups().index(group)], linewidth=4, alpha=0.5)[0]
+        for group in groups
+    ]
+    figure.legend(entries, groups, loc="outside lower center", ncols=len(groups))

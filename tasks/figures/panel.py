@@ -1,0 +1,130 @@
+"""One image panel: an array with its frame, its scale bar and the limits it shares with others."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+
+from tasks.figures.study import Specimen
+from tasks.figures.style import DOMAIN_COLOURS, INK
+
+UM_PER_M = 1e6
+
+
+@dataclass(frozen=True)
+class View:
+    """Part of the plane that a panel shows; (y, x) from the centre of pixel [0, 0]."""
+
+    centre_m: tuple[float, float]
+    height_m: float
+    width_m: float
+
+    @property
+    def aspect(self) -> float:
+        """Height over width."""
+        return self.height_m / self.width_m
+
+
+def common_views(specimens: Sequence[Specimen], margin: float = 0.12) -> list[View]:
+    """One view a specimen, all of one size, each centred on its own specimen.
+
+    Parameters
+    ----------
+    specimens : sequence of Specimen
+    margin : float
+        Empty space on each side, as a share of the largest specimen's extent.
+    """
+    boxes = [_bounding_box_m(specimen) for specimen in specimens]
+    height = max(y1 - y0 for y0, y1, _, _ in boxes) * (1 + 2 * margin)
+    width = max(x1 - x0 for _, _, x0, x1 in boxes) * (1 + 2 * margin)
+    # neither ribbons nor slivers: the shorter side is at least half of the longer
+    height, width = max(height, width / 2), max(width, height / 2)
+    return [View(((y0 + y1) / 2, (x0 + x1) / 2), height, width) for y0, y1, x0, x1 in boxes]
+
+
+def _bounding_box_m(specimen: Specimen) -> tuple[float, float, float, float]:
+    mask = specimen.sample_mask if specimen.sample_mask is not None else specimen.kept()
+    if not mask.any():
+        mask = np.ones_like(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    p = specimen.pixel_size_m
+    return (rows[0] - 0.5) * p, (rows[-1] + 0.5) * p, (columns[0] - 0.5) * p, (columns[-1] + 0.5) * p
+
+
+def whole_view(shape: tuple[int, ...], pixel_size_m: float) -> View:
+    """View of a whole array."""
+    n_y, n_x = shape[-2:]
+    return View(((n_y - 1) / 2 * pixel_size_m, (n_x - 1) / 2 * pixel_size_m), n_y * pixel_size_m, n_x * pixel_size_m)
+
+
+def shared_limits(images: Iterable[NDArray], low: float = 1.0, high: float = 99.0) -> tuple[float, float]:
+    """Colour limits for all images: percentiles of their finite pixels together; (0, 1) where there are none."""
+    finite = [image[np.isfinite(image)].astype(np.float64) for image in images]
+    pixels = np.concatenate([values.ravel() for values in finite]) if finite else np.empty(0)
+    if pixels.size == 0:
+        return 0.0, 1.0
+    lower, upper = (float(value) for value in np.percentile(pixels, [low, high]))
+    return (lower, upper) if upper > lower else (lower - 0.5, upper + 0.5)
+
+
+def colour_map(name: str) -> Colormap:
+    """Matplotlib's colour map ``name``, or ``domains``; what is not finite is white."""
+    cmap = ListedColormap(["#FFFFFF", *DOMAIN_COLOURS]) if name == "domains" else matplotlib.colormaps[name]
+    return cmap.with_extremes(bad="white")
+
+
+def show_image(
+    axes: Axes, image: NDArray, pixel_size_m: float, view: View, cmap: str, limits: tuple[float, float]
+) -> AxesImage:
+    """Draw ``image`` (Y, X) in micrometres, without axes; every pixel is one flat square, NaN is white."""
+    n_y, n_x = image.shape
+    p = pixel_size_m * UM_PER_M
+    shown = axes.imshow(
+        np.ma.masked_invalid(np.asarray(image, dtype=np.float64)),
+        cmap=colour_map(cmap), vmin=limits[0], vmax=limits[1], interpolation="nearest",
+        extent=(-0.5 * p, (n_x - 0.5) * p, (n_y - 0.5) * p, -0.5 * p),
+    )
+    y, x = view.centre_m
+    axes.set_xlim((x - view.width_m / 2) * UM_PER_M, (x + view.width_m / 2) * UM_PER_M)
+    axes.set_ylim((y + view.height_m / 2) * UM_PER_M, (y - view.height_m / 2) * UM_PER_M)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color("#BBBBBB")
+    axes.spines[:].set_linewidth(0.5)
+    return shown
+
+
+def show_domains(axes: Axes, label: NDArray, pixel_size_m: float, view: View) -> AxesImage:
+    """Draw domains (Y, X) in their colours, 0 in white."""
+    n_colours = len(DOMAIN_COLOURS)
+    return show_image(axes, label, pixel_size_m, view, "domains", (-0.5, n_colours + 0.5))
+
+
+def bar_length_m(width_m: float) -> float:
+    """Longest of 1, 2, 5 x 10^n that is at most 0.4 of the panel's width."""
+    limit = 0.4 * width_m
+    decade = 10.0 ** np.floor(np.log10(limit))
+    return float(decade * max(step for step in (1.0, 2.0, 5.0) if step * decade <= limit * (1 + 1e-9)))
+
+
+def length_text(length_m: float) -> str:
+    """A length in nm below a micrometre, else in micrometres."""
+    return f"{length_m * 1e9:g} nm" if length_m < 0.9995e-6 else f"{length_m * 1e6:g} µm"
+
+
+def add_scale_bar(axes: Axes, view: View) -> None:
+    """Draw a bar of round length under the panel, where it hides nothing."""
+    length = bar_length_m(view.width_m)
+    left = (view.centre_m[1] - view.width_m / 2) * UM_PER_M
+    right = left + length * UM_PER_M
+    below = axes.get_xaxis_transform()
+    axes.plot([left, right], [-0.05, -0.05], transform=below, clip_on=False, color=INK, linewidth=2,
+              solid_capstyle="butt", gid="scale-bar")
+    axes.annotate(length_text(length), (right, -0.05), xycoords=below, xytext=(3, 0), textcoords="offset points",
+                  va="center", ha="left", annotation_clip=False)

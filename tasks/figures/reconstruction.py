@@ -1,0 +1,124 @@
+"""How well a specimen was reconstructed: convergence, resolution (the paper's Fig. S5), probe, KK residual."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tasks.figures.panel import add_scale_bar, colour_map, show_image, whole_view
+from tasks.figures.study import Reconstruction, Specimen
+from tasks.figures.style import FAINT, INK, PAGE_MM, new_figure
+
+_PER_UM = 1e-6
+_NM = 1e9
+
+
+def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
+    """R-factor of every energy against the cycle."""
+    figure = new_figure(0.6 * PAGE_MM, 62)
+    axes = figure.subplots()
+    scale = _energy_scale(specimen.energy_ev)
+    cycles = np.arange(1, reconstruction.error.shape[1] + 1)
+    for energy_ev, error in zip(specimen.energy_ev, reconstruction.error, strict=True):
+        axes.plot(cycles, error, color=scale.to_rgba(energy_ev), linewidth=0.8)
+    axes.set_yscale("log")
+    axes.set_xlim(1, max(cycles[-1], 2))
+    axes.set_xlabel("Cycle")
+    axes.set_ylabel("R-factor")
+    _explain_energies(figure, axes, specimen.energy_ev, scale)
+    return figure
+
+
+def _energy_scale(energy_ev: NDArray[np.float64]) -> ScalarMappable:
+    span = (energy_ev[0], energy_ev[-1]) if energy_ev.size > 1 else (energy_ev[0] - 1, energy_ev[0] + 1)
+    return ScalarMappable(Normalize(*span), colour_map("viridis"))
+
+
+def _explain_energies(figure: Figure, axes: Any, energy_ev: NDArray[np.float64], scale: ScalarMappable) -> None:
+    if energy_ev.size > 1:
+        bar = figure.colorbar(scale, ax=axes, pad=0.02, aspect=30)
+        bar.set_label("Energy (eV)")
+        bar.outline.set_linewidth(0.5)
+
+
+def resolution(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
+    """PRTF and FRC of every energy against spatial frequency, with their thresholds."""
+    curves = {"PRTF": reconstruction.prtf, "FRC": reconstruction.frc}
+    drawn = {name: curve for name, curve in curves.items() if curve is not None}
+    figure = new_figure(PAGE_MM if len(drawn) == 2 else 0.6 * PAGE_MM, 62)
+    panels = figure.subplots(1, len(drawn), squeeze=False, sharey=True)[0]
+    scale = _energy_scale(specimen.energy_ev)
+    for axes, (name, curve) in zip(panels, drawn.items(), strict=True):
+        frequency = np.broadcast_to(np.asarray(reconstruction.frequency_per_m) * _PER_UM, curve.shape)
+        for i, (one, values) in enumerate(zip(frequency, curve, strict=True)):
+            energy_ev = specimen.energy_ev[min(i, specimen.energy_ev.size - 1)]
+            axes.plot(one, values, color=scale.to_rgba(energy_ev), linewidth=0.8)
+        axes.set_xlim(0, float(frequency.max()))
+        axes.set_ylim(min(0.0, float(np.nanmin(curve))), 1.05)
+        axes.set_xlabel("Spatial frequency (µm$^{-1}$)")
+        axes.set_ylabel(name)
+        _add_threshold(axes, name, frequency, reconstruction)
+    _explain_energies(figure, list(panels), specimen.energy_ev, scale)
+    return figure
+
+
+def _add_threshold(axes: Axes, name: str, frequency: NDArray[np.float64], reconstruction: Reconstruction) -> None:
+    if name == "PRTF":
+        axes.axhline(1 / np.e, color=INK, linewidth=0.9, linestyle="--", label="1/e")
+    elif reconstruction.half_bit is not None:
+        threshold = np.broadcast_to(reconstruction.half_bit, frequency.shape)[0]
+        axes.plot(frequency[0], threshold, color=INK, linewidth=0.9, linestyle="--", label="half bit")
+    resolved = reconstruction.resolution_m
+    if name == "FRC" and resolved is not None and np.isfinite(resolved).any():
+        median = float(np.nanmedian(resolved))
+        axes.axvline(_PER_UM / median, color=FAINT, linewidth=0.9, label=f"median: {median * _NM:.0f} nm full period")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="lower left")
+
+
+def probe(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
+    """Amplitude and phase of the strongest probe mode at the lowest and the highest energy.
+
+    The phase is white where the amplitude is below a hundredth of its largest value.
+    """
+    probes, pixel_sizes = reconstruction.probe, reconstruction.probe_pixel_size_m
+    if probes is None or pixel_sizes is None:
+        raise ValueError(f"{specimen.name} has no probe to draw")
+    ends = [0, -1] if specimen.energy_ev.size > 1 else [0]
+    figure = new_figure(PAGE_MM * len(ends) / 2, 50)
+    panels = figure.subplots(1, 2 * len(ends))
+    strongest = max(float(np.abs(probes[i, 0]).max()) for i in ends)
+    for k, i in enumerate(ends):
+        amplitude = np.abs(probes[i, 0])
+        angle = np.where(amplitude > 0.01 * amplitude.max(), np.angle(probes[i, 0]), np.nan)
+        pixel_size_m = float(pixel_sizes[i])
+        view = whole_view(amplitude.shape, pixel_size_m)
+        power = np.sum(np.abs(probes[i]) ** 2, axis=(-2, -1))
+        share = f", mode 1 ({100 * power[0] / power.sum():.0f} %)" if power.size > 1 else ""
+        first = show_image(panels[2 * k], amplitude, pixel_size_m, view, "magma", (0, strongest))
+        second = show_image(panels[2 * k + 1], angle, pixel_size_m, view, "twilight", (-np.pi, np.pi))
+        panels[2 * k].set_title(f"{specimen.energy_ev[i]:.1f} eV{share}", loc="left")
+        add_scale_bar(panels[2 * k], view)
+        figure.colorbar(first, ax=panels[2 * k], location="bottom", pad=0.12, aspect=20, label="Amplitude")
+        bar = figure.colorbar(second, ax=panels[2 * k + 1], location="bottom", pad=0.12, aspect=20, label="Phase (rad)")
+        bar.set_ticks([-np.pi, 0, np.pi], labels=["-π", "0", "π"])
+    return figure
+
+
+def kramers_kronig(specimen: Specimen) -> Figure:
+    """Kramers-Kronig residual of every energy, before and after the constraint."""
+    figure = new_figure(0.6 * PAGE_MM, 55)
+    axes = figure.subplots()
+    if specimen.kk_residual_before is not None:
+        axes.plot(specimen.energy_ev, specimen.kk_residual_before, "o-", color="#D55E00", label="before")
+    if specimen.kk_residual is not None:
+        axes.plot(specimen.energy_ev, specimen.kk_residual, "s-", color="#0072B2", label="after")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("Energy (eV)")
+    axes.set_ylabel("Kramers-Kronig residual")
+    axes.legend()
+    return figure
