@@ -1,0 +1,71 @@
+"""Errors of the store: the message names the rule, the value seen and the likely cause."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a file from outside: which field, and what to do about it."""
+
+    field: str
+    message: str
+
+
+class StorageError(Exception):
+    """Root of every error raised in ``storage``."""
+
+
+class InvalidScanError(StorageError, ValueError):
+    """A scan that cannot be accepted, with everything found wrong with it."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults: tuple[Fault, ...] = tuple(faults)
+        super().__init__(self.faults)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{fault.field}: {fault.message}" for fault in self.faults)
+
+
+class UnknownFormatError(InvalidScanError):
+    """A file in none of the formats that are read."""
+
+
+class HostileFileError(InvalidScanError):
+    """A file that reaches outside itself, names an unknown filter, or expands beyond all proportion."""
+
+
+class InvalidNameError(StorageError, ValueError):
+    """A name of a dataset, scan or unit that is not safe as a file name."""
+
+
+class DatasetNotFoundError(StorageError, LookupError):
+    """No dataset, or no scan in it, of that name."""
+
+
+class DatasetExistsError(StorageError, FileExistsError):
+    """A dataset of that name is already there."""
+
+
+class DatasetSealedError(StorageError, RuntimeError):
+    """A sealed dataset takes no more scans."""
+
+
+class ScanConflictError(StorageError, FileExistsError):
+    """A scan of that name is already there, with other bytes."""
+
+
+class LayoutError(StorageError, ValueError):
+    """An array that the layout does not know, or whose shape or dtype is not the layout's."""
+
+
+class UnitMissingError(StorageError, LookupError):
+    """A finished unit that is not there, or an array it does not hold."""
+
+
+class ResultsError(StorageError, RuntimeError):
+    """A results store that is unfinished, damaged, or already there."""
+
+
+class CatalogueError(StorageError, RuntimeError):
+    """A catalogue that cannot be used: unknown row, newer schema, or a file system that cannot lock."""

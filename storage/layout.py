@@ -1,0 +1,195 @@
+"""THE table of what is stored: path, dimensions, dtype, chunks, unit and name of every array.
+
+Nothing else in the house knows a path inside a store. ``DATASET`` is one specimen's measurement, ``RESULTS`` what a run
+gives back; in a group's path ``{dataset}`` and ``{scan}`` stand for names.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from storage.errors import LayoutError
+
+TARGET_CHUNK_BYTES: Final = 16 * 2**20
+"""A stored chunk stays between half and twice this, where the array is large enough [bytes, uncompressed]."""
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One stored array.
+
+    Attributes
+    ----------
+    name : str
+    dims : tuple of str
+        Dimension names, in order.
+    dtypes : tuple of str
+        NumPy dtypes it may have; ``string`` is variable-length text.
+    unit : str
+        UDUNITS notation; "1" for a pure number.
+    long_name : str
+    single : str
+        Dimension along which a chunk has extent 1, because each of its entries has a writer of its own; or "".
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    unit: str
+    long_name: str
+    single: str = ""
+
+    def chunk_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Chunk of an array of ``shape``: extent 1 along ``single``, the first other axis cut to about 16 MiB."""
+        if len(shape) != len(self.dims):
+            raise LayoutError(f"{self.name} has dimensions {self.dims}, got shape {tuple(shape)}")
+        chunk = [1 if dim == self.single else max(1, n) for dim, n in zip(self.dims, shape, strict=True)]
+        itemsize = 8 if self.dtypes == ("string",) else max(np.dtype(dtype).itemsize for dtype in self.dtypes)
+        cut = next((axis for axis, dim in enumerate(self.dims) if dim != self.single), None)
+        if cut is not None:
+            row = itemsize * prod(n for axis, n in enumerate(chunk) if axis != cut)
+            chunk[cut] = min(chunk[cut], max(1, TARGET_CHUNK_BYTES // row))
+        return tuple(chunk)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes xarray reads."""
+        return {"units": self.unit, "long_name": self.long_name}
+
+    def check(self, shape: Sequence[int], dtype: DTypeLike) -> None:
+        """Refuse a shape or dtype that is not the table's.
+
+        Raises
+        ------
+        LayoutError
+        """
+        name = "string" if np.dtype(dtype).kind in "OUT" else np.dtype(dtype).name
+        if len(shape) != len(self.dims) or name not in self.dtypes:
+            raise LayoutError(f"{self.name} is {self.dims} of {'|'.join(self.dtypes)}, got {tuple(shape)} of {name}")
+
+
+def _table(*specs: ArraySpec) -> dict[str, ArraySpec]:
+    return {spec.name: spec for spec in specs}
+
+
+def _map(name: str, unit: str, long_name: str) -> ArraySpec:
+    return ArraySpec(name, ("y", "x"), ("float32",), unit, long_name)
+
+
+F32, F64, C64, BOOL, I8 = ("float32",), ("float64",), ("complex64",), ("bool",), ("int8",)
+INT: Final = ("int8", "int16", "int32", "int64")
+TEXT: Final = ("string",)
+
+COORDINATES: Final = _table(
+    ArraySpec("energy", ("energy",), F64, "eV", "photon energy"),
+    ArraySpec("y", ("y",), F64, "m", "position down"),
+    ArraySpec("x", ("x",), F64, "m", "position right"),
+    ArraySpec("v", ("v",), F64, "m", "position down, from the probe's centre"),
+    ArraySpec("u", ("u",), F64, "m", "position right, from the probe's centre"),
+    ArraySpec("mode", ("mode",), INT, "1", "probe mode"),
+    ArraySpec("cycle", ("cycle",), INT, "1", "reconstruction cycle"),
+    ArraySpec("frequency", ("frequency",), F64, "m-1", "spatial frequency"),
+    ArraySpec("axis", ("axis",), TEXT, "1", "axis of the image"),
+    ArraySpec("domain", ("domain",), INT, "1", "domain, in order of mean edge energy"),
+    ArraySpec("descriptor", ("descriptor",), TEXT, "1", "map that spans the space of the domains"),
+    ArraySpec("k", ("k",), INT, "1", "number of domains"),
+    ArraySpec("dataset", ("dataset",), TEXT, "1", "dataset"),
+    ArraySpec("group", ("group",), TEXT, "1", "group of specimens"),
+    ArraySpec("bin", ("bin",), INT, "1", "histogram bin"),
+    ArraySpec("bin_centre", ("descriptor", "bin"), F64, "1", "centre of the histogram bin, in the descriptor's unit"),
+    ArraySpec("dataset_group", ("dataset",), TEXT, "1", "group the dataset belongs to"),
+)
+"""Coordinates of every group; the first of each is the dimension's own."""
+
+DATASET: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
+    "": _table(ArraySpec("mask", ("v", "u"), BOOL, "1", "detector pixels good at every energy")),
+    "scans/{scan}": _table(
+        ArraySpec("counts", ("position", "v", "u"), ("uint16", "uint32"), "count", "photons counted in each pixel"),
+        ArraySpec("positions_m", ("position", "axis"), F64, "m", "position (y, x) of the probe"),
+        ArraySpec("mask", ("v", "u"), BOOL, "1", "detector pixels that are good"),
+        ArraySpec("probe", ("mode", "v", "u"), C64, "1", "guess of the probe that came with the scan"),
+    ),
+}
+"""Dataset store, one a specimen."""
+
+_RECONSTRUCTION = _table(
+    ArraySpec("probe", ("energy", "mode", "v", "u"), C64, "count(1/2)", "probe", "energy"),
+    ArraySpec("error", ("energy", "cycle"), F32, "1", "R factor of each cycle", "energy"),
+    ArraySpec("prtf", ("energy", "frequency"), F32, "1", "phase retrieval transfer function", "energy"),
+    ArraySpec("frc", ("energy", "frequency"), F32, "1", "Fourier ring correlation with the next energy", "energy"),
+    ArraySpec("resolution", ("energy",), F32, "m", "full period at which the ring correlation meets half a bit"),
+    ArraySpec("prtf_resolution", ("energy",), F32, "m", "full period at which the transfer function falls to 1/e"),
+)
+
+_SPECTRA = _table(
+    ArraySpec("absorption", ("energy", "y", "x"), F32, "1", "amplitude absorption A = -ln|O|", "energy"),
+    ArraySpec("phase", ("energy", "y", "x"), F32, "rad", "phase of O", "energy"),
+    ArraySpec("vacuum_mask", ("y", "x"), BOOL, "1", "pixels known to be empty"),
+    ArraySpec("sample_mask", ("y", "x"), BOOL, "1", "pixels of the specimen"),
+    ArraySpec("shift", ("energy", "axis"), F32, "pixel", "drift that was removed"),
+    ArraySpec("kk_residual", ("energy",), F32, "1", "Kramers-Kronig residual [electrons per absorber], after"),
+    ArraySpec("kk_residual_before", ("energy",), F32, "1", "Kramers-Kronig residual [electrons per absorber], before"),
+    ArraySpec("sigma_absorption", ("energy",), F32, "1", "standard deviation of absorption in vacuum"),
+    ArraySpec("sigma_phase", ("energy",), F32, "rad", "standard deviation of phase in vacuum"),
+)
+
+_MAPS = _table(
+    _map("edge_energy", "eV", "edge energy b2"),
+    _map("edge_jump", "1", "edge jump b1"),
+    _map("edge_width", "eV", "edge width b3"),
+    _map("offset", "1", "absorption before the edge, a"),
+    _map("pre_edge_height", "1", "pre-edge height c11"),
+    _map("pre_edge_energy", "eV", "pre-edge energy c12"),
+    _map("pre_edge_width", "eV", "pre-edge width c13"),
+    _map("pre_edge_area", "eV", "pre-edge area pi c11 c13"),
+    _map("white_line_height", "1", "white line height c21"),
+    _map("white_line_energy", "eV", "white line energy c22"),
+    _map("white_line_width", "eV", "white line width c23"),
+    _map("pre_edge_ratio", "eV", "pre-edge area over edge jump"),
+    _map("n_absorber", "m-2", "projected density of absorber atoms"),
+    _map("n_electron", "m-2", "projected density of electrons"),
+    _map("electron_ratio", "1", "electrons per absorber atom"),
+    _map("residual", "1", "root mean square residual of the fit"),
+    ArraySpec("status", ("y", "x"), I8, "1", "what became of the pixel's fit"),
+    ArraySpec("mask", ("y", "x"), BOOL, "1", "pixels that are kept"),
+    _map("edge_energy_sigma", "eV", "standard error of the edge energy"),
+    _map("pre_edge_ratio_sigma", "eV", "standard error of the pre-edge ratio"),
+    _map("electron_ratio_sigma", "1", "standard error of the electron ratio"),
+    _map("edge_jump_sigma", "1", "standard error of the edge jump"),
+)
+
+_POOLED = _table(
+    ArraySpec("centre", ("domain", "descriptor"), F64, "1", "centre of the domain, in the descriptor's unit"),
+    ArraySpec("inertia", ("k",), F64, "1", "sum of squared distances to the nearest centre"),
+    ArraySpec("fraction", ("dataset", "domain"), F64, "1", "share of the absorber atoms"),
+    ArraySpec("group_fraction", ("group", "domain"), F64, "1", "share of the group's absorber atoms"),
+    ArraySpec("mean_absorption", ("domain", "energy"), F64, "1", "mean absorption spectrum"),
+    ArraySpec("density", ("descriptor", "domain", "bin"), F64, "1", "share of the domain's pixels in each bin"),
+)
+
+RESULTS: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
+    "{dataset}/reconstruction": _RECONSTRUCTION,
+    "{dataset}/spectra": _SPECTRA,
+    "{dataset}/maps": _MAPS,
+    "{dataset}/domains": _table(ArraySpec("label", ("y", "x"), I8, "1", "domain, 0 outside the specimen")),
+    "domains": _POOLED,
+}
+"""Results store, one a run."""
+
+
+def results_group(path: str) -> Mapping[str, ArraySpec]:
+    """Return the arrays that the group at ``path`` of a results store may hold.
+
+    Raises
+    ------
+    LayoutError
+        The layout has no such group.
+    """
+    parts = path.split("/")
+    pattern = "/".join(["{dataset}", parts[1]]) if len(parts) == 2 and parts[0] else path
+    if pattern not in RESULTS:
+        raise LayoutError(f"a results store has the groups {list(RESULTS)}, not {path!r}")
+    return RESULTS[pattern]

@@ -1,0 +1,87 @@
+"""Where the beam falls on the detector, and which way up it is: the square about the beam centre, oriented."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLIP_ROWS, FLIP_COLUMNS, TRANSPOSE = 1, 2, 4
+"""Bits of ``orientation``; the transpose comes last."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The part of a frame that is kept, and how it is turned.
+
+    Attributes
+    ----------
+    rows, columns : slice
+        Square part of the detector, the beam centre at index ``N // 2`` of both.
+    orientation : int
+        0-7, sum of 1 (flip rows), 2 (flip columns), 4 (then transpose).
+    """
+
+    rows: slice
+    columns: slice
+    orientation: int
+
+    @property
+    def n_pixels(self) -> int:
+        """Side N of the square."""
+        return int(self.rows.stop - self.rows.start)
+
+    def crop(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Cut the square out of (..., ny, nx) frames."""
+        return frames[..., self.rows, self.columns]
+
+    def orient(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Flip and transpose (..., N, N) frames, keeping index ``N // 2`` where it is."""
+        if self.orientation & FLIP_ROWS:
+            frames = _flip(frames, -2)
+        if self.orientation & FLIP_COLUMNS:
+            frames = _flip(frames, -1)
+        if self.orientation & TRANSPOSE:
+            frames = np.swapaxes(frames, -2, -1)
+        return np.ascontiguousarray(frames)
+
+    def crop_probe(self, probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        """Crop a probe (M, ny, nx), given in the specimen's plane, as its far field would be cropped."""
+        far = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(probe, (-2, -1)), norm="ortho"), (-2, -1))
+        near = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(self.crop(far), (-2, -1)), norm="ortho"), (-2, -1))
+        return near.astype(np.complex64)
+
+
+def _flip(frames: NDArray[Any], axis: int) -> NDArray[Any]:
+    flipped = np.flip(frames, axis)
+    # The centre of an even frame is one past its middle, so index k goes to -k modulo N, as in a Fourier transform.
+    return np.roll(flipped, 1, axis) if frames.shape[axis] % 2 == 0 else flipped
+
+
+def frame_about(
+    shape: tuple[int, int], centre_px: tuple[float, float] | None, orientation: int, n_pixels: int | None = None
+) -> Framing:
+    """Find the largest square about the beam centre, or one of side ``n_pixels`` where that is smaller.
+
+    Square frames of unknown centre are kept whole; others are taken to be centred at ``n // 2``.
+
+    Raises
+    ------
+    ValueError
+        The beam centre is off the detector, so near its edge that less than a quarter of the shorter side is left, or
+        the orientation is not 0-7.
+    """
+    if orientation not in range(8):
+        raise ValueError(f"orientation must be 0 to 7, got {orientation}")
+    ny, nx = shape
+    if centre_px is None and ny == nx and (n_pixels or ny) >= ny:
+        return Framing(slice(0, ny), slice(0, nx), orientation)
+    cy, cx = (ny // 2, nx // 2) if centre_px is None else (round(centre_px[0]), round(centre_px[1]))
+    half = min(cy, cx, ny - cy, nx - cx)
+    if 8 * half < min(ny, nx):
+        raise ValueError(
+            f"beam centre (y, x) = ({cy}, {cx}) leaves {max(0, 2 * half)} of {ny} by {nx} pixels around it; "
+            "give it in pixels from the first"
+        )
+    half = min(half, (n_pixels or 2 * half) // 2)
+    return Framing(slice(cy - half, cy + half), slice(cx - half, cx + half), orientation)

@@ -1,0 +1,83 @@
+"""What every reader returns: one energy's measurement, its frames still in the file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import Fault
+
+BLOCK_BYTES = 16 * 2**20
+"""Frames are read in blocks of about this size [bytes]; a scan is never in memory whole."""
+
+
+class Node(Protocol):
+    """An array in a file: an HDF5 dataset, a Zarr array or a member of an archive."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent of each axis."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of an element."""
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """Read a part; ``[()]`` reads all of it."""
+
+
+@dataclass(frozen=True)
+class ScanSource:
+    """One energy's measurement as a file holds it; None where the file does not say.
+
+    Attributes
+    ----------
+    label : str
+        Which part of the file it is, for messages.
+    frames : Node, (P, ny, nx)
+        Counts, read lazily.
+    positions_m : (P, 2) float64 [m]
+        Probe positions (y, x).
+    energy_ev, distance_m, detector_pixel_size_m : float
+    mask : (ny, nx) bool
+        True where the pixel is good.
+    probe : (M, ny, nx) complex64
+        Guess of the probe.
+    beam_centre_px : (y, x) [px]
+        Where the direct beam meets the detector.
+    overflow : int
+        Count that means "no count": the pixel is bad in every frame of the scan if it has it in one.
+    faults : tuple of Fault
+        Everything the reader found wrong; the fields concerned are None.
+    """
+
+    label: str
+    frames: Node | None = None
+    positions_m: NDArray[np.float64] | None = None
+    energy_ev: float | None = None
+    distance_m: float | None = None
+    detector_pixel_size_m: float | None = None
+    mask: NDArray[np.bool_] | None = None
+    probe: NDArray[np.complex64] | None = None
+    beam_centre_px: tuple[float, float] | None = None
+    overflow: int | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+def frames_per_block(frames: Node) -> int:
+    """Frames in a block of about 16 MiB, in whole chunks of the file where it has any."""
+    n, *frame = frames.shape
+    per_block = max(1, BLOCK_BYTES // max(1, int(np.prod(frame, dtype=np.int64)) * frames.dtype.itemsize))
+    chunk = (getattr(frames, "chunks", None) or (1,))[0]
+    if 1 < chunk < per_block:
+        per_block -= per_block % chunk
+    return min(max(n, 1), per_block)
+
+
+def blocks(frames: Node) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield (first frame, (n, ny, nx) array) from first to last."""
+    step = frames_per_block(frames)
+    for start in range(0, frames.shape[0], step):
+        yield start, np.asarray(frames[start : start + step])
