@@ -24,7 +24,7 @@ PAPER_F1: Final[Mapping[str, float]] = {"V": -7.14, "Li": 0.00278, "O": 0.0757}
 
 BELOW_EV: Final = (-200.0, -40.0)
 ABOVE_EV: Final = (25.0, 200.0)
-"""Windows about the edge whose tabulated f'' is extended to it; between them the tables hold the tabulated near-edge."""
+"""Windows about the edge [eV] whose tabulated f'' is extended to it; between them the tables hold a broadened step."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,13 @@ def _extended_f2(element: str, edge_ev: float, window_ev: tuple[float, float]) -
 
 
 def f1(element: str, energy_ev: float, options: ChemistryOptions) -> float:
-    """f' of an atom [electrons] at ``energy_ev`` [eV]: the paper's constant where preset and element have one, else Chantler's."""
+    """f' of an atom [electrons] at ``energy_ev`` [eV]: the preset's constant, else Chantler's."""
     if options.preset == "paper" and element in PAPER_F1:
         return PAPER_F1[element]
     return float(tabulated_f1(element, np.array([energy_ev]))[0])
 
 
-def theoretical_electron_ratio(
-    formula: str, energy_ev: float, absorber: Absorber, options: ChemistryOptions
-) -> float:
+def theoretical_electron_ratio(formula: str, energy_ev: float, absorber: Absorber, options: ChemistryOptions) -> float:
     """Re[Ne]/N of eq. 5 for a pure compound, extended to any formula: ``sum_j (Z_j + f'_j) n_j / n_absorber``.
 
     Parameters
@@ -106,9 +104,7 @@ def absorber_density(
     return Density(edge_jump / per_atom, sigma / per_atom)
 
 
-def electron_density(
-    phase: NDArray[np.floating], sigma: NDArray[np.floating] | float, energy_ev: float
-) -> Density:
+def electron_density(phase: NDArray[np.floating], sigma: NDArray[np.floating] | float, energy_ev: float) -> Density:
     """Re[Ne] = -phi / (r_e lambda) of eq. 4, from the phase [rad] at ``energy_ev`` [eV]."""
     per_electron = float(electrons_per_absorption(energy_ev))
     value = -np.asarray(phase, dtype=np.float64) / per_electron
@@ -135,11 +131,13 @@ def area_ratio(above: Density, below: Density, area: NDArray[np.bool_]) -> tuple
         True inside.
     """
     inside = area & np.isfinite(above.value) & np.isfinite(below.value)
-    sums = [
-        Density(np.sum(d.value[inside]), np.sqrt(np.sum(np.square(d.sigma[inside])))) for d in (above, below)
-    ]  # fmt: skip
-    value, sigma = ratio(*sums)
+    value, sigma = ratio(_total(above, inside), _total(below, inside))
     return float(value), float(sigma)
+
+
+def _total(density: Density, inside: NDArray[np.bool_]) -> Density:
+    errors = np.square(density.sigma[inside])
+    return Density(np.asarray(np.sum(density.value[inside])), np.sqrt(np.asarray(np.sum(errors))))
 
 
 def chemistry_maps(
@@ -176,7 +174,9 @@ def chemistry_maps(
     """
     shape = np.shape(phase)
     if fit.status.shape != (int(np.prod(shape)),):
-        raise InvalidOptionError(f"fits of {fit.status.size} pixels do not fill a phase image of {shape}; is a tile missing?")
+        raise InvalidOptionError(
+            f"fits of {fit.status.size} pixels do not fill a phase image of {shape}; is a tile missing?"
+        )
     jump = PARAMETERS.index("edge_jump")
     absorbers = absorber_density(fit.parameters[jump], fit.sigma[jump], absorber, options)
     electrons = electron_density(np.ravel(phase), np.ravel(np.broadcast_to(sigma_phase, shape)), phase_energy_ev)

@@ -1,7 +1,7 @@
 """Domains: pixels of alike chemistry, grouped by k-means over all datasets of a run together.
 
-Lloyd's iterations are dask-ml's. Of dask-ml 2025.1 only ``init=<array>`` is used, with the inertia and the labels worked
-out here: its ``inertia_`` mixes squared and plain distances, ``n_init`` does not restart, an empty domain gets its
+Lloyd's iterations are dask-ml's. Of dask-ml 2025.1 only ``init=<array>`` is used, with inertia and labels worked out
+here: its ``inertia_`` mixes squared and plain distances, ``n_init`` does not restart, an empty domain gets its
 centre at 0, and ``init="k-means++"`` raises.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin_min
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tasks.errors import InvalidOptionError
 from tasks.options import DomainOptions
@@ -120,16 +120,17 @@ def find_domains(
     points = np.clip((values - centre) / scale, -CLIP, CLIP)
     n_distinct = len(np.unique(points[:: max(1, len(points) // 1000)], axis=0))
     if n_distinct < options.n_domains:
-        raise InvalidOptionError(f"domains.n_domains = {options.n_domains} needs as many distinct pixels; got {n_distinct}")
+        raise InvalidOptionError(
+            f"domains.n_domains = {options.n_domains} needs as many distinct pixels; got {n_distinct}"
+        )
     counts = range(1, min(MAX_DOMAINS, n_distinct) + 1)
     # the work is milliseconds of BLAS and OpenMP a call; their threads only get in the way of the other workers'
     with threadpool_limits(1):
         solutions = {k: cluster(points, k, options.seed, N_FINALISTS if k == options.n_domains else 1) for k in counts}
     inertia = np.full(MAX_DOMAINS, np.nan)
     inertia[: len(solutions)] = [solutions[k][1] for k in sorted(solutions)]
-    label = nearest(points, solutions[options.n_domains][0])[0]
-    key = _order_key(values, usable, options, order)
-    label = _renumber(label, key, options.n_domains)
+    index = nearest(points, solutions[options.n_domains][0])[0]
+    label = _renumber(index, _order_key(values, usable, options, order), options.n_domains)
     labels = _per_dataset(label, usable)
     names, group_of = _groups(groups)
     shares = _weight_sums(labels, weights, options.n_domains)

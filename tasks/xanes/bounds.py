@@ -14,7 +14,7 @@ LIMITS: Final = {
     "pre_edge_energy": (-8.0, 10.0),
     "pre_edge_width": (0.3, 5.0),
     "white_line_height": (0.0, np.inf),
-    "white_line_energy": (8.0, 45.0),
+    "white_line_energy": (10.0, 45.0),
     "white_line_width": (1.0, 20.0),
 }
 """Least and greatest value of each parameter; energies are relative to the tabulated edge [eV].

@@ -21,7 +21,8 @@ Matrix = NDArray[np.float64]
 
 @numba.njit(cache=True, nogil=True)
 def begin(
-    energy: Matrix, spectrum: Matrix, weight: Matrix, members: Matrix, inverse: Matrix, shape: Matrix, product: Matrix, p: Matrix
+    energy: Matrix, spectrum: Matrix, weight: Matrix,
+    members: Matrix, inverse: Matrix, shape: Matrix, product: Matrix, p: Matrix,
 ) -> None:  # fmt: skip
     """Fill ``p`` (10,) with one shape of the table and its least-squares offset, jump and heights."""
     r0, r1, r2 = product[members[0]], product[members[1]], product[members[2]]
@@ -101,13 +102,14 @@ def along(slope: Matrix, scale: Matrix, free: Matrix, factor: Matrix, column: Ma
 def fit_all(
     energy: Matrix, spectra: Matrix, weight: Matrix, lower: Matrix, upper: Matrix, centre: Matrix, pull: Matrix,
     basis: Matrix, members: Matrix, inverse: Matrix, shape: Matrix,
-) -> tuple[Matrix, Matrix]:  # fmt: skip
+) -> tuple[Matrix, NDArray[np.int8]]:  # fmt: skip
     """Fit n spectra (n, E).
 
     Returns
     -------
     result : (n, 26) float64 array
-        Parameters 0-9, standard errors 10-19, of PE 20, of PE/dmu 21, residual 22, chi2 23, iterations 24, objective 25;
+        Parameters 0-9, standard errors 10-19, of PE 20, of PE/dmu 21, residual 22, chi2 23, iterations 24, objective
+        25;
         NaN for a spectrum that is not finite.
     status : (n,) int8 array
         As in `tasks.xanes.fit.Status`: 0, 1, 2 or 5.
@@ -163,7 +165,8 @@ def _at_bound(p: Matrix, lower: Matrix, upper: Matrix) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _record(
-    p: Matrix, weight: Matrix, residual: Matrix, normal: Matrix, lower: Matrix, upper: Matrix, centre: Matrix, pull: Matrix, row: Matrix
+    p: Matrix, weight: Matrix, residual: Matrix, normal: Matrix,
+    lower: Matrix, upper: Matrix, centre: Matrix, pull: Matrix, row: Matrix,
 ) -> None:  # fmt: skip
     n_free = 0
     for j in range(N_PARAMETERS):

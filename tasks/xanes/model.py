@@ -45,9 +45,11 @@ def eq1(energy_ev: ArrayLike, parameters: ArrayLike) -> NDArray[np.float64]:
     return p[0] + step + p[4] * lorentzian(E, p[5], p[6]) + p[7] * lorentzian(E, p[8], p[9])
 
 
-def lorentzian(energy_ev: ArrayLike, centre_ev: ArrayLike, width_ev: ArrayLike) -> NDArray[np.float64]:
+def lorentzian(
+    energy_ev: NDArray[np.float64], centre_ev: float | NDArray[np.float64], width_ev: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Peak of height 1 and half width ``width_ev`` [eV] at half maximum; its area is ``pi * width_ev``."""
-    return 1.0 / (1.0 + ((np.asarray(energy_ev) - centre_ev) / width_ev) ** 2)
+    return np.asarray(1.0 / (1.0 + ((energy_ev - centre_ev) / width_ev) ** 2))
 
 
 def jacobian(energy_ev: ArrayLike, parameters: ArrayLike) -> NDArray[np.float64]:

@@ -40,6 +40,6 @@ class Prior:
 
 
 def prior_around(parameters: NDArray[np.float64]) -> Prior:
-    """Prior centred on the shape of ``parameters`` (10,), with the widths of `SPREAD`; nothing on offset and heights."""
+    """Prior about the shape of ``parameters`` (10,), as wide as `SPREAD`; none on the offset and the heights."""
     sd = np.array([SPREAD.get(name, np.inf) for name in PARAMETERS])
     return Prior(np.asarray(parameters, dtype=np.float64).copy(), sd)
