@@ -1,13 +1,16 @@
 """ZIP archives from outside: NPZ files and bundles, audited before anything is unpacked."""
 
 import ast
+import math
+import os
+import shutil
 import stat
 import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,8 @@ MAX_MEMBERS: Final = 100_000
 MAX_EXPANSION: Final = 1000
 SMALL_BYTES: Final = 64 * 2**20
 MAX_HEADER_BYTES: Final = 10_000
+MAX_UNPACKED: Final = 20
+"""Largest ratio of an archive's unpacked files to its own size, where they are unpacked to disk."""
 METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -51,6 +56,9 @@ def _faults(archive: zipfile.ZipFile) -> Iterator[Fault]:
     names = [member.filename for member in members]
     if len(set(names)) != len(names):
         yield Fault("file", "has two members of one name")
+    size = os.stat(str(archive.filename)).st_size
+    if sum(member.compress_size for member in members) > size:
+        yield Fault("file", "has members that overlap")
     for member in members:
         message = _member_fault(member)
         if message:
@@ -73,6 +81,25 @@ def _member_fault(member: zipfile.ZipInfo) -> str:
     return ""
 
 
+def unpack(archive: zipfile.ZipFile, folder: Path) -> None:
+    """Write an audited archive's files into ``folder``.
+
+    Raises
+    ------
+    HostileFileError
+        They would take far more room than the archive.
+    """
+    total = sum(member.file_size for member in archive.infolist())
+    if total > max(SMALL_BYTES, MAX_UNPACKED * os.stat(str(archive.filename)).st_size):
+        raise HostileFileError([Fault("file", f"unpacks to {total / 2**20:.0f} MiB, over {MAX_UNPACKED} to 1")])
+    for member in archive.infolist():
+        target = folder / member.filename
+        if not member.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+
+
 class NpyMember:
     """A ``.npy`` member of an archive, read forward in slices of its first axis; never unpickled.
 
@@ -88,27 +115,22 @@ class NpyMember:
         self._position = 0
         try:
             self.shape, self.dtype, self._offset = self._read_header()
-        except (ValueError, SyntaxError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except (
+            ValueError,
+            SyntaxError,
+            TypeError,
+            KeyError,
+            struct.error,
+            RecursionError,
+            EOFError,
+            OSError,
+            zipfile.BadZipFile,
+        ) as error:
             raise UnknownFormatError([Fault(name, f"is not a readable .npy array: {error}")]) from error
 
     def _read_header(self) -> tuple[tuple[int, ...], np.dtype[Any], int]:
         with self._archive.open(self._name) as file:
-            magic = file.read(8)
-            if magic[:6] != b"\x93NUMPY" or magic[6] not in (1, 2, 3):
-                raise ValueError("no .npy header")
-            width = 2 if magic[6] == 1 else 4
-            (length,) = struct.unpack("<H" if width == 2 else "<I", file.read(width))
-            if length > MAX_HEADER_BYTES:
-                raise ValueError(f"header of {length} bytes")
-            header = ast.literal_eval(file.read(length).decode("latin1"))
-        dtype, shape = np.dtype(header["descr"]), tuple(int(n) for n in header["shape"])
-        if dtype.hasobject or dtype.fields or (header["fortran_order"] and len(shape) > 1):
-            raise ValueError("must be plain numbers in C order")
-        if min((*shape, 0)) < 0 or np.prod(shape, dtype=object) * dtype.itemsize + 8 + width + length != (
-            self._archive.getinfo(self._name).file_size
-        ):
-            raise ValueError(f"shape {shape} does not match the member's size")
-        return shape, dtype, 8 + width + length
+            return read_npy_header(file, self._archive.getinfo(self._name).file_size)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Read everything (``[()]``) or a slice of the first axis."""
@@ -132,3 +154,41 @@ class NpyMember:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def read_npy_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return shape, dtype and where the numbers start, of a ``.npy`` file of ``size`` bytes.
+
+    Raises
+    ------
+    ValueError, SyntaxError, TypeError, KeyError
+        A damaged header, Python objects, Fortran order, or a shape that does not match the size.
+    """
+    magic = file.read(8)
+    if magic[:6] != b"\x93NUMPY" or magic[6] not in (1, 2, 3):
+        raise ValueError("no .npy header")
+    width = 2 if magic[6] == 1 else 4
+    (length,) = struct.unpack("<H" if width == 2 else "<I", file.read(width))
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"header of {length} bytes")
+    header = ast.literal_eval(file.read(length).decode("latin1"))
+    dtype, shape, start = np.dtype(header["descr"]), tuple(int(n) for n in header["shape"]), 8 + width + length
+    if dtype.hasobject or dtype.fields or (header["fortran_order"] and len(shape) > 1):
+        raise ValueError("must be plain numbers in C order")
+    if min((*shape, 0)) < 0 or math.prod(shape) * dtype.itemsize + start != size:
+        raise ValueError(f"shape {shape} does not match its {size} bytes")
+    return shape, dtype, start
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """Read a ``.npy`` file of numbers.
+
+    Raises
+    ------
+    ValueError, SyntaxError, TypeError, KeyError
+        See `read_npy_header`.
+    """
+    with path.open("rb") as file:
+        shape, dtype, start = read_npy_header(file, path.stat().st_size)
+        file.seek(start)
+        return np.frombuffer(file.read(), dtype).reshape(shape)

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 
 from storage.errors import Fault
 from storage.readers.record import Node
+from storage.readers.stack import FrameStack, RasterRow
 
 JOULE_EV: Final = 1.602176634e-19
 """One electronvolt [J]."""
 
 MAX_SMALL_BYTES: Final = 256 * 2**20
 """Largest array other than the frames that is read [bytes]."""
+
+MAX_RASTER_ROWS: Final = 10_000
 
 LENGTHS_M: Final = {
     "m": 1.0, "metre": 1.0, "metres": 1.0, "meter": 1.0, "meters": 1.0, "mm": 1e-3, "millimetre": 1e-3,
@@ -143,11 +146,14 @@ class Fields:
     def positions_m(self, *paths: str, order: str = "xy") -> NDArray[np.float64] | None:
         """Read probe positions as (P, 2) float64 (y, x) [m].
 
-        Accepts (P, 2), (P, 3) or transposed; the columns are x, y(, z) for ``order="xy"``, else y, x.
+        Accepts (P, 2), (P, 3), transposed, or in rows of a raster (rows, P, 2 or 3); the columns are x, y(, z) for
+        ``order="xy"``, else y, x.
         """
         values = self.values("positions_m", *paths)
         if values is None:
             return None
+        if values.ndim == 3 and values.shape[2] in (2, 3):
+            values = values.reshape(-1, values.shape[2])
         if values.ndim != 2 or values.dtype.kind not in "iuf" or not {2, 3} & set(values.shape):
             self.fault("positions_m", f"must be (P, 2), (P, 3) or transposed, got {values.shape} of {values.dtype}")
             return None
@@ -183,10 +189,12 @@ class Fields:
         return values.reshape(-1, *values.shape[-2:]).astype(np.complex64)
 
     def frames(self, *paths: str) -> Node | None:
-        """Find the counts, (P, ny, nx), without reading them."""
+        """Find the counts, (P, ny, nx) or in rows of a raster (rows, P, ny, nx), without reading them."""
         node = self.node("counts", *paths)
         if node is None:
             return None
+        if len(node.shape) == 4 and 0 not in node.shape and node.shape[0] <= MAX_RASTER_ROWS:
+            node = FrameStack([RasterRow(node, row) for row in range(node.shape[0])])
         if node.dtype.kind not in "iuf" or len(node.shape) != 3 or 0 in node.shape:
             self.fault("counts", f"must be (positions, ny, nx) numbers, got {tuple(node.shape)} of {node.dtype}")
             return None

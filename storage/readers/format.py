@@ -1,25 +1,32 @@
 """Which format a file is in: found by what it holds, never by its name."""
 
+import os
+import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import h5py
 
 from storage.errors import Fault, UnknownFormatError
-from storage.readers.archive import open_archive
+from storage.readers.archive import open_archive, unpack
 from storage.readers.cxi import entries, read_cxi
+from storage.readers.eiger import data_names, read_folder, read_master
 from storage.readers.hdf5 import is_hdf5, open_hdf5
 from storage.readers.plain import NAMES, find_in_hdf5, find_in_npz, read_plain
 from storage.readers.record import ScanSource
+from storage.readers.zarrs import is_zarr, open_zarr_folder, open_zarr_zip
 
-KNOWN = "a CXI or NXcxi_ptycho file, or HDF5 or NPZ with arrays named counts, positions_m and energy_ev"
+KNOWN = (
+    "CXI, NXcxi_ptycho, HDF5 or NPZ with arrays named counts, positions_m and energy_ev, a zipped Zarr dataset, "
+    "or a ZIP of an EIGER master, its data files and the positions"
+)
 
 
 @contextmanager
 def open_scan(path: Path) -> Iterator[list[ScanSource]]:
-    """Open a file of any known format; its scans' frames can be read while the block lasts.
+    """Open a file, or a folder of files that belong together; the frames can be read while the block lasts.
 
     Raises
     ------
@@ -28,28 +35,56 @@ def open_scan(path: Path) -> Iterator[list[ScanSource]]:
     HostileFileError
         A file that reaches outside itself or is a bomb.
     """
-    if is_hdf5(path):
-        with open_hdf5(path) as file:
-            yield _read_hdf5(file)
-    elif zipfile.is_zipfile(path):
-        with open_archive(path) as archive:
-            yield _read_archive(archive)
-    else:
-        with path.open("rb") as head:
-            start = head.read(8)
-        raise UnknownFormatError([Fault("file", f"is not {KNOWN}: it starts with {start!r}")])
+    with ExitStack() as stack:
+        if path.is_dir():
+            yield _read_folder(path, stack)
+        elif is_hdf5(path):
+            yield _read_hdf5(stack.enter_context(open_hdf5(path)))
+        elif zipfile.is_zipfile(path):
+            yield _read_zip(path, stack)
+        else:
+            with path.open("rb") as head:
+                start = head.read(8)
+            raise UnknownFormatError([Fault("file", f"is none of {KNOWN}: it starts with {start!r}")])
+
+
+def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
+    if (path / "zarr.json").is_file():
+        return stack.enter_context(open_zarr_folder(path))
+    return read_folder(path, stack)
 
 
 def _read_hdf5(file: h5py.File) -> list[ScanSource]:
     if entries(file):
         return read_cxi(file)
+    if data_names(file):
+        return [read_master(file, "file", {})]
     if NAMES & set(file):
         return [read_plain(find_in_hdf5(file), "file")]
-    raise UnknownFormatError([Fault("file", f"is HDF5, but not {KNOWN}: it holds {sorted(file)[:10]}")])
+    raise UnknownFormatError([Fault("file", f"is HDF5, but none of {KNOWN}: it holds {sorted(file)[:10]}")])
 
 
-def _read_archive(archive: zipfile.ZipFile) -> list[ScanSource]:
-    names = archive.namelist()
+def _read_zip(path: Path, stack: ExitStack) -> list[ScanSource]:
+    archive = stack.enter_context(open_archive(path))
+    names = [name for name in archive.namelist() if not name.endswith("/")]
+    if is_zarr(names):
+        return stack.enter_context(open_zarr_zip(path))
     if NAMES & {name.removesuffix(".npy") for name in names}:
         return [read_plain(find_in_npz(archive), "file")]
-    raise UnknownFormatError([Fault("file", f"is a ZIP archive, but not {KNOWN}: it holds {sorted(names)[:10]}")])
+    if not any(_starts_like_hdf5(archive, name) for name in names):
+        raise UnknownFormatError([Fault("file", f"is a ZIP archive, but none of {KNOWN}: it holds {names[:10]}")])
+    # HDF5 cannot be read inside an archive; beside it there is room, for that is where the upload went.
+    folder = Path(
+        stack.enter_context(
+            tempfile.TemporaryDirectory(
+                dir=path.parent if os.access(path.parent, os.W_OK) else None, prefix=".staging-"
+            )
+        )
+    )
+    unpack(archive, folder)
+    return read_folder(folder, stack)
+
+
+def _starts_like_hdf5(archive: zipfile.ZipFile, name: str) -> bool:
+    with archive.open(name) as file:
+        return file.read(4) == b"\x89HDF"

@@ -91,7 +91,9 @@ def _audit(file: h5py.File, external: bool) -> None:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink) and not external:
                 faults.append(
-                    Fault(where, f"external link to {link.filename!r} is refused; store the data in the file")
+                    Fault(
+                        where, f"external link to {link.filename!r} is refused; store the data in the file, or ZIP both"
+                    )
                 )
             if not isinstance(link, h5py.HardLink):
                 continue

@@ -1,0 +1,56 @@
+"""Frames kept in several arrays, or in rows of a raster, seen as one stack (P, ny, nx)."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.readers.record import Node
+
+
+class FrameStack:
+    """Arrays (P_i, ny, nx) one after the other; only the slices asked for are read.
+
+    Raises
+    ------
+    ValueError
+        No arrays, or arrays whose frames differ in shape or dtype.
+    """
+
+    def __init__(self, parts: Sequence[Node]) -> None:
+        kinds = {(tuple(part.shape[1:]), part.dtype) for part in parts}
+        if len(kinds) != 1 or any(len(part.shape) != 3 for part in parts):
+            raise ValueError(
+                f"the parts of a scan must be frames of one shape and dtype, got {sorted(map(str, kinds))}"
+            )
+        self._parts = list(parts)
+        self._ends = list(accumulate(part.shape[0] for part in parts))
+        ((frame, self.dtype),) = kinds
+        self.shape = (self._ends[-1], *frame)
+        self.chunks = getattr(parts[0], "chunks", None)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Read a slice of frames."""
+        start, stop, _ = key.indices(self.shape[0])
+        pieces = []
+        for index in range(bisect_right(self._ends, start), len(self._parts)):
+            first = self._ends[index] - self._parts[index].shape[0]
+            if first >= stop:
+                break
+            pieces.append(np.asarray(self._parts[index][max(0, start - first) : stop - first]))
+        return np.concatenate(pieces) if pieces else np.empty((0, *self.shape[1:]), self.dtype)
+
+
+class RasterRow:
+    """One row (P, ny, nx) of a raster of frames (rows, P, ny, nx)."""
+
+    def __init__(self, raster: Node, row: int) -> None:
+        self._raster, self._row = raster, row
+        self.shape, self.dtype = tuple(raster.shape[1:]), raster.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read a slice of the row."""
+        return self._raster[self._row, key]
