@@ -1,12 +1,14 @@
 """Spectra of chosen areas of a specimen, with reference compounds (the paper's Figs 1d, e and S4)."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from tasks.figures.panel import UM_PER_M, add_scale_bar, common_views, shared_limits, show_image
+from tasks.figures.panel import UM_PER_M, add_colour_bar, add_scale_bar, common_views, shared_limits, show_image
 from tasks.figures.quantities import axis_label, quantity
 from tasks.figures.study import Area, Specimen, Study
 from tasks.figures.style import AREA_COLOURS, INK, PAGE_MM, new_figure
@@ -48,32 +50,37 @@ def area_mask(area: Area, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 def area_spectra(study: Study, specimen: Specimen) -> Figure:
     """Where the areas lie, their mean absorption and their mean phase against energy."""
+    figure = new_figure(PAGE_MM, 56)
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 2.1))[0]
     areas = choose_areas(specimen)
-    figure = new_figure(PAGE_MM, 62)
-    image, left, right = figure.subplots(1, 3, width_ratios=(0.9, 1, 1))
-    specimens = [other for other in study.specimens if "edge_energy" in other.maps] or [specimen]
+    _show_areas(left.subplots(), study, specimen, areas)
+    panels = right.subplots(1, 2)
+    for axes, name in zip(panels, ("absorption", "phase"), strict=True):
+        for area, colour in zip(areas, AREA_COLOURS, strict=False):
+            spectrum = getattr(specimen, name)[:, area_mask(area, specimen.absorption.shape)].mean(axis=1)
+            axes.plot(specimen.energy_ev, spectrum, "o-", color=colour, markersize=2, label=area.name)
+        axes.set_ylabel(axis_label(name))
+        axes.set_xlabel("Energy (eV)")
+    panels[0].legend(title="Area", title_fontsize=7)
+    return figure
+
+
+def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area, ...]) -> None:
     name = "edge_energy" if "edge_energy" in specimen.maps else "absorption"
-    pictures = [_picture(other, name) for other in specimens]
+    specimens = [other for other in study.specimens if name == "absorption" or name in other.maps]
     view = common_views(specimens)[specimens.index(specimen)]
-    shown = show_image(
-        image, _picture(specimen, name), specimen.pixel_size_m, view, quantity(name).cmap, shared_limits(pictures)
-    )
-    figure.colorbar(shown, ax=image, location="bottom", pad=0.1, aspect=24, shrink=0.9, label=axis_label(name))
-    add_scale_bar(image, view)
+    limits = shared_limits([_picture(other, name) for other in specimens])
+    shown = show_image(axes, _picture(specimen, name), specimen.pixel_size_m, view, quantity(name).cmap, limits)
+    add_colour_bar(axes, shown, axis_label(name))
+    add_scale_bar(axes, view)
     p = specimen.pixel_size_m * UM_PER_M
     for area, colour in zip(areas, AREA_COLOURS, strict=False):
-        centre = (area.x * p, area.y * p)
-        image.add_patch(Circle(centre, area.radius_px * p, fill=False, color="white", linewidth=2.4))
-        image.add_patch(Circle(centre, area.radius_px * p, fill=False, color=colour, linewidth=1.3))
-        inside = area_mask(area, specimen.absorption.shape)
-        left.plot(specimen.energy_ev, specimen.absorption[:, inside].mean(axis=1), "o-", color=colour, label=area.name)
-        right.plot(specimen.energy_ev, specimen.phase[:, inside].mean(axis=1), "o-", color=colour)
-    left.set_ylabel(axis_label("absorption"))
-    right.set_ylabel(axis_label("phase"))
-    for axes in (left, right):
-        axes.set_xlabel("Energy (eV)")
-    left.legend(title="Area", title_fontsize=7)
-    return figure
+        for rim, width in (("white", 2.6), (colour, 1.4)):
+            axes.add_patch(Circle((area.x * p, area.y * p), area.radius_px * p, fill=False, color=rim, linewidth=width))
+        axes.annotate(
+            area.name, ((area.x + area.radius_px) * p, (area.y - area.radius_px) * p), fontsize=7, fontweight="bold",
+            color=colour, path_effects=[withStroke(linewidth=1.8, foreground="white")],
+        )
 
 
 def _picture(specimen: Specimen, name: str) -> NDArray:
@@ -97,7 +104,8 @@ def reference_spectra(study: Study, specimen: Specimen) -> Figure:
     axes = figure.subplots()
     energy = specimen.energy_ev
     for area, colour in zip(choose_areas(specimen), AREA_COLOURS, strict=False):
-        axes.plot(energy, normalised_spectrum(specimen, area), "o-", color=colour, label=f"Area {area.name}")
+        spectrum = normalised_spectrum(specimen, area)
+        axes.plot(energy, spectrum, "o-", color=colour, markersize=2, label=f"Area {area.name}")
     for i, reference in enumerate(study.references):
         near = (reference.energy_ev >= energy[0]) & (reference.energy_ev <= energy[-1])
         axes.plot(

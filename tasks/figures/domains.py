@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from tasks.figures.panel import add_scale_bar, common_views, shared_limits, show_domains
+from tasks.figures.panel import add_scale_bar, common_views, heading, shared_limits, show_domains
 from tasks.figures.quantities import axis_label, density_label
 from tasks.figures.study import PooledDomains, Specimen, Study
 from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, new_figure
@@ -65,11 +65,12 @@ def domain_maps(study: Study, n_domains: int) -> Figure:
     n_columns = min(len(specimens), _COLUMNS)
     n_rows = -(-len(specimens) // n_columns)
     width_mm = min(PAGE_MM, 70.0 * n_columns)
-    figure = new_figure(width_mm, n_rows * (width_mm / n_columns * views[0].aspect + 7) + 12)
+    panel_mm = width_mm / n_columns
+    figure = new_figure(width_mm, n_rows * (panel_mm * views[0].aspect + 7) + 12, images=True)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     for axes, specimen, view in zip(grid.flat, specimens, views, strict=False):
         show_domains(axes, np.asarray(specimen.label), specimen.pixel_size_m, view)
-        axes.set_title(specimen.title if not specimen.group else f"{specimen.title}\n{specimen.group}", fontsize=7)
+        axes.set_title(heading(specimen, panel_mm), fontsize=7)
     for axes in list(grid.flat)[len(specimens):]:
         axes.set_axis_off()
     add_scale_bar(grid[0, 0] if n_rows == 1 else grid[-1, 0], views[0])
@@ -102,7 +103,8 @@ def _density(axes: Axes, pixels: NDArray[np.float64], span: tuple[float, float],
         return
     x, height = smooth_density(pixels, span)
     axes.fill_between(x, height, color=DOMAIN_COLOURS[k - 1], alpha=0.2, linewidth=0)
-    axes.plot(x, height, color=DOMAIN_COLOURS[k - 1])
+    # the empty stretches of one curve would paint over the axis and the others
+    axes.plot(x, np.where(height > 1e-3 * height.max(), height, np.nan), color=DOMAIN_COLOURS[k - 1])
     if height.max() > 0:
         top = int(np.argmax(height))
         axes.annotate(f"{k}", (x[top], height[top]), xytext=(0, 1.5), textcoords="offset points", ha="center",

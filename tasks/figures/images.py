@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from tasks.figures.panel import add_scale_bar, common_views, shared_limits, show_image
+from tasks.figures.panel import add_colour_bar, add_scale_bar, common_views, shared_limits, show_image
 from tasks.figures.quantities import axis_label, quantity
 from tasks.figures.study import Specimen, Study
 from tasks.figures.style import PAGE_MM, new_figure
@@ -14,8 +14,7 @@ def complex_images(study: Study, specimen: Specimen) -> Figure:
     """Absorption at the highest energy and phase at the lowest, on the scales of the whole study."""
     specimens = list(study.specimens)
     view = common_views(specimens, _MARGIN)[specimens.index(specimen)]
-    width_mm = 0.44 * PAGE_MM
-    figure = new_figure(PAGE_MM, min(width_mm * view.aspect, 110) + 12)
+    figure = new_figure(PAGE_MM, min(0.42 * PAGE_MM * view.aspect, 110) + 10, images=True)
     panels = figure.subplots(1, 2)
     for axes, name, which in zip(panels, ("absorption", "phase"), (-1, 0), strict=True):
         limits = shared_limits([getattr(other, name)[which] for other in specimens], 0.5, 99.8)
@@ -24,7 +23,5 @@ def complex_images(study: Study, specimen: Specimen) -> Figure:
         )
         axes.set_title(f"{name.capitalize()}, {specimen.energy_ev[which]:.1f} eV", loc="left")
         add_scale_bar(axes, view)
-        bar = figure.colorbar(shown, ax=axes, shrink=0.9, pad=0.02, aspect=28)
-        bar.set_label(axis_label(name))
-        bar.outline.set_linewidth(0.5)
+        add_colour_bar(axes, shown, axis_label(name))
     return figure

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tasks.figures.panel import add_scale_bar, common_views, shared_limits, show_image
+from tasks.figures.panel import add_colour_bar, add_scale_bar, common_views, heading, shared_limits, show_image
 from tasks.figures.quantities import axis_label, quantity
 from tasks.figures.study import Specimen, Study
 from tasks.figures.style import FAINT, GROUP_COLOURS, INK, PAGE_MM, STANDARD_COLOUR, new_figure
@@ -28,41 +28,32 @@ def state_maps(study: Study, names: Sequence[str]) -> Figure:
     specimens = mapped_specimens(study, names)
     views = common_views(specimens)
     in_rows = len(specimens) <= 2
-    figure, grid = _grid(len(specimens), len(names), views[0].aspect, in_rows)
+    figure, grid, panel_mm = _grid(len(specimens), len(names), views[0].aspect, in_rows)
     for i, name in enumerate(names):
         images = [specimen.values(name) for specimen in specimens]
         limits = shared_limits(images)
-        column = grid[:, i] if in_rows else grid[i, :]
-        for axes, specimen, image, view in zip(column, specimens, images, views, strict=True):
+        line = grid[:, i] if in_rows else grid[i, :]
+        for axes, specimen, image, view in zip(line, specimens, images, views, strict=True):
             shown = show_image(axes, image, specimen.pixel_size_m, view, quantity(name).cmap, limits)
-        bar = figure.colorbar(
-            shown, ax=list(column), location="bottom" if in_rows else "right", pad=0.02, aspect=30 if in_rows else 20,
-            shrink=0.9 if in_rows else 0.95, extend="both",
-        )
-        bar.set_label(axis_label(name, study.absorber))
-        bar.outline.set_linewidth(0.5)
-    _name_specimens([grid[i, 0] if in_rows else grid[0, i] for i in range(len(specimens))], specimens, in_rows)
+            if in_rows or axes is line[-1]:
+                add_colour_bar(axes, shown, axis_label(name, study.absorber), extend="both")
+    for i, specimen in enumerate(specimens):
+        if in_rows:
+            grid[i, 0].set_ylabel(heading(specimen, panel_mm))
+        else:
+            grid[0, i].set_title(heading(specimen, panel_mm), fontsize=7)
     add_scale_bar(grid[-1, 0], views[0])
     return figure
 
 
-def _grid(n_specimens: int, n_names: int, aspect: float, in_rows: bool) -> tuple[Figure, NDArray[np.object_]]:
+def _grid(n_specimens: int, n_names: int, aspect: float, in_rows: bool) -> tuple[Figure, NDArray[np.object_], float]:
     if in_rows:
-        panel_mm = PAGE_MM / n_names - 4
-        figure = new_figure(PAGE_MM, n_specimens * panel_mm * aspect + 20)
-        return figure, figure.subplots(n_specimens, n_names, squeeze=False)
-    panel_mm = max((PAGE_MM - 22) / n_specimens, _MIN_PANEL_MM)
-    figure = new_figure(panel_mm * n_specimens + 22, n_names * (panel_mm * aspect + 2) + 10)
-    return figure, figure.subplots(n_names, n_specimens, squeeze=False)
-
-
-def _name_specimens(first: Sequence[Axes], specimens: Sequence[Specimen], in_rows: bool) -> None:
-    for axes, specimen in zip(first, specimens, strict=True):
-        name = specimen.title if not specimen.group else f"{specimen.title}\n{specimen.group}"
-        if in_rows:
-            axes.set_ylabel(name)
-        else:
-            axes.set_title(name, fontsize=7)
+        panel_mm = PAGE_MM / n_names - 18
+        figure = new_figure(PAGE_MM, n_specimens * panel_mm * aspect + 8, images=True)
+        return figure, figure.subplots(n_specimens, n_names, squeeze=False), panel_mm
+    panel_mm = max((PAGE_MM - 20) / n_specimens, _MIN_PANEL_MM)
+    figure = new_figure(panel_mm * n_specimens + 20, n_names * panel_mm * aspect + 14, images=True)
+    return figure, figure.subplots(n_names, n_specimens, squeeze=False), panel_mm
 
 
 def histograms(study: Study, names: Sequence[str]) -> Figure:
@@ -84,8 +75,8 @@ def histograms(study: Study, names: Sequence[str]) -> Figure:
             _histogram(axes, image[np.isfinite(image)], edges, specimen_colour(study, specimen))
         column[-1].set_xlabel(axis_label(name, study.absorber))
     for axes, specimen in zip(grid[:, 0], specimens, strict=True):
-        axes.annotate(specimen.title, (0.02, 0.94), xycoords="axes fraction", va="top", fontsize=7)
-    figure.supylabel("Share of pixels", fontsize=7.5)
+        axes.set_ylabel(specimen.title, rotation=0, ha="right", va="center")
+    figure.suptitle("Share of pixels", fontsize=7.5, x=0.01, ha="left")
     _explain_groups(figure, study)
     return figure
 

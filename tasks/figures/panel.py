@@ -1,13 +1,18 @@
 """One image panel: an array with its frame, its scale bar and the limits it shares with others."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.image import AxesImage
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from tasks.figures.study import Specimen
@@ -31,29 +36,37 @@ class View:
 
 
 def common_views(specimens: Sequence[Specimen], margin: float = 0.12) -> list[View]:
-    """One view a specimen, all of one size, each centred on its own specimen.
+    """One view a specimen, all of one size, each centred on its own specimen as far as its array reaches.
 
     Parameters
     ----------
     specimens : sequence of Specimen
     margin : float
-        Empty space on each side, as a share of the largest specimen's extent.
+        Empty space on each side, as a share of the largest specimen's extent, where the arrays have it.
     """
-    boxes = [_bounding_box_m(specimen) for specimen in specimens]
-    height = max(y1 - y0 for y0, y1, _, _ in boxes) * (1 + 2 * margin)
-    width = max(x1 - x0 for _, _, x0, x1 in boxes) * (1 + 2 * margin)
+    boxes = np.array([_bounding_box_m(specimen) for specimen in specimens])
+    fields = np.array([np.multiply(specimen.absorption.shape[1:], specimen.pixel_size_m) for specimen in specimens])
+    extent = (boxes[:, :, 1] - boxes[:, :, 0]).max(axis=0)
+    wanted = extent * (1 + 2 * margin)
     # neither ribbons nor slivers: the shorter side is at least half of the longer
-    height, width = max(height, width / 2), max(width, height / 2)
-    return [View(((y0 + y1) / 2, (x0 + x1) / 2), height, width) for y0, y1, x0, x1 in boxes]
+    wanted = np.maximum(wanted, wanted[::-1] / 2)
+    size = np.minimum(wanted, np.maximum(extent, fields.min(axis=0)))
+    views = []
+    for box, array, specimen in zip(boxes, fields, specimens, strict=True):
+        reach = np.maximum(array - size, 0) / 2
+        middle = (array - specimen.pixel_size_m) / 2
+        y, x = np.clip(box.mean(axis=1), middle - reach, middle + reach)
+        views.append(View((float(y), float(x)), float(size[0]), float(size[1])))
+    return views
 
 
-def _bounding_box_m(specimen: Specimen) -> tuple[float, float, float, float]:
+def _bounding_box_m(specimen: Specimen) -> tuple[tuple[float, float], tuple[float, float]]:
     mask = specimen.sample_mask if specimen.sample_mask is not None else specimen.kept()
     if not mask.any():
         mask = np.ones_like(mask)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     p = specimen.pixel_size_m
-    return (rows[0] - 0.5) * p, (rows[-1] + 0.5) * p, (columns[0] - 0.5) * p, (columns[-1] + 0.5) * p
+    return ((rows[0] - 0.5) * p, (rows[-1] + 0.5) * p), ((columns[0] - 0.5) * p, (columns[-1] + 0.5) * p)
 
 
 def whole_view(shape: tuple[int, ...], pixel_size_m: float) -> View:
@@ -123,8 +136,30 @@ def add_scale_bar(axes: Axes, view: View) -> None:
     length = bar_length_m(view.width_m)
     left = (view.centre_m[1] - view.width_m / 2) * UM_PER_M
     right = left + length * UM_PER_M
-    below = axes.get_xaxis_transform()
-    axes.plot([left, right], [-0.05, -0.05], transform=below, clip_on=False, color=INK, linewidth=2,
-              solid_capstyle="butt", gid="scale-bar")
-    axes.annotate(length_text(length), (right, -0.05), xycoords=below, xytext=(3, 0), textcoords="offset points",
-                  va="center", ha="left", annotation_clip=False)
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise ValueError("a scale bar needs axes that belong to a figure")
+    below = axes.get_xaxis_transform() + ScaledTranslation(0, -6 / 72, figure.dpi_scale_trans)
+    axes.plot([left, right], [0, 0], transform=below, clip_on=False, color=INK, linewidth=2, solid_capstyle="butt",
+              gid="scale-bar")
+    axes.text(right, 0, f" {length_text(length)}", transform=below, va="center", ha="left")
+
+
+def add_colour_bar(axes: Axes, shown: ScalarMappable, label: str, **options: Any) -> Colorbar:
+    """Draw a colour bar as high as the panel, to its right."""
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise ValueError("a colour bar needs axes that belong to a figure")
+    bar = figure.colorbar(shown, cax=axes.inset_axes((1.04, 0.0, 0.045, 1.0)), **options)
+    bar.set_label(label)
+    bar.outline.set_linewidth(0.5)
+    return bar
+
+
+def heading(specimen: Specimen, width_mm: float) -> str:
+    """Title and group of a specimen, broken into lines that fit above a panel; a very long title ends in dots."""
+    n_characters = max(int(width_mm / 1.35), 8)
+    title = specimen.title
+    if "$" not in title:
+        title = textwrap.fill(title, n_characters, max_lines=2, placeholder="…")
+    return f"{title}\n{specimen.group}" if specimen.group else title

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from tasks.errors import InvalidOptionError
 from tasks.figures.panel import add_scale_bar, shared_limits, show_image, whole_view
-from tasks.figures.style import DOMAIN_COLOURS, draw_png
+from tasks.figures.style import DOMAIN_COLOURS, draw_whole_png
 
 COLOUR_MAPS: Final = (
-    "viridis", "cividis", "plasma", "magma", "inferno", "gray", "gray_r", "twilight", "RdBu_r", "coolwarm", "domains",
+    "viridis", "cividis", "plasma", "magma", "inferno", "gray", "gray_r", "bone", "twilight", "RdBu_r", "coolwarm",
+    "domains",
 )
 """Colour maps that may be asked for; ``domains`` gives whole numbers the colours of the domains, 0 in white."""
 MIN_WIDTH_PX: Final = 120
@@ -59,7 +60,7 @@ def render_image(
     if not MIN_WIDTH_PX <= width <= MAX_WIDTH_PX:
         raise InvalidOptionError(f"width must be {MIN_WIDTH_PX} to {MAX_WIDTH_PX} pixels, got {width}")
     limits = _limits(values, cmap, vmin, vmax)
-    return draw_png(label, _picture, values, pixel_size_m, cmap, limits, width, label)
+    return draw_whole_png(label, _picture, values, pixel_size_m, cmap, limits, width, label)
 
 
 def _limits(values: NDArray, cmap: str, vmin: float | None, vmax: float | None) -> tuple[float, float]:

@@ -30,7 +30,7 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "n_absorber": Quantity(r"$N_{{{absorber}}}$", r"m$^{-2}$", "viridis"),
     "n_electron": Quantity(r"Re[$N_e$]", r"m$^{-2}$", "viridis"),
     "absorption": Quantity(r"Absorption $-\ln|O|$", "", "gray_r"),
-    "phase": Quantity("Phase", "rad", "cividis"),
+    "phase": Quantity("Phase", "rad", "bone"),
     "residual": Quantity("Residual", "", "magma"),
 }
 

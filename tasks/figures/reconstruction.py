@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from tasks.figures.panel import add_scale_bar, colour_map, show_image, whole_view
+from tasks.figures.panel import add_colour_bar, add_scale_bar, colour_map, show_image, whole_view
 from tasks.figures.study import Reconstruction, Specimen
 from tasks.figures.style import FAINT, INK, PAGE_MM, new_figure
 
@@ -26,6 +27,9 @@ def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
     for energy_ev, error in zip(specimen.energy_ev, reconstruction.error, strict=True):
         axes.plot(cycles, error, color=scale.to_rgba(energy_ev), linewidth=0.8)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(1, max(cycles[-1], 2))
     axes.set_xlabel("Cycle")
     axes.set_ylabel("R-factor")
@@ -89,7 +93,7 @@ def probe(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
     if probes is None or pixel_sizes is None:
         raise ValueError(f"{specimen.name} has no probe to draw")
     ends = [0, -1] if specimen.energy_ev.size > 1 else [0]
-    figure = new_figure(PAGE_MM * len(ends) / 2, 50)
+    figure = new_figure(PAGE_MM * len(ends) / 2, 40, images=True)
     panels = figure.subplots(1, 2 * len(ends))
     strongest = max(float(np.abs(probes[i, 0]).max()) for i in ends)
     for k, i in enumerate(ends):
@@ -103,9 +107,9 @@ def probe(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
         second = show_image(panels[2 * k + 1], angle, pixel_size_m, view, "twilight", (-np.pi, np.pi))
         panels[2 * k].set_title(f"{specimen.energy_ev[i]:.1f} eV{share}", loc="left")
         add_scale_bar(panels[2 * k], view)
-        figure.colorbar(first, ax=panels[2 * k], location="bottom", pad=0.12, aspect=20, label="Amplitude")
-        bar = figure.colorbar(second, ax=panels[2 * k + 1], location="bottom", pad=0.12, aspect=20, label="Phase (rad)")
-        bar.set_ticks([-np.pi, 0, np.pi], labels=["-π", "0", "π"])
+        add_colour_bar(panels[2 * k], first, "Amplitude")
+        bar = add_colour_bar(panels[2 * k + 1], second, "Phase (rad)")
+        bar.set_ticks([-np.pi, 0, np.pi], labels=["−π", "0", "π"])
     return figure
 
 

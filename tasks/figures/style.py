@@ -60,20 +60,34 @@ FAINT: Final = "#999999"
 _DRAWING: Final = threading.RLock()
 
 
-def new_figure(width_mm: float, height_mm: float, dpi: float = DPI) -> Figure:
-    """Empty figure of a given size [mm] that lays itself out."""
-    return Figure(figsize=(width_mm / MM_PER_INCH, height_mm / MM_PER_INCH), dpi=dpi, layout="constrained")
+def new_figure(width_mm: float, height_mm: float, *, images: bool = False) -> Figure:
+    """Empty figure of a given size [mm] that lays itself out; ``images`` draws panels of fixed aspect together."""
+    size = (width_mm / MM_PER_INCH, height_mm / MM_PER_INCH)
+    return Figure(figsize=size, dpi=DPI, layout="compressed" if images else "constrained")
 
 
 def draw_png(
     title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> bytes:
-    """PNG of the figure that ``build(*args, **kwargs)`` returns, drawn in the house's style.
+    """PNG of the figure that ``build(*args, **kwargs)`` returns, in the house's style, cut to what is drawn.
 
     The file holds no date and no library version, so that the same arrays give the same bytes.
     """
     with _DRAWING, matplotlib.rc_context(STYLE):
-        canvas = FigureCanvasAgg(build(*args, **kwargs))
-        buffer = io.BytesIO()
-        canvas.print_png(buffer, metadata={"Title": title, "Software": "ptyxas"})
-        return buffer.getvalue()
+        return _print(build(*args, **kwargs), title, bbox_inches="tight", pad_inches=0.03)
+
+
+def draw_whole_png(
+    title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> bytes:
+    """PNG of exactly the figure's size in pixels, otherwise as ``draw_png``."""
+    with _DRAWING, matplotlib.rc_context(STYLE):
+        return _print(build(*args, **kwargs), title)
+
+
+def _print(figure: Figure, title: str, **cut: Any) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(
+        buffer, format="png", metadata={"Title": title, "Software": "ptyxas"}, **cut
+    )
+    return buffer.getvalue()

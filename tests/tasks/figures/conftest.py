@@ -79,6 +79,13 @@ def make_specimen(seed: int, group: str, shares: NDArray, standard: bool = False
     )
 
 
+def mean_absorption(specimens: list[Specimen]) -> NDArray:
+    """(k, E) mean spectrum of each domain over the pixels of all specimens."""
+    pixels = np.concatenate([s.absorption[:, s.label > 0] for s in specimens if s.label is not None], axis=1)
+    labels = np.concatenate([s.label[s.label > 0] for s in specimens if s.label is not None])
+    return np.stack([pixels[:, labels == k].mean(axis=1) for k in range(1, 5)])
+
+
 @pytest.fixture(scope="session")
 def study() -> Study:
     """Six particles in two groups, delithiation moving domains from state 1 to state 4, and a standard."""
@@ -96,7 +103,7 @@ def study() -> Study:
         domains=PooledDomains(
             inertia=1e4 * np.array([1, 0.42, 0.2, 0.08, 0.07, 0.061, 0.055, 0.05, 0.046, 0.043, 0.04, 0.038]), elbow=4,
             fraction=fraction, group_fraction=groups, group_interval=np.stack([groups - 0.03, groups + 0.05]),
-            energy_ev=ENERGY_EV, mean_absorption=0.12 * (0.4 + spectrum(STATES[:, 0], STATES[:, 1]).T),
+            energy_ev=ENERGY_EV, mean_absorption=mean_absorption(particles),
         ),
         references=references,
         theory={"Li$_{10/7}$V$_{6/7}$O$_2$": 39.7, "LiVO$_2$": 35.0, "LiVO$_3$": 43.1},
