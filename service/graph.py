@@ -116,7 +116,7 @@ class Graph:
         """Add one unit; each of ``inputs`` becomes an argument holding the key (or keys) of the units it names."""
         everything = {**arguments, **{name: keys_of(units) for name, units in inputs.items()}}
         needs = tuple(unit.name for units in inputs.values() for unit in as_list(units))
-        key = f"{stage}-{digest([stage, STAGES[stage], everything])}"
+        key = f"{digest([stage, STAGES[stage], everything])}-{stage}"
         unit = Unit(f"{stage}{label}", stage, key, everything, needs, cost, scan.energy_ev if scan else None)
         return self.units.setdefault(unit.name, unit)
 

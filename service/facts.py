@@ -1,0 +1,136 @@
+"""What a run must know of its datasets before anything is computed, and whether they can make a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from service.errors import Fault, InvalidInputError, NotFoundError
+from service.graph import MIN_ENERGIES, DatasetFacts, ScanFacts
+from storage.datasets import DatasetStore, ScanInfo
+from storage.errors import DatasetNotFoundError
+from tasks.chemistry import f2_step
+from tasks.errors import TaskError
+from tasks.options import RunOptions
+from tasks.ptycho.scan import Canvas, plan_canvas
+from tasks.refraction import Absorber
+from tasks.units import object_pixel_size_m
+
+SAME_ENERGY_EV: Final = 0.05
+"""Energies of two datasets are the same grid when they agree to this; steps at the edge are ten times this."""
+
+
+@dataclass
+class FactReader:
+    """Reads the facts of datasets; a scan never changes, so its canvas is planned once."""
+
+    store: DatasetStore
+    _canvases: dict[tuple[str, str, str], Canvas] = field(default_factory=dict)
+
+    def read(self, dataset_ids: Sequence[str]) -> list[DatasetFacts]:
+        """Facts of each dataset, in the order asked for.
+
+        Raises
+        ------
+        NotFoundError
+            No dataset of that name.
+        """
+        return [self._read(dataset_id) for dataset_id in dataset_ids]
+
+    def _read(self, dataset_id: str) -> DatasetFacts:
+        try:
+            attributes = self.store.attributes(dataset_id)
+            scans = self.store.scans(dataset_id)
+        except DatasetNotFoundError as error:
+            raise NotFoundError(f"there is no dataset {dataset_id}") from error
+        sample = attributes["sample"]
+        return DatasetFacts(
+            id=dataset_id,
+            title=attributes["title"],
+            group=sample["group"] or attributes["title"],
+            formula=sample["formula"],
+            absorber=attributes["absorber"],
+            measurement={"probe": attributes.get("probe")},
+            scans=tuple(self._scan(dataset_id, info) for info in scans),
+            is_open=not attributes["sealed"],
+        )
+
+    def _scan(self, dataset_id: str, info: ScanInfo) -> ScanFacts:
+        key = (dataset_id, info.name, info.digest)
+        if key not in self._canvases:
+            positions_m = self.store.read_scan(dataset_id, info.name, counts=False)["positions_m"]
+            pixel_size_m = object_pixel_size_m(
+                info.energy_ev, info.distance_m, info.n_pixels, info.detector_pixel_size_m
+            )
+            self._canvases[key] = plan_canvas(positions_m, pixel_size_m, info.n_pixels)
+        return ScanFacts(
+            info.name, info.energy_ev, info.n_positions, info.n_pixels, info.digest, self._canvases[key]
+        )
+
+
+def check_run(datasets: Sequence[DatasetFacts], options: RunOptions) -> None:
+    """Refuse a run that could not end well, with everything that is wrong; datasets still open are judged when sealed.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    faults = [] if datasets else [Fault("datasets", "a run needs at least one dataset, got none")]
+    for number, dataset in enumerate(datasets):
+        faults += [Fault(f"datasets.{number}", message) for message in energy_faults(dataset)]
+    faults += [Fault("datasets", message) for message in mismatches(datasets)]
+    if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
+        faults += chemistry_faults(datasets, options)
+    if faults:
+        raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+
+
+def energy_faults(dataset: DatasetFacts) -> list[str]:
+    """What is wrong with the energies of one dataset; nothing can be said while scans may come."""
+    energies_ev, n = dataset.energies_ev, len(dataset.scans)
+    if dataset.is_open or n == 1:
+        return []
+    if n == 0:
+        return [f"dataset {dataset.id} has no scans"]
+    if n < MIN_ENERGIES:
+        return [
+            f"dataset {dataset.id} has {n} energies; the ten parameters of eq. 1 need at least {MIN_ENERGIES} "
+            "(a single energy is reconstructed without spectra)"
+        ]
+    edge_ev = Absorber(**dataset.absorber).edge_energy_ev
+    if not energies_ev[0] < edge_ev < energies_ev[-1]:
+        return [
+            f"dataset {dataset.id} was measured at {energies_ev[0]:.1f} to {energies_ev[-1]:.1f} eV, which does not "
+            f"enclose the {dataset.absorber['element']} {dataset.absorber['edge']} edge at {edge_ev:.1f} eV"
+        ]
+    return []
+
+
+def mismatches(datasets: Sequence[DatasetFacts]) -> list[str]:
+    """Why datasets cannot be analysed together: another absorber, other energies."""
+    found = []
+    absorbers = {f"{dataset.absorber['element']} {dataset.absorber['edge']}" for dataset in datasets}
+    if len(absorbers) > 1:
+        found.append(f"all datasets of a run share one absorber, got {', '.join(sorted(absorbers))}")
+    sealed = [dataset for dataset in datasets if not dataset.is_open and dataset.scans]
+    for dataset in sealed[1:]:
+        first, other = sealed[0].energies_ev, dataset.energies_ev
+        same = len(first) == len(other) and all(
+            abs(a - b) <= SAME_ENERGY_EV for a, b in zip(first, other, strict=True)
+        )
+        if not same:
+            found.append(
+                f"datasets of one run are measured at the same energies (to {SAME_ENERGY_EV} eV): {sealed[0].id} has "
+                f"{len(first)} from {first[0]:.1f} eV, {dataset.id} has {len(other)} from {other[0]:.1f} eV"
+            )
+    return found
+
+
+def chemistry_faults(datasets: Sequence[DatasetFacts], options: RunOptions) -> list[Fault]:
+    """Whether the scattering factors asked for exist for the absorber."""
+    faults: dict[str, Any] = {}
+    for dataset in datasets:
+        try:
+            f2_step(Absorber(**dataset.absorber), options.chemistry)
+        except TaskError as error:
+            faults[str(error)] = Fault("options.chemistry.preset", str(error))
+    return list(faults.values())

@@ -1,0 +1,303 @@
+"""The wheel: one thread that walks every running run through its graph.
+
+Each turn takes what was told since the last one (endings, progress, wishes), takes up new runs, hands out units that
+are ready, a fair share to each run, and writes down how far each run is. It computes nothing and reads no array.
+All it holds can be lost: after a restart it is rebuilt from the catalogue and from the keys of finished units.
+"""
+
+import contextlib
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from service.errors import SchedulerUnavailableError, ServiceError
+from service.graph import DatasetFacts, Unit, build_graph
+from service.ledger import Ledger, RunRecord
+from service.scheduler import Ending, Report
+from service.walk import Walk, fair_share
+from service.work import Call, Places, Receipt
+from storage.units import UnitStore
+
+TURN_S: Final = 0.5
+"""Longest wait between two turns."""
+LOOK_S: Final = 2.0
+"""Longest time until runs and scans that nobody told of are noticed."""
+PUBLISH_S: Final = 1.0
+"""Progress of a run is written down at most this often."""
+SLOTS_A_WORKER: Final = 2
+"""One unit at work and one waiting beside it: no worker idles, and a new run's turn comes soon."""
+MAX_LOSSES: Final = 20
+"""A unit lost with its worker or scheduler this often in a row is not tried again."""
+
+log = logging.getLogger(__name__)
+
+
+class Workforce(Protocol):
+    """What the wheel asks of a cluster (`service.scheduler.Cluster`)."""
+
+    n_slots: int
+
+    def connect(self) -> bool: ...
+    def submit(self, name: str, work: Any, call: Any, on_end: Callable[[Ending], None]) -> None: ...
+    def cancel(self, names: list[str]) -> None: ...
+
+
+class Orchestrator:
+    """Walks runs through their graphs.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Where runs and events are written down.
+    places : Places
+        Folders that workers share with the service.
+    load_facts : callable
+        Facts of datasets, by their ids; raises ServiceError where they cannot make a run (any more).
+    work : callable
+        ``work(call, report) -> Receipt``, run by a worker for each unit.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        places: Places,
+        load_facts: Callable[[Sequence[str]], list[DatasetFacts]],
+        work: Callable[[Call, Report], Receipt],
+    ) -> None:
+        self._ledger = ledger
+        self._places = places
+        self._units = UnitStore(places.units)
+        self._load_facts = load_facts
+        self._work = work
+        self._walks: dict[str, Walk] = {}
+        self._records: dict[str, RunRecord] = {}
+        self._facts: dict[str, list[DatasetFacts]] = {}
+        self._told: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._cluster: Workforce | None = None
+        self._is_connected = True
+        self._looked_around = -math.inf
+        self._published: dict[str, float] = {}
+        self._losses: dict[tuple[str, str], int] = {}
+
+    def start(self, cluster: Workforce) -> None:
+        """Begin turning; runs that an earlier service left unfinished go on."""
+        self._cluster = cluster
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._turn_until_stopped, name="ptyxas-wheel", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop turning; unfinished runs stay as they are, to go on at the next start."""
+        self._stopping.set()
+        self.nudge()
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+            self._thread = None
+        self._walks.clear()
+
+    def nudge(self) -> None:
+        """Say that something changed: a run was submitted or cancelled, a scan arrived, a dataset was sealed."""
+        self._told.put(self._forget_last_look)
+
+    def hear_progress(self, progress: dict[str, Any]) -> None:
+        """Take what a worker reports; from any thread."""
+        self._told.put(lambda: self._note_progress(progress))
+
+    # ---- the wheel -------------------------------------------------------------------------------------------------
+
+    def _turn_until_stopped(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._turn()
+            except Exception:
+                log.exception("a turn of the wheel failed; the next one tries again")
+                time.sleep(TURN_S)
+
+    def _turn(self) -> None:
+        self._listen()
+        self._look_around()
+        self._drop_cancelled_runs()
+        if self._walks and self._keep_connected():
+            self._hand_out_units()
+        for run_id, walk in list(self._walks.items()):
+            if walk.is_finished:
+                self._end(run_id, "succeeded", None)
+            else:
+                self._write_down(run_id)
+
+    def _listen(self) -> None:
+        """Wait for something to be told, then take all of it."""
+        with contextlib.suppress(queue.Empty):
+            self._told.get(timeout=TURN_S)()
+            while True:
+                self._told.get_nowait()()
+
+    # ---- runs come and go ------------------------------------------------------------------------------------------
+
+    def _take_up(self, record: RunRecord) -> None:
+        try:
+            facts = self._load_facts(record.datasets)
+        except (ServiceError, LookupError) as error:
+            self._ledger.end_run(record.id, "failed", str(error))
+            return
+        walk = Walk(record.id, build_graph(facts, record.options, record.id))
+        walk.follow(walk.graph, self._units.has)
+        walk.progress_at_start = walk.progress()
+        self._walks[record.id], self._records[record.id], self._facts[record.id] = walk, record, facts
+        self._ledger.begin_run(record.id)
+        log.info(
+            "run %s: %d of %d units to do", record.id, len(walk.graph.units) - len(walk.done), len(walk.graph.units)
+        )
+
+    def _drop_cancelled_runs(self) -> None:
+        for run_id in [run_id for run_id in self._walks if self._places.stop_flag(run_id).exists()]:
+            self._end(run_id, "cancelled", None)
+
+    def _end(self, run_id: str, state: str, error: str | None) -> None:
+        """Write down how a run ended, and let go of it."""
+        walk = self._walks[run_id]
+        if state != "succeeded":
+            self._places.raise_stop_flag(run_id)
+        self._write_down(run_id, is_final=True)
+        self._ledger.end_run(run_id, state, error)
+        del self._walks[run_id], self._records[run_id], self._facts[run_id]
+        if self._cluster is not None:
+            self._cluster.cancel(list(walk.in_flight.values()))
+
+    def _forget_last_look(self) -> None:
+        self._looked_around = -math.inf
+
+    def _look_around(self) -> None:
+        """Take up new runs, and what changed in the datasets of live ones: at once when nudged, else now and then."""
+        if time.monotonic() - self._looked_around < LOOK_S:
+            return
+        self._looked_around = time.monotonic()
+        for record in self._ledger.unfinished_runs():
+            if record.id not in self._walks:
+                self._take_up(record)
+        for run_id in [run_id for run_id, walk in self._walks.items() if walk.graph.awaits_scans]:
+            record = self._records[run_id]
+            try:
+                facts = self._load_facts(record.datasets)
+            except (ServiceError, LookupError) as error:
+                self._end(run_id, "failed", str(error))
+                continue
+            if facts != self._facts[run_id]:
+                self._facts[run_id] = facts
+                self._walks[run_id].follow(build_graph(facts, record.options, run_id), self._units.has)
+
+    # ---- units go out and come back --------------------------------------------------------------------------------
+
+    def _keep_connected(self) -> bool:
+        """Whether the cluster can be asked; after a loss all that was in flight is ready again."""
+        assert self._cluster is not None
+        try:
+            is_new = self._cluster.connect()
+        except SchedulerUnavailableError as error:
+            if self._is_connected:
+                self._tell_all("note", {"text": f"{error}; finished work is kept, the run goes on when it is back"})
+            self._is_connected = False
+            self._release_all()
+            return False
+        if is_new:
+            self._release_all()
+        if not self._is_connected:
+            self._tell_all("note", {"text": "the Dask scheduler is back"})
+        self._is_connected = True
+        return True
+
+    def _release_all(self) -> None:
+        for walk in self._walks.values():
+            for name in list(walk.in_flight):
+                walk.drop(name)
+
+    def _hand_out_units(self) -> None:
+        """Give every run that has work its fair share of the slots, one unit in turn."""
+        assert self._cluster is not None
+        ready = {run_id: walk.ready() for run_id, walk in self._walks.items()}
+        wanting = [run_id for run_id, walk in self._walks.items() if ready[run_id] or walk.in_flight]
+        share = fair_share(SLOTS_A_WORKER * self._cluster.n_slots, len(wanting)) if wanting else 0
+        for run_id in wanting:
+            walk = self._walks[run_id]
+            for unit in ready[run_id]:
+                if len(walk.in_flight) >= share:
+                    break
+                self._hand_out(walk, unit)
+
+    def _hand_out(self, walk: Walk, unit: Unit) -> None:
+        if self._units.has(unit.key):
+            self._finish(walk, unit, Receipt("done", is_computed=False))
+            self._told.put(lambda: None)  # what this unit held back may be ready now
+            return
+        if any(unit.key == other.graph.units[name].key for other in self._walks.values() for name in other.in_flight):
+            return  # another run is at it; its result will serve both
+        attempt = walk.start(unit)
+        call = Call(walk.run_id, unit, self._places)
+        assert self._cluster is not None
+
+        def on_end(ending: Ending) -> None:
+            self._told.put(lambda: self._take_back(walk.run_id, unit, attempt, ending))
+
+        self._cluster.submit(attempt, self._work, call, on_end)
+
+    def _take_back(self, run_id: str, unit: Unit, attempt: str, ending: Ending) -> None:
+        walk = self._walks.get(run_id)
+        if walk is None or walk.in_flight.get(unit.name) != attempt:
+            return  # an ending of an attempt that was given up
+        receipt = ending.result if ending.fate == "done" else Receipt(ending.fate, message=ending.message)
+        if receipt.fate == "done":
+            self._finish(walk, unit, receipt)
+        elif receipt.fate == "failed":
+            self._end(run_id, "failed", explain(unit, receipt.message))
+        else:
+            self._try_again(walk, unit, receipt)
+
+    def _finish(self, walk: Walk, unit: Unit, receipt: Receipt) -> None:
+        walk.finish(unit.name)
+        self._losses.pop((walk.run_id, unit.name), None)
+        told = {"unit": unit.name, "stage": unit.stage, "energy_ev": unit.energy_ev}
+        self._ledger.add_event(
+            walk.run_id, "unit", {**told, "computed": receipt.is_computed, "seconds": receipt.seconds, **receipt.facts}
+        )
+
+    def _try_again(self, walk: Walk, unit: Unit, receipt: Receipt) -> None:
+        walk.drop(unit.name)
+        n_losses = self._losses[walk.run_id, unit.name] = self._losses.get((walk.run_id, unit.name), 0) + 1
+        if n_losses > MAX_LOSSES:
+            self._end(walk.run_id, "failed", explain(unit, receipt.message))
+            return
+        self._ledger.add_event(
+            walk.run_id, "note", {"text": f"{unit.name} was lost and is tried again: {receipt.message}"}
+        )
+
+    # ---- what others see -------------------------------------------------------------------------------------------
+
+    def _note_progress(self, progress: dict[str, Any]) -> None:
+        walk = self._walks.get(progress["run_id"])
+        if walk is not None and progress["unit"] in walk.in_flight:
+            walk.shares[progress["unit"]] = progress["cycle"] / progress["n_cycles"]
+
+    def _write_down(self, run_id: str, *, is_final: bool = False) -> None:
+        """Write down how far a run is, where that changed, not too often."""
+        now = time.monotonic()
+        if not is_final and now - self._published.get(run_id, 0.0) < PUBLISH_S:
+            return
+        self._published[run_id] = now
+        walk = self._walks[run_id]
+        self._ledger.write_progress(run_id, walk.progress(), walk.eta_s(), walk.stages())
+
+    def _tell_all(self, kind: str, data: dict[str, Any]) -> None:
+        for run_id in self._walks:
+            self._ledger.add_event(run_id, kind, data)
+
+
+def explain(unit: Unit, message: str) -> str:
+    """Why a run failed, in plain words that name the stage and the energy."""
+    place = f"{unit.stage} at {unit.energy_ev:.1f} eV" if unit.energy_ev is not None else unit.stage
+    return f"{place} ({unit.name}) failed: {message}"
