@@ -76,19 +76,17 @@ def run_cycles(
         Called after each cycle with its number and R; what it raises ends the reconstruction.
     """
     frames = prepare(scan, canvas, options.subpixel)
-    image, spectrum = jnp.asarray(state.object), jnp.fft.fft2(jnp.asarray(state.probe))
+    image, probe = jnp.asarray(state.object), jnp.asarray(state.probe)
     errors = list(state.errors)
     for cycle in range(state.cycle, state.cycle + n_cycles):
         order = np.random.default_rng([state.seed, cycle]).permutation(len(frames.corner))
         beta = options.beta if cycle >= options.probe_start else 0.0
-        image, spectrum, misfit = run_cycle(image, spectrum, frames.amplitude, frames.corner, frames.ramp, order, options.alpha, beta)
+        image, probe, misfit = run_cycle(image, probe, frames.amplitude, frames.corner, frames.ramp, order, options.alpha, beta)
         errors.append(float(misfit) / frames.total)
         if on_cycle is not None:
             on_cycle(cycle + 1, errors[-1])
-    probe = np.asarray(jnp.fft.ifft2(spectrum), np.complex64)
-    return replace(
-        state, object=np.asarray(image), probe=probe, cycle=state.cycle + n_cycles, errors=np.asarray(errors, np.float32)
-    )
+    done = state.cycle + n_cycles
+    return replace(state, object=np.asarray(image), probe=np.asarray(probe), cycle=done, errors=np.asarray(errors, np.float32))
 
 
 def prepare(scan: Scan, canvas: Canvas, subpixel: bool) -> Frames:
@@ -107,7 +105,7 @@ def prepare(scan: Scan, canvas: Canvas, subpixel: bool) -> Frames:
 @partial(jax.jit, donate_argnums=(0, 1))
 def run_cycle(
     image: jax.Array,
-    spectrum: jax.Array,
+    probe: jax.Array,
     amplitude: jax.Array,
     corner: jax.Array,
     ramp: jax.Array,
@@ -115,7 +113,7 @@ def run_cycle(
     alpha: float,
     beta: float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One visit to every position in ``order``; returns object, probe spectrum and the summed misfit."""
+    """One visit to every position in ``order``; returns object, probe and the summed misfit [photons]."""
     size = amplitude.shape[1:]
 
     def visit(carry: tuple[jax.Array, jax.Array], p: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
@@ -128,5 +126,5 @@ def run_cycle(
         spectrum = spectrum + displace_adjoint(probe_step(patch, change, beta), ramp[p])
         return (image, spectrum), misfit
 
-    (image, spectrum), misfits = jax.lax.scan(visit, (image, spectrum), order)
-    return image, spectrum, jnp.sum(misfits)
+    (image, spectrum), misfits = jax.lax.scan(visit, (image, jnp.fft.fft2(probe)), order)
+    return image, jnp.fft.ifft2(spectrum), jnp.sum(misfits)

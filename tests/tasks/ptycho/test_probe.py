@@ -1,0 +1,58 @@
+"""Probes from the optics have the width, the power and the place they were asked for."""
+
+import numpy as np
+import pytest
+
+from tasks.errors import InvalidOptionError
+from tasks.ptycho.probe import ProbeSpec, add_modes, initial_probe, kb_focus
+
+
+def fwhm(profile, step):
+    half = np.flatnonzero(profile >= profile.max() / 2)
+    left, right = half[0], half[-1]
+    level = profile.max() / 2
+    edge_left = left - (profile[left] - level) / (profile[left] - profile[left - 1])
+    edge_right = right + (profile[right] - level) / (profile[right] - profile[right + 1])
+    return (edge_right - edge_left) * step
+
+
+@pytest.mark.parametrize(
+    "spec", [ProbeSpec("kb", 300e-9), ProbeSpec("kb", 300e-9, apodisation=0.9), ProbeSpec("gaussian", 300e-9)]
+)
+def test_focus_has_the_width_asked_for(spec):
+    probe = initial_probe(spec, 5465.0, 15e-9, 128, 1e6)
+    intensity = np.abs(probe[0]) ** 2
+    assert fwhm(intensity[64], 15e-9) == pytest.approx(300e-9, rel=0.01)
+    assert fwhm(intensity[:, 64], 15e-9) == pytest.approx(300e-9, rel=0.01)
+    assert np.unravel_index(intensity.argmax(), intensity.shape) == (64, 64)
+    assert intensity.sum() == pytest.approx(1e6, rel=1e-4)
+
+
+def test_zone_plate_focus_is_an_airy_disc_of_its_outer_zone():
+    probe = initial_probe(ProbeSpec("zone_plate", outer_zone_m=50e-9, stop_diameter_m=0.0), 5465.0, 5e-9, 128, 1.0)
+    # first zero of the Airy pattern: 1.22 outer zone widths
+    profile = np.abs(probe[0, 64, 64:]) ** 2
+    assert np.argmin(profile[:20]) * 5e-9 == pytest.approx(1.22 * 50e-9, abs=5e-9)
+
+
+def test_defocus_widens_and_conserves():
+    sharp, wide = (kb_focus(ProbeSpec(defocus_m=d, apodisation=0.9), 5465.0, 15e-9, 128) for d in (0.0, 2e-3))
+    assert np.sum(np.abs(wide) ** 2) == pytest.approx(np.sum(np.abs(sharp) ** 2), rel=0.02)
+    assert np.abs(wide).max() < 0.8 * np.abs(sharp).max()
+
+
+def test_displaced_focus_is_the_focus_elsewhere():
+    spec = ProbeSpec(defocus_m=4e-4, apodisation=0.9)
+    moved = kb_focus(spec, 5465.0, 15e-9, 64, (2.0, -5.0))
+    np.testing.assert_allclose(moved[10:-10, 10:-10], np.roll(kb_focus(spec, 5465.0, 15e-9, 64), (2, -5), (0, 1))[10:-10, 10:-10], atol=1e-9)
+
+
+def test_modes_are_added_with_little_power():
+    probe = add_modes(initial_probe(ProbeSpec(), 5465.0, 15e-9, 64, 1.0), 3)
+    power = np.sum(np.abs(probe) ** 2, axis=(1, 2))
+    assert power[1:] == pytest.approx([0.05, 0.05], rel=1e-3)
+
+
+def test_supplied_without_an_array_says_where_it_was_sought():
+    with pytest.raises(InvalidOptionError, match="illumination"):
+        initial_probe(ProbeSpec("supplied"), 5465.0, 15e-9, 64, 1.0)

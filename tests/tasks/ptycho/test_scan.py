@@ -1,0 +1,62 @@
+"""Positions, canvases and what makes a scan insane."""
+
+import numpy as np
+import pytest
+
+from tasks.errors import GeometryError
+from tasks.ptycho.scan import MARGIN_PX, Scan, find_faults, illumination, plan_canvas
+
+RASTER = np.stack(np.meshgrid(np.arange(5.0), np.arange(7.0), indexing="ij"), axis=-1).reshape(-1, 2) * 150e-9
+
+
+def test_every_frame_lies_on_the_canvas_and_the_origin_is_where_it_says():
+    canvas = plan_canvas(RASTER + 3e-6, 15e-9, 64)
+    corners = canvas.corners_px(RASTER + 3e-6, 64)
+    assert corners.min() == pytest.approx(MARGIN_PX)
+    assert (corners.max(axis=0) + 64 <= np.array(canvas.shape) - MARGIN_PX).all()
+    # a frame's pixel [32, 32] is the probe's position
+    centre = np.asarray(canvas.origin_m) + (corners[8] + 32) * canvas.pixel_size_m
+    np.testing.assert_allclose(centre, RASTER[8] + 3e-6, atol=1e-15)
+
+
+def test_neighbouring_energies_share_a_shape():
+    shapes = {plan_canvas(RASTER, pixel, 64).shape for pixel in np.linspace(14.7e-9, 15e-9, 9)}
+    assert len(shapes) == 1
+
+
+def test_positions_in_the_wrong_unit_are_named():
+    with pytest.raises(GeometryError, match="metres"):
+        plan_canvas(RASTER * 1e9, 15e-9, 64)
+
+
+def test_scan_pixel_is_lambda_z_over_np():
+    scan = Scan(np.zeros((1, 96, 96), np.uint16), np.zeros((1, 2)), np.ones((96, 96), bool), 5420.0, 0.5, 75e-6)
+    assert scan.pixel_size_m == pytest.approx(1.239841984e-6 / 5420 * 0.5 / (96 * 75e-6))
+
+
+def test_a_sane_scan_has_no_faults():
+    assert find_faults(RASTER, 15e-9, 64, 300e-9) == []
+
+
+@pytest.mark.parametrize(
+    ("positions", "fwhm", "field", "says"),
+    [
+        (RASTER * 1e6, None, "positions_m", "overlap"),
+        (RASTER * 1e-6, None, "positions_m", "one object pixel"),
+        (RASTER * 2.5, 300e-9, "positions_m", "larger than the probe"),
+        (RASTER, 600e-9, "probe.fwhm_m", "oversampled"),
+        (RASTER * 0, None, "positions_m", "coincide"),
+        (RASTER[:1], None, "positions_m", "at least 2"),
+    ],
+)
+def test_insane_scans_name_field_and_cause(positions, fwhm, field, says):
+    faults = find_faults(positions, 15e-9, 64, fwhm)
+    assert any(fault.field == field and says in fault.message for fault in faults)
+
+
+def test_illumination_counts_the_photons_of_every_frame():
+    canvas = plan_canvas(RASTER, 15e-9, 32)
+    probe = np.full((2, 32, 32), 3 + 4j, np.complex64)
+    dose = illumination(canvas, RASTER, probe)
+    assert dose.sum() == pytest.approx(len(RASTER) * 32 * 32 * 2 * 25)
+    assert dose[0, 0] == 0
