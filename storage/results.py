@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from storage.errors import LayoutError, ResultsError
-from storage.layout import COORDINATES, ArraySpec, results_group
+from storage.layout import COORDINATES, RESULTS, ArraySpec, results_group
 from storage.staging import flush_tree, move_into_place, write_file
 
 SEAL: Final = "seal.json"
@@ -171,7 +171,8 @@ class ResultsStore:
         ResultsError
             The store is not sealed, or holds no such array.
         """
-        if f"{group}/{variable}/zarr.json" not in self._seal():
+        known = {**RESULTS.get(group, RESULTS.get("{dataset}/" + group.rpartition("/")[2], {})), **COORDINATES}
+        if f"{group}/{variable}/zarr.json" not in self._seal() or variable not in known:
             raise ResultsError(f"the results hold no {group}/{variable}")
         array = zarr.open_array(store=self.path / group / variable, mode="r")
         return np.asarray(array[index] if index else array[...]), dict(array.attrs)

@@ -119,8 +119,9 @@ class UnitStore:
         return self.root / key[:2] / key
 
     def _marker(self, key: str) -> dict[str, Any] | None:
+        path = self._path(key) / MARKER
         try:
-            marker = json.loads((self._path(key) / MARKER).read_bytes())
+            marker = json.loads(path.read_bytes())
         except (OSError, ValueError):
             return None
         return marker if isinstance(marker, dict) and marker.get("key") == key else None

@@ -92,7 +92,7 @@ def _audit(file: h5py.File, external: bool) -> None:
             if isinstance(link, h5py.ExternalLink) and not external:
                 faults.append(
                     Fault(
-                        where, f"external link to {link.filename!r} is refused; store the data in the file, or ZIP both"
+                        where, f"external link to {link.filename!r} is refused; store the data inside, or ZIP both"
                     )
                 )
             if not isinstance(link, h5py.HardLink):

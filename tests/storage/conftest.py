@@ -1,0 +1,127 @@
+"""A small measurement with nothing wrong with it, and files that hold it, to be spoilt one field at a time."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from storage.datasets import DatasetStore
+
+ENERGY_EV = 5420.0
+JOULE_EV = 1.602176634e-19
+P, N = 6, 16
+
+
+def measurement(**changed: Any) -> dict[str, Any]:
+    """Fields of one scan as a plain file names them; ``changed`` replaces them, None leaves one out."""
+    random = np.random.default_rng(1)
+    steps = 150e-9 * np.stack(np.meshgrid(np.arange(2.0), np.arange(3.0), indexing="ij"), -1).reshape(-1, 2)
+    fields: dict[str, Any] = {
+        "counts": random.poisson(20, (P, N, N)).astype(np.int32),
+        "positions_m": steps,
+        "energy_ev": ENERGY_EV,
+        "distance_m": 1.5,
+        "detector_pixel_size_m": 75e-6,
+    }
+    return {name: value for name, value in {**fields, **changed}.items() if value is not None}
+
+
+def write_npz(path: Path, **changed: Any) -> Path:
+    np.savez(path, **measurement(**changed))
+    return path
+
+
+def write_plain(path: Path, **changed: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, value in measurement(**changed).items():
+            file[name] = value
+    return path
+
+
+def write_entry(entry: h5py.Group, fields: dict[str, Any]) -> None:
+    """Write one CXI entry; a field is left out where it is not among ``fields``."""
+    places = {
+        "counts": "instrument_1/detector_1/data",
+        "distance_m": "instrument_1/detector_1/distance",
+        "bad_pixels": "instrument_1/detector_1/mask",
+        "probe": "instrument_1/source_1/illumination",
+    }
+    for name, place in places.items():
+        if name in fields:
+            entry[place] = fields[name]
+    if "energy_ev" in fields:
+        entry["instrument_1/source_1/energy"] = fields["energy_ev"] * JOULE_EV
+    if "detector_pixel_size_m" in fields:
+        for axis in "xy":
+            entry[f"instrument_1/detector_1/{axis}_pixel_size"] = fields["detector_pixel_size_m"]
+    if "positions_m" in fields:
+        y, x = np.transpose(fields["positions_m"])
+        entry["sample_1/geometry_1/translation"] = np.stack([x, y, np.zeros_like(x)], axis=1)
+
+
+def write_cxi(path: Path, *entries: dict[str, Any], **changed: Any) -> Path:
+    """Write a CXI file of one entry, or of one for each mapping of changes."""
+    with h5py.File(path, "w") as file:
+        file["cxi_version"] = 160
+        for index, entry in enumerate(entries or ({},), 1):
+            write_entry(file.create_group(f"entry_{index}"), measurement(**changed, **entry))
+    return path
+
+
+def write_zip(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def zarr_metadata(shape: list[int], **changed: Any) -> bytes:
+    node = {
+        "zarr_format": 3, "node_type": "array", "shape": shape, "data_type": "uint16", "fill_value": 0,
+        "attributes": {},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+    }  # fmt: skip
+    return json.dumps({**node, **changed}).encode()
+
+
+@pytest.fixture
+def files() -> Any:
+    """The writers above, by name."""
+
+    class Files:
+        measurement = staticmethod(measurement)
+        npz = staticmethod(write_npz)
+        plain = staticmethod(write_plain)
+        cxi = staticmethod(write_cxi)
+        zip = staticmethod(write_zip)
+        zarr_metadata = staticmethod(zarr_metadata)
+
+    return Files
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DatasetStore:
+    """A store with one empty dataset, ``ds_1``."""
+    store = DatasetStore(tmp_path / "datasets")
+    store.create("ds_1", {"title": "a particle"})
+    return store
+
+
+@pytest.fixture
+def real_data() -> Callable[[str], Path]:
+    """Path of a real file beside the repository; skips where it is absent."""
+
+    def find(name: str) -> Path:
+        path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / name
+        if not path.is_file():
+            pytest.skip(f"real data {name} is not in ../shared/data")
+        return path
+
+    return find
