@@ -1,6 +1,5 @@
 """Errors of the science: the message names the rule, the value seen and the likely cause."""
 
-
 from dataclasses import dataclass
 
 

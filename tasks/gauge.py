@@ -91,7 +91,7 @@ def require_vacuum(empty: Mask, field: Mask, min_fraction: float) -> None:
     fraction = empty.sum() / max(int(field.sum()), 1)
     if fraction < min_fraction:
         raise VacuumError(
-            f"at least {min_fraction:.1%} of the scanned field must be empty to fix the gauge of the object, found {fraction:.1%}: "
+            f"at least {min_fraction:.1%} of the scanned field must be empty to fix the object's gauge, found {fraction:.1%}: "
             "scan a wider field around the particle, or name an empty box (align.vacuum_box)"
         )
 
@@ -113,8 +113,7 @@ def measure_gauge(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[n
 def _upper_plane(basis: Array, values: Array, rounds: int = 60) -> Array:
     """Coefficients (3,) of the plane through the upper envelope of ``values`` (n,), by shrinking asymmetric clipping."""
     keep = np.ones(values.size, bool)
-    plane = np.zeros(3)
-    plane[0] = np.quantile(values, 0.8)
+    plane: Array = np.array([np.quantile(values, 0.8), 0.0, 0.0])
     for _ in range(rounds):
         residual = values - plane @ basis
         above = residual[residual > 0]
@@ -123,7 +122,7 @@ def _upper_plane(basis: Array, values: Array, rounds: int = 60) -> Array:
         if now.sum() < 10 or np.array_equal(now, keep):
             break
         keep = now
-        plane = np.linalg.lstsq(basis[:, keep].T, values[keep], rcond=None)[0]
+        plane = np.asarray(np.linalg.lstsq(basis[:, keep].T, values[keep], rcond=None)[0], dtype=float)
     return plane
 
 
@@ -134,4 +133,4 @@ def _plane_basis(shape: tuple[int, ...]) -> Array:
 
 def _centred_axes(shape: tuple[int, int], centre: tuple[float, float] | None) -> tuple[Array, Array]:
     middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2) if centre is None else centre
-    return np.arange(shape[0]) - middle[0], np.arange(shape[1]) - middle[1]
+    return np.arange(shape[0], dtype=float) - middle[0], np.arange(shape[1], dtype=float) - middle[1]

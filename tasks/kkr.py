@@ -106,7 +106,8 @@ def outside_columns(energy_ev: Array, absorber: Absorber, formula: str) -> Array
     others = {element: amount for element, amount in atoms.items() if element != absorber.element}
     if others:
         total = sum(others.values())
-        columns.append(sum(amount / total * tabulated_column(element, energy_ev) for element, amount in others.items()))
+        shares = [amount / total * tabulated_column(element, energy_ev) for element, amount in others.items()]
+        columns.append(np.sum(shares, axis=0))
     return np.stack(columns, axis=1)
 
 

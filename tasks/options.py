@@ -12,8 +12,16 @@ from pydantic.dataclasses import dataclass
 CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 Descriptor = Literal[
-    "edge_energy", "pre_edge_ratio", "electron_ratio", "edge_jump", "edge_width", "white_line_height",
-    "white_line_energy", "pre_edge_energy", "pre_edge_height", "pre_edge_area",
+    "edge_energy",
+    "pre_edge_ratio",
+    "electron_ratio",
+    "edge_jump",
+    "edge_width",
+    "white_line_height",
+    "white_line_energy",
+    "pre_edge_energy",
+    "pre_edge_height",
+    "pre_edge_area",
 ]
 
 
@@ -64,7 +72,8 @@ class FitOptions:
     """Least-squares fit of eq. 1 to the spectrum of every pixel."""
 
     mask: Literal["jump", "paper"] = "jump"
-    """Which pixels are kept: edge jump at least ``min_jump_to_sigma`` standard errors, or the paper's jump >= sigma of the pre-edge points."""
+    """Which pixels are kept: edge jump at least ``min_jump_to_sigma`` standard errors, or the paper's jump >= sigma of the
+    points before the edge."""
     min_jump_to_sigma: Annotated[float, Field(gt=0)] = 10.0
     """Smallest edge jump, in units of its noise, that mode ``jump`` keeps."""
     prior: Literal["none", "mean"] = "none"

@@ -50,7 +50,8 @@ def common_grid(canvases: Sequence[Canvas], fields: Sequence[NDArray[np.bool_]])
     n_y, n_x = np.floor((high - low) / pixel).astype(int) + 1
     if min(n_y, n_x) < 8:
         raise RegistrationError(
-            f"the fields of all energies must share an area, theirs is {n_y} x {n_x} px: are the positions of one energy in another frame or unit?"
+            f"the fields of all energies must share an area, theirs is {n_y} x {n_x} px: "
+            "are the positions of one energy in another frame or unit?"
         )
     return Grid(low[0] + np.arange(n_y) * pixel, low[1] + np.arange(n_x) * pixel, pixel)
 
@@ -118,11 +119,8 @@ def fine_shift(reference: Array, moving: Array, weight: Array) -> Array:
     columns = np.stack([smooth.ravel(), -gradient[0].ravel(), -gradient[1].ravel(), np.ones(root.size)], axis=1)
     gain, s_y, s_x, _ = np.linalg.lstsq(columns * root[:, None], target.ravel() * root, rcond=None)[0]
     if not gain > 0:
-        raise RegistrationError(f"images of neighbouring energies must resemble each other, their correlation is {gain:.2g}: did the specimen leave the field?")
+        raise RegistrationError(
+            f"images of neighbouring energies must resemble each other, their correlation is {gain:.2g}: "
+            "did the specimen leave the field?"
+        )
     return np.array([s_y, s_x]) / gain
-
-
-def register_drift(phases: NDArray, weight: Array) -> Array:
-    """(E, 2) displacement [px] of each phase image (E, Y, X) against their mean, to be refined by the caller's resampling."""
-    reference = phases.mean(axis=0)
-    return np.stack([fine_shift(reference, phase, weight) for phase in phases])

@@ -165,12 +165,18 @@ def grow_specimen(options: SimulationOptions) -> Specimen:
     harmonics = rng.normal(0, [[0.06], [0.05], [0.03], [0.02]], (4, 2))
     direction = rng.uniform(0, 2 * np.pi, 4)
     wave = rng.uniform(0.6e6, 1.4e6, 4)
-    ripples = np.stack([wave * np.sin(direction), wave * np.cos(direction), rng.uniform(0, 2 * np.pi, 4), rng.uniform(0.02, 0.05, 4)], axis=1)
+    ripples = np.stack(
+        [wave * np.sin(direction), wave * np.cos(direction), rng.uniform(0, 2 * np.pi, 4), rng.uniform(0.02, 0.05, 4)], axis=1
+    )
     n_grains = max(options.n_grains, options.n_states)
     centres = _spread_points(rng, n_grains, 0.95 * options.radius_m)
     weights = np.asarray(options.state_weights if options.state_weights else np.ones(options.n_states), dtype=float)
-    states = np.concatenate([np.arange(options.n_states), rng.choice(options.n_states, n_grains - options.n_states, p=weights / weights.sum())])
-    return Specimen(STATES[: options.n_states], harmonics, ripples, centres, rng.permutation(states), options.radius_m, options.thickness_m)
+    states = np.concatenate(
+        [np.arange(options.n_states), rng.choice(options.n_states, n_grains - options.n_states, p=weights / weights.sum())]
+    )
+    return Specimen(
+        STATES[: options.n_states], harmonics, ripples, centres, rng.permutation(states), options.radius_m, options.thickness_m
+    )
 
 
 def _spread_points(rng: np.random.Generator, n: int, radius: float) -> Array:
@@ -260,7 +266,12 @@ def bad_pixels(rng: np.random.Generator, n_pixels: int) -> NDArray[np.bool_]:
 
 
 def diffract(
-    specimen: Specimen, electrons: NDArray[np.complex128], positions_m: Array, energy_ev: float, pixel_size_m: float, options: SimulationOptions
+    specimen: Specimen,
+    electrons: NDArray[np.complex128],
+    positions_m: Array,
+    energy_ev: float,
+    pixel_size_m: float,
+    options: SimulationOptions,
 ) -> Array:
     """(P, N, N) float64: mean photons in each detector pixel for one photon in the probe, beam centre in the middle."""
     n = options.n_pixels

@@ -5,16 +5,19 @@ complex object itself, in one interpolation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.coupling import Constrained, Pair, constrain
 from tasks.errors import EnergyGridError
 from tasks.gauge import Gauge, field_of_view, find_vacuum, measure_gauge, require_vacuum, smooth_phase
-from tasks.options import AlignOptions
+from tasks.options import AlignOptions, KKROptions
+from tasks.ptycho.engine import State
 from tasks.ptycho.scan import Canvas
+from tasks.refraction import Absorber
 from tasks.register import Grid, coarse_shift, common_grid, fine_shift, to_canvas, to_grid
 
 Array = NDArray[np.float64]
@@ -103,7 +106,9 @@ def register(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], 
     return shifts
 
 
-def resample(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> NDArray[np.complex64]:
+def resample(
+    flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array
+) -> NDArray[np.complex64]:
     """(E, Y, X) complex64: every object on the grid, displaced back; 1 outside its canvas."""
     images = [to_grid(image, canvas, grid, shift, fill=1.0) for image, canvas, shift in zip(flat, canvases, shifts, strict=True)]
     return np.stack(images).astype(np.complex64)
@@ -133,7 +138,9 @@ def _phases(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], g
     return np.stack([smooth_phase(image, everywhere) for image in images])
 
 
-def _mean_image(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> NDArray[np.complex64]:
+def _mean_image(
+    flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array
+) -> NDArray[np.complex64]:
     phase = _phases(flat, canvases, grid, shifts).mean(axis=0)
     return np.exp(1j * phase).astype(np.complex64)
 
@@ -145,3 +152,125 @@ def _boxed(field: Mask, options: AlignOptions) -> Mask:
     vacuum[y0:y1, x0:x1] = field[y0:y1, x0:x1]
     require_vacuum(vacuum, field, options.min_vacuum_fraction)
     return vacuum
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Absorption and phase of one specimen on one grid, all energies, and what was found on the way."""
+
+    energy_ev: Array
+    """(E,)."""
+    y_m: Array
+    """(Y,)."""
+    x_m: Array
+    """(X,)."""
+    absorption: NDArray[np.float32]
+    """(E, Y, X) amplitude absorption; NaN outside the field of view."""
+    phase: NDArray[np.float32]
+    """(E, Y, X) [rad]; NaN outside the field of view."""
+    vacuum_mask: Mask
+    """(Y, X)."""
+    sample_mask: Mask
+    """(Y, X)."""
+    shift_px: Array
+    """(E, 2)."""
+    kk_residual: Array
+    """(E,) rms of g' - K g'' - T c over the specimen, relative to its rms g''."""
+    kk_residual_before: Array
+    """(E,)."""
+    kk_slope: float
+    sigma_absorption: Array
+    """(E,) standard error of absorption in vacuum."""
+    sigma_phase: Array
+    """(E,) [rad]."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What one energy's reconstruction takes back from the others: object times ``image``, probe against the gauge."""
+
+    image: NDArray[np.complex64]
+    """(Yc, Xc) complex64 factor on the energy's own canvas."""
+    gauge: Gauge
+
+    def apply(self, state: State) -> State:
+        """The state with the correction in its object and the inverse of the gauge on its probe."""
+        return replace(state, object=(state.object * self.image).astype(np.complex64), probe=self.gauge.onto_probe(state.probe))
+
+
+def couple(
+    objects: Sequence[NDArray[np.complex64]],
+    doses: Sequence[NDArray[np.float32]],
+    canvases: Sequence[Canvas],
+    energy_ev: Array,
+    absorber: Absorber,
+    formula: str,
+    align_options: AlignOptions,
+    kkr_options: KKROptions,
+) -> tuple[Spectra, list[Correction]]:
+    """Objects of all energies to spectra that obey Kramers-Kronig, and the correction each reconstruction should take back.
+
+    Parameters
+    ----------
+    objects, doses, canvases, energy_ev
+        As `align` takes them.
+    absorber, formula
+        Whose tables stand in outside the measured window.
+    align_options : AlignOptions
+    kkr_options : KKROptions
+        ``gamma`` scales the corrections, not the spectra.
+
+    Raises
+    ------
+    VacuumError, RegistrationError, EnergyGridError, FormulaError
+    """
+    aligned = align(objects, doses, canvases, energy_ev, align_options)
+    before = logarithm(aligned)
+    found = constrain(before, energy_ev, absorber, formula, aligned.field, aligned.vacuum, aligned.sample, kkr_options)
+    change = kkr_options.gamma * ((before.absorption - found.pair.absorption) + 1j * (found.pair.phase - before.phase))
+    change *= ndimage.gaussian_filter(aligned.sample.astype(float), 1.0)
+    corrections = [
+        Correction(correction_factor(image, aligned.grid, canvas, shift, gauge), gauge)
+        for image, canvas, shift, gauge in zip(change, canvases, aligned.shift_px, aligned.gauges, strict=True)
+    ]
+    return _spectra(aligned, before, found), corrections
+
+
+def logarithm(aligned: Aligned) -> Pair:
+    """``A = -ln|O|`` and the continuous phase of every energy; zero outside the field."""
+    inside = aligned.field
+    absorption = np.where(inside, -np.log(np.maximum(np.abs(aligned.images), 1e-6)), 0.0)
+    phase = np.stack([smooth_phase(image, inside) for image in aligned.images])
+    return Pair(absorption.astype(float), np.where(inside, phase, 0.0))
+
+
+def correction_factor(
+    change: NDArray[np.complex128], grid: Grid, canvas: Canvas, shift_px: Array, gauge: Gauge
+) -> NDArray[np.complex64]:
+    """(Yc, Xc) complex64: ``exp(change)`` on an energy's own canvas, times the gauge; only the change is interpolated."""
+    own = to_canvas(change, grid, canvas, shift_px)
+    return (np.exp(own) * gauge.factor(canvas.shape)).astype(np.complex64)
+
+
+def _spectra(aligned: Aligned, before: Pair, found: Constrained) -> Spectra:
+    def shown(images: Array) -> NDArray[np.float32]:
+        return np.where(aligned.field, images, np.nan).astype(np.float32)
+
+    def in_vacuum(images: Array) -> Array:
+        return np.asarray(np.sqrt(np.mean(images[:, aligned.vacuum] ** 2, axis=1)))
+
+    return Spectra(
+        energy_ev=aligned.energy_ev,
+        y_m=aligned.grid.y_m,
+        x_m=aligned.grid.x_m,
+        absorption=shown(found.pair.absorption),
+        phase=shown(found.pair.phase),
+        vacuum_mask=aligned.vacuum,
+        sample_mask=aligned.sample,
+        shift_px=aligned.shift_px,
+        kk_residual=found.residual_after,
+        kk_residual_before=found.residual_before,
+        kk_slope=found.slope,
+        sigma_absorption=in_vacuum(before.absorption),
+        sigma_phase=in_vacuum(before.phase),
+    )

@@ -19,7 +19,7 @@ class ProbeSpec:
     """The probe's optics, a dataset's ``probe`` attribute."""
 
     kind: Literal["kb", "gaussian", "zone_plate", "supplied"] = "kb"
-    """Kirkpatrick-Baez mirrors (focus of a rectangular aperture), a Gaussian, a Fresnel zone plate, or an array in the scan file."""
+    """Kirkpatrick-Baez mirrors (a rectangular aperture's focus), a Gaussian, a Fresnel zone plate, or an array in the file."""
     fwhm_m: Annotated[float, Field(gt=0, lt=1e-3)] = 300e-9
     """Full width at half maximum of the focus' intensity (``kb``, ``gaussian``)."""
     defocus_m: Annotated[float, Field(gt=-1, lt=1)] = 0.0
@@ -91,7 +91,9 @@ def pixel_coordinates(n_pixels: int) -> Array:
     return np.arange(n_pixels, dtype=float) - n_pixels // 2
 
 
-def kb_focus(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int, offset_px: tuple[float, float] = (0, 0)) -> NDArray:
+def kb_focus(
+    spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int, offset_px: tuple[float, float] = (0, 0)
+) -> NDArray:
     """(N, N) complex128: a rectangular aperture's focus, ``defocus_m`` downstream, displaced by ``offset_px``.
 
     Each direction is ``int a(v) exp(2 pi i u v - i pi lambda dz v^2 / s^2) dv`` over the aperture |v| < 1/2, with

@@ -93,9 +93,7 @@ def illumination(canvas: Canvas, positions_m: NDArray[np.float64], probe: NDArra
     return dose
 
 
-def find_faults(
-    positions_m: NDArray[np.float64], pixel_size_m: float, n_pixels: int, probe_fwhm_m: float | None
-) -> list[Fault]:
+def find_faults(positions_m: NDArray[np.float64], pixel_size_m: float, n_pixels: int, probe_fwhm_m: float | None) -> list[Fault]:
     """What is wrong with the geometry of a scan: every fault at once, none where it is sane.
 
     Parameters
@@ -119,22 +117,27 @@ def find_faults(
         faults.append(
             Fault(
                 "positions_m",
-                f"neighbouring positions must overlap: the median step is {step_m:.3g} m, the reconstructed window {window_m:.3g} m wide; "
+                f"neighbouring positions must overlap: the median step is {step_m:.3g} m in a window of {window_m:.3g} m; "
                 "are the positions in metres, and distance_m and detector_pixel_size_m right?",
             )
         )
     elif step_m and np.ptp(positions_m, axis=0).max() < pixel_size_m:
-        faults.append(Fault("positions_m", f"all positions lie within one object pixel ({pixel_size_m:.3g} m): are they in metres?"))
+        faults.append(
+            Fault("positions_m", f"all positions lie within one object pixel ({pixel_size_m:.3g} m): are they in metres?")
+        )
     if probe_fwhm_m is not None:
         if step_m > probe_fwhm_m:
             faults.append(
-                Fault("positions_m", f"the median step {step_m:.3g} m is larger than the probe ({probe_fwhm_m:.3g} m): frames do not overlap")
+                Fault(
+                    "positions_m",
+                    f"the median step {step_m:.3g} m is larger than the probe ({probe_fwhm_m:.3g} m): frames do not overlap",
+                )
             )
         if probe_fwhm_m > 0.5 * window_m:
             faults.append(
                 Fault(
                     "probe.fwhm_m",
-                    f"the probe ({probe_fwhm_m:.3g} m) must be narrower than half the reconstructed window ({window_m:.3g} m) for the "
+                    f"the probe ({probe_fwhm_m:.3g} m) must be narrower than half the window ({window_m:.3g} m) for the "
                     "pattern to be oversampled: is distance_m too short, or fwhm_m in another unit?",
                 )
             )

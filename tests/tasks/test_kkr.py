@@ -35,7 +35,9 @@ def test_agrees_with_kkcalc_on_the_same_function():
         warnings.simplefilter("ignore")
         from kkcalc import kk
 
-        nodes = np.unique(np.concatenate([np.geomspace(100, 5000, 40), np.linspace(5300, 5700, 101), np.geomspace(6000, 1e5, 30)]))
+        nodes = np.unique(
+            np.concatenate([np.geomspace(100, 5000, 40), np.linspace(5300, 5700, 101), np.geomspace(6000, 1e5, 30)])
+        )
         values = tabulated_f2("V", nodes)
         values[[0, -1]] = 0
         targets = np.array([5333.3, 5420.1, 5466.25, 5510.7, 5600.9])
@@ -61,7 +63,9 @@ def test_lorentzian_has_its_analytic_partner():
     line[[0, -1]] = 0
     targets = np.array([5455.0, 5468.0, 5471.5, 5490.0])
     # the line's partner -width (E - E0)/((E - E0)^2 + width^2), and the mirror line's: the pair is odd in energy
-    partner = width * ((targets - centre) / ((targets - centre) ** 2 + width**2) - (targets + centre) / ((targets + centre) ** 2 + width**2))
+    partner = width * (
+        (targets - centre) / ((targets - centre) ** 2 + width**2) - (targets + centre) / ((targets + centre) ** 2 + width**2)
+    )
     np.testing.assert_allclose(transform_matrix(targets, nodes) @ line, partner, atol=2e-4)
 
 

@@ -19,7 +19,9 @@ def measured():
     simulation = simulate(SMALL)
     scan = simulation.scans[0]
     canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
-    probe = initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, scan.counts.sum() / len(scan.counts))
+    probe = initial_probe(
+        simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, scan.counts.sum() / len(scan.counts)
+    )
     return simulation, scan, canvas, probe
 
 
@@ -84,7 +86,9 @@ def test_masked_and_saturated_pixels_are_left_to_the_model(measured):
     saturated = scan.counts.copy()
     saturated[:, ~scan.mask] = np.iinfo(np.uint32).max
     everything_good = replace(scan, counts=saturated, mask=np.ones_like(scan.mask))
-    np.testing.assert_array_equal(run_cycles(everything_good, canvas, start(canvas, probe, options), 3, options).object, clean.object)
+    np.testing.assert_array_equal(
+        run_cycles(everything_good, canvas, start(canvas, probe, options), 3, options).object, clean.object
+    )
 
 
 def test_an_ill_fitting_probe_step_of_zero_keeps_the_probe(measured):

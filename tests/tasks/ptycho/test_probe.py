@@ -44,7 +44,9 @@ def test_defocus_widens_and_conserves():
 def test_displaced_focus_is_the_focus_elsewhere():
     spec = ProbeSpec(defocus_m=4e-4, apodisation=0.9)
     moved = kb_focus(spec, 5465.0, 15e-9, 64, (2.0, -5.0))
-    np.testing.assert_allclose(moved[10:-10, 10:-10], np.roll(kb_focus(spec, 5465.0, 15e-9, 64), (2, -5), (0, 1))[10:-10, 10:-10], atol=1e-9)
+    np.testing.assert_allclose(
+        moved[10:-10, 10:-10], np.roll(kb_focus(spec, 5465.0, 15e-9, 64), (2, -5), (0, 1))[10:-10, 10:-10], atol=1e-9
+    )
 
 
 def test_modes_are_added_with_little_power():
