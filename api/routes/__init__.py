@@ -1,1 +1,1 @@
-""""""
+"""One file of routes a noun; each exposes a ``router``."""

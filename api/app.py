@@ -1,0 +1,123 @@
+"""The application: routes, errors and guards put together over one service, and the server it runs in."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+
+from api import errors
+from api.dependencies import problems
+from api.guard import Guard
+from api.metrics import HttpCounts, HttpMeter
+from api.routes import datasets, events, figures, health, options, results, runs, web
+from api.schemas import ProblemAnswer
+from service.bootstrap import Service
+
+PREFIX: Final = "/api/v1"
+PAGES: Final = Path(__file__).parent / "pages"
+
+DESCRIPTION: Final = """
+X-ray spectroscopic ptychography as a service: diffraction patterns at many energies in, maps of chemical state and
+nanoscale domains out, as Zarr and PNG.
+
+Create a dataset, `PUT` one file an energy, seal it, start a run, follow its events, open its results:
+
+    xr.open_datatree("http://127.0.0.1:8000/api/v1/runs/<id>/results.zarr", engine="zarr")
+
+Every error is an `application/problem+json` (RFC 9457) with a stable `code`; `errors` names the fields at fault.
+"""
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application over ``service``, which it starts and stops with itself."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(service.start)
+        try:
+            yield
+        finally:
+            app.state.closing.set()
+            await run_in_threadpool(service.stop)
+
+    app = FastAPI(
+        title="ptyxas",
+        summary="X-ray spectroscopic ptychography as a service",
+        description=DESCRIPTION,
+        version=service.versions()["ptyxas"],
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # its scripts come from elsewhere, and a beamline's network may have no elsewhere
+        redoc_url=None,
+        generate_unique_id_function=name_of,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    app.state.counts = HttpCounts()
+    app.state.closing = asyncio.Event()
+    contract = APIRouter(prefix=PREFIX)
+    for noun in (datasets, runs, events, results, figures, options):
+        contract.include_router(noun.router)
+    app.include_router(contract)
+    app.include_router(health.router)
+    app.include_router(web.router)
+    app.mount("/assets", StaticFiles(directory=PAGES / "assets"), name="assets")
+    errors.register(app)
+    app.add_middleware(Guard)
+    app.add_middleware(HttpMeter, counts=app.state.counts)
+    document_problems(app)
+    return app
+
+
+class HttpServer(uvicorn.Server):
+    """A server that tells open event streams to end before it waits for them."""
+
+    def __init__(self, app: FastAPI, **options: Any) -> None:
+        super().__init__(uvicorn.Config(app, ws="none", timeout_graceful_shutdown=5, **options))
+        self._closing: asyncio.Event = app.state.closing
+
+    @property
+    def url(self) -> str:
+        """Where the running server answers."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        scheme = "https" if self.config.is_ssl else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, end the streams, wait for the answers under way."""
+        self._closing.set()
+        await super().shutdown(sockets)
+
+
+def name_of(route: APIRoute) -> str:
+    """A route's function names its operation."""
+    return route.name
+
+
+def document_problems(app: FastAPI) -> None:
+    """Put problems into the OpenAPI document of ``app`` wherever FastAPI writes its own kind of error."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = made()
+            for operation in (op for path in document["paths"].values() for op in path.values()):
+                if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                    operation["responses"]["422"] = problems(422)[422]
+            schemas = document["components"]["schemas"]
+            problem = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(problem.pop("$defs", {}))
+            schemas[ProblemAnswer.__name__] = problem
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

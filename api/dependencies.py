@@ -1,0 +1,44 @@
+"""What routes ask for: the service of the application, and the documented errors of a route."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Path, Request
+
+from api.errors import MEDIA_TYPE
+from api.schemas import ProblemAnswer
+from service.bootstrap import Service
+
+
+def service_of(request: Request) -> Service:
+    """The service this application was made for."""
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(service_of)]
+
+DatasetId = Annotated[str, Path(max_length=100, examples=["ds_0123456789abcdef"])]
+RunId = Annotated[str, Path(max_length=100, examples=["run_0123456789abcdef"])]
+ScanName = Annotated[
+    str,
+    Path(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", description="A name for the scan, e.g. its file's."),
+]
+
+REASONS: Final = {
+    400: "The request cannot be read.",
+    403: "Not allowed.",
+    404: "No such thing.",
+    409: "Not possible in the present state.",
+    410: "No longer there.",
+    413: "More bytes than accepted.",
+    416: "The range lies beyond the end.",
+    422: "The input cannot be used; `errors` names every field at fault.",
+    503: "Not ready.",
+    507: "Too little free disk.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries of the problems a route may answer with."""
+    schema = {"schema": {"$ref": f"#/components/schemas/{ProblemAnswer.__name__}"}}
+    return {status: {"description": REASONS[status], "content": {MEDIA_TYPE: schema}} for status in statuses}

@@ -1,0 +1,1 @@
+"""The web page: one template, one stylesheet, one script, nothing from elsewhere."""

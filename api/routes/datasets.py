@@ -1,0 +1,83 @@
+"""Datasets and the scans that fill them."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+
+from api.dependencies import DatasetId, ScanName, ServiceDep, problems
+from api.paging import Paging, part_of
+from api.schemas import DatasetAnswer, DatasetBody, Page, RegisterBody, ScanAnswer
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+FILE_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "One file: CXI, NXcxi_ptycho, EIGER master, plain HDF5 or NPZ, or a zipped Zarr.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+SAME_BYTES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": ScanAnswer, "description": "The same bytes were there."}
+}
+
+
+@router.post("", status_code=201, responses=problems(422))
+def create_dataset(body: DatasetBody, service: ServiceDep, request: Request, response: Response) -> DatasetAnswer:
+    """Open a dataset: one specimen, whose scans follow one energy at a time."""
+    view = service.datasets.create(body.model_dump(mode="json"))
+    response.headers["Location"] = str(request.url_for("get_dataset", dataset_id=view.id).path)
+    return DatasetAnswer.model_validate(view)
+
+
+@router.post("/register", status_code=201, responses=problems(403, 422))
+def register_dataset(body: RegisterBody, service: ServiceDep, request: Request, response: Response) -> DatasetAnswer:
+    """Make a dataset of files that lie under one of the service's ``register_roots``, read in place."""
+    view = service.datasets.register(body.path, body.model_dump(mode="json", exclude={"path"}))
+    response.headers["Location"] = str(request.url_for("get_dataset", dataset_id=view.id).path)
+    return DatasetAnswer.model_validate(view)
+
+
+@router.get("", responses=problems(422))
+def list_datasets(service: ServiceDep, paging: Annotated[Paging, Depends()]) -> Page[DatasetAnswer]:
+    """All datasets, newest first."""
+    views, cursor = part_of(service.datasets.list(), paging)
+    return Page(items=[DatasetAnswer.model_validate(view) for view in views], next_cursor=cursor)
+
+
+@router.get("/{dataset_id}", responses=problems(404))
+def get_dataset(dataset_id: DatasetId, service: ServiceDep) -> DatasetAnswer:
+    """State, energies, shapes and bytes of a dataset."""
+    return DatasetAnswer.model_validate(service.datasets.get(dataset_id))
+
+
+@router.put(
+    "/{dataset_id}/scans/{name}",
+    status_code=201,
+    openapi_extra=FILE_BODY,
+    responses=problems(400, 404, 409, 413, 422, 507) | SAME_BYTES,
+)
+async def put_scan(
+    dataset_id: DatasetId,
+    name: ScanName,
+    service: ServiceDep,
+    request: Request,
+    response: Response,
+    content_digest: Annotated[str | None, Header(examples=["sha-256=:<base64>:"])] = None,
+) -> ScanAnswer:
+    """Send one energy's measurement; it becomes visible whole, or not at all."""
+    view, created = await service.datasets.put_scan(dataset_id, name, request.stream(), content_digest)
+    response.status_code = 201 if created else 200
+    return ScanAnswer.model_validate(view)
+
+
+@router.post("/{dataset_id}/seal", responses=problems(404, 409, 422))
+def seal_dataset(dataset_id: DatasetId, service: ServiceDep) -> DatasetAnswer:
+    """No more scans: what is there is the measurement."""
+    return DatasetAnswer.model_validate(service.datasets.seal(dataset_id))
+
+
+@router.delete("/{dataset_id}", status_code=204, responses=problems(404, 409))
+def delete_dataset(dataset_id: DatasetId, service: ServiceDep) -> None:
+    """Forget a dataset and its scans."""
+    service.datasets.delete(dataset_id)

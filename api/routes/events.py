@@ -1,0 +1,53 @@
+"""What happens in a run, as it happens (Server-Sent Events)."""
+
+import asyncio
+from collections.abc import AsyncIterable
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import RunId, ServiceDep, problems
+from service.bootstrap import Service
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+POLL_S: Final = 0.25
+"""Seconds between two looks at the run's events, which other processes' work may write."""
+FINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
+LastEventId = Annotated[int, Header(ge=0, le=2**63 - 1, description="The last event seen; those after it follow.")]
+
+
+def known_run(run_id: RunId, service: ServiceDep) -> str:
+    """``run_id``, which exists: asked before the stream starts, so that an unknown run is a 404."""
+    return service.runs.get(run_id).id
+
+
+@router.get("/{run_id}/events", response_class=EventSourceResponse, responses=problems(404, 422))
+async def follow_run(
+    run_id: Annotated[str, Depends(known_run)], service: ServiceDep, request: Request, last_event_id: LastEventId = 0
+) -> AsyncIterable[ServerSentEvent]:
+    """Events of a run: all so far, then each as it happens, then ``end``; resumes after ``Last-Event-ID``."""
+    async for event in events_after(service, run_id, last_event_id, request.app.state.closing):
+        yield event
+
+
+async def events_after(
+    service: Service, run_id: str, after: int, closing: asyncio.Event
+) -> AsyncIterable[ServerSentEvent]:
+    """Events with an identity above ``after``, until the run has ended or the service closes."""
+    yield ServerSentEvent(retry=1000)
+    while not closing.is_set():
+        # The state is read first: an event written between the two reads is then not missed.
+        state = (await run_in_threadpool(service.runs.get, run_id)).state
+        events = await run_in_threadpool(service.runs.events, run_id, after)
+        for event in events:
+            after = event.id
+            data = {"kind": event.kind, "time": event.time, **event.data}
+            yield ServerSentEvent(data=data, event=event.kind, id=str(event.id))
+        if not events and state in FINAL:
+            yield ServerSentEvent(data={"state": state}, event="end")
+            return
+        if not events:
+            await asyncio.sleep(POLL_S)

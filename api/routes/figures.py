@@ -1,0 +1,55 @@
+"""Pictures of a run: the figures of the analysis, and any array as an image."""
+
+import hashlib
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from api.dependencies import DatasetId, RunId, ServiceDep, problems
+from api.files import send_bytes, send_file
+from api.schemas import FigureAnswer, FigureList, ImageQuery
+
+router = APIRouter(prefix="/runs", tags=["figures"])
+
+PNG: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+    304: {"description": "The reader has it."},
+}
+
+
+@router.get("/{run_id}/figures", responses=problems(404, 409))
+def list_figures(run_id: RunId, service: ServiceDep, request: Request) -> FigureList:
+    """Every figure of a run."""
+    figures = [
+        FigureAnswer(
+            name=view.name,
+            title=view.title,
+            dataset=view.dataset,
+            url=request.url_for("get_figure", run_id=run_id, name=view.name).path,
+        )
+        for view in service.runs.figures(run_id)
+    ]
+    return FigureList(items=figures)
+
+
+@router.get("/{run_id}/figures/{name}.png", response_class=Response, responses=PNG | problems(404, 409))
+def get_figure(run_id: RunId, name: str, service: ServiceDep, request: Request) -> Response:
+    """One figure."""
+    return send_file(request, service.runs.figure_path(run_id, name), "image/png")
+
+
+@router.get(
+    "/{run_id}/images/{dataset_id}/{variable}.png", response_class=Response, responses=PNG | problems(404, 409, 422)
+)
+def get_image(
+    run_id: RunId,
+    dataset_id: DatasetId,
+    variable: str,
+    query: Annotated[ImageQuery, Query()],
+    service: ServiceDep,
+    request: Request,
+) -> Response:
+    """Any array over y and x as a picture: ``edge_energy``, ``absorption`` at an energy, ``label`` ..."""
+    content = service.runs.image(run_id, dataset_id, variable, **query.model_dump())
+    return send_bytes(request, content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', "image/png")

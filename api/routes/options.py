@@ -1,0 +1,16 @@
+"""Every option of a run: its default and what it may be."""
+
+from fastapi import APIRouter
+from pydantic import TypeAdapter
+
+from api.schemas import OptionsAnswer
+from tasks.options import RunOptions
+
+router = APIRouter(tags=["options"])
+
+
+@router.get("/options")
+def list_options() -> OptionsAnswer:
+    """Defaults and JSON schema of the options of a run."""
+    adapter = TypeAdapter(RunOptions)
+    return OptionsAnswer(defaults=adapter.dump_python(RunOptions(), mode="json"), json_schema=adapter.json_schema())

@@ -1,0 +1,61 @@
+"""Runs: submit, look, cancel, retry, delete."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+
+from api.dependencies import RunId, ServiceDep, problems
+from api.paging import Paging, part_of
+from api.schemas import Page, RunAnswer, RunBody
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="Sent again with the same body, it names the same run."),
+]
+
+
+@router.post("", status_code=202, responses=problems(404, 409, 422, 503, 507))
+def submit_run(
+    body: RunBody,
+    service: ServiceDep,
+    request: Request,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> RunAnswer:
+    """Start a run; on an open dataset it is live, and takes each energy as it arrives."""
+    view = service.runs.submit(body.datasets, body.options, body.name, idempotency_key)
+    response.headers["Location"] = str(request.url_for("get_run", run_id=view.id).path)
+    return RunAnswer.model_validate(view)
+
+
+@router.get("", responses=problems(422))
+def list_runs(service: ServiceDep, paging: Annotated[Paging, Depends()]) -> Page[RunAnswer]:
+    """All runs, newest first."""
+    views, cursor = part_of(service.runs.list(), paging)
+    return Page(items=[RunAnswer.model_validate(view) for view in views], next_cursor=cursor)
+
+
+@router.get("/{run_id}", responses=problems(404))
+def get_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
+    """State, stages and progress of a run."""
+    return RunAnswer.model_validate(service.runs.get(run_id))
+
+
+@router.post("/{run_id}/cancel", status_code=202, responses=problems(404, 409))
+def cancel_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
+    """Stop a run within two seconds; what is finished stays."""
+    return RunAnswer.model_validate(service.runs.cancel(run_id))
+
+
+@router.post("/{run_id}/retry", status_code=202, responses=problems(404, 409))
+def retry_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
+    """Go on with a failed or cancelled run from what is finished."""
+    return RunAnswer.model_validate(service.runs.retry(run_id))
+
+
+@router.delete("/{run_id}", status_code=204, responses=problems(404, 409))
+def delete_run(run_id: RunId, service: ServiceDep) -> None:
+    """Forget a run and its results."""
+    service.runs.delete(run_id)

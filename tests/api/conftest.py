@@ -1,0 +1,368 @@
+"""A service without a cluster, the interface of ``service.bootstrap.Service``, behind a real server on loopback."""
+
+import atexit
+import hashlib
+import io
+import shutil
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from api.app import HttpServer, create_app
+from service.errors import (
+    ConflictError,
+    DigestMismatchError,
+    Fault,
+    IdempotencyError,
+    InvalidInputError,
+    NotFoundError,
+    ResultsNotReadyError,
+    TooLargeError,
+)
+from service.views import DatasetView, EventView, FigureView, RunView, ScanView, StageView
+from tasks.errors import FormulaError
+from tasks.options import RunOptions
+
+MAX_UPLOAD_BYTES = 1 << 22
+STAGE_NAMES = ("reconstruct", "couple", "spectra", "fit", "maps", "domains", "figures", "results")
+START = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
+
+
+class FakeDatasets:
+    def __init__(self) -> None:
+        self.views: dict[str, DatasetView] = {}
+        self.bodies: dict[tuple[str, str], bytes] = {}
+
+    def create(self, spec: Mapping[str, Any]) -> DatasetView:
+        if spec["sample"]["formula"] == "Xx2":
+            raise FormulaError("a formula must be element symbols and amounts, such as LiVO2, got 'Xx2'")
+        dataset_id = f"ds_{len(self.views):016x}"
+        plain = {name: spec[name] for name in ("title", "sample", "absorber", "distance_m", "detector_pixel_size_m")}
+        created = START + timedelta(minutes=len(self.views))
+        view = DatasetView(
+            id=dataset_id, state="open", probe=spec["probe"], orientation=spec["orientation"], scans=(),
+            created=created, **plain,
+        )
+        self.views[dataset_id] = view
+        return view
+
+    def register(self, path: str, spec: Mapping[str, Any]) -> DatasetView:
+        return replace(self.create(spec), state="sealed")
+
+    async def put_scan(
+        self, dataset_id: str, name: str, stream: AsyncIterator[bytes], digest: str | None = None
+    ) -> tuple[ScanView, bool]:
+        view = self.get(dataset_id)
+        body = b""
+        async for block in stream:
+            body += block
+            if len(body) > MAX_UPLOAD_BYTES:
+                raise TooLargeError(f"a scan may have at most {MAX_UPLOAD_BYTES} bytes")
+        if digest == "sha-256=:AAAA:":
+            raise DigestMismatchError("the bytes that came are not those of Content-Digest")
+        if not body.startswith(b"\x89HDF"):
+            faults = [Fault("format", "neither HDF5, NPZ nor zipped Zarr"), Fault("positions_m", "missing")]
+            raise InvalidInputError("the file is not a scan", faults)
+        known = self.bodies.get((dataset_id, name))
+        if known not in (None, body):
+            raise ConflictError(f"scan {name} is there with other bytes")
+        self.bodies[dataset_id, name] = body
+        scan = ScanView(name, 5420.0 + 3 * len(view.scans), 144, 96, hashlib.sha256(body).hexdigest(), len(body))
+        if known is None:
+            self.views[dataset_id] = replace(view, scans=(*view.scans, scan))
+        return scan, known is None
+
+    def seal(self, dataset_id: str) -> DatasetView:
+        if self.get(dataset_id).state == "sealed":
+            raise ConflictError(f"dataset {dataset_id} is sealed already")
+        self.views[dataset_id] = replace(self.views[dataset_id], state="sealed")
+        return self.views[dataset_id]
+
+    def list(self) -> list[DatasetView]:
+        return list(self.views.values())
+
+    def get(self, dataset_id: str) -> DatasetView:
+        if dataset_id not in self.views:
+            raise NotFoundError(f"no dataset {dataset_id}")
+        return self.views[dataset_id]
+
+    def delete(self, dataset_id: str) -> None:
+        self.get(dataset_id)
+        del self.views[dataset_id]
+
+
+class FakeRuns:
+    def __init__(self, datasets: FakeDatasets, folder: Path) -> None:
+        self.datasets = datasets
+        self.folder = folder
+        self.views: dict[str, RunView] = {}
+        self.happened: dict[str, list[EventView]] = {}
+        self.keys: dict[str, tuple[Any, str]] = {}
+        self.guard = threading.Lock()
+
+    def submit(
+        self, dataset_ids: list[str], options: RunOptions, name: str = "", idempotency_key: str | None = None
+    ) -> RunView:
+        for dataset_id in dataset_ids:
+            self.datasets.get(dataset_id)
+        body = (tuple(dataset_ids), options, name)
+        if idempotency_key in self.keys:
+            known, run_id = self.keys[idempotency_key]
+            if known != body:
+                raise IdempotencyError(f"key {idempotency_key} came before with another body")
+            return self.views[run_id]
+        run_id = f"run_{len(self.views):016x}"
+        if idempotency_key:
+            self.keys[idempotency_key] = (body, run_id)
+        stages = tuple(StageView(stage, 0, 4, "waiting") for stage in STAGE_NAMES)
+        created = START + timedelta(minutes=len(self.views))
+        self.views[run_id] = RunView(
+            run_id, name, "queued", stages, 0.0, None, "http://127.0.0.1:8787/status", None, tuple(dataset_ids),
+            asdict(options), created,
+        )
+        self.happened[run_id] = []
+        self.tell(run_id, "state", state="queued")
+        return self.views[run_id]
+
+    def tell(self, run_id: str, kind: str, **data: Any) -> None:
+        with self.guard:
+            events = self.happened[run_id]
+            events.append(EventView(len(events) + 1, datetime.now(UTC), kind, data))
+
+    def advance(self, run_id: str, n_done: int) -> None:
+        view = self.views[run_id]
+        stages = []
+        for i, stage in enumerate(view.stages):
+            done = min(max(n_done - 4 * i, 0), 4)
+            stages.append(replace(stage, done=done, state="done" if done == 4 else "running" if done else "waiting"))
+        progress = n_done / (4 * len(stages))
+        self.views[run_id] = replace(
+            view, state="running", stages=tuple(stages), progress=progress, eta_s=75.0, started=view.created
+        )
+        self.tell(run_id, "stage", progress=progress)
+
+    def finish(self, run_id: str, state: str = "succeeded", error: str | None = None) -> None:
+        if state == "succeeded":
+            self.advance(run_id, 4 * len(STAGE_NAMES))
+            write_study(self.folder / run_id / "results.zarr", self.views[run_id].datasets)
+            write_figures(self.folder / run_id / "figures")
+        finished = self.views[run_id].created + timedelta(seconds=163)
+        self.views[run_id] = replace(self.views[run_id], state=state, error=error, eta_s=None, finished=finished)
+        self.tell(run_id, "state", state=state)
+
+    def list(self) -> list[RunView]:
+        return list(self.views.values())
+
+    def get(self, run_id: str) -> RunView:
+        if run_id not in self.views:
+            raise NotFoundError(f"no run {run_id}")
+        return self.views[run_id]
+
+    def events(self, run_id: str, after: int = 0) -> Sequence[EventView]:
+        self.get(run_id)
+        with self.guard:
+            return [event for event in self.happened[run_id] if event.id > after]
+
+    def cancel(self, run_id: str) -> RunView:
+        if self.get(run_id).state not in ("queued", "running"):
+            raise ConflictError(f"run {run_id} has {self.get(run_id).state}: there is nothing to cancel")
+        self.finish(run_id, "cancelled")
+        return self.views[run_id]
+
+    def retry(self, run_id: str) -> RunView:
+        if self.get(run_id).state not in ("failed", "cancelled"):
+            raise ConflictError(f"run {run_id} is {self.get(run_id).state}: only failed or cancelled runs can go on")
+        self.views[run_id] = replace(self.views[run_id], state="queued", error=None)
+        return self.views[run_id]
+
+    def delete(self, run_id: str) -> None:
+        self.get(run_id)
+        del self.views[run_id]
+
+    def results_file(self, run_id: str, key: str) -> Path:
+        if self.get(run_id).state != "succeeded":
+            raise ResultsNotReadyError(f"run {run_id} is {self.get(run_id).state}: its results are not published")
+        root = self.folder / run_id / "results.zarr"
+        path = (root / key).resolve()
+        if not path.is_relative_to(root.resolve()) or not path.is_file():
+            raise NotFoundError(f"no key {key!r}")
+        return path
+
+    def figures(self, run_id: str) -> Sequence[FigureView]:
+        if self.get(run_id).state != "succeeded":
+            return []
+        first = self.views[run_id].datasets[0]
+        return [FigureView("edge_energy", "Edge energy", first), FigureView("elbow", "Elbow", None)]
+
+    def figure_path(self, run_id: str, name: str) -> Path:
+        path = self.folder / run_id / "figures" / f"{name}.png"
+        if name not in [figure.name for figure in self.figures(run_id)]:
+            raise NotFoundError(f"no figure {name!r}")
+        return path
+
+    def image(
+        self, run_id: str, dataset_id: str, variable: str, energy_ev: float | None = None, cmap: str | None = None,
+        vmin: float | None = None, vmax: float | None = None, width: int = 800,
+    ) -> bytes:
+        self.results_file(run_id, "zarr.json")
+        if variable not in ("edge_energy", "absorption", "phase", "label"):
+            raise NotFoundError(f"no array {variable!r}")
+        return picture(f"{variable} {energy_ev or ''} {cmap or ''}", width)
+
+
+class FakeService:
+    def __init__(self, folder: Path) -> None:
+        self.datasets = FakeDatasets()
+        self.runs = FakeRuns(self.datasets, folder)
+        self.dashboard_url: str | None = "http://127.0.0.1:8787/status"
+        self.is_running = False
+
+    def start(self) -> None:
+        self.is_running = True
+
+    def stop(self) -> None:
+        self.is_running = False
+
+    def unready_reason(self) -> str | None:
+        return None if self.is_running else "not started"
+
+    def versions(self) -> dict[str, str]:
+        return {"ptyxas": "0.1.0", "zarr": "3.1.6"}
+
+
+def write_study(path: Path, dataset_ids: tuple[str, ...]) -> None:
+    """A small results store, as ``storage`` lays it out."""
+    shutil.copytree(made_study(dataset_ids), path)
+
+
+@lru_cache
+def made_study(dataset_ids: tuple[str, ...]) -> Path:
+    path = Path(tempfile.mkdtemp()) / "results.zarr"
+    atexit.register(shutil.rmtree, path.parent)
+    rng = np.random.default_rng(0)
+    grid = {"y": ("y", np.arange(40) * 15e-9, {"units": "m"}), "x": ("x", np.arange(50) * 15e-9, {"units": "m"})}
+    tree = {}
+    for dataset_id in dataset_ids:
+        edge = xr.DataArray(rng.normal(5480, 1, (40, 50)).astype("f4"), dims=("y", "x"), attrs={"units": "eV"})
+        tree[f"/{dataset_id}/maps"] = xr.Dataset({"edge_energy": edge}, coords=grid)
+    inertia = xr.DataArray(np.geomspace(1, 1e-2, 12), dims="k")
+    tree["/domains"] = xr.Dataset({"inertia": inertia}, coords={"k": np.arange(1, 13)}, attrs={"elbow": 4})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that version 3 has no consolidated metadata in its specification yet
+        xr.DataTree.from_dict(tree).to_zarr(path, zarr_format=3, consolidated=True)
+    return path
+
+
+def write_figures(folder: Path) -> None:
+    """Two pictures."""
+    folder.mkdir(parents=True)
+    for name in ("edge_energy", "elbow"):
+        (folder / f"{name}.png").write_bytes(picture(name, 640))
+
+
+@lru_cache
+def picture(title: str, width: int) -> bytes:
+    """A PNG that says its title."""
+    figure = Figure(figsize=(width / 100, width / 133), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    y, x = np.mgrid[-1:1:200j, -1.3:1.3:260j]
+    axes.imshow(np.where(x**2 + y**2 < 0.8, np.sin(4 * x) * np.cos(3 * y), np.nan), cmap="viridis")
+    axes.set_title(title)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+class Server:
+    """``app`` served on loopback from a thread."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self._server = HttpServer(app, host="127.0.0.1", port=0, log_level="warning")
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive(), "the server did not start"
+            time.sleep(0.005)
+        self.url = self._server.url
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+        assert not self._thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(create_app(FakeService(tmp_path_factory.mktemp("service"))))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_client(shared_server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=shared_server.url, timeout=10) as client:
+        yield client
+
+
+@pytest.fixture
+def service(shared_server: Server, tmp_path: Path) -> FakeService:
+    """A fresh service behind the server that all tests share."""
+    service = FakeService(tmp_path)
+    service.start()
+    shared_server.app.state.service = service
+    shared_server.app.state.counts.requests.clear()
+    return service
+
+
+@pytest.fixture
+def client(service: FakeService, shared_client: httpx.Client) -> httpx.Client:
+    return shared_client
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, which it may stop."""
+    server = Server(create_app(FakeService(tmp_path)))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def dataset(client: httpx.Client) -> dict[str, Any]:
+    """A dataset with one scan."""
+    body = {
+        "title": "particle 1", "sample": {"name": "p1", "formula": "LiVO2", "group": "as prepared"},
+        "absorber": {"element": "V", "edge": "K"},
+    }
+    made = client.post("/api/v1/datasets", json=body).raise_for_status().json()
+    client.put(f"/api/v1/datasets/{made['id']}/scans/a.cxi", content=b"\x89HDF scan a").raise_for_status()
+    return client.get(f"/api/v1/datasets/{made['id']}").raise_for_status().json()
+
+
+@pytest.fixture
+def run(client: httpx.Client, dataset: dict[str, Any]) -> dict[str, Any]:
+    """A queued run of ``dataset``."""
+    return client.post("/api/v1/runs", json={"datasets": [dataset["id"]]}).raise_for_status().json()
+
+
+@pytest.fixture
+def finished(service: FakeService, run: dict[str, Any]) -> dict[str, Any]:
+    """A run that has published its results."""
+    service.runs.finish(run["id"])
+    return run

@@ -1,0 +1,51 @@
+"""Figures and images over HTTP."""
+
+import httpx
+import pytest
+
+RUNS = "/api/v1/runs"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_figures_are_listed_and_served(client: httpx.Client, finished: dict) -> None:
+    figures = client.get(f"{RUNS}/{finished['id']}/figures").json()["items"]
+    assert [(figure["name"], figure["dataset"]) for figure in figures] == [
+        ("edge_energy", finished["datasets"][0]), ("elbow", None),
+    ]
+    served = client.get(figures[0]["url"])
+    assert (served.headers["content-type"], served.content[:8]) == ("image/png", PNG)
+    again = client.get(figures[0]["url"], headers={"If-None-Match": served.headers["etag"]})
+    assert again.status_code == 304
+    assert client.get(f"{RUNS}/{finished['id']}/figures/none.png").status_code == 404
+
+
+def test_images_are_drawn_as_asked(client: httpx.Client, finished: dict) -> None:
+    path = f"{RUNS}/{finished['id']}/images/{finished['datasets'][0]}/absorption.png"
+    plain = client.get(path)
+    assert (plain.status_code, plain.content[:8]) == (200, PNG)
+    assert client.get(path, headers={"If-None-Match": plain.headers["etag"]}).status_code == 304
+    other = client.get(path, params={"energy_ev": 5470, "cmap": "magma", "width": 300})
+    assert other.headers["etag"] != plain.headers["etag"]
+    assert client.get(path.replace("absorption", "temperature")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "hint"),
+    [
+        ({"energy": "5470"}, "energy", "energy_ev"),
+        ({"energy_ev": "-1"}, "energy_ev", "greater"),
+        ({"width": "9"}, "width", "64"),
+        ({"cmap": "a/b"}, "cmap", "pattern"),
+    ],
+)
+def test_faults_of_the_query_name_the_field(client, finished: dict, query: dict, field: str, hint: str) -> None:
+    refused = client.get(f"{RUNS}/{finished['id']}/images/{finished['datasets'][0]}/phase.png", params=query)
+    assert refused.status_code == 422
+    fault = refused.json()["errors"][0]
+    assert fault["field"] == field
+    assert hint in fault["message"]
+
+
+def test_an_unfinished_run_has_no_images(client: httpx.Client, run: dict) -> None:
+    refused = client.get(f"{RUNS}/{run['id']}/images/{run['datasets'][0]}/phase.png")
+    assert refused.json()["code"] == "results-not-ready"

@@ -1,0 +1,79 @@
+"""The results store over HTTP: what Zarr's readers rely on."""
+
+import httpx
+import numpy as np
+import pytest
+import xarray as xr
+
+RUNS = "/api/v1/runs"
+KEY = "domains/inertia/c/0"
+
+
+@pytest.fixture
+def url(finished: dict) -> str:
+    return f"{RUNS}/{finished['id']}/results.zarr"
+
+
+def test_xarray_opens_the_store_and_reads_what_is_on_disk(client, service, finished: dict, url: str) -> None:
+    tree = xr.open_datatree(f"{str(client.base_url).rstrip('/')}{url}", engine="zarr")
+    disk = xr.open_datatree(service.runs.folder / finished["id"] / "results.zarr", engine="zarr")
+    assert tree.equals(disk)
+    edge = tree[finished["datasets"][0]]["maps"]["edge_energy"]
+    assert (edge.dims, edge.attrs["units"], edge.x.attrs["units"]) == (("y", "x"), "eV", "m")
+    assert np.isfinite(edge.values).all()
+    tree.close()
+    disk.close()
+
+
+def test_ranges_validators_and_head(client: httpx.Client, url: str) -> None:
+    whole = client.get(f"{url}/{KEY}")
+    n_bytes = len(whole.content)
+    assert (whole.status_code, whole.headers["accept-ranges"]) == (200, "bytes")
+    head = client.head(f"{url}/{KEY}")
+    assert (head.content, head.headers["content-length"]) == (b"", str(n_bytes))
+    assert head.headers["etag"] == whole.headers["etag"]
+    part = client.get(f"{url}/{KEY}", headers={"Range": "bytes=3-9"})
+    assert (part.status_code, part.content) == (206, whole.content[3:10])
+    assert part.headers["content-range"] == f"bytes 3-9/{n_bytes}"
+    tail = client.get(f"{url}/{KEY}", headers={"Range": "bytes=-4"})
+    assert tail.content == whole.content[-4:]
+    known = client.get(f"{url}/{KEY}", headers={"If-None-Match": whole.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
+    changed = client.get(f"{url}/{KEY}", headers={"Range": "bytes=3-9", "If-Range": '"other"'})
+    assert (changed.status_code, changed.content) == (200, whole.content)
+
+
+def test_a_range_beyond_the_end_is_416(client: httpx.Client, url: str) -> None:
+    refused = client.get(f"{url}/{KEY}", headers={"Range": "bytes=99999-"})
+    assert (refused.status_code, refused.json()["code"]) == (416, "range-not-satisfiable")
+    assert refused.headers["content-range"].startswith("bytes */")
+
+
+def test_any_origin_may_read_results(client: httpx.Client, url: str) -> None:
+    headers = {"Origin": "https://viewer.example", "Access-Control-Request-Headers": "range"}
+    assert client.options(f"{url}/{KEY}", headers=headers).headers["access-control-allow-origin"] == "*"
+    read = client.get(f"{url}/{KEY}", headers={"Origin": "https://viewer.example"})
+    assert read.headers["access-control-allow-origin"] == "*"
+    assert "ETag" in read.headers["access-control-expose-headers"]
+
+
+def test_a_whole_store_says_404_of_what_it_does_not_hold(client: httpx.Client, url: str) -> None:
+    for key in ("domains/inertia/c/9", "domains", "", "nothing/zarr.json"):
+        assert client.get(f"{url}/{key}").status_code == 404, key
+
+
+@pytest.mark.parametrize("key", ["../../../conftest.py", "%2e%2e/%2e%2e/x", "..%2f..%2fetc/passwd", "//etc/passwd"])
+def test_nothing_outside_the_store_is_read(client: httpx.Client, url: str, key: str) -> None:
+    assert client.get(f"{url}/{key}").status_code == 404
+
+
+def test_an_unfinished_store_never_says_404(client: httpx.Client, run: dict) -> None:
+    for key in (KEY, "zarr.json", "nothing/at/all"):
+        refused = client.get(f"{RUNS}/{run['id']}/results.zarr/{key}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "results-not-ready"), key
+
+
+def test_a_deleted_run_does_not_read_as_zeros(client: httpx.Client, finished: dict, url: str) -> None:
+    client.delete(f"{RUNS}/{finished['id']}")
+    assert client.get(f"{url}/{KEY}").json()["code"] == "gone"
+    assert client.get(f"{url}/zarr.json").status_code == 404

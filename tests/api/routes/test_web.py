@@ -1,0 +1,53 @@
+"""The web page, as it is sent."""
+
+import re
+
+import httpx
+
+
+def test_an_empty_service_says_how_to_begin(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "Create a dataset" in page.text
+    assert "None yet" in page.text
+
+
+def test_a_run_shows_its_stages_and_how_to_stop_it(client: httpx.Client, service, run: dict) -> None:
+    service.runs.advance(run["id"], 6)
+    page = client.get("/", params={"run": run["id"]}).text
+    assert "Reconstruct every energy" in page
+    assert 'data-act="cancel"' in page
+    assert "results.zarr" not in page
+
+
+def test_a_finished_run_shows_figures_maps_and_the_lines_that_open_it(client, finished: dict) -> None:
+    page = client.get("/").text
+    url = f"{str(client.base_url).rstrip('/')}/api/v1/runs/{finished['id']}/results.zarr"
+    assert f'xr.open_datatree("{url}", engine="zarr")' in page
+    for source in re.findall(r'<img src="([^"]+)"', page):
+        assert client.get(source).status_code == 200, source
+    assert "Edge energy" in page
+
+
+def test_a_failed_run_says_why(client: httpx.Client, service, run: dict) -> None:
+    service.runs.finish(run["id"], "failed", "too little vacuum <at> 5466.5 eV")
+    page = client.get("/").text
+    assert "too little vacuum &lt;at&gt; 5466.5 eV" in page
+    assert 'data-act="retry"' in page
+
+
+def test_names_given_by_people_are_escaped(client: httpx.Client, dataset: dict) -> None:
+    name = '"><script>alert(1)</script>'
+    client.post("/api/v1/runs", json={"datasets": [dataset["id"]], "name": name})
+    assert "<script>alert" not in client.get("/").text
+
+
+def test_nothing_comes_from_elsewhere(client: httpx.Client, finished: dict) -> None:
+    page = client.get("/").text
+    fetched = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert [link for link in fetched if not link.startswith(("/", "#"))] == []
+    for asset in ("style.css", "page.js", "icon.svg"):
+        text = client.get(f"/assets/{asset}").raise_for_status().text
+        assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text) == []
+    assert "style=" not in page  # the content security policy would ignore it
+    assert client.get("/", params={"run": "run_none"}).status_code == 404

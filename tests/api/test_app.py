@@ -1,0 +1,90 @@
+"""The application as a whole: its document, and that the fake of these tests is like the service."""
+
+import inspect
+from typing import Any
+
+import httpx
+import pytest
+
+from service.bootstrap import Service
+
+
+@pytest.fixture
+def document(client: httpx.Client) -> dict[str, Any]:
+    return client.get("/api/v1/openapi.json").raise_for_status().json()
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(path, method, op) for path, ops in document["paths"].items() for method, op in ops.items()]
+
+
+def test_every_operation_of_the_contract_is_documented(document: dict[str, Any]) -> None:
+    found = {f"{method.upper()} {path}" for path, method, _ in operations(document)}
+    run, dataset = "/api/v1/runs/{run_id}", "/api/v1/datasets/{dataset_id}"
+    assert found >= {
+        "POST /api/v1/datasets", "GET /api/v1/datasets", f"GET {dataset}", f"DELETE {dataset}", f"POST {dataset}/seal",
+        f"PUT {dataset}/scans/{{name}}", "POST /api/v1/datasets/register", "POST /api/v1/runs", "GET /api/v1/runs",
+        f"GET {run}", f"DELETE {run}", f"POST {run}/cancel", f"POST {run}/retry", f"GET {run}/events",
+        f"GET {run}/results.zarr/{{key}}", f"HEAD {run}/results.zarr/{{key}}", f"GET {run}/figures",
+        f"GET {run}/figures/{{name}}.png", f"GET {run}/images/{{dataset_id}}/{{variable}}.png", "GET /api/v1/options",
+        "GET /healthz", "GET /readyz", "GET /metrics", "GET /version", "GET /dask",
+    }
+
+
+def test_operations_have_distinct_names_and_say_what_they_do(document: dict[str, Any]) -> None:
+    names = [op["operationId"] for _, _, op in operations(document)]
+    assert len(set(names)) == len(names)
+    assert [op["operationId"] for _, _, op in operations(document) if not op.get("description")] == []
+
+
+def test_references_lead_somewhere(document: dict[str, Any]) -> None:
+    def references(node: Any) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["$ref"]] if "$ref" in node else []
+            return own + [ref for value in node.values() for ref in references(value)]
+        return [ref for item in node for ref in references(item)] if isinstance(node, list) else []
+
+    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(references(document)) <= known
+
+
+def test_refusals_are_documented_as_problems(document: dict[str, Any]) -> None:
+    wrong = []
+    for path, method, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400 and list(answer.get("content", {})) != ["application/problem+json"]:
+                wrong.append(f"{method} {path} {status}")
+    assert wrong == []
+
+
+def test_bodies_have_examples_that_are_accepted(client: httpx.Client, document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    made = client.post("/api/v1/datasets", json=schemas["DatasetBody"]["examples"][0])
+    assert made.status_code == 201
+    body = schemas["RunBody"]["examples"][0] | {"datasets": [made.json()["id"]]}
+    assert client.post("/api/v1/runs", json=body).status_code == 202
+
+
+def test_options_are_described_by_their_docstrings(document: dict[str, Any]) -> None:
+    cycles = document["components"]["schemas"]["ReconstructOptions"]["properties"]["cycles"]
+    assert "cycle" in cycles["description"]
+    assert cycles["default"] == 800
+
+
+def test_the_service_is_started_and_stopped_with_the_application(own_server: Any) -> None:
+    service = own_server.app.state.service
+    assert service.is_running
+    own_server.stop()
+    assert not service.is_running
+
+
+@pytest.mark.parametrize("part", ["datasets", "runs"])
+def test_the_fake_has_the_interface_of_the_service(service: Any, part: str) -> None:
+    real = inspect.get_annotations(Service, eval_str=True)[part]
+    fake = getattr(service, part)
+    methods = [name for name, _ in inspect.getmembers(type(fake), inspect.isfunction) if hasattr(real, name)]
+    assert methods
+    for name in methods:
+        faked = [p.name for p in inspect.signature(getattr(fake, name)).parameters.values()]
+        wanted = [p.name for p in inspect.signature(getattr(real, name)).parameters.values()][1:]
+        assert faked == wanted, name
