@@ -62,7 +62,7 @@ def histograms(study: Study, names: Sequence[str]) -> Figure:
     Lines mark the theoretical electron ratios of ``study.theory``.
     """
     specimens = mapped_specimens(study, names)
-    figure = new_figure(PAGE_MM, 17 * len(specimens) + 16)
+    figure = new_figure(PAGE_MM, (17 if len(specimens) > 2 else 30) * len(specimens) + 16)
     grid = figure.subplots(len(specimens), len(names), squeeze=False, sharex="col")
     for column, name in zip(grid.T, names, strict=True):
         images = [specimen.values(name) for specimen in specimens]

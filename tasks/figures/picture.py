@@ -17,7 +17,8 @@ COLOUR_MAPS: Final = (
 """Colour maps that may be asked for; ``domains`` gives whole numbers the colours of the domains, 0 in white."""
 MIN_WIDTH_PX: Final = 120
 MAX_WIDTH_PX: Final = 4096
-_DPI: Final = 100.0
+_MIN_DPI: Final = 100.0
+_MAX_WIDTH_INCH: Final = 6.0
 _SIDE_INCH: Final = 0.85
 
 
@@ -77,9 +78,11 @@ def _picture(
     values: NDArray, pixel_size_m: float, cmap: str, limits: tuple[float, float], width: int, label: str
 ) -> Figure:
     view = whole_view(values.shape, pixel_size_m)
-    width_inch = width / _DPI
+    # a large picture has larger type, not more empty space
+    dpi = max(_MIN_DPI, width / _MAX_WIDTH_INCH)
+    width_inch = width / dpi
     image_inch = max(width_inch - _SIDE_INCH, 0.5 * width_inch)
-    figure = Figure(figsize=(width_inch, image_inch * view.aspect + 0.35), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(width_inch, image_inch * view.aspect + 0.35), dpi=dpi, layout="constrained")
     axes = figure.add_subplot()
     shown = show_image(axes, values, pixel_size_m, view, cmap, limits)
     add_scale_bar(axes, view)

@@ -39,7 +39,9 @@ def quantity(name: str) -> Quantity:
     """The quantity of a variable; one that is not listed is called by its own name."""
     if name.endswith("_sigma") and name.removesuffix("_sigma") in QUANTITIES:
         base = QUANTITIES[name.removesuffix("_sigma")]
-        return Quantity(f"Standard error of {base.symbol}", base.unit, "magma")
+        is_word = base.symbol[:4].isalpha()
+        symbol = base.symbol[0].lower() + base.symbol[1:] if is_word else base.symbol
+        return Quantity(f"Standard error of {symbol}", base.unit, "magma")
     return QUANTITIES.get(name, Quantity(name.replace("_", " ").capitalize()))
 
 

@@ -1,0 +1,61 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tasks.figures.areas import area_mask, area_spectra, choose_areas, normalised_spectrum, reference_spectra
+from tasks.figures.study import Area, Study
+
+
+def test_an_area_is_a_disc() -> None:
+    mask = area_mask(Area("A", 10, 12, 4.0), (40, 40))
+    y, x = np.nonzero(mask)
+    assert mask.sum() == pytest.approx(np.pi * 16, rel=0.06)
+    assert (y.mean(), x.mean()) == (10, 12)
+
+
+def test_chosen_areas_lie_inside_do_not_overlap_and_ascend_in_edge_energy(study: Study) -> None:
+    one = study.specimens[3]
+    areas = choose_areas(one)
+    assert [area.name for area in areas] == ["A", "B", "C"]
+    masks = [area_mask(area, one.absorption.shape) for area in areas]
+    assert sum(masks).max() == 1
+    assert all(one.kept()[mask].all() for mask in masks)
+    means = [one.values("edge_energy")[mask].mean() for mask in masks]
+    assert means == sorted(means)
+    assert means[2] - means[0] > 2
+
+
+def test_areas_of_the_user_come_first_and_nothing_is_chosen_without_a_map(study: Study) -> None:
+    own = (Area("rim", 20, 30, 3.0),)
+    assert choose_areas(replace(study.specimens[0], areas=own)) == own
+    assert choose_areas(replace(study.specimens[0], maps={})) == ()
+    nothing_kept = {**study.specimens[0].maps, "mask": np.zeros((96, 110), dtype=bool)}
+    assert choose_areas(replace(study.specimens[0], maps=nothing_kept)) == ()
+
+
+def test_normalised_spectrum_has_no_offset_and_a_jump_of_one(study: Study) -> None:
+    one = study.specimens[0]
+    spectrum = normalised_spectrum(one, choose_areas(one)[0])
+    assert spectrum[0] == pytest.approx(0, abs=0.02)
+    # the white line's wing is 0.35 / (1 + (56 / 5)^2) at the last energy
+    assert spectrum[-1] == pytest.approx(1.0028, abs=0.02)
+
+
+def test_drawn_spectra_are_the_areas_means(study: Study) -> None:
+    one = study.specimens[0]
+    areas = choose_areas(one)
+    figure = area_spectra(study, one)
+    absorption, phase = [axes for axes in figure.axes if axes.get_xlabel() == "Energy (eV)"]
+    inside = area_mask(areas[0], one.absorption.shape)
+    np.testing.assert_allclose(absorption.lines[0].get_ydata(), one.absorption[:, inside].mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(phase.lines[0].get_ydata(), one.phase[:, inside].mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(phase.lines[0].get_xdata(), one.energy_ev)
+
+
+def test_references_are_overlaid(study: Study) -> None:
+    (axes,) = reference_spectra(study, study.specimens[0]).axes
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["Area A", "Area B", "Area C", "V$_2$O$_3$", "V$_2$O$_5$"]
+    assert [line.get_linestyle() for line in axes.lines[:3]] == ["-"] * 3
+    assert all(line.get_linestyle() != "-" for line in axes.lines[3:])

@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+
+from tasks.figures.domains import (
+    densities,
+    domain_maps,
+    domain_pixels,
+    elbow,
+    fractions,
+    mean_spectra,
+    scatter_matrix,
+    smooth_density,
+)
+from tasks.figures.study import PooledDomains, Study
+from tasks.figures.style import DOMAIN_COLOURS
+
+
+def pooled(study: Study) -> PooledDomains:
+    assert study.domains is not None
+    return study.domains
+
+
+def test_density_has_unit_area_and_the_normal_curve_s_height() -> None:
+    pixels = np.random.default_rng(0).normal(5476.0, 0.5, 20_000)
+    x, density = smooth_density(pixels, (5473.0, 5479.0))
+    assert np.sum(density) * (x[1] - x[0]) == pytest.approx(1, abs=0.002)
+    assert x[np.argmax(density)] == pytest.approx(5476.0, abs=0.1)
+    assert density.max() == pytest.approx(1 / (0.5 * np.sqrt(2 * np.pi)), rel=0.05)
+
+
+def test_density_of_a_single_value_does_not_fail() -> None:
+    x, density = smooth_density(np.full(50, 3.0), (2.0, 4.0))
+    assert np.sum(density) * (x[1] - x[0]) == pytest.approx(1, abs=0.01)
+
+
+def test_pixels_of_domains_leave_out_standards_and_masked_ones(study: Study) -> None:
+    values, labels = domain_pixels(study, "edge_energy")
+    assert labels.min() == 1
+    assert values.size == sum(int((s.label > 0).sum()) for s in study.specimens if s.label is not None)
+    for k, true in enumerate((5474.2, 5475.6, 5477.3, 5479.0), start=1):
+        assert np.median(values[labels == k]) == pytest.approx(true, abs=0.02)
+
+
+def test_maps_show_every_specimen_but_the_standard(study: Study) -> None:
+    figure = domain_maps(study, 4)
+    assert sum(bool(axes.images) for axes in figure.axes) == 6
+    assert [patch.get_label() for patch in figure.legends[0].get_patches()] == ["1", "2", "3", "4"]
+
+
+def test_elbow_is_circled_where_it_was_found(study: Study) -> None:
+    (axes,) = elbow(pooled(study)).axes
+    circle = next(line for line in axes.lines if line.get_label() == "elbow: k = 4")
+    assert (circle.get_xdata()[0], circle.get_ydata()[0]) == (4, pytest.approx(0.08))
+
+
+def test_bars_are_as_long_as_the_fractions(study: Study) -> None:
+    bars, groups = fractions(study, pooled(study)).axes
+    widths = np.array([patch.get_width() for patch in bars.patches]).reshape(4, 6).T
+    np.testing.assert_allclose(widths, pooled(study).fraction)
+    np.testing.assert_allclose(widths.sum(axis=1), 1)
+    heights = [patch.get_height() for patch in groups.patches if patch.get_height() > 0]
+    np.testing.assert_allclose(heights, np.asarray(pooled(study).group_fraction).ravel())
+
+
+def test_one_group_has_no_second_panel(study: Study) -> None:
+    some = replace(study, specimens=study.specimens[:3])
+    assert len(fractions(some, replace(pooled(study), fraction=pooled(study).fraction[:3])).axes) == 1
+
+
+def test_spectra_of_domains_are_normalised_by_their_own_jump(study: Study) -> None:
+    left, right = mean_spectra(study, pooled(study)).axes
+    np.testing.assert_allclose(left.lines[2].get_ydata(), np.asarray(pooled(study).mean_absorption)[2])
+    half_way = [np.interp(0.5, *sorted_rise(line)) for line in right.lines]
+    np.testing.assert_allclose(half_way, [5474.2, 5475.6, 5477.3, 5479.0], atol=0.8)
+
+
+def sorted_rise(line) -> tuple[np.ndarray, np.ndarray]:
+    x, y = line.get_xdata(), line.get_ydata()
+    rising = slice(np.argmax(x > 5472.5), np.argmax(y) + 1)
+    return y[rising], x[rising]
+
+
+def test_densities_have_the_domains_colours(study: Study) -> None:
+    panels = densities(study, 4).axes
+    assert [axes.get_xlabel() for axes in panels] == ["Edge energy (eV)", r"PE/$\Delta\mu$ (eV)", "Re[$N_e$]/$N_{V}$"]
+    assert [to_rgba(line.get_color()) for line in panels[0].lines] == [to_rgba(c) for c in DOMAIN_COLOURS[:4]]
+
+
+def test_scatter_matrix_puts_each_pair_on_its_axes(study: Study) -> None:
+    figure = scatter_matrix(study, 4)
+    grid = np.array(figure.axes[:9]).reshape(3, 3)
+    offsets = np.asarray(grid[2, 0].collections[0].get_offsets())
+    assert 500 < offsets.shape[0] <= 6000
+    assert 5470 < offsets[:, 0].min() < offsets[:, 0].max() < 5483
+    assert 30 < offsets[:, 1].min() < offsets[:, 1].max() < 48
+    assert not grid[0, 2].axison
