@@ -251,9 +251,7 @@ class Catalogue:
                 if last is None:
                     raise CatalogueError(f"there is no row {after} in {table.name} to go on after")
                 created, row_id = last
-                query = query.where(
-                    (table.c.created < created) | ((table.c.created == created) & (table.c.id < row_id))
-                )
+                query = query.where((table.c.created < created) | ((table.c.created == created) & (table.c.id < row_id)))
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def _update(self, table: Table, row_id: str, fields: Row) -> Row:

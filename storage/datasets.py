@@ -193,9 +193,7 @@ class DatasetStore:
             No dataset of that name, or no scan in it.
         """
         folder = self._path(dataset_id) / "scans"
-        masks = [
-            np.asarray(zarr.open_array(folder / info.name / "mask", mode="r")[...]) for info in self.scans(dataset_id)
-        ]
+        masks = [np.asarray(zarr.open_array(folder / info.name / "mask", mode="r")[...]) for info in self.scans(dataset_id)]
         if not masks:
             raise DatasetNotFoundError(f"dataset {dataset_id} has no scans")
         return np.asarray(np.logical_and.reduce(masks), bool)
@@ -248,9 +246,7 @@ def _hints(attributes: Mapping[str, Any]) -> Hints:
     )
 
 
-def _examine_all(
-    sources: Sequence[Any], hints: Hints, check: Check | None, present: list[ScanInfo]
-) -> list[ScanRecord]:
+def _examine_all(sources: Sequence[Any], hints: Hints, check: Check | None, present: list[ScanInfo]) -> list[ScanRecord]:
     records: list[ScanRecord] = []
     faults: list[Fault] = []
     for source in sources:

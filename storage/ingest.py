@@ -162,9 +162,7 @@ def _framing(source: ScanSource, hints: Hints, faults: list[Fault]) -> Framing |
     if source.probe is not None and source.probe.shape[1:] != (ny, nx):
         faults.append(Fault("probe", f"is {source.probe.shape[1:]} for frames of {(ny, nx)}"))
     try:
-        framing = frame_about(
-            (ny, nx), hints.beam_centre_px or source.beam_centre_px, hints.orientation, hints.n_pixels
-        )
+        framing = frame_about((ny, nx), hints.beam_centre_px or source.beam_centre_px, hints.orientation, hints.n_pixels)
     except ValueError as error:
         faults.append(Fault("beam_centre_px" if "centre" in str(error) else "orientation", str(error)))
     return framing if len(faults) == before else None

@@ -159,9 +159,7 @@ class ResultsStore:
     def verify(self) -> list[str]:
         """Return the keys whose file is missing or no longer what was sealed."""
         files = self._seal()
-        return [
-            key for key, seen in files.items() if not (self.path / key).is_file() or _describe(self.path / key) != seen
-        ]
+        return [key for key, seen in files.items() if not (self.path / key).is_file() or _describe(self.path / key) != seen]
 
     def read(self, group: str, variable: str, index: tuple[Any, ...] = ()) -> tuple[NDArray[Any], dict[str, Any]]:
         """Read an array, or the part of it at ``index``, and its attributes.

@@ -44,9 +44,7 @@ def check_name(name: str) -> str:
     InvalidNameError
     """
     if not NAME.fullmatch(name) or name == "zarr.json":
-        raise InvalidNameError(
-            f"a name is 1 to 128 letters, digits and ._+- and starts with a letter or digit: {name!r}"
-        )
+        raise InvalidNameError(f"a name is 1 to 128 letters, digits and ._+- and starts with a letter or digit: {name!r}")
     return name
 
 

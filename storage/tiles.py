@@ -34,8 +34,5 @@ def plan_tiles(shape: Sequence[int], chunks: Sequence[int], tile: Sequence[int])
     if min((*shape, 0)) < 0 or min((*chunks, *tile, 1)) < 1:
         raise ValueError(f"extents must be positive, got shape {shape}, chunks {chunks}, tile {tile}")
     steps = [chunk * -(-wished // chunk) for chunk, wished in zip(chunks, tile, strict=True)]
-    axes = [
-        [slice(start, min(start + step, n)) for start in range(0, n, step)]
-        for n, step in zip(shape, steps, strict=True)
-    ]
+    axes = [[slice(start, min(start + step, n)) for start in range(0, n, step)] for n, step in zip(shape, steps, strict=True)]
     return list(product(*axes))

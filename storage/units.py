@@ -94,9 +94,7 @@ class UnitStore:
         """Return the files of a unit that are missing or of another size than when it was finished."""
         path, marker = self._path(key), self._required(key)
         return [
-            name
-            for name, size in marker["files"].items()
-            if not (path / name).is_file() or (path / name).stat().st_size != size
+            name for name, size in marker["files"].items() if not (path / name).is_file() or (path / name).stat().st_size != size
         ]
 
     def n_bytes(self, key: str) -> int:
@@ -135,11 +133,7 @@ class UnitStore:
 
 def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
     row = max(1, values.nbytes // max(1, len(values) if values.ndim else 1))
-    chunks = (
-        (max(1, min(values.shape[0], CHUNK_BYTES // row)), *(max(1, n) for n in values.shape[1:]))
-        if values.ndim
-        else ()
-    )
+    chunks = (max(1, min(values.shape[0], CHUNK_BYTES // row)), *(max(1, n) for n in values.shape[1:])) if values.ndim else ()
     array = group.create_array(
         name,
         shape=values.shape,

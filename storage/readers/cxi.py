@@ -35,9 +35,7 @@ def _read_entry(entry: h5py.Group, label: str) -> ScanSource:
     return ScanSource(
         label=label,
         frames=fields.frames("data_1/data", f"{detector}/data"),
-        positions_m=fields.positions_m(
-            "data_1/translation", "sample_1/geometry_1/translation", f"{detector}/translation"
-        ),
+        positions_m=fields.positions_m("data_1/translation", "sample_1/geometry_1/translation", f"{detector}/translation"),
         energy_ev=fields.energy_ev(*energies),
         distance_m=fields.length_m("distance_m", f"{detector}/distance", required=False),
         detector_pixel_size_m=fields.pixel_size_m((f"{detector}/y_pixel_size",), (f"{detector}/x_pixel_size",)),

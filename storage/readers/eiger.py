@@ -62,9 +62,7 @@ def read_folder(folder: Path, stack: ExitStack) -> list[ScanSource]:
     return sources
 
 
-def read_master(
-    master: h5py.File, label: str, siblings: dict[str, h5py.File], positions: Path | None = None
-) -> ScanSource:
+def read_master(master: h5py.File, label: str, siblings: dict[str, h5py.File], positions: Path | None = None) -> ScanSource:
     """Read one master's fields, leaving the frames in the data files."""
     fields = Fields(lambda path: find_node(master, path))
     frames = _frames(master, siblings, fields)
@@ -95,9 +93,7 @@ def _frames(master: h5py.File, siblings: dict[str, h5py.File], fields: Fields) -
         if isinstance(link, h5py.ExternalLink):
             sibling = siblings.get(link.filename)
             if sibling is None:
-                fields.fault(
-                    "counts", f"{name} is in {link.filename!r}, which is not beside the master; send both in one ZIP"
-                )
+                fields.fault("counts", f"{name} is in {link.filename!r}, which is not beside the master; send both in one ZIP")
                 continue
             node = find_node(sibling, link.path)
         else:
@@ -173,6 +169,4 @@ def _read_text(path: Path) -> Any:
     if not {"y_m", "x_m"} <= set(first):
         raise ValueError(f"the first line must name the columns y_m and x_m, got {lines[0][:60] if lines else ''!r}")
     rows = [re.split(r"[,;\s]+", line.strip()) for line in lines[1:] if line.strip()]
-    return np.array(
-        [[float(row[first.index("y_m")]), float(row[first.index("x_m")])] for row in rows if len(row) >= len(first)]
-    )
+    return np.array([[float(row[first.index("y_m")]), float(row[first.index("x_m")])] for row in rows if len(row) >= len(first)])

@@ -127,9 +127,7 @@ class Fields:
         if 50 <= energy <= 2e5:
             return energy
         hint = "; it looks like keV" if 0.05 <= value < 50 else ""
-        self.fault(
-            "energy_ev", f"photon energy {value:g} is neither joules (< 1e-12) nor electronvolts (50 to 2e5){hint}"
-        )
+        self.fault("energy_ev", f"photon energy {value:g} is neither joules (< 1e-12) nor electronvolts (50 to 2e5){hint}")
         return None
 
     def pixel_size_m(self, y_paths: tuple[str, ...], x_paths: tuple[str, ...]) -> float | None:

@@ -70,15 +70,13 @@ def _read_zip(path: Path, stack: ExitStack) -> list[ScanSource]:
     if is_zarr(names):
         return stack.enter_context(open_zarr_zip(path))
     if NAMES & {name.removesuffix(".npy") for name in names}:
-        return [read_plain(find_in_npz(archive), "file")]
+        return [read_plain(find_in_npz(archive, stack), "file")]
     if not any(_starts_like_hdf5(archive, name) for name in names):
         raise UnknownFormatError([Fault("file", f"is a ZIP archive, but none of {KNOWN}: it holds {names[:10]}")])
     # HDF5 cannot be read inside an archive; beside it there is room, for that is where the upload went.
     folder = Path(
         stack.enter_context(
-            tempfile.TemporaryDirectory(
-                dir=path.parent if os.access(path.parent, os.W_OK) else None, prefix=".staging-"
-            )
+            tempfile.TemporaryDirectory(dir=path.parent if os.access(path.parent, os.W_OK) else None, prefix=".staging-")
         )
     )
     unpack(archive, folder)

@@ -90,11 +90,7 @@ def _audit(file: h5py.File, external: bool) -> None:
             where = f"{group.name.rstrip('/')}/{name}"
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink) and not external:
-                faults.append(
-                    Fault(
-                        where, f"external link to {link.filename!r} is refused; store the data inside, or ZIP both"
-                    )
-                )
+                faults.append(Fault(where, f"external link to {link.filename!r} is refused; store the data inside, or ZIP both"))
             if not isinstance(link, h5py.HardLink):
                 continue
             address = h5py.h5o.get_info(group.id, name.encode("utf-8", "surrogateescape")).addr

@@ -7,6 +7,7 @@
 
 import zipfile
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 
 import h5py
 import numpy as np
@@ -30,7 +31,7 @@ def read_plain(find: Callable[[str], Node | None], label: str) -> ScanSource:
         frames=fields.frames(*COUNTS),
         positions_m=fields.positions_m(*POSITIONS, order="yx"),
         energy_ev=fields.energy_ev("energy_ev", "energy"),
-        distance_m=fields.length_m("distance_m", "distance", required=False),
+        distance_m=fields.length_m("distance_m", "distance_m", "distance", required=False),
         detector_pixel_size_m=fields.length_m(
             "detector_pixel_size_m", "detector_pixel_size_m", "detector_pixel_size", "pixel_size_m", required=False
         ),
@@ -54,10 +55,12 @@ def find_in_hdf5(file: h5py.File) -> Callable[[str], Node | None]:
     return find
 
 
-def find_in_npz(archive: zipfile.ZipFile) -> Callable[[str], Node | None]:
-    """Look for a name among an archive's ``.npy`` members."""
+def find_in_npz(archive: zipfile.ZipFile, stack: ExitStack) -> Callable[[str], Node | None]:
+    """Look for a name among an archive's ``.npy`` members, which stay open as long as ``stack``."""
     members: dict[str, Node] = {
-        name.removesuffix(".npy"): NpyMember(archive, name) for name in archive.namelist() if name.endswith(".npy")
+        name.removesuffix(".npy"): stack.enter_context(closing(NpyMember(archive, name)))
+        for name in archive.namelist()
+        if name.endswith(".npy")
     }
     return members.get
 

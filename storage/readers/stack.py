@@ -23,9 +23,7 @@ class FrameStack:
     def __init__(self, parts: Sequence[Node]) -> None:
         kinds = {(tuple(part.shape[1:]), part.dtype) for part in parts}
         if len(kinds) != 1 or any(len(part.shape) != 3 for part in parts):
-            raise ValueError(
-                f"the parts of a scan must be frames of one shape and dtype, got {sorted(map(str, kinds))}"
-            )
+            raise ValueError(f"the parts of a scan must be frames of one shape and dtype, got {sorted(map(str, kinds))}")
         self._parts = list(parts)
         self._ends = list(accumulate(part.shape[0] for part in parts))
         ((frame, self.dtype),) = kinds

@@ -131,9 +131,7 @@ def _read_sources(store: Store, nodes: Mapping[str, Mapping[str, Any]], top: str
     arrays = {path for path, node in nodes.items() if node["node_type"] == "array"}
     groups = sorted(path.rpartition("/")[0] for path in arrays if path.rpartition("/")[2] == "counts")
     if not groups:
-        raise UnknownFormatError(
-            [Fault("file", f"is Zarr without an array named counts: it holds {sorted(arrays)[:10]}")]
-        )
+        raise UnknownFormatError([Fault("file", f"is Zarr without an array named counts: it holds {sorted(arrays)[:10]}")])
     return [read_plain(_find(store, nodes, arrays, group, top), group or "file") for group in groups]
 
 

@@ -22,9 +22,7 @@ def test_every_chunk_has_one_writer_and_every_pixel_is_written_once(axes: list[t
     shape, chunks, tile = (tuple(column) for column in zip(*axes, strict=True)) if axes else ((), (), ())
     tiles = plan_tiles(shape, chunks, tile)
     writers = Counter(chunk for t in tiles for chunk in chunks_of(t, chunks))
-    expected = (
-        set(product(*(range(-(-n // c)) for n, c in zip(shape, chunks, strict=True)))) if 0 not in shape else set()
-    )
+    expected = set(product(*(range(-(-n // c)) for n, c in zip(shape, chunks, strict=True)))) if 0 not in shape else set()
     assert set(writers) == expected
     assert set(writers.values()) <= {1}
     pixels = Counter(pixel for t in tiles for pixel in product(*(range(s.start, s.stop) for s in t)))
@@ -50,9 +48,7 @@ def test_a_wished_tile_is_rounded_up_to_whole_chunks() -> None:
     assert plan_tiles((10,), (4,), (5,)) == [(slice(0, 8),), (slice(8, 10),)]
 
 
-@pytest.mark.parametrize(
-    "arguments", [((3,), (0,), (1,)), ((3,), (1,), (0,)), ((-1,), (1,), (1,)), ((3, 3), (1,), (1,))]
-)
+@pytest.mark.parametrize("arguments", [((3,), (0,), (1,)), ((3,), (1,), (0,)), ((-1,), (1,), (1,)), ((3, 3), (1,), (1,))])
 def test_extents_that_mean_nothing_are_refused(arguments: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(ValueError, match="must"):
         plan_tiles(*arguments)

@@ -67,9 +67,7 @@ def test_a_writer_that_dies_leaves_no_unit(units: UnitStore) -> None:
 
 
 @pytest.mark.parametrize("marker", [None, b"", b"{", b"[]", b'{"key": "another"}'])
-def test_a_unit_without_its_own_readable_marker_does_not_exist_and_can_be_written(
-    units: UnitStore, marker: bytes | None
-) -> None:
+def test_a_unit_without_its_own_readable_marker_does_not_exist_and_can_be_written(units: UnitStore, marker: bytes | None) -> None:
     units.write(KEY, {"a": np.array([1])}, {})
     path = units.root / KEY[:2] / KEY / MARKER
     path.unlink()
