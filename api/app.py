@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from api import errors
 from api.dependencies import problems
 from api.guard import Guard
+from api.keys import KeyCheck, read_digests
 from api.metrics import HttpCounts, HttpMeter
 from api.routes import datasets, events, figures, health, options, results, runs, web
 from api.schemas import ProblemAnswer
@@ -70,6 +71,8 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(web.router)
     app.mount("/assets", StaticFiles(directory=PAGES / "assets"), name="assets")
     errors.register(app)
+    if service.settings.api_keys_file is not None:
+        app.add_middleware(KeyCheck, digests=read_digests(service.settings.api_keys_file))
     app.add_middleware(Guard)
     app.add_middleware(HttpMeter, counts=app.state.counts)
     document_problems(app)
@@ -79,9 +82,16 @@ def create_app(service: Service) -> FastAPI:
 class HttpServer(uvicorn.Server):
     """A server that tells open event streams to end before it waits for them."""
 
-    def __init__(self, app: FastAPI, **options: Any) -> None:
+    def __init__(self, app: FastAPI, on_start: Callable[[str], None] = lambda url: None, **options: Any) -> None:
         super().__init__(uvicorn.Config(app, ws="none", timeout_graceful_shutdown=5, **options))
         self._closing: asyncio.Event = app.state.closing
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell the address once requests are answered."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_start(self.url)
 
     @property
     def url(self) -> str:

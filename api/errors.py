@@ -74,6 +74,7 @@ TABLE: Final[dict[type[Exception], Problem]] = {
 
 BY_STATUS: Final[dict[int, Problem]] = {
     400: Problem(400, "bad-request", "The request cannot be read"),
+    401: Problem(401, "unauthorised", "An API key is needed"),
     403: Problem(403, "forbidden", "Not allowed"),
     404: Problem(404, "not-found", "No such thing"),
     405: Problem(405, "method-not-allowed", "The method has no meaning here"),

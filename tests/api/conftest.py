@@ -8,7 +8,8 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -33,6 +34,7 @@ from service.errors import (
     ResultsNotReadyError,
     TooLargeError,
 )
+from service.settings import Settings
 from service.views import DatasetView, EventView, FigureView, RunView, ScanView, StageView
 from tasks.errors import FormulaError
 from tasks.options import RunOptions
@@ -228,6 +230,7 @@ class FakeService:
     def __init__(self, folder: Path) -> None:
         self.datasets = FakeDatasets()
         self.runs = FakeRuns(self.datasets, folder)
+        self.settings = Settings(data_dir=folder)
         self.dashboard_url: str | None = "http://127.0.0.1:8787/status"
         self.is_running = False
 
@@ -305,6 +308,26 @@ class Server:
         self._server.should_exit = True
         self._thread.join(timeout=10)
         assert not self._thread.is_alive(), "the server did not stop"
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    server = Server(app)
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def serve() -> Callable[[Any], AbstractContextManager[str]]:
+    """Serves an application, as a context whose value is its address."""
+    return served
+
+
+@pytest.fixture
+def fake_service() -> type[FakeService]:
+    return FakeService
 
 
 @pytest.fixture(scope="session")

@@ -159,7 +159,7 @@ function follow() {
   let due = null;
   const soon = () => { due ??= setTimeout(() => { due = null; refresh("#status", "#runs"); }, 400); };
   const finish = () => { source.close(); clearTimeout(due); refresh("#run", "#runs").then(showImage); };
-  for (const kind of ["state", "stage", "unit", "progress", "cycle", "warning"]) source.addEventListener(kind, soon);
+  for (const kind of ["state", "stage", "progress", "unit", "note"]) source.addEventListener(kind, soon);
   source.addEventListener("end", finish);
 }
 
