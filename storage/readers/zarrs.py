@@ -5,7 +5,7 @@ Metadata is audited before Zarr sees it: data types, codecs and the size of a ch
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -50,11 +50,14 @@ def open_zarr_zip(path: Path) -> Iterator[list[ScanSource]]:
     with open_archive(path) as archive:
         sizes = {member.filename: member.file_size for member in archive.infolist() if not member.is_dir()}
         metadata = {name: archive.read(name) for name in sizes if _is_metadata(name, sizes[name])}
+    nodes = _audit(metadata, sizes)
     store = ZipStore(path, mode="r", read_only=True)
     try:
-        yield _read_sources(store, _audit(metadata, sizes), top_of(list(sizes)) or "")
+        yield _read_sources(store, nodes, top_of(list(sizes)) or "")
     finally:
-        store.close()
+        # A store from which nothing was read was never opened, and cannot be closed.
+        with suppress(AttributeError):
+            store.close()
 
 
 @contextmanager
@@ -101,7 +104,7 @@ def _audit(metadata: Mapping[str, bytes], sizes: Mapping[str, int]) -> dict[str,
 
 def _array_faults(node: Mapping[str, Any], stored: int) -> Iterator[str]:
     kind = node["data_type"]
-    if kind not in DATA_TYPES:
+    if not isinstance(kind, str) or kind not in DATA_TYPES:
         yield f"data type {kind} is not one of those allowed"
         return
     unknown = {name for name in _codec_names(node["codecs"]) if name not in CODECS}
