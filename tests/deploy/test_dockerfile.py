@@ -1,0 +1,51 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HOUSE = Path(__file__).resolve().parents[2]
+DOCKERFILE = HOUSE / "deploy" / "Dockerfile"
+
+
+def instructions() -> list[tuple[str, str]]:
+    text = re.sub(r"(?m)^#.*\n", "", DOCKERFILE.read_text()).replace("\\\n", " ")
+    lines = [re.sub(r"\s+", " ", line.strip()) for line in text.splitlines() if line.strip()]
+    return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_hadolint_would_have_something_to_say(tmp_path: Path) -> None:
+    bad = tmp_path / "Dockerfile"
+    bad.write_text(DOCKERFILE.read_text().replace("FROM python:3.13-slim-bookworm\n", "FROM python:latest\n"))
+    hadolint = Path(sys.executable).with_name("hadolint")
+    assert subprocess.run([hadolint, bad], capture_output=True, timeout=60, check=False).returncode != 0
+
+
+def test_the_image_is_small_unprivileged_and_watched() -> None:
+    names = [name for name, _ in instructions()]
+    assert names.count("FROM") == 2
+    last_stage = instructions()[len(names) - 1 - names[::-1].index("FROM") :]
+    users = [value for name, value in last_stage if name == "USER"]
+    assert users
+    assert users[-1].split(":")[0] not in {"root", "0"}
+    assert [name for name, _ in last_stage].count("HEALTHCHECK") == 1
+    assert not any("pip install" in value for name, value in last_stage if name == "RUN")
+
+
+def test_what_is_copied_exists_and_is_let_through() -> None:
+    let_through = {line[1:] for line in (HOUSE / "deploy/Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
+    for name, value in instructions():
+        if name == "COPY" and "--from" not in value:
+            for source in value.split()[:-1]:
+                assert source in let_through
+                assert (HOUSE / source).exists(), source
+
+
+def test_versions_are_those_that_were_tested() -> None:
+    (install,) = [value for name, value in instructions() if name == "RUN" and "pip install" in value]
+    assert "-c constraints.txt" in install
