@@ -16,11 +16,12 @@ from starlette.concurrency import run_in_threadpool
 from api import errors
 from api.dependencies import problems
 from api.guard import Guard
-from api.keys import KeyCheck, read_digests
+from api.keys import KeyCheck
 from api.metrics import HttpCounts, HttpMeter
 from api.routes import datasets, events, figures, health, options, results, runs, web
 from api.schemas import ProblemAnswer
 from service.bootstrap import Service
+from service.keys import read_digests
 
 PREFIX: Final = "/api/v1"
 PAGES: Final = Path(__file__).parent / "pages"

@@ -3,7 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -62,7 +62,7 @@ class HttpMeter:
             self.counts.add(method, route, status, time.perf_counter() - start)
 
 
-def state_lines(n_runs: Mapping[str, int], n_datasets: int, n_bytes: int) -> Iterable[str]:
+def state_lines(n_runs: Mapping[Any, int], n_datasets: int, n_bytes: int) -> Iterable[str]:
     """Lines on what the service holds: runs by state, datasets, bytes of their scans."""
     yield from head("ptyxas_runs", "gauge", "Runs by state.")
     for state in RUN_STATES:

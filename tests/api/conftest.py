@@ -66,7 +66,7 @@ class FakeDatasets:
         return replace(self.create(spec), state="sealed")
 
     async def put_scan(
-        self, dataset_id: str, name: str, stream: AsyncIterator[bytes], digest: str | None = None
+        self, dataset_id: str, name: str, stream: AsyncIterator[bytes], content_digest: str | None = None
     ) -> tuple[ScanView, bool]:
         view = self.get(dataset_id)
         body = b""
@@ -74,7 +74,7 @@ class FakeDatasets:
             body += block
             if len(body) > MAX_UPLOAD_BYTES:
                 raise TooLargeError(f"a scan may have at most {MAX_UPLOAD_BYTES} bytes")
-        if digest == "sha-256=:AAAA:":
+        if content_digest == "sha-256=:AAAA:":
             raise DigestMismatchError("the bytes that came are not those of Content-Digest")
         if not body.startswith(b"\x89HDF"):
             faults = [Fault("format", "neither HDF5, NPZ nor zipped Zarr"), Fault("positions_m", "missing")]
@@ -217,7 +217,7 @@ class FakeRuns:
         return path
 
     def image(
-        self, run_id: str, dataset_id: str, variable: str, energy_ev: float | None = None, cmap: str | None = None,
+        self, run_id: str, dataset: str, variable: str, energy_ev: float | None = None, cmap: str | None = None,
         vmin: float | None = None, vmax: float | None = None, width: int = 800,
     ) -> bytes:
         self.results_file(run_id, "zarr.json")

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.keys import digest_of, key_of, make_key, read_digests
+from api.keys import key_of
+from service.keys import digest_of, make_key
 from service.settings import Settings
 
 
@@ -42,17 +43,3 @@ def test_a_key_opens_as_bearer_or_password(locked: tuple[str, str]) -> None:
 @pytest.mark.parametrize("header", ["", "Bearer", "Basic !!!", "Basic /w==", "Digest a=b", "Basic YQ=="])
 def test_headers_without_a_key(header: str) -> None:
     assert key_of(header) == ""
-
-
-@pytest.mark.parametrize("text", ["", "# only words\n", "not-a-digest name\n", f"{'0' * 64}\n"])
-def test_a_file_that_is_no_list_of_keys_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "keys").write_text(text)
-    with pytest.raises(ValueError, match="keys"):
-        read_digests(tmp_path / "keys")
-
-
-def test_keys_are_long_and_differ() -> None:
-    (one, digest), (other, _) = make_key(), make_key()
-    assert one != other
-    assert len(one) > 40
-    assert digest == digest_of(one)

@@ -1,0 +1,209 @@
+"""The command ``ptyxas``: serve, submit, watch, simulate, demo, options, key."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from service.client import Client
+from service.errors import ServiceError
+from service.flags import fields_of, with_flags
+from service.keys import make_key
+from service.progress import show_run, show_uploads
+from service.settings import Settings
+from tasks.errors import TaskError
+from tasks.options import RunOptions
+from tasks.simulate import SimulationOptions
+
+if TYPE_CHECKING:
+    from api.app import HttpServer
+
+app = typer.Typer(
+    help="X-ray spectroscopic ptychography: diffraction patterns in, maps of chemical state out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"token_normalize_func": lambda token: token.replace("_", "-") if token[:2] == "--" else token},
+)
+console = Console()
+
+Url = Annotated[str, typer.Option(envvar="PTYXAS_URL", help="Address of the service.")]
+Key = Annotated[str | None, typer.Option(envvar="PTYXAS_API_KEY", help="API key, where the service needs one.")]
+LOCAL: Final = "http://127.0.0.1:8000"
+
+
+@contextmanager
+def plain_words() -> Iterator[None]:
+    """Say what went wrong and leave, instead of a traceback."""
+    try:
+        yield
+    except ValidationError as error:
+        for item in error.errors():
+            console.print(f"[red]{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}[/]")
+        raise typer.Exit(2) from None
+    except (ServiceError, TaskError, OSError, ValueError) as error:
+        console.print(f"[red]{error}[/]", highlight=False)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+@with_flags(Settings.model_fields)
+def serve(**given: Any) -> None:
+    """Serve: HTTP, Dask, catalogue and store in one process tree.
+
+    Every flag may also be set as PTYXAS_<NAME> in the environment.
+    """
+    with plain_words():
+        settings = Settings(**given)
+        server = open_server(settings, lambda url: console.print(f"ptyxas serves [bold]{url}[/]  (Ctrl-C to stop)"))
+        server.run()
+        if not server.started:
+            raise typer.Exit(1)
+
+
+@app.command()
+def submit(
+    files: Annotated[list[Path], typer.Argument(help="Scan files, one energy each.", exists=True, dir_okay=False)],
+    formula: Annotated[str, typer.Option(help="Chemical formula of the specimen.")],
+    title: Annotated[str, typer.Option(help="What to call the dataset; else the first file's folder.")] = "",
+    group: Annotated[str, typer.Option(help="Group the specimen is compared in.")] = "",
+    absorber: Annotated[str, typer.Option(help="Absorbing element.")] = "V",
+    edge: Annotated[str, typer.Option(help="Its absorption edge.")] = "K",
+    probe: Annotated[str, typer.Option(help="Probe as JSON; else as the files say.")] = "",
+    distance_m: Annotated[float | None, typer.Option(help="Specimen to detector; else as the files say.")] = None,
+    pixel_size_m: Annotated[float | None, typer.Option(help="Detector pixel; else as the files say.")] = None,
+    option: Annotated[list[str], typer.Option("--option", "-o", help="e.g. reconstruct.cycles=300; repeatable.")] = [],  # noqa: B006
+    name: Annotated[str, typer.Option(help="What to call the run.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")] = False,
+    url: Url = LOCAL,
+    key: Key = None,
+) -> None:
+    """Send scan files as one dataset and start a run."""
+    title = title or files[0].resolve().parent.name
+    spec = {
+        "title": title,
+        "sample": {"name": title, "formula": formula, "group": group},
+        "absorber": {"element": absorber, "edge": edge},
+        "distance_m": distance_m,
+        "detector_pixel_size_m": pixel_size_m,
+        "probe": json.loads(probe) if probe else None,
+    }
+    with plain_words(), Client(url, key) as client:
+        options = options_of(option)
+        dataset = client.create_dataset(spec)
+        show_uploads(client, dataset["id"], files, console)
+        client.seal(dataset["id"])
+        run = client.submit([dataset["id"]], options, name)
+        console.print(f"dataset {dataset['id']}\nrun     [bold]{run['id']}[/]\n{client.url}/?run={run['id']}", highlight=False)
+        if watch and show_run(client, run["id"], console)["state"] != "succeeded":
+            raise typer.Exit(1)
+
+
+@app.command()
+def watch(run: str, url: Url = LOCAL, key: Key = None) -> None:
+    """Follow a run to its end; exits with 0 where it succeeds."""
+    with plain_words(), Client(url, key) as client:
+        ended = show_run(client, run, console)
+    if ended["state"] != "succeeded":
+        raise typer.Exit(1)
+
+
+@app.command()
+@with_flags(fields_of(SimulationOptions))
+def simulate(folder: Annotated[Path, typer.Argument(help="Where the CXI files go.")], **given: Any) -> None:
+    """Measure a specimen of known chemistry: one CXI file an energy, and what is needed to submit them."""
+    from service.demo import measure
+
+    with plain_words():
+        made = measure(SimulationOptions(**given), folder)
+    console.print(f"{len(made.files)} scans in {folder}, {made.n_bytes / 1e6:.0f} MB; submit them with")
+    console.print(made.command, soft_wrap=True, highlight=False)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything goes; an earlier demo there goes away.")] = Path("ptyxas-demo"),
+    seed: Annotated[int, typer.Option(help="Which specimen.")] = 0,
+    energies: Annotated[int, typer.Option(help="Number of energies.", min=10)] = 24,
+    positions: Annotated[int, typer.Option(help="Scan positions along each side.", min=4)] = 12,
+    pixels: Annotated[int, typer.Option(help="Side of a frame.", min=32)] = 64,
+    photons: Annotated[float, typer.Option(help="Photons in a frame.", min=1)] = 1e8,
+    cycles: Annotated[int, typer.Option(help="Cycles of the reconstruction.", min=1)] = 150,
+    coupling_start: Annotated[int, typer.Option(help="Cycle after which the energies are coupled.", min=1)] = 100,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; one a core where not given.", min=1)] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Go on serving until Ctrl-C.")] = False,
+) -> None:
+    """The whole job on a simulated specimen, over REST, with its maps compared to the truth."""
+    from service.demo import Demo
+
+    with plain_words():
+        options = SimulationOptions(
+            seed=seed, n_energies=energies, n_positions_side=positions, n_pixels=pixels, photons=photons
+        )
+        show = Demo(folder, options, cycles, coupling_start, workers, console)
+        show.play(open_server, keep=keep)
+
+
+@app.command()
+def options(as_json: Annotated[bool, typer.Option("--json", help="As the JSON schema.")] = False) -> None:
+    """Every option of a run, its default and what it means."""
+    schema = TypeAdapter(RunOptions).json_schema()
+    if as_json:
+        print(json.dumps(schema, indent=2))
+        return
+    table = Table("option", "default", "what it means", box=None, header_style="bold", pad_edge=False)
+    defaults = TypeAdapter(RunOptions).dump_python(RunOptions(), mode="json")
+    for stage, values in defaults.items():
+        fields = schema["$defs"][schema["properties"][stage]["$ref"].rpartition("/")[2]]["properties"]
+        for field, default in values.items():
+            table.add_row(f"{stage}.{field}", json.dumps(default), fields[field].get("description", "").replace("``", ""))
+    console.print(table)
+
+
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    file: Annotated[Path, typer.Option(envvar="PTYXAS_API_KEYS_FILE", help="The service's api_keys_file.")],
+) -> None:
+    """Make an API key: its digest goes into the file, the key is shown once."""
+    made, digest = make_key()
+    with plain_words(), file.open("a", encoding="utf-8") as keys:
+        keys.write(f"{digest} {' '.join(name.split())}\n")
+    print(made)
+
+
+def open_server(settings: Settings, on_start: Callable[[str], None]) -> "HttpServer":
+    """The whole service behind HTTP, ready to run."""
+    # Half a second of imports that the other commands do without.
+    from api.app import HttpServer, create_app
+    from service.bootstrap import build
+
+    tls = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key} if settings.tls_key else {}
+    app = create_app(build(settings))
+    return HttpServer(app, on_start, host=settings.host, port=settings.port, log_level="warning", **tls)
+
+
+def options_of(given: list[str]) -> dict[str, Any]:
+    """``["reconstruct.cycles=300"]`` as ``{"reconstruct": {"cycles": 300}}``; values are JSON, or else words."""
+    options: dict[str, Any] = {}
+    for text in given:
+        path, equals, value = text.partition("=")
+        stage, dot, name = path.partition(".")
+        if not (equals and dot and name):
+            raise ValueError(f"an option is stage.name=value, such as reconstruct.cycles=300, got {text!r}")
+        try:
+            options.setdefault(stage, {})[name] = json.loads(value)
+        except ValueError:
+            options[stage][name] = value
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(app())
