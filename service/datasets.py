@@ -189,9 +189,7 @@ class Datasets:
             id=dataset_id,
             state="sealed" if attributes["sealed"] else "open",
             created=datetime.fromisoformat(attributes["provenance"]["created"]),
-            scans=tuple(
-                ScanView(s.name, s.energy_ev, s.n_positions, s.n_pixels, s.sha256, s.n_bytes) for s in scans
-            ),
+            scans=tuple(ScanView(s.name, s.energy_ev, s.n_positions, s.n_pixels, s.sha256, s.n_bytes) for s in scans),
             **{name: attributes[name] for name in names},
         )
 

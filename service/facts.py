@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from service.errors import Fault, InvalidInputError, NotFoundError
 from service.graph import MIN_ENERGIES, DatasetFacts, ScanFacts
-from storage.datasets import DatasetStore, ScanInfo
+from storage.datasets import DatasetStore
 from storage.errors import DatasetNotFoundError
+from storage.scans import ScanInfo
 from tasks.chemistry import f2_step
 from tasks.errors import TaskError
 from tasks.options import RunOptions
@@ -36,6 +37,17 @@ class FactReader:
         """
         return [self._read(dataset_id) for dataset_id in dataset_ids]
 
+    def read_checked(self, dataset_ids: Sequence[str], options: RunOptions) -> list[DatasetFacts]:
+        """Facts of datasets that can make a run.
+
+        Raises
+        ------
+        NotFoundError, InvalidInputError
+        """
+        facts = self.read(dataset_ids)
+        check_run(facts, options)
+        return facts
+
     def _read(self, dataset_id: str) -> DatasetFacts:
         try:
             attributes = self.store.attributes(dataset_id)
@@ -62,9 +74,7 @@ class FactReader:
                 info.energy_ev, info.distance_m, info.n_pixels, info.detector_pixel_size_m
             )
             self._canvases[key] = plan_canvas(positions_m, pixel_size_m, info.n_pixels)
-        return ScanFacts(
-            info.name, info.energy_ev, info.n_positions, info.n_pixels, info.digest, self._canvases[key]
-        )
+        return ScanFacts(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.digest, self._canvases[key])
 
 
 def check_run(datasets: Sequence[DatasetFacts], options: RunOptions) -> None:
@@ -114,9 +124,7 @@ def mismatches(datasets: Sequence[DatasetFacts]) -> list[str]:
     sealed = [dataset for dataset in datasets if not dataset.is_open and dataset.scans]
     for dataset in sealed[1:]:
         first, other = sealed[0].energies_ev, dataset.energies_ev
-        same = len(first) == len(other) and all(
-            abs(a - b) <= SAME_ENERGY_EV for a, b in zip(first, other, strict=True)
-        )
+        same = len(first) == len(other) and all(abs(a - b) <= SAME_ENERGY_EV for a, b in zip(first, other, strict=True))
         if not same:
             found.append(
                 f"datasets of one run are measured at the same energies (to {SAME_ENERGY_EV} eV): {sealed[0].id} has "

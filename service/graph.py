@@ -81,13 +81,17 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class Unit:
-    """One piece of work: named for people, keyed for the store; ``arguments`` go to the stage's function."""
+    """One piece of work: named for people, keyed for the store; ``arguments`` go to the stage's function.
+
+    ``needs`` are the names, ``inputs`` the keys of the units it reads.
+    """
 
     name: str
     stage: str
     key: str
     arguments: Mapping[str, Any]
     needs: tuple[str, ...]
+    inputs: tuple[str, ...]
     cost: float
     energy_ev: float | None = None
 
@@ -115,9 +119,10 @@ class Graph:
     ) -> Unit:
         """Add one unit; each of ``inputs`` becomes an argument holding the key (or keys) of the units it names."""
         everything = {**arguments, **{name: keys_of(units) for name, units in inputs.items()}}
-        needs = tuple(unit.name for units in inputs.values() for unit in as_list(units))
+        read = [unit for units in inputs.values() for unit in as_list(units)]
+        needs, from_keys = tuple(unit.name for unit in read), tuple(unit.key for unit in read)
         key = f"{digest([stage, STAGES[stage], everything])}-{stage}"
-        unit = Unit(f"{stage}{label}", stage, key, everything, needs, cost, scan.energy_ev if scan else None)
+        unit = Unit(f"{stage}{label}", stage, key, everything, needs, from_keys, cost, scan.energy_ev if scan else None)
         return self.units.setdefault(unit.name, unit)
 
 

@@ -64,9 +64,7 @@ class Ledger:
             self.add_event(run_id, "state", {"state": "queued"})
         return changed
 
-    def write_progress(
-        self, run_id: str, progress: float, eta_s: float | None, stages: Sequence[StageView]
-    ) -> None:
+    def write_progress(self, run_id: str, progress: float, eta_s: float | None, stages: Sequence[StageView]) -> None:
         """Write down how far a run is, and tell of it where it moved."""
         told = {"progress": round(progress, 4), "stages": [asdict(stage) for stage in stages]}
         if self._last_progress.get(run_id) == told:
@@ -131,4 +129,3 @@ def moment(seconds: float) -> datetime:
 def now() -> float:
     """Seconds since 1970."""
     return datetime.now(UTC).timestamp()
-

@@ -18,9 +18,11 @@ from service.errors import SchedulerUnavailableError, ServiceError
 from service.graph import DatasetFacts, Unit, build_graph
 from service.ledger import Ledger, RunRecord
 from service.scheduler import Ending, Report
+from service.views import RunState
 from service.walk import Walk, fair_share
 from service.work import Call, Places, Receipt
 from storage.units import UnitStore
+from tasks.options import RunOptions
 
 TURN_S: Final = 0.5
 """Longest wait between two turns."""
@@ -39,8 +41,8 @@ log = logging.getLogger(__name__)
 class Workforce(Protocol):
     """What the wheel asks of a cluster (`service.scheduler.Cluster`)."""
 
-    n_slots: int
-
+    @property
+    def n_slots(self) -> int: ...
     def connect(self) -> bool: ...
     def submit(self, name: str, work: Any, call: Any, on_end: Callable[[Ending], None]) -> None: ...
     def cancel(self, names: list[str]) -> None: ...
@@ -56,7 +58,7 @@ class Orchestrator:
     places : Places
         Folders that workers share with the service.
     load_facts : callable
-        Facts of datasets, by their ids; raises ServiceError where they cannot make a run (any more).
+        Facts of datasets, by their ids and a run's options; raises ServiceError where they cannot make a run.
     work : callable
         ``work(call, report) -> Receipt``, run by a worker for each unit.
     """
@@ -65,7 +67,7 @@ class Orchestrator:
         self,
         ledger: Ledger,
         places: Places,
-        load_facts: Callable[[Sequence[str]], list[DatasetFacts]],
+        load_facts: Callable[[Sequence[str], RunOptions], list[DatasetFacts]],
         work: Callable[[Call, Report], Receipt],
     ) -> None:
         self._ledger = ledger
@@ -142,7 +144,7 @@ class Orchestrator:
 
     def _take_up(self, record: RunRecord) -> None:
         try:
-            facts = self._load_facts(record.datasets)
+            facts = self._load_facts(record.datasets, record.options)
         except (ServiceError, LookupError) as error:
             self._ledger.end_run(record.id, "failed", str(error))
             return
@@ -159,7 +161,7 @@ class Orchestrator:
         for run_id in [run_id for run_id in self._walks if self._places.stop_flag(run_id).exists()]:
             self._end(run_id, "cancelled", None)
 
-    def _end(self, run_id: str, state: str, error: str | None) -> None:
+    def _end(self, run_id: str, state: RunState, error: str | None) -> None:
         """Write down how a run ended, and let go of it."""
         walk = self._walks[run_id]
         if state != "succeeded":
@@ -184,7 +186,7 @@ class Orchestrator:
         for run_id in [run_id for run_id, walk in self._walks.items() if walk.graph.awaits_scans]:
             record = self._records[run_id]
             try:
-                facts = self._load_facts(record.datasets)
+                facts = self._load_facts(record.datasets, record.options)
             except (ServiceError, LookupError) as error:
                 self._end(run_id, "failed", str(error))
                 continue

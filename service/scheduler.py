@@ -75,7 +75,10 @@ class Cluster:
         """Start the embedded cluster, if there is to be one, and connect."""
         if self._settings.scheduler is None:
             self._embedded = start_embedded(self._settings)
-        self.connect()
+        try:
+            self.connect()
+        except SchedulerUnavailableError as error:  # it may come up after the service: runs wait for it
+            log.warning("%s", error)
 
     def stop(self) -> None:
         """Disconnect, and stop the processes this object started."""
@@ -198,7 +201,7 @@ def read_ending(future: Future) -> Ending:
             return Ending("lost", message=f"the result was lost: {error}")
     if future.status != "error":
         return Ending("lost", message="the connection to the scheduler was lost")
-    error = future.exception()
-    if isinstance(error, KilledWorker):
+    cause = future.exception()
+    if isinstance(cause, KilledWorker):
         return Ending("failed", message="its worker process died again and again, most likely out of memory")
-    return Ending("failed", message=f"{type(error).__name__}: {error}")
+    return Ending("failed", message=f"{type(cause).__name__}: {cause}")

@@ -38,6 +38,14 @@ class Places:
         """Folder of one run: results, figures, stop flag."""
         return self.runs / run_id
 
+    def results(self, run_id: str) -> Path:
+        """The run's results store, once it is published."""
+        return self.run_dir(run_id) / "results.zarr"
+
+    def figures(self, run_id: str) -> Path:
+        """Folder of the run's figures; ``figures.json`` in it lists them."""
+        return self.run_dir(run_id) / "figures"
+
     def stop_flag(self, run_id: str) -> Path:
         """File whose existence tells every unit of the run to stop."""
         return self.run_dir(run_id) / "stop"
@@ -90,7 +98,7 @@ class Desk:
     def write(self, arrays: Mapping[str, NDArray], **facts: Any) -> dict[str, Any]:
         """Keep this unit's arrays, with ``facts`` and the time they took; the facts again, for the receipt."""
         unit = self.call.unit
-        provenance = {"stage": unit.stage, "unit": unit.name, "seconds": self.seconds}
+        provenance = {"stage": unit.stage, "unit": unit.name, "inputs": list(unit.inputs), "seconds": self.seconds}
         self.units.write(unit.key, dict(arrays), {**provenance, **facts})
         return facts
 

@@ -79,7 +79,7 @@ class Bench:
         self.wheel = Orchestrator(self.ledger, self.places, self.load, work)
         hear.append(self.wheel.hear_progress)
 
-    def load(self, ids):
+    def load(self, ids, options):
         return [self.datasets[name] for name in ids]
 
     def submit(self, run_id, *ids, **options):
@@ -285,7 +285,7 @@ def test_a_live_run_whose_dataset_turns_out_impossible_fails_with_the_reason(mak
     bench.submit("run_1", "a", **SHORT)
     bench.wait("run_1", "running")
 
-    def refuse(ids):
+    def refuse(ids, options):
         raise InvalidInputError("3 energies are too few")
 
     bench.wheel._load_facts = refuse

@@ -1,0 +1,67 @@
+"""Settings in, service out: the only file that knows everyone."""
+
+from service import work
+from service.datasets import Datasets
+from service.facts import FactReader
+from service.ledger import Ledger
+from service.orchestrator import Orchestrator
+from service.runs import Runs
+from service.scheduler import Cluster
+from service.settings import Settings
+from service.versions import library_versions
+from service.work import Places
+from storage.catalogue import Catalogue
+from storage.datasets import DatasetStore
+
+
+class Service:
+    """All of ptyxas behind its web layer; start it before use, stop it after."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        for folder in (settings.datasets_dir, settings.units_dir, settings.runs_dir, settings.uploads_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._catalogue = Catalogue(settings.catalogue_url)
+        ledger = Ledger(self._catalogue)
+        places = Places(settings.datasets_dir, settings.units_dir, settings.runs_dir)
+        store = DatasetStore(settings.datasets_dir)
+        facts = FactReader(store)
+        self._orchestrator = Orchestrator(ledger, places, facts.read_checked, work.perform)
+        self._cluster = Cluster(settings, self._orchestrator.hear_progress)
+        self.datasets = Datasets(settings, store, self._orchestrator.nudge, ledger.users_of)
+        self.runs = Runs(settings, ledger, places, facts, self._orchestrator, lambda: self.dashboard_url)
+
+    def start(self) -> None:
+        """Start the cluster and the wheel; runs that an earlier service left unfinished go on."""
+        self.datasets.start()
+        self._cluster.start()
+        self._orchestrator.start(self._cluster)
+
+    def stop(self) -> None:
+        """Stop what was started; unfinished runs go on at the next start."""
+        self._orchestrator.stop()
+        self._cluster.stop()
+        self.datasets.stop()
+        self._catalogue.close()
+
+    @property
+    def dashboard_url(self) -> str | None:
+        """Address of the Dask dashboard, while the scheduler is there."""
+        return self._cluster.dashboard_url
+
+    def unready_reason(self) -> str | None:
+        """Why runs cannot be worked on at present; None where they can."""
+        if not self._catalogue.is_ready():
+            return "the catalogue does not answer"
+        if not self._cluster.is_connected:
+            return "the Dask scheduler cannot be reached"
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """Versions of ptyxas and of what its numbers come from."""
+        return library_versions()
+
+
+def build(settings: Settings) -> Service:
+    """The service for ``settings``, not yet started."""
+    return Service(settings)

@@ -1,0 +1,208 @@
+"""Runs as users know them: submitted, looked at, cancelled, tried again, deleted, and read once they are published."""
+
+import contextlib
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from service.errors import (
+    ConflictError,
+    IdempotencyError,
+    NotFoundError,
+    ResultsNotReadyError,
+    StorageFullError,
+)
+from service.facts import FactReader
+from service.graph import build_graph
+from service.images import PARTIAL, draw, read_image, read_partial_image
+from service.ledger import ENDED, OPTIONS, Ledger
+from service.orchestrator import Orchestrator
+from service.settings import Settings
+from service.views import EventView, FigureView, RunView
+from service.work import Places
+from storage.catalogue import new_id
+from storage.errors import CatalogueError
+from storage.results import ResultsStore
+from storage.units import UnitStore
+from tasks.options import RunOptions
+
+
+class Runs:
+    """All runs of the service."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        places: Places,
+        facts: FactReader,
+        orchestrator: Orchestrator,
+        dashboard_url: Callable[[], str | None],
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._places = places
+        self._facts = facts
+        self._orchestrator = orchestrator
+        self._dashboard_url = dashboard_url
+
+    def submit(
+        self, dataset_ids: Sequence[str], options: RunOptions, name: str = "", idempotency_key: str | None = None
+    ) -> RunView:
+        """Queue a run; everything that can be known to go wrong is refused here, before anything is computed.
+
+        Raises
+        ------
+        NotFoundError
+            A dataset that is not there.
+        InvalidInputError
+            Datasets or options that cannot make a run, with every fault.
+        IdempotencyError
+            The idempotency key came before, with another body.
+        """
+        run_id = new_id("run")
+        body = {"datasets": list(dataset_ids), "options": OPTIONS.dump_python(options, mode="json"), "name": name}
+        if idempotency_key is not None:
+            run_id = self._claim(idempotency_key, body, run_id)
+            if self._ledger.view(run_id) is not None:
+                return self.get(run_id)
+        self._facts.read_checked(dataset_ids, options)
+        if shutil.disk_usage(self._settings.data_dir).free < self._settings.min_free_bytes:
+            raise StorageFullError(f"less than {self._settings.min_free_bytes} bytes of disk are free")
+        with contextlib.suppress(CatalogueError):  # the same request, sent twice at once, came first
+            self._ledger.open_run(run_id, name or f"run {run_id[-4:]}", dataset_ids, options)
+        self._orchestrator.nudge()
+        return self.get(run_id)
+
+    def list(self) -> Sequence[RunView]:
+        """All runs, oldest first."""
+        return self._ledger.views(self._dashboard_url())
+
+    def get(self, run_id: str) -> RunView:
+        """One run as it stands."""
+        view = self._ledger.view(run_id, self._dashboard_url())
+        if view is None:
+            raise NotFoundError(f"there is no run {run_id}")
+        return view
+
+    def events(self, run_id: str, after: int = 0) -> Sequence[EventView]:
+        """What happened to a run after the event ``after``."""
+        self.get(run_id)
+        return self._ledger.events(run_id, after)
+
+    def cancel(self, run_id: str) -> RunView:
+        """Stop a run; units at work see the flag at their next cycle."""
+        view = self.get(run_id)
+        if view.state in ENDED:
+            raise ConflictError(f"run {run_id} has {view.state} already")
+        self._places.raise_stop_flag(run_id)
+        self._orchestrator.nudge()
+        return self.get(run_id)
+
+    def retry(self, run_id: str) -> RunView:
+        """Go on with a failed or cancelled run: what is finished is not computed again."""
+        view = self.get(run_id)
+        if view.state not in ("failed", "cancelled"):
+            raise ConflictError(f"run {run_id} is {view.state}: only a failed or cancelled run can be tried again")
+        self._facts.read_checked(view.datasets, OPTIONS.validate_python(dict(view.options)))
+        self._places.lower_stop_flag(run_id)
+        if not self._ledger.reopen_run(run_id):
+            raise ConflictError(f"run {run_id} is being tried again already")
+        self._orchestrator.nudge()
+        return self.get(run_id)
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run, its events and its results; finished units stay for whoever needs them."""
+        view = self.get(run_id)
+        if view.state not in ENDED:
+            raise ConflictError(f"run {run_id} is {view.state}: cancel it first")
+        folder = self._places.run_dir(run_id)
+        doomed = folder.with_name(f".deleted-{secrets.token_hex(8)}")
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(doomed)
+        self._ledger.catalogue.delete_run(run_id)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    # ---- what was published ----------------------------------------------------------------------------------------
+
+    def results_file(self, run_id: str, key: str) -> Path:
+        """The file of one key of the results store.
+
+        Raises
+        ------
+        ResultsNotReadyError
+            The store is not sealed.
+        NotFoundError
+            The sealed store holds no such key.
+        """
+        found = self._results(run_id).resolve_key(key)
+        if found is None:
+            raise NotFoundError(f"the results of run {run_id} hold no {key!r}")
+        return found.path
+
+    def figures(self, run_id: str) -> Sequence[FigureView]:
+        """Every figure of a run, in the order of the analysis."""
+        self._results(run_id)
+        listed = json.loads((self._places.figures(run_id) / "figures.json").read_text(encoding="utf-8"))
+        return [FigureView(item["name"], item["title"], item["dataset"]) for item in listed]
+
+    def figure_path(self, run_id: str, name: str) -> Path:
+        """The PNG of one figure; only names that are listed, so that none leads elsewhere."""
+        if name not in [figure.name for figure in self.figures(run_id)]:
+            raise NotFoundError(f"run {run_id} has no figure {name!r}")
+        return self._places.figures(run_id) / f"{name}.png"
+
+    def image(
+        self,
+        run_id: str,
+        dataset: str,
+        variable: str,
+        energy_ev: float | None = None,
+        cmap: str | None = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        width: int = 800,
+    ) -> bytes:
+        """Any array over y and x as a PNG; until results are published, absorption and phase as far as they have come.
+
+        Raises
+        ------
+        NotFoundError
+            No such image.
+        ResultsNotReadyError
+            It will come with the results.
+        InvalidOptionError
+            A colour map, limits or a width that mean nothing.
+        """
+        view = self.get(run_id)
+        if dataset not in view.datasets:
+            raise NotFoundError(f"run {run_id} is not on a dataset {dataset}")
+        store = ResultsStore(self._places.results(run_id))
+        if store.is_sealed():
+            picture = read_image(store, dataset, variable, energy_ev)
+        elif variable in PARTIAL:
+            options = OPTIONS.validate_python(dict(view.options))
+            graph = build_graph(self._facts.read([dataset]), options, run_id)
+            picture = read_partial_image(UnitStore(self._places.units), graph, variable, energy_ev)
+        else:
+            self._results(run_id)
+            raise AssertionError("unreachable: an unsealed store raises")
+        return draw(picture, cmap=cmap, vmin=vmin, vmax=vmax, width=width)
+
+    def _results(self, run_id: str) -> ResultsStore:
+        view = self.get(run_id)
+        store = ResultsStore(self._places.results(run_id))
+        if not store.is_sealed():
+            raise ResultsNotReadyError(f"run {run_id} is {view.state}: its results are not published")
+        return store
+
+    def _claim(self, key: str, body: Mapping[str, object], run_id: str) -> str:
+        """The run that an idempotency key stands for: ``run_id``, or that of whoever came first."""
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        claimed = self._ledger.catalogue.claim(key, digest, run_id)
+        if claimed["body_digest"] != digest:
+            raise IdempotencyError(f"the idempotency key {key!r} came before, with another body")
+        return str(claimed["run_id"])

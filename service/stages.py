@@ -1,0 +1,273 @@
+"""One function a stage: read what the unit needs, compute with ``tasks``, write under the unit's key, say what came of it.
+
+Arguments that name other units hold their keys. What a stage writes is what the next one reads: the names are here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.graph import ScanFacts
+from service.publication import figures, results
+from service.work import Desk
+from tasks import chemistry as chemistry_task
+from tasks import domains as domains_task
+from tasks.domain_profile import densities, mean_spectra
+from tasks.gauge import Gauge
+from tasks.options import AlignOptions, ChemistryOptions, DomainOptions, FitOptions, KKROptions, ReconstructOptions
+from tasks.ptycho import engine
+from tasks.ptycho.probe import ProbeSpec, initial_probe, scale_to_power
+from tasks.ptycho.scan import Scan, illumination
+from tasks.refraction import Absorber
+from tasks.spectra import Correction, Spectra
+from tasks.spectra import couple as couple_energies
+from tasks.xanes.fit import SpectrumFit, Status, fit_spectra, mean_prior
+from tasks.xanes.mask import mask_pixels
+
+Facts = dict[str, Any]
+Array = NDArray[Any]
+
+
+def reconstruct(
+    desk: Desk,
+    *,
+    dataset: str,
+    scan: ScanFacts,
+    measurement: Mapping[str, Any],
+    options: ReconstructOptions,
+    n_cycles: int,
+    index: int | None,
+    previous: str | None,
+    correction: str | None,
+) -> Facts:
+    """One round of one energy: from the scan, or on from the round before with what the other energies say."""
+    stored = desk.datasets.read_scan(dataset, scan.name)
+    measured = as_scan(stored)
+    if previous is None:
+        probe = first_probe(measured, stored["probe"], measurement["probe"])
+        state = engine.start(scan.canvas, probe, options)
+    else:
+        state = as_state(desk.read(previous), options.seed)
+    if correction is not None and index is not None:
+        state = read_correction(desk, correction, index).apply(state)
+    first = state.cycle
+    state = engine.run_cycles(
+        measured, scan.canvas, state, n_cycles, options,
+        on_cycle=lambda cycle, error: desk.tell(cycle - first, n_cycles, error),
+    )  # fmt: skip
+    arrays = {"object": state.object, "probe": state.probe, "errors": state.errors}
+    arrays["dose"] = illumination(scan.canvas, measured.positions_m, state.probe)
+    return desk.write(arrays, cycle=state.cycle, r_factor=float(state.errors[-1]))
+
+
+def couple(
+    desk: Desk,
+    *,
+    scans: Sequence[ScanFacts],
+    absorber: Mapping[str, str],
+    formula: str,
+    align: AlignOptions,
+    kkr: KKROptions,
+    states: Sequence[str],
+) -> Facts:
+    """The barrier between two rounds: what every energy takes back from all of them."""
+    spectra, corrections = meet(desk, scans, absorber, formula, align, kkr, states)
+    arrays = {f"image{i}": correction.image for i, correction in enumerate(corrections)}
+    arrays["gauge"] = np.array([gauge_numbers(correction.gauge) for correction in corrections])
+    return desk.write(arrays, **kk_facts(spectra))
+
+
+def spectra(
+    desk: Desk,
+    *,
+    scans: Sequence[ScanFacts],
+    absorber: Mapping[str, str],
+    formula: str,
+    align: AlignOptions,
+    kkr: KKROptions,
+    states: Sequence[str],
+) -> Facts:
+    """The last time all energies meet: one grid, one gauge, absorption and phase that belong together."""
+    found, corrections = meet(desk, scans, absorber, formula, align, kkr, states)
+    probes = [desk.read(key, "probe")["probe"] for key in states]
+    arrays: dict[str, Array] = {
+        field.name: np.asarray(getattr(found, field.name)) for field in fields(Spectra) if field.name != "kk_slope"
+    }
+    arrays["probe"] = np.stack([c.gauge.onto_probe(probe) for c, probe in zip(corrections, probes, strict=True)])
+    return desk.write(arrays, **kk_facts(found))
+
+
+def fit(
+    desk: Desk, *, absorber: Mapping[str, str], options: FitOptions, tile: int, n_tiles: int, spectra: str
+) -> Facts:
+    """Eq. 1 fitted to the pixels of one tile of rows, those of the specimen."""
+    read = desk.read(spectra, "energy_ev", "absorption", "sample_mask", "sigma_absorption")
+    energy_ev, absorption, sample = read["energy_ev"], read["absorption"], read["sample_mask"]
+    edge_ev = Absorber(**absorber).edge_energy_ev
+    prior = mean_prior(energy_ev, absorption[:, sample], edge_ev) if options.prior == "mean" else None
+    rows = tile_rows(sample.shape[0], tile, n_tiles)
+    inside = sample[rows].ravel()
+    pixels = absorption[:, rows].reshape(len(energy_ev), -1)[:, inside]
+    desk.check_stop()
+    found = fit_spectra(energy_ev, pixels, read["sigma_absorption"], edge_ev, options, prior)
+    status = mask_pixels(
+        found, options, energy_ev=energy_ev, absorption=pixels, edge_energy_ev=edge_ev,
+        sigma_vacuum=float(np.sqrt(np.mean(read["sigma_absorption"] ** 2))),
+    )  # fmt: skip
+    arrays = {field.name: spread(getattr(found, field.name), inside) for field in fields(SpectrumFit)}
+    arrays["status"] = spread(status, inside, fill=Status.MASKED_VACUUM)
+    return desk.write(arrays, n_pixels=int(inside.sum()))
+
+
+def maps(
+    desk: Desk,
+    *,
+    absorber: Mapping[str, str],
+    formula: str,
+    fit: FitOptions,
+    options: ChemistryOptions,
+    spectra: str,
+    tiles: Sequence[str],
+) -> Facts:
+    """Maps of chemical state: fits of all tiles, and the phase at one energy."""
+    read = desk.read(spectra, "energy_ev", "phase", "sigma_phase", "sample_mask")
+    pieces = [desk.read(key) for key in tiles]
+    whole = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in pieces[0]}
+    status = whole["status"]
+    energy_ev = read["energy_ev"]
+    wanted = options.phase_energy_ev
+    index = 0 if wanted == "lowest" else int(np.argmin(np.abs(energy_ev - wanted)))
+    found = chemistry_task.chemistry_maps(
+        SpectrumFit(**whole), status, read["phase"][index], float(read["sigma_phase"][index]),
+        float(energy_ev[index]), Absorber(**absorber), options,
+    )  # fmt: skip
+    theory = chemistry_task.theoretical_electron_ratio(formula, float(energy_ev[index]), Absorber(**absorber), options)
+    n_kept = int(np.count_nonzero(found["mask"]))
+    return desk.write(found, phase_energy_ev=float(energy_ev[index]), n_kept=n_kept, theory=theory)
+
+
+def domains(
+    desk: Desk,
+    *,
+    datasets: Sequence[str],
+    groups: Sequence[str],
+    options: DomainOptions,
+    spectra: Sequence[str],
+    maps: Sequence[str],
+) -> Facts:
+    """Pixels of all datasets grouped together, and what each group has in common."""
+    read = [desk.read(key) for key in maps]
+    kept = [one["mask"] for one in read]
+    values = [pick(one, options.descriptors, mask) for one, mask in zip(read, kept, strict=True)]
+    sigmas = [
+        pick(one, [f"{name}_sigma" for name in options.descriptors], mask) for one, mask in zip(read, kept, strict=True)
+    ]
+    weights = [one["n_absorber"][mask] for one, mask in zip(read, kept, strict=True)]
+    order = [one["edge_energy"][mask] for one, mask in zip(read, kept, strict=True)]
+    found = domains_task.find_domains(values, sigmas, weights, groups, options, order)
+    absorption = [desk.read(key, "absorption")["absorption"][:, mask] for key, mask in zip(spectra, kept, strict=True)]
+    density = densities(found.labels, values, options.n_domains)
+    arrays: dict[str, Array] = {
+        "centre": found.centres,
+        "inertia": found.inertia,
+        "fraction": found.fraction,
+        "group_fraction": found.group_fraction,
+        "mean_absorption": mean_spectra(found.labels, absorption, options.n_domains),
+        "density": density.share,
+        "bin_centre": density.bin_centre,
+    }
+    for i, (label, mask) in enumerate(zip(found.labels, kept, strict=True)):
+        arrays[f"label{i}"] = spread(label, mask.ravel(), fill=0).reshape(mask.shape)
+    return desk.write(arrays, elbow=found.elbow, groups=list(found.groups), datasets=list(datasets))
+
+
+FUNCTIONS: Final[Mapping[str, Callable[..., Facts]]] = {
+    "reconstruct": reconstruct,
+    "couple": couple,
+    "spectra": spectra,
+    "fit": fit,
+    "maps": maps,
+    "domains": domains,
+    "figures": figures,
+    "results": results,
+}
+"""What computes each stage of `service.graph`."""
+
+
+def meet(
+    desk: Desk,
+    scans: Sequence[ScanFacts],
+    absorber: Mapping[str, str],
+    formula: str,
+    align: AlignOptions,
+    kkr: KKROptions,
+    states: Sequence[str],
+) -> tuple[Spectra, list[Correction]]:
+    """Bring the objects of all energies together."""
+    read = [desk.read(key, "object", "dose") for key in states]
+    desk.check_stop()
+    return couple_energies(
+        [one["object"] for one in read], [one["dose"] for one in read], [scan.canvas for scan in scans],
+        np.array([scan.energy_ev for scan in scans]), Absorber(**absorber), formula, align, kkr,
+    )  # fmt: skip
+
+
+def first_probe(measured: Scan, supplied: Array | None, spec: Mapping[str, Any] | None) -> Array:
+    """(M, N, N) complex64: the probe that came with the scan unless optics were described, with the measured power."""
+    power = float(np.mean(np.sum(measured.counts, axis=(1, 2), where=measured.mask, dtype=float)))
+    if supplied is not None and (spec is None or spec.get("kind") == "supplied"):
+        return scale_to_power(supplied, power)
+    optics = ProbeSpec(**(spec or {}))
+    return initial_probe(optics, measured.energy_ev, measured.pixel_size_m, measured.n_pixels, power)
+
+
+def as_scan(stored: Mapping[str, Any]) -> Scan:
+    """What the store holds of a scan, in the words of ``tasks``."""
+    names = ("counts", "positions_m", "mask", "energy_ev", "distance_m", "detector_pixel_size_m")
+    return Scan(**{name: stored[name] for name in names})
+
+
+def as_state(arrays: Mapping[str, Array], seed: int) -> engine.State:
+    """The state that a finished round left."""
+    return engine.State(arrays["object"], arrays["probe"], len(arrays["errors"]), seed, arrays["errors"])
+
+
+def read_correction(desk: Desk, key: str, index: int) -> Correction:
+    """What one energy takes back from a barrier."""
+    arrays = desk.read(key, f"image{index}", "gauge")
+    log_gain, phase_rad, slope_y, slope_x = (float(value) for value in arrays["gauge"][index])
+    return Correction(arrays[f"image{index}"], Gauge(log_gain, phase_rad, (slope_y, slope_x)))
+
+
+def gauge_numbers(gauge: Gauge) -> list[float]:
+    """A gauge as four numbers; `read_correction` reads them back."""
+    return [gauge.log_gain, gauge.phase_rad, *gauge.slope_rad_px]
+
+
+def kk_facts(found: Spectra) -> dict[str, float]:
+    """How well the Kramers-Kronig relation holds, over all energies."""
+    return {
+        "kk_residual_before": float(np.mean(found.kk_residual_before)),
+        "kk_residual": float(np.mean(found.kk_residual)),
+        "kk_slope": float(found.kk_slope),
+    }
+
+
+def tile_rows(n_rows: int, tile: int, n_tiles: int) -> slice:
+    """Rows of one tile; all tiles together are all rows, each once."""
+    return slice(tile * n_rows // n_tiles, (tile + 1) * n_rows // n_tiles)
+
+
+def spread(values: Array, inside: Array, fill: float = np.nan) -> Array:
+    """(..., n) values of the pixels ``inside`` (N,), in their places among all N; ``fill`` elsewhere."""
+    whole = np.full((*values.shape[:-1], inside.size), fill, dtype=values.dtype)
+    whole[..., inside] = values
+    return whole
+
+
+def pick(maps: Mapping[str, Array], names: Sequence[str], kept: Array) -> Array:
+    """(D, n) maps of these names at the kept pixels; NaN for one that is not there."""
+    return np.stack([maps[name][kept] if name in maps else np.full(int(kept.sum()), np.nan) for name in names])
