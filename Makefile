@@ -29,8 +29,8 @@ bench: $(STAMP)  ## Print the timings that docs/performance.md quotes
 accept: $(STAMP)  ## Run the full-size acceptance study (some minutes) and print its errors against the truth
 	$(BIN)/python tests/end_to_end/accept.py
 
-docs: $(STAMP)  ## Redraw the gallery of docs/figures.md and the table of docs/options.md
-	$(BIN)/python docs/draw.py
+docs: $(STAMP)  ## Write the pages of docs/ that follow from the code
+	$(BIN)/python docs/write.py
 
 clean:  ## Remove .venv and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

@@ -71,13 +71,13 @@ def resolution(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
 
 
 def _add_threshold(axes: Axes, name: str, frequency: NDArray[np.float64], reconstruction: Reconstruction) -> None:
+    resolved = reconstruction.resolution_m if name == "FRC" else reconstruction.prtf_resolution_m
     if name == "PRTF":
         axes.axhline(1 / np.e, color=INK, linewidth=0.9, linestyle="--", label="1/e")
     elif reconstruction.half_bit is not None:
         threshold = np.broadcast_to(reconstruction.half_bit, frequency.shape)[0]
         axes.plot(frequency[0], threshold, color=INK, linewidth=0.9, linestyle="--", label="half bit")
-    resolved = reconstruction.resolution_m
-    if name == "FRC" and resolved is not None and np.isfinite(resolved).any():
+    if resolved is not None and np.isfinite(resolved).any():
         median = float(np.nanmedian(resolved))
         axes.axvline(_PER_UM / median, color=FAINT, linewidth=0.9, label=f"median: {median * _NM:.0f} nm full period")
     if axes.get_legend_handles_labels()[1]:
@@ -123,6 +123,6 @@ def kramers_kronig(specimen: Specimen) -> Figure:
         axes.plot(specimen.energy_ev, specimen.kk_residual, "s-", color="#0072B2", label="after")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("Energy (eV)")
-    axes.set_ylabel("Kramers-Kronig residual")
+    axes.set_ylabel("Kramers-Kronig residual (e$^{-}$ per absorber)")
     axes.legend()
     return figure

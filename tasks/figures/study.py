@@ -30,7 +30,9 @@ class Reconstruction:
     half_bit: NDArray[np.float32] | None = None
     """(F,) or (E, F) half-bit threshold of ``frc``."""
     resolution_m: NDArray[np.float64] | None = None
-    """(E,) full-period resolution [m]; NaN where it could not be told."""
+    """(E,) full period [m] at which ``frc`` meets half a bit; NaN where it could not be told."""
+    prtf_resolution_m: NDArray[np.float64] | None = None
+    """(E,) full period [m] at which ``prtf`` falls to 1/e; NaN where it does not."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Specimen:
         A reference compound: mapped like the rest, but no part of the domains.
     reconstruction : Reconstruction, optional
     kk_residual, kk_residual_before : (E,) arrays, optional
-        Kramers-Kronig residual of each energy after and before the constraint.
+        Kramers-Kronig residual of each energy [e- per absorber], after and before the constraint.
     areas : tuple of Area
         Where spectra are taken; chosen from the map of edge energies where empty.
     """

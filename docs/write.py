@@ -1,0 +1,91 @@
+"""Write the pages that follow from the code: ``docs/options.md`` and ``docs/settings.md`` (``make docs``)."""
+
+import json
+import typing
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from service.settings import Settings
+from tasks.options import RunOptions
+
+DOCS = Path(__file__).parent
+
+OPTIONS_HEAD = """# Options of a run
+
+Every option has a default, so `{"datasets": [id]}` is a complete run. They are given by stage, as JSON
+(`POST /api/v1/runs`) or on the command line, and are stored with the results. An unknown name is an error. The same
+list, as JSON schema: `GET /api/v1/options`, or `ptyxas options --json`.
+
+Changing an option computes again the stages that depend on it, and no others.
+
+This page is written by `make docs`.
+"""
+
+SETTINGS_HEAD = """# Settings of the service
+
+Each is an environment variable `PTYXAS_<NAME>` or a flag `ptyxas serve --<name>`.
+
+This page is written by `make docs`.
+
+| setting | default | meaning |
+|---|---|---|
+"""
+
+
+def cell(text: str) -> str:
+    """Text that stays within its cell of a table."""
+    return " ".join(text.replace("``", "`").replace("|", "\\|").split())
+
+
+def allowed(schema: dict[str, Any]) -> str:
+    """What a value may be, in a few words of a JSON schema."""
+    if "anyOf" in schema:
+        return " or ".join(allowed(one) for one in schema["anyOf"])
+    if "const" in schema:
+        return f"`{json.dumps(schema['const'])}`"
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
+    if schema.get("type") == "array":
+        items = schema.get("items", {})
+        return f"list of: {allowed(items)}" if items else f"{schema.get('maxItems', '')} {kind(schema)}".strip()
+    limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = ", ".join(f"{sign} {schema[name]:,}" for name, sign in limits.items() if name in schema)
+    return f"{kind(schema)} {bounds}".strip()
+
+
+def kind(schema: dict[str, Any]) -> str:
+    """Word for a JSON type."""
+    words = {"integer": "integer", "number": "number", "boolean": "true or false", "null": "none", "array": "numbers"}
+    return words.get(schema.get("type", ""), "text")
+
+
+def options_page() -> str:
+    """Text of ``docs/options.md``."""
+    schema = TypeAdapter(RunOptions).json_schema()
+    defaults = TypeAdapter(RunOptions).dump_python(RunOptions(), mode="json")
+    page = OPTIONS_HEAD
+    for stage, values in defaults.items():
+        definition = schema["$defs"][typing.get_type_hints(RunOptions)[stage].__name__]
+        page += f"\n## {stage}\n\n{definition.get('description', '')}\n\n"
+        page += "| option | default | allowed | meaning |\n|---|---|---|---|\n"
+        for name, default in values.items():
+            field = definition["properties"][name]
+            meaning = cell(field.get("description", ""))
+            page += f"| `{stage}.{name}` | `{json.dumps(default)}` | {cell(allowed(field))} | {meaning} |\n"
+    return page
+
+
+def settings_page() -> str:
+    """Text of ``docs/settings.md``."""
+    page = SETTINGS_HEAD
+    for name, field in Settings.model_fields.items():
+        default = "number of cores" if name == "workers" else "none" if field.default in (None, ()) else field.default
+        page += f"| `{name}` | {default} | {cell(field.description or '')} |\n"
+    return page
+
+
+if __name__ == "__main__":
+    (DOCS / "options.md").write_text(options_page(), encoding="utf-8")
+    (DOCS / "settings.md").write_text(settings_page(), encoding="utf-8")
