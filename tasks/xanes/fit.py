@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
-from tasks.xanes.kernel import fit_all
+from tasks.xanes.kernel import N_RESULTS, fit_all
 from tasks.xanes.model import PARAMETERS
 from tasks.xanes.prior import Prior, prior_around
+from tasks.xanes.solver import Problem
 from tasks.xanes.start import shape_table
 
 MIN_ENERGIES: Final = len(PARAMETERS)
@@ -161,21 +162,18 @@ def _fit(
     edge_energy_ev: float,
     prior: Prior | None,
 ) -> SpectrumFit:
-    relative = energy - edge_energy_ev
-    centre, pull = _prior_terms(prior, edge_energy_ev)
-    table = shape_table(relative, weight)
     lower, upper = bounds(0.0)
+    relative = energy - edge_energy_ev
+    problem = Problem(relative, weight, lower, upper, *_prior_terms(prior, edge_energy_ev))
+    table = shape_table(relative, weight)
     n = absorption.shape[1]
-    out = np.full((26, n), np.nan)
-    status = np.full(n, Status.MASKED_NOT_FINITE, dtype=np.int8)
+    out = np.empty((N_RESULTS, n))
+    status = np.empty(n, dtype=np.int8)
     for first in range(0, n, BLOCK):
         block = slice(first, min(first + BLOCK, n))
         spectra = np.ascontiguousarray(absorption[:, block].T, dtype=np.float64)
-        result, state = fit_all(
-            relative, spectra, weight, lower, upper, centre, pull,
-            table.basis, table.members, table.inverse, table.shape,
-        )  # fmt: skip
-        out[:, block], status[block] = result.T, state
+        result, status[block] = fit_all(problem, table, spectra)
+        out[:, block] = result.T
     parameters = out[:10] + RELATIVE[:, None] * edge_energy_ev
     return SpectrumFit(parameters, out[10:20], out[20], out[21], out[22], out[23], status)
 

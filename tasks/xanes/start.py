@@ -5,9 +5,8 @@ linear least-squares problem whose inverse Gram matrix depends on the energies o
 built once a tile, and is searched for every spectrum: no start depends on neighbours, on the tile or on the axis.
 """
 
-from dataclasses import dataclass
-from itertools import product
-from typing import Final
+import math
+from typing import Final, NamedTuple
 
 import numba
 import numpy as np
@@ -15,140 +14,204 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from tasks.xanes.bounds import LIMITS
+from tasks.xanes.curve import FAST
 from tasks.xanes.model import lorentzian
 
 EDGE_STEP_EV: Final = 1.5
-"""Distance between the edge energies that are tried."""
+"""Distance between the edge energies that are tried; at 3 eV, one start in fifteen ends in another minimum."""
 
-EDGE_WIDTHS_EV: Final = (1.2, 2.6, 5.0)
-PRE_EDGE_BELOW_EDGE_EV: Final = (4.0, 6.5, 9.0, 12.0)
+EDGE_WIDTHS_EV: Final = (1.8, 4.5)
+PRE_EDGE_BELOW_EDGE_EV: Final = (4.5, 7.5, 10.5)
 PRE_EDGE_WIDTHS_EV: Final = (0.9, 2.2)
-WHITE_LINE_ABOVE_EDGE_EV: Final = (1.5, 5.0, 9.0, 15.0)
+WHITE_LINE_ABOVE_EDGE_EV: Final = (3.0, 8.0, 15.0)
 WHITE_LINE_WIDTHS_EV: Final = (2.5, 6.0, 14.0)
 
-MIN_CONDITION: Final = 1e-4
-"""Smallest eigenvalue of a shape's normalised Gram matrix; shapes below it cannot be told apart on this grid."""
+MIN_EIGENVALUE: Final = 1e-4
+"""Of a shape's normalised Gram matrix; below it its members cannot be told apart on this grid."""
+
+N_EDGE_WIDTHS: Final = len(EDGE_WIDTHS_EV)
+
+Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class ShapeTable:
-    """The shapes that are tried on one energy grid.
+class ShapeTable(NamedTuple):
+    """The shapes that are tried on one energy grid: every step with each white line (or none) and pre-edge (or none).
 
     Parameters
     ----------
-    basis : (M, E) float64 array
-        Steps and peaks, weighted, the weighted constant projected out.
-    members : (K, 3) int32 array
-        Rows of ``basis`` of each shape: step, pre-edge, white line; -1 where the shape has no such peak.
-    inverse : (K, 6) float64 array
-        Upper triangle of the inverse Gram matrix of the members, zero for a missing one.
-    shape : (K, 6) float64 array [eV]
-        edge energy and width, pre-edge energy and width, white-line energy and width; energies from the tabulated edge.
+    basis : (E, M + 1) float32 array
+        Weighted columns with the weighted constant projected out: S steps, then peaks; the last is zero, an absent peak.
+    pre_edges, white_lines : (S, K) int32 arrays
+        Columns of ``basis`` that make up the K shapes of each step.
+    inverse : (S, 6, K) float32 array
+        Upper triangle of the inverse Gram matrix of step, pre-edge and white line; zero for an absent one, and all zero
+        for a shape that is not tried.
+    shape : (M + 1, 2) float64 array [eV]
+        Centre, from the tabulated edge, and width of each column of ``basis``.
     """
 
-    basis: NDArray[np.float64]
-    members: NDArray[np.int32]
-    inverse: NDArray[np.float64]
-    shape: NDArray[np.float64]
+    basis: NDArray[np.float32]
+    pre_edges: NDArray[np.int32]
+    white_lines: NDArray[np.int32]
+    inverse: NDArray[np.float32]
+    shape: Array
 
 
-def shape_table(relative_ev: NDArray[np.float64], weight: NDArray[np.float64]) -> ShapeTable:
+def shape_table(relative_ev: Array, weight: Array) -> ShapeTable:
     """Build the table for energies ``relative_ev`` (E,) [eV from the tabulated edge] and weights (E,) (1/sigma)."""
-    shapes, keys = _shapes(relative_ev)
-    rows: dict[tuple[str, float, float], int] = {}
-    for key in (k for triple in keys for k in triple if k is not None):
-        rows.setdefault(key, len(rows))
-    basis = np.stack([_member(key, relative_ev) for key in rows]) * weight
-    unit = weight / np.linalg.norm(weight)
-    basis -= np.outer(basis @ unit, unit)
-    members = np.array([[-1 if k is None else rows[k] for k in triple] for triple in keys], dtype=np.int32)
-    inverse, usable = _inverse_gram(basis @ basis.T, members)
+    low, high = LIMITS["edge_energy"]
+    edges = np.arange(max(low, relative_ev[0]), min(high, relative_ev[-1]) + 1e-9, EDGE_STEP_EV)
+    steps = [(float(edge), width) for edge in edges for width in EDGE_WIDTHS_EV]
+    pre = [_around(e, "pre_edge", [-d for d in PRE_EDGE_BELOW_EDGE_EV], PRE_EDGE_WIDTHS_EV) for e, _ in steps]
+    white = [_around(e, "white_line", WHITE_LINE_ABOVE_EDGE_EV, WHITE_LINE_WIDTHS_EV) for e, _ in steps]
+    peaks = sorted({peak for found in (*pre, *white) for peak in found})
+    row = {peak: len(steps) + i for i, peak in enumerate(peaks)}
+    absent = len(steps) + len(peaks)
+    members = np.array(
+        [
+            [
+                (s, p, w)
+                for p in (*map(row.__getitem__, pre[s]), absent)
+                for w in (*map(row.__getitem__, white[s]), absent)
+            ]
+            for s in range(len(steps))
+        ],
+        dtype=np.int32,
+    )
+    shape = np.array([*steps, *peaks, (np.nan, np.nan)])
+    basis = _basis(shape, len(steps), relative_ev, weight)
+    inverse = _inverse_gram(basis.T @ basis, members, absent)
     return ShapeTable(
-        np.ascontiguousarray(basis),
-        np.ascontiguousarray(members[usable]),
-        np.ascontiguousarray(inverse[usable]),
-        np.ascontiguousarray(np.array(shapes)[usable]),
+        basis=np.ascontiguousarray(basis, dtype=np.float32),
+        pre_edges=np.ascontiguousarray(members[..., 1]),
+        white_lines=np.ascontiguousarray(members[..., 2]),
+        inverse=np.ascontiguousarray(np.moveaxis(inverse, -1, 1), dtype=np.float32),
+        shape=shape,
     )
 
 
-Key = tuple[str, float, float]
-
-
-def _shapes(relative_ev: NDArray[np.float64]) -> tuple[list[tuple[float, ...]], list[tuple[Key | None, ...]]]:
-    """Every shape within the bounds, with and without its peaks."""
-    low, high = LIMITS["edge_energy"]
-    low, high = max(low, relative_ev[0]), min(high, relative_ev[-1])
-    shapes: list[tuple[float, ...]] = []
-    keys: list[tuple[Key | None, ...]] = []
-    for edge, width in product(np.arange(low, high + 1e-9, EDGE_STEP_EV), EDGE_WIDTHS_EV):
-        pre = _around("pre_edge", [edge - d for d in PRE_EDGE_BELOW_EDGE_EV], PRE_EDGE_WIDTHS_EV)
-        white = _around("white_line", [edge + d for d in WHITE_LINE_ABOVE_EDGE_EV], WHITE_LINE_WIDTHS_EV)
-        for (p, p_on), (w, w_on) in product(
-            [*((p, True) for p in pre), (pre[0], False)], [*((w, True) for w in white), (white[0], False)]
-        ):
-            shapes.append((edge, width, *p, *w))
-            keys.append((("step", edge, width), ("peak", *p) if p_on else None, ("peak", *w) if w_on else None))
-    return shapes, keys
-
-
-def _around(peak: str, centres: list[float], widths: tuple[float, ...]) -> list[tuple[float, float]]:
-    """Centre and width of the peaks to try, centres moved into the bounds."""
+def _around(
+    edge: float, peak: str, offsets: list[float] | tuple[float, ...], widths: tuple[float, ...]
+) -> list[tuple[float, float]]:
+    """Centre and width of the peaks to try with a step at ``edge``, moved into the bounds."""
     low, high = LIMITS[f"{peak}_energy"]
-    return list(dict.fromkeys(product(np.clip(centres, low, high).tolist(), widths)))
+    return [(float(np.clip(edge + offset, low, high)), width) for offset in offsets for width in widths]
 
 
-def _member(key: Key, relative_ev: NDArray[np.float64]) -> NDArray[np.float64]:
-    kind, centre, width = key
-    if kind == "step":
-        return 0.5 * (1.0 + erf((relative_ev - centre) / width))
-    return lorentzian(relative_ev, centre, width)
+def _basis(shape: Array, n_steps: int, relative_ev: Array, weight: Array) -> Array:
+    """Columns (E, M + 1) of the table: steps, peaks, and the absent one."""
+    E = relative_ev[:, None]
+    steps = 0.5 * (1.0 + erf((E - shape[:n_steps, 0]) / shape[:n_steps, 1]))
+    peaks = lorentzian(E, shape[n_steps:-1, 0], shape[n_steps:-1, 1])
+    columns = np.concatenate([steps, peaks], axis=1) * weight[:, None]
+    unit = weight / np.linalg.norm(weight)
+    columns -= np.outer(unit, unit @ columns)
+    return np.concatenate([columns, np.zeros((len(E), 1))], axis=1)
 
 
-def _inverse_gram(
-    gram: NDArray[np.float64], members: NDArray[np.int32]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Inverse Gram matrices (K, 6) of the members, and which of them (K,) are well conditioned."""
-    norm = np.sqrt(np.maximum(np.diag(gram), 1e-300))
-    present = members >= 0
-    blocks = gram[members[:, :, None], members[:, None, :]]
-    both = present[:, :, None] & present[:, None, :]
+def _inverse_gram(gram: Array, members: NDArray[np.int32], absent: int) -> Array:
+    """Upper triangles (..., 6) of the inverse Gram matrices of ``members`` (..., 3); zero where ill-conditioned."""
+    norm = np.sqrt(np.diag(gram))
+    present = members != absent
+    both = present[..., :, None] & present[..., None, :]
     scale = np.where(present, norm[members], 1.0)
-    blocks = np.where(both, blocks / (scale[:, :, None] * scale[:, None, :]), np.eye(3))
-    usable = np.linalg.eigvalsh(blocks)[:, 0] > MIN_CONDITION
-    usable &= np.all(np.where(present, norm[members] > 1e-6 * norm.max(), True), axis=1)
+    # a member without a point under it has no norm to divide by
+    seen = np.all(scale > 1e-6 * norm.max(), axis=-1)
+    scale = np.where(scale > 0, scale, 1.0)
+    products = scale[..., :, None] * scale[..., None, :]
+    blocks = np.where(both, gram[members[..., :, None], members[..., None, :]] / products, np.eye(3))
+    usable = seen & (np.linalg.eigvalsh(blocks)[..., 0] > MIN_EIGENVALUE)
     blocks[~usable] = np.eye(3)
-    inverse = np.linalg.inv(blocks) / (scale[:, :, None] * scale[:, None, :])
-    inverse = np.where(both, inverse, 0.0)
+    inverse = np.where(both & usable[..., None, None], np.linalg.inv(blocks) / products, 0.0)
     upper = np.triu_indices(3)
-    return inverse[:, upper[0], upper[1]], usable
+    return inverse[..., upper[0], upper[1]]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def best_shapes(
-    spectrum: NDArray[np.float64],
-    basis: NDArray[np.float64],
-    members: NDArray[np.int32],
-    inverse: NDArray[np.float64],
-    product_: NDArray[np.float64],
-    gain: NDArray[np.float64],
+@numba.njit(cache=True, nogil=True, fastmath=set(FAST))
+def project(spectrum: Array, basis: NDArray[np.float32], products: NDArray[np.float32]) -> None:
+    """Products (M + 1,) of a weighted spectrum (E,) with the columns of the table."""
+    products[:] = 0.0
+    for e in range(spectrum.size):
+        value = np.float32(spectrum[e])
+        for m in range(products.size):
+            products[m] += basis[e, m] * value
+
+
+@numba.njit(cache=True, nogil=True, fastmath=set(FAST))
+def _removed(step: float, pre: NDArray[np.float32], white: NDArray[np.float32], inverse: NDArray[np.float32],
+             removed: NDArray[np.float32]) -> None:  # fmt: skip
+    """Chi2 that each of the K shapes of one step removes; none if its step or a peak would be negative."""
+    zero = np.float32(0.0)
+    i0, i1, i2, i3, i4, i5 = inverse[0], inverse[1], inverse[2], inverse[3], inverse[4], inverse[5]
+    for k in range(removed.size):
+        a, b = pre[k], white[k]
+        c0 = i0[k] * step + i1[k] * a + i2[k] * b
+        c1 = i1[k] * step + i3[k] * a + i4[k] * b
+        c2 = i2[k] * step + i4[k] * a + i5[k] * b
+        removed[k] = c0 * step + c1 * a + c2 * b if (c0 >= zero) & (c1 >= zero) & (c2 >= zero) else zero
+
+
+@numba.njit(cache=True, nogil=True, fastmath={*FAST, "nnan"})
+def _greatest(values: NDArray[np.float32]) -> np.float32:
+    best = np.float32(0.0)
+    for k in range(values.size):
+        best = values[k] if values[k] > best else best
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(products: NDArray[np.float32], columns: NDArray[np.int32], out: NDArray[np.float32]) -> None:
+    for k in range(out.size):
+        out[k] = products[columns[k]]
+
+
+@numba.njit(cache=True, nogil=True)
+def score(
+    table: ShapeTable, products: NDArray[np.float32], gain: NDArray[np.float32], room: NDArray[np.float32]
 ) -> None:
-    """Score every shape by the chi2 it removes from one weighted spectrum (E,), into ``gain`` (K,).
+    """Most chi2 that a shape of each step removes, into ``gain`` (S,); ``room`` (3, K) is scratch.
 
-    Shapes that would need a negative step or peak score zero. ``product_`` (M + 1,) is room to work in.
+    The loops are functions of their own because only so are they compiled to vector instructions.
     """
-    n_basis, n_energies = basis.shape
-    for m in range(n_basis):
-        total = 0.0
-        for e in range(n_energies):
-            total += basis[m, e] * spectrum[e]
-        product_[m] = total
-    product_[n_basis] = 0.0
-    for k in range(members.shape[0]):
-        r0 = product_[members[k, 0]]
-        r1 = product_[members[k, 1]]
-        r2 = product_[members[k, 2]]
-        c0 = inverse[k, 0] * r0 + inverse[k, 1] * r1 + inverse[k, 2] * r2
-        c1 = inverse[k, 1] * r0 + inverse[k, 3] * r1 + inverse[k, 4] * r2
-        c2 = inverse[k, 2] * r0 + inverse[k, 4] * r1 + inverse[k, 5] * r2
-        feasible = (c0 >= 0.0) & (c1 >= 0.0) & (c2 >= 0.0)
-        gain[k] = c0 * r0 + c1 * r1 + c2 * r2 if feasible else 0.0
+    for step in range(gain.size):
+        if step % N_EDGE_WIDTHS == 0:
+            _gather(products, table.pre_edges[step], room[0])
+            _gather(products, table.white_lines[step], room[1])
+        _removed(products[step], room[0], room[1], table.inverse[step], room[2])
+        gain[step] = _greatest(room[2])
+
+
+@numba.njit(cache=True, nogil=True)
+def begin(
+    table: ShapeTable, energy: Array, spectrum: Array, weight: Array, step: int,
+    products: NDArray[np.float32], room: NDArray[np.float32], p: Array,
+) -> None:  # fmt: skip
+    """Fill ``p`` (10,) with the best shape of a step and its least-squares offset, jump and heights.
+
+    An absent peak is put, with height zero, where one is usual.
+    """
+    _gather(products, table.pre_edges[step], room[0])
+    _gather(products, table.white_lines[step], room[1])
+    _removed(products[step], room[0], room[1], table.inverse[step], room[2])
+    k = np.argmax(room[2])
+    i = table.inverse[step, :, k]
+    r0, r1, r2 = products[step], room[0, k], room[1, k]
+    p[1] = i[0] * r0 + i[1] * r1 + i[2] * r2
+    p[4] = i[1] * r0 + i[3] * r1 + i[4] * r2
+    p[7] = i[2] * r0 + i[4] * r1 + i[5] * r2
+    p[2], p[3] = table.shape[step]
+    p[5], p[6] = table.shape[table.pre_edges[step, k]]
+    p[8], p[9] = table.shape[table.white_lines[step, k]]
+    if math.isnan(p[5]):
+        p[5], p[6] = p[2] - PRE_EDGE_BELOW_EDGE_EV[1], PRE_EDGE_WIDTHS_EV[0]
+    if math.isnan(p[8]):
+        p[8], p[9] = p[2] + WHITE_LINE_ABOVE_EDGE_EV[1], WHITE_LINE_WIDTHS_EV[1]
+    total, norm = 0.0, 0.0
+    for e in range(energy.size):
+        jump = p[1] if energy[e] > p[2] else 0.0
+        t1 = (energy[e] - p[5]) / p[6]
+        t2 = (energy[e] - p[8]) / p[9]
+        known = jump + p[4] / (1.0 + t1 * t1) + p[7] / (1.0 + t2 * t2)
+        total += weight[e] * weight[e] * (spectrum[e] - known)
+        norm += weight[e] * weight[e]
+    p[0] = total / norm
