@@ -292,7 +292,7 @@ class Orchestrator:
             return
         self._published[run_id] = now
         walk = self._walks[run_id]
-        self._ledger.write_progress(run_id, walk.progress(), walk.eta_s(), walk.stages())
+        self._ledger.write_progress(run_id, walk.progress(), walk.eta_s(), walk.stages(has_ended=is_final))
 
     def _tell_all(self, kind: str, data: dict[str, Any]) -> None:
         for run_id in self._walks:

@@ -52,12 +52,12 @@ class DatasetView:
 
 @dataclass(frozen=True)
 class StageView:
-    """Progress of one stage, in units of work; ``note`` says why there is none."""
+    """Progress of one stage, in units of work; ``stopped`` if its run ended before it did; ``note`` says why there is none."""
 
     name: str
     done: int
     total: int
-    state: Literal["waiting", "running", "done", "skipped"]
+    state: Literal["waiting", "running", "done", "stopped", "skipped"]
     note: str | None = None
 
 

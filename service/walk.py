@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from service.graph import STAGES, Graph, Unit
 from service.views import StageView
 
+AWAITED = "more scans may come until the dataset is sealed"
+
 
 @dataclass
 class Walk:
@@ -84,24 +86,23 @@ class Walk:
             return None
         return (time.monotonic() - self.began) * (1 - progress) / gained
 
-    def stages(self) -> tuple[StageView, ...]:
+    def stages(self, *, has_ended: bool = False) -> tuple[StageView, ...]:
         """Every stage in order: how many of its units there are, and how many are done."""
-        return tuple(self._stage(stage) for stage in STAGES)
+        return tuple(self._stage(stage, has_ended) for stage in STAGES)
 
-    def _stage(self, stage: str) -> StageView:
+    def _stage(self, stage: str, has_ended: bool) -> StageView:
         names = [name for name, unit in self.graph.units.items() if unit.stage == stage]
         done = len(self.done.intersection(names))
         if stage in self.graph.skipped:
             return StageView(stage, 0, 0, "skipped", self.graph.skipped[stage])
-        if self.graph.awaits_scans:
-            note = "more scans may come until the dataset is sealed" if stage == "reconstruct" else None
-            return StageView(stage, done, len(names), "running" if names else "waiting", note)
-        if not names:
+        if not names and not self.graph.awaits_scans:
             return StageView(stage, 0, 0, "skipped", "not needed with these options")
-        is_begun = done > 0 or not self.in_flight.keys().isdisjoint(names)
-        return StageView(
-            stage, done, len(names), "done" if done == len(names) else "running" if is_begun else "waiting"
-        )
+        note = AWAITED if self.graph.awaits_scans and names else None
+        if names and done == len(names) and note is None:
+            return StageView(stage, done, done, "done")
+        is_begun = done > 0 or not self.in_flight.keys().isdisjoint(names) or note is not None
+        begun = "stopped" if has_ended else "running"
+        return StageView(stage, done, len(names), begun if is_begun else "waiting", note)
 
 
 def unfinished(graph: Graph, is_kept: Callable[[str], bool]) -> set[str]:

@@ -1,0 +1,113 @@
+"""An external Dask scheduler: it may be late, die and come back; what ran on it is lost, and known to be."""
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from service.errors import SchedulerUnavailableError
+from service.scheduler import Cluster
+from service.settings import Settings
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class External:
+    """A scheduler and one worker in processes of their own."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        self.folder = folder
+        self.processes = []
+
+    @property
+    def address(self):
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def launch(self, *arguments):
+        log = (self.folder / f"{len(self.processes)}.log").open("w")
+        command = [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]]
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+        log.close()
+        self.processes.append(process)
+        return process
+
+    def start_scheduler(self):
+        return self.launch("dask_scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--dashboard-address", ":0")
+
+    def start_worker(self):
+        return self.launch("dask_worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny")
+
+    def stop(self):
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait(timeout=10)
+
+
+@pytest.fixture
+def external(tmp_path):
+    external = External(tmp_path)
+    yield external
+    external.stop()
+
+
+def connect_within(cluster, seconds):
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return cluster.connect()
+        except SchedulerUnavailableError:
+            if time.monotonic() > until:
+                raise
+
+
+def make_work(seconds=0.0):
+    def work(call, report):
+        import time
+
+        report({"call": call})
+        time.sleep(seconds)
+        return call + 1
+
+    return work
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_scheduler_may_be_late_and_die_and_come_back(external, tmp_path):
+    told = queue.SimpleQueue()
+    ended = queue.SimpleQueue()
+    cluster = Cluster(Settings(data_dir=tmp_path, scheduler=external.address), told.put)
+    cluster.start()
+    assert not cluster.is_connected
+    first = external.start_scheduler()
+    external.start_worker()
+    connect_within(cluster, 20)
+    cluster.submit("one", make_work(), 1, ended.put)
+    ending = ended.get(timeout=30)
+    assert (ending.fate, ending.result) == ("done", 2)
+    assert told.get(timeout=5)["call"] == 1
+    assert cluster.n_slots == 1
+
+    cluster.submit("two", make_work(seconds=60), 2, ended.put)
+    told.get(timeout=10)
+    os.kill(first.pid, signal.SIGKILL)
+    assert ended.get(timeout=10).fate == "lost"
+    external.start_scheduler()
+    external.start_worker()
+    assert connect_within(cluster, 30) is True
+    assert cluster.connect() is False
+    cluster.submit("two-again", make_work(), 2, ended.put)
+    assert ended.get(timeout=30).result == 3
+    assert told.get(timeout=5)["call"] == 2
+    cluster.stop()
