@@ -87,7 +87,14 @@ class DatasetStore:
         return sorted((info_of(folder / name) for name in names), key=lambda info: info.energy_ev)
 
     def add_scan(
-        self, dataset_id: str, name: str, path: Path, *, orientation: int | None = None, check: Check | None = None
+        self,
+        dataset_id: str,
+        name: str,
+        path: Path,
+        *,
+        orientation: int | None = None,
+        check: Check | None = None,
+        sha256: str | None = None,
     ) -> Ingested:
         """Read a file of any known format into the dataset: all of its scans, or none.
 
@@ -101,6 +108,8 @@ class DatasetStore:
             0-7; the dataset's own, else 0, where not given.
         check : callable, optional
             Further checks of each scan.
+        sha256 : str, optional
+            `digest_of` the path, where it is known already.
 
         Raises
         ------
@@ -112,7 +121,7 @@ class DatasetStore:
         """
         dataset = self._path(dataset_id)
         check_name(name)
-        sha256 = digest_of(path)
+        sha256 = sha256 or digest_of(path)
         known = self._known(dataset_id, name, sha256)
         if known:
             return Ingested(known, created=False)

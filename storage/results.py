@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import zarr
@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 
 from storage.errors import LayoutError, ResultsError
 from storage.layout import COORDINATES, RESULTS, ArraySpec, results_group
+from storage.readers.record import Node
 from storage.staging import flush_tree, move_into_place, write_file
+from storage.tiles import plan_tiles
+
+Values: TypeAlias = NDArray[Any] | Node
 
 SEAL: Final = "seal.json"
 """Size and SHA-256 of every file of a store; written last, so a store without it is unfinished."""
@@ -29,13 +33,14 @@ class Group:
     Attributes
     ----------
     coords, variables : dict of name to array
+        In memory, or anything with a shape, a dtype and slicing: it is read chunk by chunk.
     attrs : dict
         Anything JSON can hold, NumPy numbers included.
     """
 
-    coords: dict[str, NDArray[Any]] = field(default_factory=dict)
-    variables: dict[str, NDArray[Any]] = field(default_factory=dict)
-    attrs: dict[str, Any] = field(default_factory=dict)
+    coords: Mapping[str, Values] = field(default_factory=dict)
+    variables: Mapping[str, Values] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,12 @@ def _write_group(root: zarr.Group, name: str, group: Group) -> None:
         for variable, values in arrays.items():
             if variable not in specs:
                 raise LayoutError(f"group {name} has no {variable!r}; it may hold {sorted(specs)}")
-            _write_array(written, specs[variable], np.asarray(values), extents)
+            _write_array(written, specs[variable], values, extents)
     attached = [coordinate for coordinate in group.coords if COORDINATES[coordinate].dims != (coordinate,)]
     written.attrs.update(plain(group.attrs) | ({"coordinates": " ".join(attached)} if attached else {}))
 
 
-def _write_array(group: zarr.Group, spec: ArraySpec, values: NDArray[Any], extents: dict[str, int]) -> None:
+def _write_array(group: zarr.Group, spec: ArraySpec, values: Values, extents: dict[str, int]) -> None:
     spec.check(values.shape, values.dtype)
     for dim, n in zip(spec.dims, values.shape, strict=True):
         if extents.setdefault(dim, n) != n:
@@ -115,7 +120,11 @@ def _write_array(group: zarr.Group, spec: ArraySpec, values: NDArray[Any], exten
         attributes=spec.attributes(),
         config={"write_empty_chunks": True},
     )
-    array[...] = values.astype(object) if text else values
+    if text:
+        array[...] = np.asarray(values).astype(object)
+        return
+    for tile in plan_tiles(values.shape, array.chunks, array.chunks):
+        array[tile] = values[tile]
 
 
 def plain(value: Any) -> Any:

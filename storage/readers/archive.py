@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import Fault, HostileFileError, UnknownFormatError
+from storage.readers.record import DAMAGE
 
 MAX_MEMBERS: Final = 100_000
 MAX_EXPANSION: Final = 1000
@@ -39,7 +40,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except DAMAGE as error:
         raise UnknownFormatError([Fault("file", f"is a damaged ZIP archive: {error}")]) from error
     with archive:
         faults = list(_faults(archive))
@@ -115,17 +116,7 @@ class NpyMember:
         self._position = 0
         try:
             self.shape, self.dtype, self._offset = self._read_header()
-        except (
-            ValueError,
-            SyntaxError,
-            TypeError,
-            KeyError,
-            struct.error,
-            RecursionError,
-            EOFError,
-            OSError,
-            zipfile.BadZipFile,
-        ) as error:
+        except DAMAGE as error:
             raise UnknownFormatError([Fault(name, f"is not a readable .npy array: {error}")]) from error
 
     def _read_header(self) -> tuple[tuple[int, ...], np.dtype[Any], int]:

@@ -19,7 +19,7 @@ from storage.errors import Fault, HostileFileError, InvalidScanError, UnknownFor
 from storage.readers.archive import NpyMember, open_archive, read_npy
 from storage.readers.fields import Fields
 from storage.readers.hdf5 import find_node, is_hdf5, open_hdf5
-from storage.readers.record import Node, ScanSource
+from storage.readers.record import DAMAGE, Node, ScanSource
 from storage.readers.stack import FrameStack
 
 DATA = re.compile(r"data_\d{6}")
@@ -152,9 +152,9 @@ def read_positions(path: Path) -> Any:
             found = read_npy(path)
         else:
             found = _read_text(path)
-    except (ValueError, KeyError, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, InvalidScanError):
-            raise
+    except InvalidScanError:
+        raise
+    except DAMAGE as error:
         raise InvalidScanError([Fault("positions_m", f"cannot be read from {path.name}: {error}")]) from error
     if found is None:
         raise InvalidScanError([Fault("positions_m", f"missing: nothing named positions_m in {path.name}")])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import Fault
-from storage.readers.record import Node
+from storage.readers.record import DAMAGE, Node
 from storage.readers.stack import FrameStack, RasterRow
 
 JOULE_EV: Final = 1.602176634e-19
@@ -69,7 +69,7 @@ class Fields:
         else:
             try:
                 return np.asarray(node[()])
-            except (OSError, ValueError, RuntimeError) as error:
+            except DAMAGE as error:
                 self.fault(name, f"cannot be read: {error}")
         return None
 

@@ -1,5 +1,6 @@
 """Which format a file is in: found by what it holds, never by its name."""
 
+import errno
 import os
 import tempfile
 import zipfile
@@ -9,19 +10,22 @@ from pathlib import Path
 
 import h5py
 
-from storage.errors import Fault, UnknownFormatError
+from storage.errors import Fault, InvalidScanError, UnknownFormatError
 from storage.readers.archive import open_archive, unpack
 from storage.readers.cxi import entries, read_cxi
 from storage.readers.eiger import data_names, read_folder, read_master
 from storage.readers.hdf5 import is_hdf5, open_hdf5
 from storage.readers.plain import NAMES, find_in_hdf5, find_in_npz, read_plain
-from storage.readers.record import ScanSource
+from storage.readers.record import DAMAGE, ScanSource
 from storage.readers.zarrs import is_zarr, open_zarr_folder, open_zarr_zip
 
 KNOWN = (
     "CXI, NXcxi_ptycho, HDF5 or NPZ with arrays named counts, positions_m and energy_ev, a zipped Zarr dataset, "
     "or a ZIP of an EIGER master, its data files and the positions"
 )
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors that are the disk's, not the file's."""
 
 
 @contextmanager
@@ -36,16 +40,27 @@ def open_scan(path: Path) -> Iterator[list[ScanSource]]:
         A file that reaches outside itself or is a bomb.
     """
     with ExitStack() as stack:
-        if path.is_dir():
-            yield _read_folder(path, stack)
-        elif is_hdf5(path):
-            yield _read_hdf5(stack.enter_context(open_hdf5(path)))
-        elif zipfile.is_zipfile(path):
-            yield _read_zip(path, stack)
-        else:
-            with path.open("rb") as head:
-                start = head.read(8)
-            raise UnknownFormatError([Fault("file", f"is none of {KNOWN}: it starts with {start!r}")])
+        try:
+            sources = _read(path, stack)
+        except InvalidScanError:
+            raise
+        except DAMAGE as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise
+            raise UnknownFormatError([Fault("file", f"is damaged: {error}")]) from error
+        yield sources
+
+
+def _read(path: Path, stack: ExitStack) -> list[ScanSource]:
+    if path.is_dir():
+        return _read_folder(path, stack)
+    if is_hdf5(path):
+        return _read_hdf5(stack.enter_context(open_hdf5(path)))
+    if zipfile.is_zipfile(path):
+        return _read_zip(path, stack)
+    with path.open("rb") as head:
+        start = head.read(8)
+    raise UnknownFormatError([Fault("file", f"is none of {KNOWN}: it starts with {start!r}")])
 
 
 def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:

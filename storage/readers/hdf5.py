@@ -14,7 +14,7 @@ import hdf5plugin  # noqa: F401  h5py decompresses with the filters this brings
 import numpy as np
 
 from storage.errors import Fault, HostileFileError, UnknownFormatError
-from storage.readers.record import Node
+from storage.readers.record import DAMAGE, Node
 
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
@@ -71,9 +71,9 @@ def open_hdf5(path: Path, external: bool = False) -> Iterator[h5py.File]:
     with file:
         try:
             _audit(file, external)
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            if isinstance(error, HostileFileError):
-                raise
+        except HostileFileError:
+            raise
+        except DAMAGE as error:
             raise UnknownFormatError([Fault("file", f"is a damaged HDF5 file: {error}")]) from error
         yield file
 
@@ -137,6 +137,6 @@ def find_node(group: h5py.Group, path: str) -> Node | None:
     """Return the dataset at ``path`` below ``group``, or None; soft links that lead nowhere count as nothing."""
     try:
         found: Any = group.get(path)
-    except (KeyError, RuntimeError, OSError, ValueError):
+    except DAMAGE:
         return None
     return found if isinstance(found, h5py.Dataset) and found.shape is not None else None

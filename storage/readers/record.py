@@ -1,13 +1,22 @@
 """What every reader returns: one energy's measurement, its frames still in the file."""
 
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import Fault
+
+DAMAGE: Final = (
+    OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, SyntaxError, struct.error,
+    zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What the libraries raise when they read a damaged file."""
 
 BLOCK_BYTES = 16 * 2**20
 """Frames are read in blocks of about this size [bytes]; a scan is never in memory whole."""

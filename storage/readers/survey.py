@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from storage.errors import Fault
 from storage.readers.framing import Framing
-from storage.readers.record import ScanSource, blocks
+from storage.readers.record import DAMAGE, ScanSource, blocks
 
 WHOLE_NUMBER_TOLERANCE = 1e-3
 """A float this near a whole number is a count."""
@@ -63,7 +63,7 @@ def survey_counts(source: ScanSource, framing: Framing) -> Survey:
     try:
         for start, frames in blocks(source.frames):
             _survey_block(survey, start, framing.crop(frames), source.overflow)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except DAMAGE as error:
         survey.faults.append(Fault("counts", f"cannot be read to the end: {error}"))
     if not survey.faults and survey.largest == 0:
         survey.faults.append(Fault("counts", "every count is zero"))

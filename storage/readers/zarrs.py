@@ -17,7 +17,7 @@ from zarr.storage import LocalStore, ZipStore
 from storage.errors import Fault, HostileFileError, UnknownFormatError
 from storage.readers.archive import open_archive
 from storage.readers.plain import read_plain
-from storage.readers.record import Node, ScanSource
+from storage.readers.record import DAMAGE, Node, ScanSource
 
 CODECS: Final = {"bytes", "blosc", "zstd", "gzip", "crc32c", "transpose", "sharding_indexed"}
 DATA_TYPES: Final = {
@@ -93,7 +93,7 @@ def _audit(metadata: Mapping[str, bytes], sizes: Mapping[str, int]) -> dict[str,
             if node["node_type"] == "array":
                 stored = sum(size for other, size in sizes.items() if other.startswith(f"{where}/") and other != name)
                 faults += [Fault(where or "file", message) for message in _array_faults(node, stored)]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (*DAMAGE, AttributeError) as error:
             faults.append(Fault(where or "file", f"is damaged Zarr metadata: {error}"))
             continue
         nodes[where] = node

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import stat
 import struct
 import subprocess
@@ -392,6 +393,48 @@ def test_refusing_all_of_them_takes_little_memory(store: DatasetStore, files: An
     refused, peak = map(int, done.stdout.split())
     assert refused == len(names)
     assert peak < 600 * 2**20
+
+
+FUZZ = """
+import sys
+from pathlib import Path
+from storage.datasets import DatasetStore
+from storage.errors import StorageError
+store = DatasetStore(Path(sys.argv[1]))
+for index, path in enumerate(sorted(Path(sys.argv[2]).iterdir())):
+    store.create(f"fuzz_{index}", {})
+    try:
+        store.add_scan(f"fuzz_{index}", "a", path)
+    except StorageError as error:
+        print(type(error).__name__)
+    else:
+        print("accepted")
+"""
+
+
+def test_files_with_random_bytes_changed_end_in_no_other_error(store: DatasetStore, files: Any, tmp_path: Path) -> None:
+    store.add_scan("ds_1", "a", files.npz(tmp_path / "whole.npz"))
+    whole = [
+        files.cxi(tmp_path / "whole.cxi"),
+        tmp_path / "whole.npz",
+        Path(shutil.make_archive(str(tmp_path / "whole"), "zip", store.root / "ds_1")),
+    ]
+    folder = tmp_path / "changed"
+    folder.mkdir()
+    random = np.random.default_rng(7)
+    for index in range(60):
+        content = np.frombuffer(whole[index % 3].read_bytes(), np.uint8).copy()
+        places = random.integers(0, min(len(content), 6000), random.integers(1, 8))
+        content[places] ^= random.integers(1, 256, len(places)).astype(np.uint8)
+        (folder / f"{index:02d}").write_bytes(content.tobytes())
+    done = subprocess.run(
+        [sys.executable, "-c", FUZZ, str(store.root), str(folder)],
+        capture_output=True, text=True, timeout=120, cwd=Path(__file__).resolve().parents[2], check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    outcomes = done.stdout.split()
+    assert len(outcomes) == 60
+    assert outcomes.count("accepted") < 45
 
 
 def test_an_honest_upload_survives_beside_hostile_ones(store: DatasetStore, files: Any, tmp_path: Path) -> None:
