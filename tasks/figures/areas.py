@@ -8,7 +8,15 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from tasks.figures.panel import UM_PER_M, add_colour_bar, add_scale_bar, common_views, shared_limits, show_image
+from tasks.figures.panel import (
+    UM_PER_M,
+    add_colour_bar,
+    add_scale_bar,
+    common_views,
+    plain_text,
+    shared_limits,
+    show_image,
+)
 from tasks.figures.quantities import axis_label, quantity
 from tasks.figures.study import Area, Specimen, Study
 from tasks.figures.style import AREA_COLOURS, INK, PAGE_MM, new_figure
@@ -58,7 +66,7 @@ def area_spectra(study: Study, specimen: Specimen) -> Figure:
     for axes, name in zip(panels, ("absorption", "phase"), strict=True):
         for area, colour in zip(areas, AREA_COLOURS, strict=False):
             spectrum = getattr(specimen, name)[:, area_mask(area, specimen.absorption.shape)].mean(axis=1)
-            axes.plot(specimen.energy_ev, spectrum, "o-", color=colour, markersize=2, label=area.name)
+            axes.plot(specimen.energy_ev, spectrum, "o-", color=colour, markersize=2, label=plain_text(area.name))
         axes.set_ylabel(axis_label(name))
         axes.set_xlabel("Energy (eV)")
     panels[0].legend(title="Area", title_fontsize=7)
@@ -78,7 +86,7 @@ def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area,
         for rim, width in (("white", 2.6), (colour, 1.4)):
             axes.add_patch(Circle((area.x * p, area.y * p), area.radius_px * p, fill=False, color=rim, linewidth=width))
         axes.annotate(
-            area.name, ((area.x + area.radius_px) * p, (area.y - area.radius_px) * p), fontsize=7, fontweight="bold",
+            plain_text(area.name), ((area.x + area.radius_px) * p, (area.y - area.radius_px) * p), fontsize=7, fontweight="bold",
             color=colour, path_effects=[withStroke(linewidth=1.8, foreground="white")],
         )
 
@@ -105,11 +113,11 @@ def reference_spectra(study: Study, specimen: Specimen) -> Figure:
     energy = specimen.energy_ev
     for area, colour in zip(choose_areas(specimen), AREA_COLOURS, strict=False):
         spectrum = normalised_spectrum(specimen, area)
-        axes.plot(energy, spectrum, "o-", color=colour, markersize=2, label=f"Area {area.name}")
+        axes.plot(energy, spectrum, "o-", color=colour, markersize=2, label=plain_text(f"Area {area.name}"))
     for i, reference in enumerate(study.references):
         near = (reference.energy_ev >= energy[0]) & (reference.energy_ev <= energy[-1])
         axes.plot(
-            reference.energy_ev[near], reference.absorption[near], color=INK, label=reference.name,
+            reference.energy_ev[near], reference.absorption[near], color=INK, label=plain_text(reference.name),
             linestyle=_REFERENCE_DASHES[i % len(_REFERENCE_DASHES)],
         )
     axes.set_xlabel("Energy (eV)")

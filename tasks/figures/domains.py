@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from tasks.figures.panel import add_scale_bar, common_views, heading, shared_limits, show_domains
+from tasks.figures.panel import add_scale_bar, common_views, heading, plain_text, shared_limits, show_domains
 from tasks.figures.quantities import axis_label, density_label
 from tasks.figures.study import PooledDomains, Specimen, Study
 from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, new_figure
@@ -17,6 +17,7 @@ from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, new_figure
 _COLUMNS = 6
 _MAX_POINTS = 6000
 _N_BINS = 400
+_NAME_MM = 36.0
 _HATCHES = ("", "////", "....", "xxxx")
 
 
@@ -131,7 +132,7 @@ def smooth_density(
 
 def fractions(study: Study, domains: PooledDomains) -> Figure:
     """Share of every domain in each specimen, weighted by the absorber's amount; beside it each group's."""
-    names = [specimen.title for specimen in study.specimens if not specimen.standard]
+    names = [heading(specimen, _NAME_MM).split("\n")[0] for specimen in study.specimens if not specimen.standard]
     with_groups = domains.group_fraction is not None and len(study.groups()) > 1
     figure = new_figure(PAGE_MM, max(7 * len(names) + 26, 58 if with_groups else 34))
     ratios = [1.35, 1] if with_groups else [1]
@@ -146,7 +147,7 @@ def fractions(study: Study, domains: PooledDomains) -> Figure:
 def _stacked_bars(axes: Axes, names: Sequence[str], fraction: NDArray[np.float64]) -> None:
     left = np.zeros(len(names))
     for k in range(fraction.shape[1]):
-        axes.barh(names, fraction[:, k], left=left, color=DOMAIN_COLOURS[k], height=0.72, edgecolor="white",
+        axes.barh(range(len(names)), fraction[:, k], left=left, color=DOMAIN_COLOURS[k], height=0.72, edgecolor="white",
                   linewidth=0.6)
         for i, share in enumerate(fraction[:, k]):
             if share >= 0.06:
@@ -156,6 +157,8 @@ def _stacked_bars(axes: Axes, names: Sequence[str], fraction: NDArray[np.float64
         left += fraction[:, k]
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25", "50", "75", "100 %"])
+    # by number, because two specimens may have one title
+    axes.set_yticks(range(len(names)), labels=names)
     axes.invert_yaxis()
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -174,7 +177,7 @@ def _group_bars(axes: Axes, study: Study, domains: PooledDomains) -> None:
         if domains.group_interval is not None:
             interval = np.clip(np.abs(domains.group_interval[:, g] - share), 0, None)
             axes.errorbar(at, share, interval, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.5)
-        axes.bar(0, 0, color="#888888", edgecolor="white", linewidth=0.5, hatch=hatch, label=group)
+        axes.bar(0, 0, color="#888888", edgecolor="white", linewidth=0.5, hatch=hatch, label=plain_text(group))
     axes.set_xlim(0.4, n_domains + 0.6)
     axes.set_xticks(range(1, n_domains + 1))
     axes.set_xlabel("Domain")
@@ -192,7 +195,8 @@ def mean_spectra(study: Study, domains: PooledDomains) -> Figure:
         panels[0].plot(energy, spectrum, "o-", color=DOMAIN_COLOURS[k], markersize=2)
     panels[0].set_ylabel(f"Mean {axis_label('absorption').lower().replace('|o|', '|O|')}")
     if normalised is not None:
-        edge = float(np.median(domain_pixels(study, "edge_energy")[0]))
+        energies, _ = domain_pixels(study, "edge_energy")
+        edge = float(np.median(energies)) if energies.size else float(energy.mean())
         near = (energy > edge - 18) & (energy < edge + 22)
         for k, spectrum in enumerate(normalised):
             panels[1].plot(energy[near], spectrum[near], "o-", color=DOMAIN_COLOURS[k], markersize=2)
@@ -209,8 +213,8 @@ def _normalise(study: Study, spectra: NDArray[np.float64]) -> NDArray[np.float64
         return None
     (offset, labels), (jump, _) = domain_pixels(study, "offset"), domain_pixels(study, "edge_jump")
     numbers = range(1, len(spectra) + 1)
-    means = [(offset[labels == k].mean(), jump[labels == k].mean()) if (labels == k).any() else (0, 1) for k in numbers]
-    return np.stack([(spectrum - a) / b for spectrum, (a, b) in zip(spectra, means, strict=True)])
+    means = [(offset[labels == k].mean(), jump[labels == k].mean()) if (labels == k).any() else (0, 0) for k in numbers]
+    return np.stack([(spectrum - a) / (b or np.nan) for spectrum, (a, b) in zip(spectra, means, strict=True)])
 
 
 def scatter_matrix(study: Study, n_domains: int) -> Figure:

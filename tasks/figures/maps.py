@@ -7,12 +7,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tasks.figures.panel import add_colour_bar, add_scale_bar, common_views, heading, shared_limits, show_image
+from tasks.figures.panel import (
+    add_colour_bar,
+    add_scale_bar,
+    common_views,
+    formula_text,
+    heading,
+    plain_text,
+    shared_limits,
+    show_image,
+)
 from tasks.figures.quantities import axis_label, quantity
 from tasks.figures.study import Specimen, Study
 from tasks.figures.style import FAINT, GROUP_COLOURS, INK, PAGE_MM, STANDARD_COLOUR, new_figure
 
 _MIN_PANEL_MM = 24.0
+_NAME_MM = 24.0
 
 
 def mapped_specimens(study: Study, names: Sequence[str]) -> list[Specimen]:
@@ -75,7 +85,7 @@ def histograms(study: Study, names: Sequence[str]) -> Figure:
             _histogram(axes, image[np.isfinite(image)], edges, specimen_colour(study, specimen))
         column[-1].set_xlabel(axis_label(name, study.absorber))
     for axes, specimen in zip(grid[:, 0], specimens, strict=True):
-        axes.set_ylabel(specimen.title, rotation=0, ha="right", va="center")
+        axes.set_ylabel(heading(specimen, _NAME_MM).split("\n")[0], rotation=0, ha="right", va="center")
     figure.suptitle("Share of pixels", fontsize=7.5, x=0.01, ha="left")
     _explain_groups(figure, study)
     return figure
@@ -105,7 +115,7 @@ def _mark_theory(column: Sequence[Axes], study: Study) -> None:
     for formula, ratio in study.theory.items():
         for axes in column:
             axes.axvline(ratio, color=FAINT, linewidth=0.8)
-        column[0].annotate(formula, (ratio, 1.0), xycoords=column[0].get_xaxis_transform(), xytext=(0, 1),
+        column[0].annotate(formula_text(formula), (ratio, 1.0), xycoords=column[0].get_xaxis_transform(), xytext=(0, 1),
                            textcoords="offset points", rotation=35, ha="left", va="bottom", fontsize=6)
 
 
@@ -117,4 +127,4 @@ def _explain_groups(figure: Figure, study: Study) -> None:
         figure.axes[0].plot([], [], color=GROUP_COLOURS[study.groups().index(group)], linewidth=4, alpha=0.5)[0]
         for group in groups
     ]
-    figure.legend(entries, groups, loc="outside lower center", ncols=len(groups))
+    figure.legend(entries, [plain_text(group) for group in groups], loc="outside lower center", ncols=len(groups))

@@ -1,5 +1,6 @@
 """One image panel: an array with its frame, its scale bar and the limits it shares with others."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -159,7 +160,15 @@ def add_colour_bar(axes: Axes, shown: ScalarMappable, label: str, **options: Any
 def heading(specimen: Specimen, width_mm: float) -> str:
     """Title and group of a specimen, broken into lines that fit above a panel; a very long title ends in dots."""
     n_characters = max(int(width_mm / 1.35), 8)
-    title = specimen.title
-    if "$" not in title:
-        title = textwrap.fill(title, n_characters, max_lines=2, placeholder="…")
-    return f"{title}\n{specimen.group}" if specimen.group else title
+    title = textwrap.fill(specimen.title, n_characters, max_lines=2, placeholder="…")
+    return plain_text(f"{title}\n{specimen.group}" if specimen.group else title)
+
+
+def plain_text(text: str) -> str:
+    """A user's text, so that matplotlib takes no dollar sign in it for mathematics."""
+    return text.replace("$", r"\$")
+
+
+def formula_text(formula: str) -> str:
+    """A chemical formula with its numbers set low: ``LiVO2``, ``Li10/7V6/7O2``."""
+    return re.sub(r"(\d+(?:[./]\d+)?)", r"$_{\1}$", plain_text(formula))

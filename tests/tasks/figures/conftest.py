@@ -68,7 +68,7 @@ def make_specimen(seed: int, group: str, shares: NDArray, standard: bool = False
     phase = -4.0 * inside * jump * (1 + 0.05 * np.sin(ENERGY_EV / 9))[:, None, None]
     phase += rng.normal(0, 4e-3, phase.shape)
     return Specimen(
-        name=f"ds_{seed:016x}", title="LiVO$_2$" if standard else f"Particle {seed}", group=group, standard=standard,
+        name=f"ds_{seed:016x}", title="LiVO2" if standard else f"Particle {seed}", group=group, standard=standard,
         energy_ev=ENERGY_EV, pixel_size_m=PIXEL_SIZE_M, sample_mask=inside, label=None if standard else label * kept,
         absorption=absorption.astype(np.float32), phase=phase.astype(np.float32),
         maps={
@@ -98,7 +98,7 @@ def study() -> Study:
     groups = np.stack([pristine, charged])
     references = tuple(
         ReferenceSpectrum(name, ENERGY_EV, spectrum(np.array([edge]), np.array([ratio]))[:, 0])
-        for name, edge, ratio in (("V$_2$O$_3$", 5474.0, 0.6), ("V$_2$O$_5$", 5479.5, 3.4))
+        for name, edge, ratio in (("V2O3", 5474.0, 0.6), ("V2O5", 5479.5, 3.4))
     )
     return Study(
         specimens=(*particles, make_specimen(7, "standards", np.array([1.0, 0, 0, 0]), standard=True)),
@@ -108,7 +108,7 @@ def study() -> Study:
             energy_ev=ENERGY_EV, mean_absorption=mean_absorption(particles),
         ),
         references=references,
-        theory={"Li$_{10/7}$V$_{6/7}$O$_2$": 39.7, "LiVO$_2$": 35.0, "LiVO$_3$": 43.1},
+        theory={"Li$_{10/7}$V$_{6/7}$O$_2$": 39.7, "LiVO2": 35.0, "LiVO$_3$": 43.1},
     )
 
 

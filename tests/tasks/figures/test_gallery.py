@@ -3,10 +3,15 @@ from dataclasses import replace
 
 import matplotlib
 import numpy as np
+import pytest
 from matplotlib.image import imread
 
+from tasks.figures import areas, domains, maps
+from tasks.figures.areas import area_spectra
 from tasks.figures.gallery import figure_list
-from tasks.figures.study import Study
+from tasks.figures.images import complex_images
+from tasks.figures.study import Specimen, Study
+from tasks.figures.style import draw_png
 
 
 def test_a_whole_study_has_every_figure_and_each_is_a_picture(pair: Study) -> None:
@@ -41,9 +46,49 @@ def test_one_energy_gives_what_one_energy_can(pair: Study) -> None:
     assert list(figures) == [f"images-{one.name}", f"probe-{one.name}", f"convergence-{one.name}"]
 
 
-def test_same_study_same_bytes_and_nothing_is_left_behind(pair: Study) -> None:
+def test_same_arrays_same_bytes_and_nothing_is_left_behind(study: Study) -> None:
     before = dict(matplotlib.rcParams)
-    bare = replace(pair, domains=None, references=(), specimens=(replace(pair.specimens[0], reconstruction=None),))
-    first, second = figure_list(bare), figure_list(bare)
-    assert {name: drawing.png for name, drawing in first.items()} == {n: drawing.png for n, drawing in second.items()}
+    for build in (complex_images, area_spectra):
+        first, second = (draw_png("x", build, study, study.specimens[0]) for _ in range(2))
+        assert first == second
     assert dict(matplotlib.rcParams) == before
+
+
+def emptied(specimen: Specimen) -> Specimen:
+    nothing = np.zeros(specimen.kept().shape, dtype=bool)
+    return replace(
+        specimen, sample_mask=nothing, maps={**specimen.maps, "mask": nothing}, label=np.zeros(nothing.shape, np.int8),
+        absorption=np.full_like(specimen.absorption, np.nan), phase=np.full_like(specimen.phase, np.nan),
+        reconstruction=None, kk_residual=None,
+    )
+
+
+def test_a_study_in_which_nothing_was_kept_still_draws(pair: Study) -> None:
+    empty = replace(pair, specimens=tuple(emptied(specimen) for specimen in pair.specimens))
+    assert {"state-maps", "histograms", "domain-maps", "domain-densities", "elbow"} <= figure_list(empty).keys()
+
+
+def test_users_titles_break_nothing(pair: Study) -> None:
+    titles = ("50 $ of $x^{", "same $_ title\\")
+    renamed = replace(
+        pair,
+        specimens=tuple(replace(s, title=t, group=t) for s, t in zip(pair.specimens, titles, strict=True)),
+        theory={"Fe$2$": 40.0}, references=(replace(pair.references[0], name="$_"),),
+    )
+    for build, *rest in (
+        (maps.state_maps, ("edge_energy",)), (maps.histograms, ("electron_ratio",)), (domains.domain_maps, 4),
+        (domains.fractions, renamed.domains), (areas.reference_spectra, renamed.specimens[0]),
+    ):
+        assert draw_png("$", build, renamed, *rest).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("k", [1, 12])
+def test_any_number_of_domains_and_one_descriptor(pair: Study, k: int) -> None:
+    shares = np.full((2, k), 1 / k)
+    assert pair.domains is not None
+    pooled = replace(pair.domains, fraction=shares, group_fraction=shares, group_interval=None)
+    labels = tuple(replace(s, label=np.minimum(np.asarray(s.label), k)) for s in pair.specimens)
+    some = replace(pair, specimens=labels, domains=pooled, descriptors=("edge_energy",))
+    for build in (domains.domain_maps, domains.densities, domains.scatter_matrix):
+        assert draw_png("k", build, some, k).startswith(b"\x89PNG")
+    assert draw_png("k", domains.fractions, some, pooled).startswith(b"\x89PNG")

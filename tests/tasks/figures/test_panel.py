@@ -8,8 +8,10 @@ from tasks.figures.panel import (
     add_scale_bar,
     bar_length_m,
     common_views,
+    formula_text,
     heading,
     length_text,
+    plain_text,
     shared_limits,
     show_domains,
     show_image,
@@ -140,3 +142,9 @@ def test_a_long_title_is_broken_and_cut() -> None:
     assert max(len(line) for line in lines) <= 20
     assert lines[1].endswith("…")
     assert lines[2] == "charged"
+
+
+def test_formulas_are_set_and_a_user_s_dollars_are_not_mathematics() -> None:
+    assert formula_text("Li10/7V6/7O2") == "Li$_{10/7}$V$_{6/7}$O$_{2}$"
+    assert formula_text("Li1.2O") == "Li$_{1.2}$O"
+    assert plain_text("a $b^$") == r"a \$b^\$"
