@@ -1,13 +1,12 @@
 """One energy's measurement written as a CXI 1.6 file (Maia, Nat. Methods 2012, 9, 854)."""
 
 from pathlib import Path
-from typing import Final
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-ELECTRON_VOLT_J: Final = 1.602176634e-19
+from storage.readers.fields import JOULE_EV
 
 
 def write_cxi(
@@ -39,7 +38,7 @@ def write_cxi(
     with h5py.File(path, "w") as file:
         file["cxi_version"] = 160
         entry = file.create_group("entry_1")
-        entry["instrument_1/source_1/energy"] = energy_ev * ELECTRON_VOLT_J
+        entry["instrument_1/source_1/energy"] = energy_ev * JOULE_EV
         detector = entry.create_group("instrument_1/detector_1")
         chunks = (1, *counts.shape[1:])
         detector.create_dataset("data", data=counts, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True)

@@ -131,9 +131,10 @@ class DatasetStore:
         temporary.mkdir()
         try:
             with open_scan(path) as sources:
-                records = _examine_all(sources, hints, check, self.scans(dataset_id))
+                records = _examine_all(sources, hints, check, self._others(dataset_id, name))
+                shared = {"sha256": sha256, "upload": name, "n_entries": len(records)}
                 for label, record in _label(name, records):
-                    write_scan(record, temporary / label, {"sha256": sha256, "upload": name})
+                    write_scan(record, temporary / label, shared)
             flush_tree(temporary)
             return self._publish(dataset_id, name, sha256, temporary)
         finally:
@@ -146,12 +147,14 @@ class DatasetStore:
             known = self._known(dataset_id, name, sha256)
             if known:
                 return Ingested(known, created=False)
-            faults = [fault for info in infos for fault in _misfits(info, self.scans(dataset_id))]
+            faults = [fault for info in infos for fault in _misfits(info, self._others(dataset_id, name))]
             if faults:
                 raise InvalidScanError(faults)
             moved: list[Path] = []
+            # A writer killed between two renames left some of the file's scans; they are whole, and stay.
+            missing = [info for info in infos if not has_group(folder / info.name)]
             try:
-                for info in infos:
+                for info in missing:
                     move_into_place(temporary / info.name, folder / info.name)
                     moved.append(folder / info.name)
             except BaseException as error:
@@ -164,11 +167,15 @@ class DatasetStore:
 
     def _known(self, dataset_id: str, name: str, sha256: str) -> tuple[ScanInfo, ...]:
         found = tuple(info for info in self.scans(dataset_id) if name in (info.upload, info.name))
-        if any(info.sha256 != sha256 for info in found):
+        if any(info.sha256 != sha256 or info.upload != name for info in found):
             raise ScanConflictError(f"scan {name} is already there, from a file of other bytes")
-        if not found and self.is_sealed(dataset_id):
+        complete = bool(found) and len(found) == found[0].n_entries
+        if not complete and self.is_sealed(dataset_id):
             raise DatasetSealedError(f"dataset {dataset_id} is sealed and takes no more scans")
-        return found
+        return found if complete else ()
+
+    def _others(self, dataset_id: str, name: str) -> list[ScanInfo]:
+        return [info for info in self.scans(dataset_id) if info.upload != name]
 
     def read_scan(self, dataset_id: str, scan: str | float, counts: bool = True) -> dict[str, Any]:
         """Read one scan, by name or by energy [eV].

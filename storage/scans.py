@@ -19,7 +19,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 class ScanInfo:
     """What is known of a stored scan without reading its counts.
 
-    ``sha256`` is that of the file it came from, ``upload`` the name that file was given, ``digest`` that of what is
+    ``sha256`` is that of the file it came from, ``upload`` the name that file was given,
+    ``n_entries`` the number of scans it brought, ``digest`` that of what is
     stored, ``n_bytes`` its size before compression.
     """
 
@@ -33,6 +34,7 @@ class ScanInfo:
     n_bytes: int
     has_probe: bool
     sha256: str
+    n_entries: int
     digest: str
 
 

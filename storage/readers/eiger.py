@@ -79,8 +79,6 @@ def read_master(master: h5py.File, label: str, siblings: dict[str, h5py.File], p
         detector_pixel_size_m=fields.pixel_size_m((f"{DETECTOR}/y_pixel_size",), (f"{DETECTOR}/x_pixel_size",)),
         mask=fields.bad_pixel_mask(f"{SPECIFIC}/pixel_mask", f"{DETECTOR}/pixel_mask"),
         beam_centre_px=_beam_centre(fields),
-        # The detector writes its largest number where it has no count: gaps, dead and saturated pixels.
-        overflow=int(np.iinfo(frames.dtype).max) if frames is not None and frames.dtype.kind == "u" else None,
         faults=(*fields.faults, *(located.faults if positions else ())),
     )
 

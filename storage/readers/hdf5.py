@@ -24,7 +24,7 @@ FILTERS: Final = {
 }  # fmt: skip
 """Filters that are run on data from outside, by their registered numbers."""
 
-MAX_OBJECTS: Final = 20_000
+MAX_OBJECTS: Final = 5_000
 MAX_DEPTH: Final = 32
 MAX_CHUNK_BYTES: Final = 256 * 2**20
 """One chunk is decompressed whole, so it bounds the memory that reading one frame takes."""

@@ -56,8 +56,6 @@ class ScanSource:
         Guess of the probe.
     beam_centre_px : (y, x) [px]
         Where the direct beam meets the detector.
-    overflow : int
-        Count that means "no count": the pixel is bad in every frame of the scan if it has it in one.
     faults : tuple of Fault
         Everything the reader found wrong; the fields concerned are None.
     """
@@ -71,7 +69,6 @@ class ScanSource:
     mask: NDArray[np.bool_] | None = None
     probe: NDArray[np.complex64] | None = None
     beam_centre_px: tuple[float, float] | None = None
-    overflow: int | None = None
     faults: tuple[Fault, ...] = ()
 
 

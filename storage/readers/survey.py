@@ -13,7 +13,8 @@ from storage.readers.record import DAMAGE, ScanSource, blocks
 WHOLE_NUMBER_TOLERANCE = 1e-3
 """A float this near a whole number is a count."""
 
-MAX_COUNT = 2**32 - 1
+MAX_COUNT = 2**32 - 2
+"""Largest count that is stored; the largest number of an unsigned type means "no count" to detectors, and to us."""
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Survey:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Smallest dtype of the layout that holds every count."""
-        return np.dtype(np.uint16 if self.largest < 2**16 else np.uint32)
+        return np.dtype(np.uint16 if self.largest < 2**16 - 1 else np.uint32)
 
     def note(self, kind: str, start: int, bad: NDArray[np.bool_]) -> None:
         """Keep the first fault of a kind, with where it was."""
@@ -54,7 +55,8 @@ class Survey:
 def survey_counts(source: ScanSource, framing: Framing) -> Survey:
     """Read every frame once, in blocks, and report what is wrong with the good pixels.
 
-    Masked pixels may hold anything: detectors write NaN, -1 or their largest number there.
+    Masked pixels may hold anything: detectors write NaN or -1 there. A pixel that holds the largest number of an unsigned
+    type in any frame has overflowed, and is bad in all.
     """
     n = framing.n_pixels
     assert source.frames is not None
@@ -62,7 +64,7 @@ def survey_counts(source: ScanSource, framing: Framing) -> Survey:
     survey = Survey(good)
     try:
         for start, frames in blocks(source.frames):
-            _survey_block(survey, start, framing.crop(frames), source.overflow)
+            _survey_block(survey, start, framing.crop(frames))
     except DAMAGE as error:
         survey.faults.append(Fault("counts", f"cannot be read to the end: {error}"))
     if not survey.faults and survey.largest == 0:
@@ -70,16 +72,16 @@ def survey_counts(source: ScanSource, framing: Framing) -> Survey:
     return survey
 
 
-def _survey_block(survey: Survey, start: int, frames: NDArray[Any], overflow: int | None) -> None:
-    if overflow is not None:
-        survey.good &= ~(frames == overflow).any(axis=0)
+def _survey_block(survey: Survey, start: int, frames: NDArray[Any]) -> None:
+    if frames.dtype.kind == "u":
+        survey.good &= ~(frames == np.iinfo(frames.dtype).max).any(axis=0)
     if frames.dtype.kind == "f":
         survey.note("not finite (mask such pixels)", start, ~np.isfinite(frames) & survey.good)
         frames = np.where(np.isfinite(frames), frames, 0)
         fraction = np.abs(frames - np.rint(frames)) > WHOLE_NUMBER_TOLERANCE
         survey.note("not whole numbers (give photon counts, not intensities)", start, fraction & survey.good)
     if frames.dtype.kind != "u":
-        survey.note("negative", start, (frames < -WHOLE_NUMBER_TOLERANCE) & survey.good)
+        survey.note("negative (mask gaps and dead pixels)", start, (frames < -WHOLE_NUMBER_TOLERANCE) & survey.good)
     largest = frames.max(initial=0, where=survey.good)
     if largest > MAX_COUNT:
         survey.note("too large for 32 bits", start, (frames > MAX_COUNT) & survey.good)

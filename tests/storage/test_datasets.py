@@ -106,7 +106,7 @@ def test_every_fault_is_reported_at_once_and_nothing_is_left(store: DatasetStore
         "detector_pixel_size_m: must be positive",
         "positions_m: 5 positions for 6 frames",
         "counts: not finite (mask such pixels): 1 pixels from frame 2, row 3, column 4",
-        "counts: negative: 1 pixels from frame 1, row 0, column 0",
+        "counts: negative (mask gaps and dead pixels): 1 pixels from frame 1, row 0, column 0",
         "counts: not whole numbers",
     ):
         assert any(part in message for message in messages), (part, messages)

@@ -149,11 +149,11 @@ def deep_groups(path: Path, files: Any) -> None:
         file["/".join("a" * 40)] = 1
 
 
-@hostile("has over 20000 objects|groups over 32 deep")
+@hostile("has over 5000 objects|groups over 32 deep")
 def many_objects(path: Path, files: Any) -> None:
     with h5py.File(files.cxi(path), "r+", libver="latest") as file:
         group = file.create_group("many")
-        for index in range(20_100):
+        for index in range(5_100):
             group.create_group(str(index))
 
 

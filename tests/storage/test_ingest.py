@@ -68,10 +68,11 @@ def test_mask_and_probe_turn_with_the_frames() -> None:
     assert np.argwhere(record.probe[0]).tolist() == [[5, N - 3]]
 
 
-def test_pixels_that_overflow_in_one_frame_are_masked() -> None:
-    frames = np.ones((4, N, N), np.uint32)
-    frames[2, 7, 9] = 2**32 - 1
-    record, faults = examine(source(frames=frames, overflow=2**32 - 1), Hints())
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_pixels_that_overflow_in_one_frame_are_masked(dtype: Any) -> None:
+    frames = np.ones((4, N, N), dtype)
+    frames[2, 7, 9] = np.iinfo(dtype).max
+    record, faults = examine(source(frames=frames), Hints())
     assert faults == []
     assert record is not None
     assert record.dtype == np.uint16

@@ -10,19 +10,20 @@ from storage.readers.survey import Survey, counts_of, survey_counts
 N = 8
 
 
-def survey(frames: Any, mask: Any = None, overflow: int | None = None) -> Survey:
-    return survey_counts(ScanSource("file", frames=frames, mask=mask, overflow=overflow), frame_about((N, N), None, 0))
+def survey(frames: Any, mask: Any = None) -> Survey:
+    return survey_counts(ScanSource("file", frames=frames, mask=mask), frame_about((N, N), None, 0))
 
 
 @pytest.mark.parametrize(
     ("dtype", "largest", "stored"),
     [
-        (np.uint8, 255, np.uint16),
-        (np.int32, 65535, np.uint16),
-        (np.int32, 65536, np.uint32),
-        (np.uint64, 2**32 - 1, np.uint32),
+        (np.uint8, 254, np.uint16),
+        (np.int32, 65534, np.uint16),
+        (np.int32, 65535, np.uint32),
+        (np.uint16, 65534, np.uint16),
+        (np.uint64, 2**32 - 2, np.uint32),
         (np.float32, 70000.0, np.uint32),
-        (np.float64, 2**32 - 1, np.uint32),
+        (np.float64, 2**32 - 2, np.uint32),
         (np.int64, 3, np.uint16),
     ],
 )
@@ -68,7 +69,9 @@ def test_one_fault_of_a_kind_names_the_first_frame(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("storage.readers.record.BLOCK_BYTES", 1)
     frames = np.ones((5, N, N), np.int16)
     frames[2:, 4, 5] = -7
-    assert [fault.message for fault in survey(frames).faults] == ["negative: 1 pixels from frame 2, row 4, column 5"]
+    assert [fault.message for fault in survey(frames).faults] == [
+        "negative (mask gaps and dead pixels): 1 pixels from frame 2, row 4, column 5"
+    ]
 
 
 def test_a_file_that_breaks_off_is_a_fault() -> None:
