@@ -30,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"token_normalize_func": lambda token: token.replace("_", "-") if token[:2] == "--" else token},
+    context_settings={"token_normalize_func": lambda token: token.replace("_", "-")},
 )
 console = Console()
 
@@ -199,9 +199,10 @@ def options_of(given: list[str]) -> dict[str, Any]:
         if not (equals and dot and name):
             raise ValueError(f"an option is stage.name=value, such as reconstruct.cycles=300, got {text!r}")
         try:
-            options.setdefault(stage, {})[name] = json.loads(value)
+            read = json.loads(value)
         except ValueError:
-            options[stage][name] = value
+            read = value
+        options.setdefault(stage, {})[name] = read
     return options
 
 

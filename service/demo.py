@@ -134,7 +134,7 @@ class Demo:
             with Client(server.url) as client:
                 run = self._submit(client, measured)
             if run["state"] != "succeeded":
-                raise ServiceError(f"run {run['id']} has {run['state']}: {run['error']}")
+                raise ServiceError(f"without results there is nothing to compare: run {run['id']} has {run['state']}")
             store = ResultsStore(settings.runs_dir / run["id"] / "results.zarr")
             found = assess_run(measured.simulation, store, run["datasets"][0])
             self.console.print(errors_table(found))

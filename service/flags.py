@@ -44,9 +44,8 @@ def fields_of(options: type) -> Mapping[str, FieldInfo]:
 
 def flag_of(name: str, field: FieldInfo) -> inspect.Parameter:
     """``--name``, optional, with the field's own description and default in its help."""
-    default = "" if field.is_required() or field.default is None else f" [default: {field.get_default()}]"
-    if field.default_factory is not None:
-        default = ""
+    is_plain = not field.is_required() and field.default_factory is None and field.default not in (None, ())
+    default = f" (default: {field.default})" if is_plain else ""
     text = " ".join((field.description or "").replace("``", "").split()) + default
     option = typer.Option(f"--{name.replace('_', '-')}", help=text, show_default=False)
     kind = kind_of(field.annotation)

@@ -1,13 +1,17 @@
 """Uploads and runs as bars in a terminal."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from service.client import Client
+
+N_UPLOADS: Final = 3
+"""Files sent at the same time: the service parses one while the next arrives."""
 
 
 def show_uploads(client: Client, dataset_id: str, files: Sequence[Path], console: Console) -> None:
@@ -15,8 +19,17 @@ def show_uploads(client: Client, dataset_id: str, files: Sequence[Path], console
     columns = (TextColumn("{task.description:<24}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(f"send {len(files)} scans", total=sum(file.stat().st_size for file in files))
-        for file in files:
-            client.put_scan(dataset_id, file, on_bytes=lambda n: progress.advance(bar, n))
+        with ThreadPoolExecutor(N_UPLOADS) as pool:
+            sent = [
+                pool.submit(client.put_scan, dataset_id, file, on_bytes=lambda n: progress.advance(bar, n))
+                for file in files
+            ]
+            try:
+                for upload in sent:
+                    upload.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
 
 def show_run(client: Client, run_id: str, console: Console) -> dict[str, Any]:

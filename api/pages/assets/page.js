@@ -130,7 +130,6 @@ function showImage() {
   const form = $("form", viewer);
   const dataset = form.elements.dataset;
   const choice = $("[name=variable]:checked", form);
-  if (!dataset || !choice) return;
   const source = dataset.selectedOptions ? dataset.selectedOptions[0] : dataset;
   const energies = JSON.parse(source.dataset.energies);
   const slider = form.elements.energy;
@@ -138,16 +137,35 @@ function showImage() {
   slider.max = Math.max(energies.length - 1, 0);
   slider.closest("label").hidden = !byEnergy || energies.length < 2;
   const energy = energies[Number(slider.value)];
-  form.elements.shown.textContent = `${energy?.toFixed(1)} eV`;
-  slider.setAttribute("aria-valuetext", `${energy?.toFixed(1)} eV`);
-  const title = choice.parentElement.textContent.trim() + (byEnergy ? ` at ${energy?.toFixed(1)} eV` : "");
-  const image = $("img", viewer);
-  const caption = $("figcaption", viewer);
-  image.onerror = () => { image.removeAttribute("src"); caption.textContent = `${title}: this run has no such map.`; };
-  image.alt = title;
-  caption.textContent = title;
-  image.src = `${API}/runs/${$("#run").dataset.run}/images/${dataset.value}/${choice.value}.png?width=900`
-    + (byEnergy ? `&energy_ev=${energy}` : "");
+  const shown = energy === undefined ? "" : `${energy.toFixed(1)} eV`;
+  form.elements.shown.textContent = shown;
+  slider.setAttribute("aria-valuetext", shown);
+  const title = choice.parentElement.textContent.trim() + (byEnergy ? ` at ${shown}` : "");
+  const query = new URLSearchParams({ width: 900, ...(byEnergy && shown ? { energy_ev: energy } : {}) });
+  drawImage(viewer, `/runs/${$("#run").dataset.run}/images/${dataset.value}/${choice.value}.png?${query}`, title);
+}
+
+// Fetched rather than set as a source: a picture that changes while its run goes on is asked for again, and where
+// there is none the answer says why.
+let drawing = null;
+
+async function drawImage(viewer, path, title) {
+  drawing?.abort();
+  drawing = new AbortController();
+  const [image, caption] = [$("img", viewer), $("figcaption", viewer)];
+  try {
+    const response = await fetch(API + path, { cache: "no-cache", signal: drawing.signal });
+    if (!response.ok) throw new Error((await response.json()).detail);
+    const url = URL.createObjectURL(await response.blob());
+    image.onload = () => URL.revokeObjectURL(url);
+    image.alt = title;
+    image.src = url;
+    caption.textContent = title;
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    image.removeAttribute("src");
+    caption.textContent = `${title}: ${error.message}`;
+  }
 }
 
 // Live
