@@ -30,7 +30,7 @@ N_SEEDS: Final = 10
 """k-means++ starts for each k."""
 
 N_FINALISTS: Final = 3
-"""Starts, the best on the subsample, that are run on all pixels where the domains are wanted; for the elbow, one."""
+"""Starts, the best on the subsample, that are run on all pixels for the domains; for the elbow, one if any."""
 
 TOLERANCE: Final = 1e-6
 """Squared shift of the centres, in scaled units, that ends Lloyd's iterations (dask-ml's is absolute)."""
@@ -124,9 +124,13 @@ def find_domains(
             f"domains.n_domains = {options.n_domains} needs as many distinct pixels; got {n_distinct}"
         )
     counts = range(1, min(MAX_DOMAINS, n_distinct) + 1)
+    # on a subsample of all points the starts have already ended where dask-ml would take them
+    for_elbow = 0 if len(points) <= SUBSAMPLE else 1
     # the work is milliseconds of BLAS and OpenMP a call; their threads only get in the way of the other workers'
     with threadpool_limits(1):
-        solutions = {k: cluster(points, k, options.seed, N_FINALISTS if k == options.n_domains else 1) for k in counts}
+        solutions = {
+            k: cluster(points, k, options.seed, N_FINALISTS if k == options.n_domains else for_elbow) for k in counts
+        }
     inertia = np.full(MAX_DOMAINS, np.nan)
     inertia[: len(solutions)] = [solutions[k][1] for k in sorted(solutions)]
     index = nearest(points, solutions[options.n_domains][0])[0]
@@ -185,8 +189,9 @@ def descriptor_scale(values: Array, errors: Array, standardise: str) -> Array:
 def cluster(points: Array, n_domains: int, seed: int, n_finalists: int = N_FINALISTS) -> tuple[Array, float]:
     """Centres (k, D) and inertia of the best of several k-means of ``points`` (n, D).
 
-    k-means++ starts are run to their end on a fixed subsample; the best few go on, by dask-ml, on all points. Starting
-    every seed on all points costs ten times as much and ends no lower: on a subsample of all points it is the same.
+    k-means++ starts are run to their end on a fixed subsample; the best ``n_finalists`` go on, by dask-ml, on all points
+    (with none, the best start is taken as it is). Starting every seed on all points costs ten times as much and ends no
+    lower.
     """
     rng = np.random.default_rng(seed)
     subsample = points if len(points) <= SUBSAMPLE else points[rng.choice(len(points), SUBSAMPLE, replace=False)]
@@ -196,7 +201,9 @@ def cluster(points: Array, n_domains: int, seed: int, n_finalists: int = N_FINAL
         trial = KMeans(n_domains, init=init, n_init=1, max_iter=300, tol=1e-6).fit(subsample)
         starts.append((float(trial.inertia_), trial.cluster_centers_))
     starts.sort(key=lambda start: start[0])
-    finals = [_lloyd(points, centres) for _, centres in starts[:n_finalists]]
+    # starts that ended at one inertia ended at one place
+    starts = [s for i, s in enumerate(starts) if i == 0 or s[0] > starts[i - 1][0] * (1 + 1e-7)]
+    finals = [_lloyd(points, centres) for _, centres in starts[:n_finalists]] or [_scored(points, starts[0][1])]
     return min(finals, key=lambda final: final[1])
 
 
@@ -209,8 +216,12 @@ def _lloyd(points: Array, centres: Array) -> tuple[Array, float]:
     # within a Dask worker the default would send each of these small tasks through the cluster's scheduler
     with dask.config.set(scheduler="synchronous"):
         moved = DaskKMeans(n_clusters=len(centres), init=centres, max_iter=300, tol=TOLERANCE).fit(blocks)
-    finals = [np.asarray(moved.cluster_centers_, dtype=np.float64), centres]
-    return min(((c, float(nearest(points, c)[1].sum())) for c in finals), key=lambda final: final[1])
+    finals = (np.asarray(moved.cluster_centers_, dtype=np.float64), centres)
+    return min((_scored(points, final) for final in finals), key=lambda final: final[1])
+
+
+def _scored(points: Array, centres: Array) -> tuple[Array, float]:
+    return centres, float(nearest(points, centres)[1].sum())
 
 
 def nearest(points: Array, centres: Array) -> tuple[NDArray[np.int64], Array]:

@@ -1,0 +1,60 @@
+"""The table of shapes: its scores are those of least squares."""
+
+import numpy as np
+import pytest
+
+from tasks.xanes.model import eq1
+from tasks.xanes.start import begin, project, score, shape_table
+
+
+def test_score_is_the_chi2_least_squares_removes(grid) -> None:
+    energy, weight = grid - 5465.0, np.linspace(0.5, 2.0, 40)
+    table = shape_table(energy, weight)
+    p = np.array([0.3, 1.0, 13.5, 3.0, 0.3, 5.5, 1.3, 0.4, 24.0, 6.0])
+    spectrum = eq1(energy, p) + 0.01 * np.random.default_rng(0).normal(size=40)
+    products = np.empty(table.basis.shape[1], dtype=np.float32)
+    gain, room = np.empty(len(table.pre_edges), dtype=np.float32), np.empty((3, table.pre_edges.shape[1]), np.float32)
+    project(spectrum * weight, table.basis, products)
+    score(table, products, gain, room)
+    best = int(np.argmax(gain))
+    start = np.empty(10)
+    begin(table, energy, spectrum, weight, best, products, room, start)
+    ones = np.ones_like(energy)
+    shapes = eq1(energy, np.array([[0, 1, *start[2:4], 0, *start[5:7], 0, *start[8:]]] * 1).T)[:, 0]
+    pre = 1 / (1 + ((energy - start[5]) / start[6]) ** 2)
+    white = 1 / (1 + ((energy - start[8]) / start[9]) ** 2)
+    columns = weight[:, None] * np.stack([ones, shapes, pre, white], axis=1)
+    solution, left, *_ = np.linalg.lstsq(columns, weight * spectrum, rcond=None)
+    mean = np.average(spectrum, weights=weight**2)
+    before = np.sum((weight * (spectrum - mean)) ** 2)
+    assert gain[best] == pytest.approx(before - left[0], rel=1e-3)
+    np.testing.assert_allclose(start[[1, 4, 7]], solution[1:], rtol=0.02)
+
+
+def test_the_best_start_is_near_the_truth(grid) -> None:
+    energy, weight = grid - 5465.0, np.ones(40)
+    table = shape_table(energy, weight)
+    products = np.empty(table.basis.shape[1], dtype=np.float32)
+    gain, room = np.empty(len(table.pre_edges), dtype=np.float32), np.empty((3, table.pre_edges.shape[1]), np.float32)
+    start = np.empty(10)
+    for edge in np.arange(9.0, 20.0, 0.7):
+        spectrum = eq1(energy, np.array([0.0, 1.0, edge, 3.5, 0.2, edge - 8, 1.2, 0.5, edge + 9, 6.0]))
+        project(spectrum, table.basis, products)
+        score(table, products, gain, room)
+        begin(table, energy, spectrum, weight, int(np.argmax(gain)), products, room, start)
+        assert abs(start[2] - edge) < 3.1
+
+
+def test_a_spectrum_without_peaks_gets_none(grid) -> None:
+    energy, weight = grid - 5465.0, np.ones(40)
+    table = shape_table(energy, weight)
+    products = np.empty(table.basis.shape[1], dtype=np.float32)
+    gain, room = np.empty(len(table.pre_edges), dtype=np.float32), np.empty((3, table.pre_edges.shape[1]), np.float32)
+    start = np.empty(10)
+    spectrum = eq1(energy, np.array([0.0, 1.0, 12.0, 1.8, 0.0, 5.0, 1.0, 0.0, 25.0, 5.0]))
+    project(spectrum, table.basis, products)
+    score(table, products, gain, room)
+    begin(table, energy, spectrum, weight, int(np.argmax(gain)), products, room, start)
+    assert start[1] == pytest.approx(1.0, abs=1e-3)
+    assert np.all(np.abs(start[[4, 7]]) < 1e-3)
+    assert np.all(np.isfinite(start))
