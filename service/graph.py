@@ -175,7 +175,6 @@ def add_rounds(graph: Graph, dataset: DatasetFacts, options: RunOptions, label: 
     for number, n_cycles in enumerate(rounds, start=1):
         if states and len(states) >= MIN_ENERGIES:
             correction = add_kkr_barrier(graph, dataset, states, options, f"{label}-round{number - 1}")
-        settings = dataclasses.replace(options.reconstruct, cycles=sum(rounds[:number]))
         states = [
             graph.add(
                 "reconstruct",
@@ -184,7 +183,7 @@ def add_rounds(graph: Graph, dataset: DatasetFacts, options: RunOptions, label: 
                     "dataset": dataset.id,
                     "scan": scan,
                     "measurement": dataset.measurement,
-                    "options": settings,
+                    "options": options.reconstruct,
                     "n_cycles": n_cycles,
                     "index": index if correction else None,
                 },

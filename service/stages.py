@@ -30,6 +30,8 @@ from tasks.xanes.mask import mask_pixels
 Facts = dict[str, Any]
 Array = NDArray[Any]
 
+STATE_ARRAYS: Final = tuple(field.name for field in fields(engine.State) if field.name not in ("cycle", "seed"))
+
 
 def reconstruct(
     desk: Desk,
@@ -50,7 +52,7 @@ def reconstruct(
         probe = first_probe(measured, stored["probe"], measurement["probe"])
         state = engine.start(scan.canvas, probe, options)
     else:
-        state = as_state(desk.read(previous), options.seed)
+        state = read_state(desk, previous)
     if correction is not None and index is not None:
         state = read_correction(desk, correction, index).apply(state)
     first = state.cycle
@@ -58,9 +60,9 @@ def reconstruct(
         measured, scan.canvas, state, n_cycles, options,
         on_cycle=lambda cycle, error: desk.tell(cycle - first, n_cycles, error),
     )  # fmt: skip
-    arrays = {"object": state.object, "probe": state.probe, "errors": state.errors}
+    arrays = {name: np.asarray(getattr(state, name)) for name in STATE_ARRAYS}
     arrays["dose"] = illumination(scan.canvas, measured.positions_m, state.probe)
-    return desk.write(arrays, cycle=state.cycle, r_factor=float(state.errors[-1]))
+    return desk.write(arrays, cycle=state.cycle, seed=state.seed, r_factor=float(state.errors[-1]))
 
 
 def couple(
@@ -117,7 +119,8 @@ def fit(
         found, options, energy_ev=energy_ev, absorption=pixels, edge_energy_ev=edge_ev,
         sigma_vacuum=float(np.sqrt(np.mean(read["sigma_absorption"] ** 2))),
     )  # fmt: skip
-    arrays = {field.name: spread(getattr(found, field.name), inside) for field in fields(SpectrumFit)}
+    fitted = [field.name for field in fields(SpectrumFit) if field.name != "status"]
+    arrays = {name: spread(getattr(found, name), inside) for name in fitted}
     arrays["status"] = spread(status, inside, fill=Status.MASKED_VACUUM)
     return desk.write(arrays, n_pixels=int(inside.sum()))
 
@@ -230,9 +233,10 @@ def as_scan(stored: Mapping[str, Any]) -> Scan:
     return Scan(**{name: stored[name] for name in names})
 
 
-def as_state(arrays: Mapping[str, Array], seed: int) -> engine.State:
+def read_state(desk: Desk, key: str) -> engine.State:
     """The state that a finished round left."""
-    return engine.State(arrays["object"], arrays["probe"], len(arrays["errors"]), seed, arrays["errors"])
+    numbers = desk.units.attrs(key)
+    return engine.State(**desk.read(key, *STATE_ARRAYS), cycle=numbers["cycle"], seed=numbers["seed"])
 
 
 def read_correction(desk: Desk, key: str, index: int) -> Correction:

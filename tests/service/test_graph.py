@@ -66,10 +66,13 @@ def test_other_domains_options_change_only_the_keys_of_domains_and_what_follows(
         assert keys(before, stage).isdisjoint(keys(after, stage))
 
 
-def test_more_cycles_go_on_from_the_rounds_that_are_there():
-    short = build_graph([dataset()], options(reconstruct={"cycles": 600}), "run_1")
-    long = build_graph([dataset()], options(reconstruct={"cycles": 700}), "run_1")
-    assert keys(short, "reconstruct", "couple") < keys(long, "reconstruct", "couple")
+def test_other_kkr_options_keep_the_rounds_before_the_first_barrier():
+    """The first round knows nothing of the coupling that follows it."""
+    before = build_graph([dataset()], options(kkr={"gamma": 1.0}), "run_1")
+    after = build_graph([dataset()], options(kkr={"gamma": 0.5}), "run_1")
+    shared = keys(before, "reconstruct") & keys(after, "reconstruct")
+    assert len(shared) == 12
+    assert keys(before, "couple").isdisjoint(keys(after, "couple"))
 
 
 def test_another_scan_changes_the_keys_of_its_own_first_round_and_of_all_that_meets_it():
