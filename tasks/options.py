@@ -38,7 +38,13 @@ class ReconstructOptions:
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the random order in which positions are visited."""
     subpixel: bool = True
-    """Shift the probe by the fraction of a pixel (exact, by Fourier transform) instead of rounding positions."""
+    """Displace the probe by the fraction of a pixel instead of rounding positions."""
+    probe_update: Literal["cycle", "position"] = "cycle"
+    """Correct the probe once a cycle from all positions, or at every position (ePIE as published)."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """Share of its last step that the probe takes again (``probe_update="cycle"``)."""
+    settle: Annotated[float, Field(ge=0, le=1)] = 1 / 3
+    """Share of the cycles, at the end, over which the object's step falls to a tenth; 0 keeps it (ePIE as published)."""
     probe_start: Annotated[int, Field(ge=0)] = 1
     """First cycle that updates the probe."""
 

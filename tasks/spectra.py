@@ -195,7 +195,9 @@ class Correction:
 
     def apply(self, state: State) -> State:
         """The state with the correction in its object and the inverse of the gauge on its probe."""
-        return replace(state, object=(state.object * self.image).astype(np.complex64), probe=self.gauge.onto_probe(state.probe))
+        image = (state.object * self.image).astype(np.complex64)
+        probe, velocity = self.gauge.onto_probe(state.probe), self.gauge.onto_probe(state.velocity)
+        return replace(state, object=image, probe=probe, velocity=velocity)
 
 
 def couple(

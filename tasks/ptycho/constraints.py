@@ -32,10 +32,9 @@ def modulus_correction(wave: jax.Array, amplitude: jax.Array) -> tuple[jax.Array
     return wave * factor, jnp.sum(intensity * factor**2)
 
 
-def object_step(patch: jax.Array, probe: jax.Array, change: jax.Array, alpha: float) -> jax.Array:
-    """eq. 5 with modes: ``alpha sum_m P_m* dpsi_m / max sum_m |P_m|^2``, shape (N, N) complex64."""
-    power = jnp.sum(probe.real**2 + probe.imag**2, axis=0)
-    return patch + alpha / jnp.max(power) * jnp.sum(probe.conj() * change, axis=0)
+def object_step(patch: jax.Array, probe: jax.Array, change: jax.Array, size: jax.Array) -> jax.Array:
+    """eq. 5 with modes: the patch (N, N) plus ``size sum_m P_m* dpsi_m``, size being alpha / max sum_m |P_m|^2."""
+    return patch + size * jnp.sum(probe.conj() * change, axis=0)
 
 
 def probe_step(patch: jax.Array, change: jax.Array, beta: float) -> jax.Array:

@@ -1,31 +1,39 @@
-"""ePIE: visit the scan positions in random order, correct object and probe at each (Maiden & Rodenburg 2009).
+"""The loop: cycles over a scan, from one explicit state to the next.
 
-The state is explicit, so a reconstruction can stop after any cycle and go on elsewhere with the same result.
+ePIE after Maiden & Rodenburg, Ultramicroscopy 109, 1256 (2009). By default the probe's correction is gathered over a
+cycle and given momentum, and the object's step settles over the last cycles, which averages the photon noise that a
+full step keeps stirring (`ReconstructOptions.probe_update`, ``settle``).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.options import ReconstructOptions
-from tasks.ptycho.constraints import modulus_correction, object_step, probe_step
-from tasks.ptycho.propagation import back_propagate, displace, displace_adjoint, far_field, shift_ramps
+from tasks.ptycho.cycle import Frames, gather_probe_over_cycle, prepare, update_probe_by_position
 from tasks.ptycho.scan import Canvas, Scan
+
+Image = Any
+"""NDArray[complex64], or the same on JAX's device between cycles."""
+
+SETTLED_STEP = 0.1
+"""The object's step in the last cycle, as a share of alpha."""
 
 
 @dataclass(frozen=True)
 class State:
-    """All that a reconstruction needs to go on."""
+    """All that a reconstruction needs to go on, here or elsewhere, with the same result."""
 
-    object: NDArray[np.complex64]
-    """(Y, X) complex64."""
-    probe: NDArray[np.complex64]
+    object: Image
+    """(Y, X) complex64; JAX's own array between cycles, as the next two."""
+    probe: Image
     """(M, N, N) complex64 [sqrt photons]."""
+    velocity: Image
+    """(M, N, N) complex64: the probe's momentum."""
     cycle: int
     """Cycles done."""
     seed: int
@@ -33,24 +41,10 @@ class State:
     """(cycle,) float32: R = sum (|F| - sqrt I)^2 / sum I of each cycle, over good pixels."""
 
 
-@dataclass(frozen=True)
-class Frames:
-    """A scan as the engine reads it: beam centre at [0, 0], corners split in whole pixels and fractions."""
-
-    amplitude: jax.Array
-    """(P, N, N) float32: sqrt counts, -1 where masked or saturated."""
-    corner: jax.Array
-    """(P, 2) int32."""
-    ramp: jax.Array
-    """(P, 2, N) complex64."""
-    total: float
-    """Photons on good pixels, all frames."""
-
-
 def start(canvas: Canvas, probe: NDArray[np.complex64], options: ReconstructOptions) -> State:
     """An empty object (transmission 1) and the first guess of the probe."""
     empty = np.ones(canvas.shape, np.complex64)
-    return State(empty, probe.astype(np.complex64), 0, options.seed, np.empty(0, np.float32))
+    return State(empty, probe.astype(np.complex64), np.zeros_like(probe, np.complex64), 0, options.seed, np.empty(0, np.float32))
 
 
 def run_cycles(
@@ -75,56 +69,32 @@ def run_cycles(
     on_cycle : callable, optional
         Called after each cycle with its number and R; what it raises ends the reconstruction.
     """
-    frames = prepare(scan, canvas, options.subpixel)
-    image, probe = jnp.asarray(state.object), jnp.asarray(state.probe)
-    errors = list(state.errors)
-    for cycle in range(state.cycle, state.cycle + n_cycles):
-        order = np.random.default_rng([state.seed, cycle]).permutation(len(frames.corner))
-        beta = options.beta if cycle >= options.probe_start else 0.0
-        image, probe, misfit = run_cycle(image, probe, frames.amplitude, frames.corner, frames.ramp, order, options.alpha, beta)
-        errors.append(float(misfit) / frames.total)
+    frames, photons = prepare(scan, canvas, options.subpixel)
+    for _ in range(n_cycles):
+        state, misfit = _one_cycle(frames, state, options)
+        state = replace(state, errors=np.append(state.errors, np.float32(misfit / photons)))
         if on_cycle is not None:
-            on_cycle(cycle + 1, errors[-1])
-    done = state.cycle + n_cycles
-    return replace(state, object=np.asarray(image), probe=np.asarray(probe), cycle=done, errors=np.asarray(errors, np.float32))
+            on_cycle(state.cycle, float(state.errors[-1]))
+    return replace(state, object=np.asarray(state.object), probe=np.asarray(state.probe), velocity=np.asarray(state.velocity))
 
 
-def prepare(scan: Scan, canvas: Canvas, subpixel: bool) -> Frames:
-    """Counts to amplitudes and positions to corners; without ``subpixel`` the fractions are dropped."""
-    saturated = scan.counts == np.iinfo(scan.counts.dtype).max if scan.counts.dtype.kind == "u" else False
-    good = np.logical_and(scan.mask, ~np.asarray(saturated))
-    amplitude = np.where(good, np.sqrt(scan.counts, dtype=np.float32), np.float32(-1))
-    total = float(np.sum(scan.counts, where=good, dtype=float))
-    exact = canvas.corners_px(scan.positions_m, scan.n_pixels)
-    corner = np.rint(exact)
-    ramp = shift_ramps((exact - corner) * subpixel, scan.n_pixels)
-    centred = np.fft.ifftshift(amplitude, axes=(1, 2))
-    return Frames(jnp.asarray(centred), jnp.asarray(corner, jnp.int32), jnp.asarray(ramp), total)
+def object_step_size(cycle: int, options: ReconstructOptions) -> float:
+    """alpha in ``cycle`` (from 0): constant, then linear down to `SETTLED_STEP` over the last ``settle`` of all cycles."""
+    settling = options.settle * options.cycles
+    left = (options.cycles - 1 - cycle) / settling if settling else 1.0
+    return options.alpha * (SETTLED_STEP + (1 - SETTLED_STEP) * float(np.clip(left, 0, 1)))
 
 
-@partial(jax.jit, donate_argnums=(0, 1))
-def run_cycle(
-    image: jax.Array,
-    probe: jax.Array,
-    amplitude: jax.Array,
-    corner: jax.Array,
-    ramp: jax.Array,
-    order: jax.Array,
-    alpha: float,
-    beta: float,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One visit to every position in ``order``; returns object, probe and the summed misfit [photons]."""
-    size = amplitude.shape[1:]
-
-    def visit(carry: tuple[jax.Array, jax.Array], p: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        image, spectrum = carry
-        patch = jax.lax.dynamic_slice(image, corner[p], size)
-        probe = displace(spectrum, ramp[p])
-        correction, misfit = modulus_correction(far_field(patch * probe), amplitude[p])
-        change = back_propagate(correction)
-        image = jax.lax.dynamic_update_slice(image, object_step(patch, probe, change, alpha), corner[p])
-        spectrum = spectrum + displace_adjoint(probe_step(patch, change, beta), ramp[p])
-        return (image, spectrum), misfit
-
-    (image, spectrum), misfits = jax.lax.scan(visit, (image, jnp.fft.fft2(probe)), order)
-    return image, jnp.fft.ifft2(spectrum), jnp.sum(misfits)
+def _one_cycle(frames: Frames, state: State, options: ReconstructOptions) -> tuple[State, float]:
+    """The next state, its arrays still on JAX's device, and the misfit [photons]."""
+    order = jnp.asarray(np.random.default_rng([state.seed, state.cycle]).permutation(len(frames.corner)))
+    alpha = object_step_size(state.cycle, options)
+    beta = options.beta if state.cycle >= options.probe_start else 0.0
+    image, probe, velocity = (jnp.array(array) for array in (state.object, state.probe, state.velocity))
+    if options.probe_update == "position":
+        image, probe, misfit = update_probe_by_position(image, probe, frames, order, alpha, beta)
+    else:
+        image, step, misfit = gather_probe_over_cycle(image, probe, frames, order, alpha)
+        velocity = options.momentum * velocity + beta * step
+        probe = probe + beta * step + options.momentum * velocity
+    return State(image, probe, velocity, state.cycle + 1, state.seed, state.errors), float(misfit)

@@ -31,6 +31,13 @@ def shift_ramps(fractions_px: NDArray[np.float64], n_pixels: int) -> NDArray[np.
     return ramps.astype(np.complex64)
 
 
+def frequency_ramps(n_pixels: int) -> NDArray[np.complex64]:
+    """(N,) complex64: the Fourier factors ``-2 pi i f`` of the derivative with respect to a displacement [1/px]."""
+    frequency = np.fft.fftfreq(n_pixels)
+    frequency[np.abs(frequency) == 0.5] = 0
+    return (-2j * np.pi * frequency).astype(np.complex64)
+
+
 def displace(spectrum: jax.Array, ramp: jax.Array) -> jax.Array:
     """(..., N, N) complex64: the array whose Fourier transform is ``spectrum``, displaced by ``ramp`` (2, N)."""
     return jnp.fft.ifft2(spectrum * (ramp[0][:, None] * ramp[1][None, :]))
