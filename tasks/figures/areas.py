@@ -80,7 +80,7 @@ def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area,
     limits = shared_limits([_picture(other, name) for other in specimens])
     shown = show_image(axes, _picture(specimen, name), specimen.pixel_size_m, view, quantity(name).cmap, limits)
     add_colour_bar(axes, shown, axis_label(name))
-    add_scale_bar(axes, view)
+    add_scale_bar(axes)
     p = specimen.pixel_size_m * UM_PER_M
     for area, colour in zip(areas, AREA_COLOURS, strict=False):
         for rim, width in (("white", 2.6), (colour, 1.4)):

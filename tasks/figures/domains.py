@@ -9,12 +9,11 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from tasks.figures.panel import add_scale_bar, common_views, heading, plain_text, shared_limits, show_domains
+from tasks.figures.panel import heading, plain_text, shared_limits, show_domains, specimen_panels
 from tasks.figures.quantities import axis_label, density_label
 from tasks.figures.study import PooledDomains, Specimen, Study
 from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, new_figure
 
-_COLUMNS = 6
 _MAX_POINTS = 6000
 _N_BINS = 400
 _NAME_MM = 36.0
@@ -62,19 +61,9 @@ def elbow(domains: PooledDomains) -> Figure:
 def domain_maps(study: Study, n_domains: int) -> Figure:
     """Domain of every pixel, white outside, all specimens on one length scale."""
     specimens = grouped_specimens(study)
-    views = common_views(specimens)
-    n_columns = min(len(specimens), _COLUMNS)
-    n_rows = -(-len(specimens) // n_columns)
-    width_mm = min(PAGE_MM, 70.0 * n_columns)
-    panel_mm = width_mm / n_columns
-    figure = new_figure(width_mm, n_rows * (panel_mm * views[0].aspect + 7) + 12, images=True)
-    grid = figure.subplots(n_rows, n_columns, squeeze=False)
-    for axes, specimen, view in zip(grid.flat, specimens, views, strict=False):
-        show_domains(axes, np.asarray(specimen.label), specimen.pixel_size_m, view)
-        axes.set_title(heading(specimen, panel_mm), fontsize=7)
-    for axes in list(grid.flat)[len(specimens):]:
-        axes.set_axis_off()
-    add_scale_bar(grid[0, 0] if n_rows == 1 else grid[-1, 0], views[0])
+    figure, panels = specimen_panels(specimens)
+    for axes, specimen in zip(panels, specimens, strict=True):
+        show_domains(axes, np.asarray(specimen.label), specimen.pixel_size_m)
     _explain_domains(figure, n_domains)
     return figure
 
@@ -92,7 +81,7 @@ def densities(study: Study, n_domains: int) -> Figure:
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         values, labels = domain_pixels(study, name)
-        _density_by_domain(axes, values, labels, shared_limits([values], 0.1, 99.9), n_domains)
+        _density_by_domain(axes, values, labels, shared_limits([values], 0.5, 99.5), n_domains)
         axes.set_xlabel(axis_label(name, study.absorber))
         axes.set_ylabel(density_label(name))
     _explain_domains(figure, n_domains)
@@ -223,7 +212,7 @@ def scatter_matrix(study: Study, n_domains: int) -> Figure:
     values = [domain_pixels(study, name)[0] for name in names]
     labels = domain_pixels(study, names[0])[1]
     chosen = np.random.default_rng(0).permutation(labels.size)[:_MAX_POINTS]
-    spans = [shared_limits([column], 0.3, 99.7) for column in values]
+    spans = [shared_limits([column], 0.5, 99.5) for column in values]
     side = min(PAGE_MM, 52.0 * len(names) + 12)
     figure = new_figure(side, side * 0.92)
     grid: NDArray[np.object_] = figure.subplots(len(names), len(names), squeeze=False, sharex="col")

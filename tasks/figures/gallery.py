@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.figures import areas, domains, images, maps, reconstruction
+from tasks.figures import areas, domains, images, maps, reconstruction, status
 from tasks.figures.study import PooledDomains, Specimen, Study
 from tasks.figures.style import draw_png
 
@@ -44,6 +44,17 @@ def _of_the_study(study: Study) -> Iterator[tuple[str, Drawing]]:
         yield "histograms", Drawing(
             "Histograms", "Distribution of each descriptor over the pixels; dashed: median; lines: theory.",
             draw_png("Histograms", maps.histograms, study, names),
+        )
+    errors = [f"{name}_sigma" for name in names if maps.mapped_specimens(study, [f"{name}_sigma"])]
+    if errors and maps.mapped_specimens(study, errors):
+        yield "error-maps", Drawing(
+            "Standard errors", "Standard error of each descriptor, on one scale for all specimens.",
+            draw_png("Standard errors", maps.state_maps, study, errors),
+        )
+    if status.specimens_with_status(study):
+        yield "status-maps", Drawing(
+            "Status of the fits", "What became of every pixel's fit; outside the specimen is white.",
+            draw_png("Status of the fits", status.status_maps, study),
         )
     if study.domains is not None and domains.grouped_specimens(study):
         yield from _of_the_domains(study, study.domains)

@@ -22,6 +22,6 @@ def complex_images(study: Study, specimen: Specimen) -> Figure:
             axes, getattr(specimen, name)[which], specimen.pixel_size_m, view, quantity(name).cmap, limits
         )
         axes.set_title(f"{name.capitalize()}, {specimen.energy_ev[which]:.1f} eV", loc="left")
-        add_scale_bar(axes, view)
+        add_scale_bar(axes)
         add_colour_bar(axes, shown, axis_label(name))
     return figure

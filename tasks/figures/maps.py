@@ -52,7 +52,7 @@ def state_maps(study: Study, names: Sequence[str]) -> Figure:
             grid[i, 0].set_ylabel(heading(specimen, panel_mm))
         else:
             grid[0, i].set_title(heading(specimen, panel_mm), fontsize=7)
-    add_scale_bar(grid[-1, 0], views[0])
+    add_scale_bar(grid[-1, 0])
     return figure
 
 
@@ -86,7 +86,7 @@ def histograms(study: Study, names: Sequence[str]) -> Figure:
         column[-1].set_xlabel(axis_label(name, study.absorber))
     for axes, specimen in zip(grid[:, 0], specimens, strict=True):
         axes.set_ylabel(heading(specimen, _NAME_MM).split("\n")[0], rotation=0, ha="right", va="center")
-    figure.suptitle("Share of pixels", fontsize=7.5, x=0.01, ha="left")
+    figure.supylabel("Share of pixels", fontsize=7.5)
     _explain_groups(figure, study)
     return figure
 

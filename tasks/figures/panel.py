@@ -12,14 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from tasks.figures.study import Specimen
-from tasks.figures.style import DOMAIN_COLOURS, INK
+from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, new_figure
 
 UM_PER_M = 1e6
+_COLUMNS = 6
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,26 @@ def show_image(
     axes: Axes, image: NDArray, pixel_size_m: float, view: View, cmap: str, limits: tuple[float, float]
 ) -> AxesImage:
     """Draw ``image`` (Y, X) in micrometres, without axes; every pixel is one flat square, NaN is white."""
+    values = np.ma.masked_invalid(np.asarray(image, dtype=np.float64))
+    shown = place_image(axes, values, pixel_size_m, cmap=colour_map(cmap), vmin=limits[0], vmax=limits[1])
+    frame_panel(axes, view)
+    return shown
+
+
+def place_image(axes: Axes, image: NDArray, pixel_size_m: float, **colours: Any) -> AxesImage:
+    """Lay ``image`` (Y, X) into axes in micrometres, the centre of pixel [0, 0] at 0; the axes' view stays."""
     n_y, n_x = image.shape
     p = pixel_size_m * UM_PER_M
-    shown = axes.imshow(
-        np.ma.masked_invalid(np.asarray(image, dtype=np.float64)),
-        cmap=colour_map(cmap), vmin=limits[0], vmax=limits[1], interpolation="nearest",
-        extent=(-0.5 * p, (n_x - 0.5) * p, (n_y - 0.5) * p, -0.5 * p),
-    )
+    limits = axes.get_xlim(), axes.get_ylim()
+    extent = (-0.5 * p, (n_x - 0.5) * p, (n_y - 0.5) * p, -0.5 * p)
+    shown = axes.imshow(image, interpolation="nearest", extent=extent, **colours)
+    axes.set_xlim(*limits[0])
+    axes.set_ylim(*limits[1])
+    return shown
+
+
+def frame_panel(axes: Axes, view: View) -> None:
+    """Show ``view`` in a thin frame without ticks; row 0 is at the top."""
     y, x = view.centre_m
     axes.set_xlim((x - view.width_m / 2) * UM_PER_M, (x + view.width_m / 2) * UM_PER_M)
     axes.set_ylim((y + view.height_m / 2) * UM_PER_M, (y - view.height_m / 2) * UM_PER_M)
@@ -111,13 +126,12 @@ def show_image(
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color("#BBBBBB")
     axes.spines[:].set_linewidth(0.5)
-    return shown
 
 
-def show_domains(axes: Axes, label: NDArray, pixel_size_m: float, view: View) -> AxesImage:
-    """Draw domains (Y, X) in their colours, 0 in white."""
-    n_colours = len(DOMAIN_COLOURS)
-    return show_image(axes, label, pixel_size_m, view, "domains", (-0.5, n_colours + 0.5))
+def show_domains(axes: Axes, label: NDArray, pixel_size_m: float) -> AxesImage:
+    """Lay domains (Y, X) into a framed panel in their colours, 0 in white."""
+    limits = {"vmin": -0.5, "vmax": len(DOMAIN_COLOURS) + 0.5}
+    return place_image(axes, label, pixel_size_m, cmap=colour_map("domains"), **limits)
 
 
 def bar_length_m(width_m: float) -> float:
@@ -132,18 +146,37 @@ def length_text(length_m: float) -> str:
     return f"{length_m * 1e9:g} nm" if length_m < 0.9995e-6 else f"{length_m * 1e6:g} µm"
 
 
-def add_scale_bar(axes: Axes, view: View) -> None:
-    """Draw a bar of round length under the panel, where it hides nothing."""
-    length = bar_length_m(view.width_m)
-    left = (view.centre_m[1] - view.width_m / 2) * UM_PER_M
-    right = left + length * UM_PER_M
+def specimen_panels(specimens: Sequence[Specimen]) -> tuple[Figure, list[Axes]]:
+    """Figure with one framed and named panel a specimen, six a row, all on one length scale."""
+    views = common_views(specimens)
+    n_columns = min(len(specimens), _COLUMNS)
+    n_rows = -(-len(specimens) // n_columns)
+    width_mm = min(PAGE_MM, 70.0 * n_columns)
+    panel_mm = width_mm / n_columns
+    figure = new_figure(width_mm, n_rows * (panel_mm * views[0].aspect + 7) + 12, images=True)
+    grid = figure.subplots(n_rows, n_columns, squeeze=False)
+    panels = list(grid.flat)[: len(specimens)]
+    for axes, specimen, view in zip(panels, specimens, views, strict=True):
+        frame_panel(axes, view)
+        axes.set_title(heading(specimen, panel_mm), fontsize=7)
+    for axes in list(grid.flat)[len(specimens) :]:
+        axes.set_axis_off()
+    add_scale_bar(grid[-1, 0])
+    return figure, panels
+
+
+def add_scale_bar(axes: Axes) -> None:
+    """Draw a bar of round length under a framed panel, where it hides nothing."""
+    left, right = axes.get_xlim()
+    length = bar_length_m((right - left) / UM_PER_M)
+    end = left + length * UM_PER_M
     figure = axes.get_figure(root=True)
     if figure is None:
         raise ValueError("a scale bar needs axes that belong to a figure")
     below = axes.get_xaxis_transform() + ScaledTranslation(0, -6 / 72, figure.dpi_scale_trans)
-    axes.plot([left, right], [0, 0], transform=below, clip_on=False, color=INK, linewidth=2, solid_capstyle="butt",
+    axes.plot([left, end], [0, 0], transform=below, clip_on=False, color=INK, linewidth=2, solid_capstyle="butt",
               gid="scale-bar")
-    axes.text(right, 0, f" {length_text(length)}", transform=below, va="center", ha="left")
+    axes.text(end, 0, f" {length_text(length)}", transform=below, va="center", ha="left")
 
 
 def add_colour_bar(axes: Axes, shown: ScalarMappable, label: str, **options: Any) -> Colorbar:

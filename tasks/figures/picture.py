@@ -85,7 +85,7 @@ def _picture(
     figure = Figure(figsize=(width_inch, image_inch * view.aspect + 0.35), dpi=dpi, layout="constrained")
     axes = figure.add_subplot()
     shown = show_image(axes, values, pixel_size_m, view, cmap, limits)
-    add_scale_bar(axes, view)
+    add_scale_bar(axes)
     bar = figure.colorbar(shown, ax=axes, pad=0.02, aspect=30)
     bar.outline.set_linewidth(0.5)
     if cmap == "domains":

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from tasks.figures.panel import add_colour_bar, add_scale_bar, colour_map, show_image, whole_view
@@ -28,13 +28,20 @@ def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
         axes.plot(cycles, error, color=scale.to_rgba(energy_ev), linewidth=0.8)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_major_formatter(FuncFormatter(_decimal))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(1, max(cycles[-1], 2))
     axes.set_xlabel("Cycle")
     axes.set_ylabel("R-factor")
     _explain_energies(figure, axes, specimen.energy_ev, scale)
     return figure
+
+
+def _decimal(value: float, _position: int | None = None) -> str:
+    if value >= 1e-3:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"${mantissa} \\times 10^{{{int(exponent)}}}$"
 
 
 def _energy_scale(energy_ev: NDArray[np.float64]) -> ScalarMappable:
@@ -106,7 +113,7 @@ def probe(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
         first = show_image(panels[2 * k], amplitude, pixel_size_m, view, "magma", (0, strongest))
         second = show_image(panels[2 * k + 1], angle, pixel_size_m, view, "twilight", (-np.pi, np.pi))
         panels[2 * k].set_title(f"{specimen.energy_ev[i]:.1f} eV{share}", loc="left")
-        add_scale_bar(panels[2 * k], view)
+        add_scale_bar(panels[2 * k])
         add_colour_bar(panels[2 * k], first, "Amplitude")
         bar = add_colour_bar(panels[2 * k + 1], second, "Phase (rad)")
         bar.set_ticks([-np.pi, 0, np.pi], labels=["−π", "0", "π"])
@@ -123,6 +130,6 @@ def kramers_kronig(specimen: Specimen) -> Figure:
         axes.plot(specimen.energy_ev, specimen.kk_residual, "s-", color="#0072B2", label="after")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("Energy (eV)")
-    axes.set_ylabel("Kramers-Kronig residual (e$^{-}$ per absorber)")
+    axes.set_ylabel("KK residual (e$^{-}$ per absorber)")
     axes.legend()
     return figure

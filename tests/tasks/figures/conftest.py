@@ -75,6 +75,8 @@ def make_specimen(seed: int, group: str, shares: NDArray, standard: bool = False
             "edge_energy": state[..., 0].astype(np.float32), "pre_edge_ratio": state[..., 1].astype(np.float32),
             "electron_ratio": state[..., 2].astype(np.float32), "edge_jump": jump.astype(np.float32),
             "offset": (0.4 * jump).astype(np.float32), "mask": kept,
+            "edge_energy_sigma": np.where(kept, 0.015 / jump, np.nan).astype(np.float32),
+            "status": np.where(inside, np.where(kept, 0, 4), 3).astype(np.int8),
         },
         reconstruction=make_reconstruction(rng, ENERGY_EV.size),
         kk_residual=0.3 + 0.05 * rng.random(ENERGY_EV.size), kk_residual_before=1 + 0.2 * rng.random(ENERGY_EV.size),
@@ -108,7 +110,7 @@ def study() -> Study:
             energy_ev=ENERGY_EV, mean_absorption=mean_absorption(particles),
         ),
         references=references,
-        theory={"Li$_{10/7}$V$_{6/7}$O$_2$": 39.7, "LiVO2": 35.0, "LiVO$_3$": 43.1},
+        theory={"Li10/7V6/7O2": 39.7, "LiVO2": 35.0, "LiVO3": 43.1},
     )
 
 

@@ -16,8 +16,10 @@ from tasks.figures.style import draw_png
 
 def test_a_whole_study_has_every_figure_and_each_is_a_picture(pair: Study) -> None:
     figures = figure_list(pair)
-    shared = {"state-maps", "histograms", "domain-maps", "domain-fractions", "domain-densities", "domain-spectra",
-              "domain-scatter", "elbow"}
+    shared = {
+        "state-maps", "error-maps", "status-maps", "histograms", "domain-maps", "domain-fractions", "domain-densities",
+        "domain-spectra", "domain-scatter", "elbow",
+    }
     own = {"images", "area-spectra", "references", "resolution", "kramers-kronig", "probe", "convergence"}
     assert figures.keys() == shared | {f"{name}-{s.name}" for name in own for s in pair.specimens}
     for name, drawing in figures.items():

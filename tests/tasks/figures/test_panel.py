@@ -9,12 +9,14 @@ from tasks.figures.panel import (
     bar_length_m,
     common_views,
     formula_text,
+    frame_panel,
     heading,
     length_text,
     plain_text,
     shared_limits,
     show_domains,
     show_image,
+    specimen_panels,
     whole_view,
 )
 from tasks.figures.study import Specimen, Study
@@ -49,7 +51,7 @@ def test_scale_bar_is_as_long_on_paper_as_it_says() -> None:
     pixel_size_m = 20e-9
     view = whole_view(image.shape, pixel_size_m)
     show_image(axes, image, pixel_size_m, view, "gray_r", (0, 1))
-    add_scale_bar(axes, view)
+    add_scale_bar(axes)
     dark = (drawn_pixels(figure) < 80).all(axis=2)
     longest = max(longest_run(row) for row in dark)
     # 50 pixels of 20 nm lie on 0.8 x 4 inch at 200 dpi = 640 px, and the bar says 200 nm
@@ -86,7 +88,8 @@ def test_row_zero_is_at_the_top() -> None:
 def test_each_domain_has_its_own_colour_and_outside_is_white(k: int) -> None:
     figure = Figure(figsize=(1, 1), dpi=50)
     axes = figure.add_axes((0, 0, 1, 1))
-    show_domains(axes, np.full((3, 3), k, dtype=np.int8), 1e-8, whole_view((3, 3), 1e-8))
+    frame_panel(axes, whole_view((3, 3), 1e-8))
+    show_domains(axes, np.full((3, 3), k, dtype=np.int8), 1e-8)
     wanted = (1, 1, 1) if k == 0 else to_rgb(DOMAIN_COLOURS[k - 1])
     np.testing.assert_allclose(drawn_pixels(figure)[25, 25] / 255, wanted, atol=0.005)
 
@@ -148,3 +151,14 @@ def test_formulas_are_set_and_a_user_s_dollars_are_not_mathematics() -> None:
     assert formula_text("Li10/7V6/7O2") == "Li$_{10/7}$V$_{6/7}$O$_{2}$"
     assert formula_text("Li1.2O") == "Li$_{1.2}$O"
     assert plain_text("a $b^$") == r"a \$b^\$"
+
+
+def test_panels_of_specimens_have_one_length_scale_and_the_bar_starts_at_its_frame(study: Study) -> None:
+    figure, panels = specimen_panels(study.specimens)
+    assert len(panels) == 7
+    assert len({round(float(np.ptp(axes.get_xlim())), 9) for axes in panels}) == 1
+    bars = [(axes, line) for axes in figure.axes for line in axes.lines if line.get_gid() == "scale-bar"]
+    assert len(bars) == 1
+    axes, bar = bars[0]
+    assert axes is panels[6]
+    assert bar.get_xdata()[0] == pytest.approx(axes.get_xlim()[0])

@@ -25,6 +25,12 @@ def test_every_energy_has_its_convergence(specimen: Specimen, found: Reconstruct
     assert axes.lines[0].get_xdata()[0] == 1
 
 
+def test_small_r_factors_are_read_as_powers_of_ten(specimen: Specimen, found: Reconstruction) -> None:
+    axes = convergence(specimen, replace(found, error=found.error * 1e-3)).axes[0]
+    form = axes.yaxis.get_major_formatter()
+    assert [form(value) for value in (0.05, 1e-3, 5e-5)] == ["0.05", "0.001", r"$5 \times 10^{-5}$"]
+
+
 def test_resolution_draws_both_measures_with_their_thresholds(specimen: Specimen, found: Reconstruction) -> None:
     prtf, frc, *_ = resolution(specimen, found).axes
     assert prtf.get_xlim()[1] == pytest.approx(33)
