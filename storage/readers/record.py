@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from storage.errors import Fault
 
 DAMAGE: Final = (
-    OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, SyntaxError, struct.error,
+    OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, SyntaxError, SystemError, struct.error,
     zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 """What the libraries raise when they read a damaged file."""

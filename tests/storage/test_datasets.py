@@ -1,8 +1,11 @@
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import zarr
@@ -269,6 +272,29 @@ def test_frames_are_read_in_blocks(store: DatasetStore, files: Any, tmp_path: Pa
     store.add_scan("ds_1", "a", files.plain(tmp_path / "a.h5"))
     assert len(os.listdir(store.root / "ds_1" / "scans" / "a" / "counts" / "c")) == 3
     np.testing.assert_array_equal(store.read_scan("ds_1", "a")["counts"], files.measurement()["counts"])
+
+
+GROWTH = """
+import resource, sys
+from pathlib import Path
+from storage.datasets import DatasetStore
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+DatasetStore(Path(sys.argv[1])).add_scan("ds_1", "a", Path(sys.argv[2]))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_scan(store: DatasetStore, files: Any, tmp_path: Path) -> None:
+    path = files.plain(tmp_path / "a.h5", counts=None, positions_m=np.random.default_rng(0).random((600, 2)) * 1e-5)
+    with h5py.File(path, "r+") as file:
+        counts = file.create_dataset("counts", (600, 512, 512), np.uint16, chunks=(1, 512, 512), compression="gzip")
+        counts[:5] = np.random.default_rng(0).poisson(3, (5, 512, 512))
+        assert counts.nbytes == 300 * 2**20
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, str(store.root), str(path)],
+        capture_output=True, text=True, check=True, timeout=120, cwd=Path(__file__).resolve().parents[2],
+    )  # fmt: skip
+    assert int(done.stdout) < 130 * 2**20
 
 
 @pytest.mark.real_data
