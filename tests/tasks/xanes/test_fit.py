@@ -7,7 +7,7 @@ from scipy.optimize import least_squares
 from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
-from tasks.xanes.fit import SpectrumFit, Status, fit_spectra, mean_prior
+from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, fit_spectra, mean_prior
 from tasks.xanes.model import PARAMETERS, eq1, jacobian, pre_edge_area, pre_edge_ratio
 
 V_K_EV = 5465.0
@@ -215,6 +215,16 @@ def test_arrays_that_do_not_match_are_refused(grid) -> None:
         fit(grid, np.zeros((40, 2)), np.zeros(40))
     with pytest.raises(InvalidOptionError, match="at least one finite"):
         fit(grid, np.full((40, 2), np.nan), np.ones(40), prior="mean")
+
+
+def test_the_wavelength_bends_the_jump_and_the_correction_mends_it(grid) -> None:
+    """f'' of eq. 1 on the tabulated f'' of what lies below the edge (0.45 electrons), as absorption of 1 um."""
+    f2 = eq1(grid, np.array([0.45, 3.53, V_K_EV + 13, 3.2, 0.7, V_K_EV + 5, 1.1, 1.2, V_K_EV + 20, 4.0]))
+    absorption = f2[:, None] * (V_K_EV / grid[:, None])
+    bent = fit(grid, absorption).parameters[1, 0] / 3.53
+    mended = fit(grid, at_edge_wavelength(grid, absorption, V_K_EV)).parameters[1, 0] / 3.53
+    assert bent == pytest.approx(0.988, abs=0.003)
+    assert mended == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.real_data
