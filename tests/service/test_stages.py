@@ -174,9 +174,9 @@ def test_values_return_to_their_places():
 
 
 def made_up(name: str) -> DatasetFacts:
-    """Facts of a dataset of 24 energies about the V K edge."""
-    canvas = Canvas((96, 96), 15e-9, (0.0, 0.0))
-    energies_ev = np.concatenate([[5420, 5435, 5450, 5460], np.linspace(5464, 5500, 16), [5505, 5515, 5525, 5540]])
+    """Facts of a dataset of 16 energies about the V K edge."""
+    canvas = Canvas((64, 64), 15e-9, (0.0, 0.0))
+    energies_ev = np.concatenate([[5420, 5450], np.linspace(5464, 5500, 12), [5515, 5540]])
     scans = tuple(ScanFacts(f"s{i}", float(e), 100, 64, f"{name}{i}", canvas) for i, e in enumerate(energies_ev))
     return DatasetFacts(name, name, name, "LiVO2", {"element": "V", "edge": "K"}, {"probe": None}, scans)
 
@@ -184,8 +184,8 @@ def made_up(name: str) -> DatasetFacts:
 def write_states(places: Places, graph: Graph, seed: int):
     """A disc of two halves whose edges differ, as the last round would leave it."""
     rng = np.random.default_rng(seed)
-    y, x = np.indices((96, 96)) - 47.5
-    disc = np.clip(27 - np.hypot(y, x), 0, 1)
+    y, x = np.indices((64, 64)) - 31.5
+    disc = np.clip(18 - np.hypot(y, x), 0, 1)
     edge = np.where(x < 0, *EDGES_EV)
     for unit in graph.units.values():
         if unit.stage == "reconstruct":
@@ -194,11 +194,11 @@ def write_states(places: Places, graph: Graph, seed: int):
             peak = 0.05 / (1 + ((e - 5490) / 4) ** 2)
             absorption = disc * (0.1 + 0.1 * (1 + erf((e - edge) / 3.2)) + pre_edge + peak)
             phase = -disc * (1.9 + 0.05 * np.log(np.abs(e - edge) + 3))
-            noise = rng.normal(0, 1e-3, (2, 96, 96))
+            noise = rng.normal(0, 1e-3, (2, 64, 64))
             image = np.exp(-(absorption + noise[0]) + 1j * (phase + noise[1])).astype(np.complex64)
             arrays = {
-                "object": image, "dose": np.full((96, 96), 1e4, np.float32),
-                "probe": np.ones((1, 64, 64), np.complex64), "errors": np.linspace(0.1, 0.01, 5, dtype=np.float32),
+                "object": image, "dose": np.full((64, 64), 1e4, np.float32),
+                "probe": np.ones((1, 32, 32), np.complex64), "errors": np.linspace(0.1, 0.01, 5, dtype=np.float32),
             }  # fmt: skip
             provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": []}
             UnitStore(places.units).write(unit.key, arrays, provenance)
@@ -223,7 +223,7 @@ def test_maps_find_the_edges_that_were_put_in(study):
     for side, edge_ev in zip((half, ~half), EDGES_EV, strict=True):
         found = maps["edge_energy"].values[:, side]
         assert np.nanmedian(found) == pytest.approx(edge_ev, abs=0.2)
-    assert maps["mask"].values.sum() > 1500
+    assert maps["mask"].values.sum() > 700
 
 
 def test_domains_are_pooled_over_datasets_and_their_shares_sum_to_one(study):
@@ -254,7 +254,7 @@ def test_pictures_of_published_arrays_know_their_unit_and_energy(study):
     store = ResultsStore(places.results("run_1"))
     picture = read_image(store, "ds_a", "absorption", 5470.0)
     assert picture.values.ndim == 2
-    assert "5468.8" in picture.note
+    assert "5470.5" in picture.note
     assert read_image(store, "ds_a", "edge_energy", None).unit == "eV"
     assert picture.pixel_size_m == pytest.approx(15e-9, rel=0.05)
 
