@@ -116,8 +116,8 @@ def find_domains(
             f"{len(values)}. Are all pixels masked?"
         )
     errors = np.concatenate([s[:, u] for s, u in zip(sigmas, usable, strict=True)], axis=1).T.astype(np.float64)
-    centre, scale = np.median(values, axis=0), descriptor_scale(values, errors, options.standardise)
-    points = np.clip((values - centre) / scale, -CLIP, CLIP)
+    scale = descriptor_scale(values, errors, options.standardise)
+    points = scaled(values, scale)
     n_distinct = len(np.unique(points[:: max(1, len(points) // 1000)], axis=0))
     if n_distinct < options.n_domains:
         raise InvalidOptionError(
@@ -136,8 +136,8 @@ def find_domains(
     index = nearest(points, solutions[options.n_domains][0])[0]
     label = _renumber(index, _order_key(values, usable, options, order), options.n_domains)
     labels = _per_dataset(label, usable)
-    names, group_of = _groups(groups)
-    shares = _weight_sums(labels, weights, options.n_domains)
+    names, group_of = group_index(groups)
+    shares = weight_sums(labels, weights, options.n_domains)
     pooled = np.stack([shares[group_of == g].sum(axis=0) for g in range(len(names))])
     return Domains(
         labels=labels,
@@ -145,9 +145,9 @@ def find_domains(
         scale=scale,
         inertia=inertia,
         elbow=elbow(inertia),
-        fraction=_share(shares),
+        fraction=share(shares),
         groups=names,
-        group_fraction=_share(pooled),
+        group_fraction=share(pooled),
     )
 
 
@@ -184,6 +184,11 @@ def descriptor_scale(values: Array, errors: Array, standardise: str) -> Array:
     spread = np.std(values, axis=0)
     fallback = np.where(spread > 0, spread, 1.0)
     return np.where(np.isfinite(scale) & (scale > 0), scale, fallback)
+
+
+def scaled(values: Array, scale: Array) -> Array:
+    """Descriptors (n, D) from their median in units of ``scale`` (D,), outliers drawn in to `CLIP`."""
+    return np.clip((values - np.median(values, axis=0)) / scale, -CLIP, CLIP)
 
 
 def cluster(points: Array, n_domains: int, seed: int, n_finalists: int = N_FINALISTS) -> tuple[Array, float]:
@@ -269,13 +274,13 @@ def _per_dataset(label: NDArray[np.int8], usable: Sequence[NDArray[np.bool_]]) -
     return labels
 
 
-def _groups(groups: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def group_index(groups: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Distinct groups in order of appearance, and the index of each dataset's."""
     names = tuple(dict.fromkeys(groups))
     return names, np.array([names.index(group) for group in groups])
 
 
-def _weight_sums(labels: Sequence[NDArray[np.int8]], weights: Sequence[NDArray], n_domains: int) -> Array:
+def weight_sums(labels: Sequence[NDArray[np.int8]], weights: Sequence[NDArray], n_domains: int) -> Array:
     """Sum of weights (S, k) of each domain in each dataset."""
     positive = [np.maximum(np.nan_to_num(np.asarray(w, dtype=np.float64)), 0.0) for w in weights]
     return np.stack(
@@ -283,6 +288,7 @@ def _weight_sums(labels: Sequence[NDArray[np.int8]], weights: Sequence[NDArray],
     )
 
 
-def _share(sums: Array) -> Array:
-    total = sums.sum(axis=1, keepdims=True)
+def share(sums: Array) -> Array:
+    """Sums (..., k) over their total; NaN where that is zero."""
+    total = sums.sum(axis=-1, keepdims=True)
     return np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 0)
