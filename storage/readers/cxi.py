@@ -9,7 +9,7 @@ import re
 import h5py
 
 from storage.readers.fields import Fields
-from storage.readers.hdf5 import find_node
+from storage.readers.hdf5 import find_node, find_object
 from storage.readers.record import ScanSource
 
 ENTRY = re.compile(r"entry_(\d+)")
@@ -18,7 +18,7 @@ ENTRY = re.compile(r"entry_(\d+)")
 def entries(file: h5py.File) -> list[str]:
     """Names of the file's CXI entries, in the order of their numbers."""
     found = [(int(match[1]), name) for name in file if (match := ENTRY.fullmatch(name))]
-    return [name for _, name in sorted(found) if isinstance(file.get(name), h5py.Group)]
+    return [name for _, name in sorted(found) if isinstance(find_object(file, name), h5py.Group)]
 
 
 def read_cxi(file: h5py.File) -> list[ScanSource]:

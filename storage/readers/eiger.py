@@ -18,7 +18,7 @@ import numpy as np
 from storage.errors import Fault, HostileFileError, InvalidScanError, UnknownFormatError
 from storage.readers.archive import NpyMember, open_archive, read_npy
 from storage.readers.fields import Fields
-from storage.readers.hdf5 import find_node, is_hdf5, open_hdf5
+from storage.readers.hdf5 import find_node, find_object, is_hdf5, open_hdf5
 from storage.readers.record import DAMAGE, Node, ScanSource
 from storage.readers.stack import FrameStack
 
@@ -30,9 +30,8 @@ SPECIFIC = f"{DETECTOR}/detectorSpecific"
 
 def data_names(file: h5py.File) -> list[str]:
     """Names of a master's data blocks, in order; none if the file is no master."""
-    if find_node(file, "entry/data") is not None or not isinstance(file.get("entry/data"), h5py.Group):
-        return []
-    return sorted(name for name in file["entry/data"] if DATA.fullmatch(name))
+    group = find_object(file, "entry/data")
+    return sorted(name for name in group if DATA.fullmatch(name)) if isinstance(group, h5py.Group) else []
 
 
 def read_folder(folder: Path, stack: ExitStack) -> list[ScanSource]:
@@ -85,7 +84,7 @@ def read_master(master: h5py.File, label: str, siblings: dict[str, h5py.File], p
 
 def _frames(master: h5py.File, siblings: dict[str, h5py.File], fields: Fields) -> FrameStack | None:
     parts: list[Node] = []
-    group = master["entry/data"]
+    group: Any = find_object(master, "entry/data")
     for name in data_names(master):
         link = group.get(name, getlink=True)
         if isinstance(link, h5py.ExternalLink):

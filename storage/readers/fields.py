@@ -181,10 +181,12 @@ class Fields:
         values = self.values("probe", *paths, required=False)
         if values is None:
             return None
-        if values.ndim < 2 or values.size == 0 or not np.isfinite(values).all():
+        with np.errstate(over="ignore"):
+            probe = values.astype(np.complex64)
+        if probe.ndim < 2 or probe.size == 0 or not np.isfinite(probe).all():
             self.fault("probe", f"must be (ny, nx) or (modes, ny, nx), finite, got {values.shape} of {values.dtype}")
             return None
-        return values.reshape(-1, *values.shape[-2:]).astype(np.complex64)
+        return probe.reshape(-1, *probe.shape[-2:])
 
     def frames(self, *paths: str) -> Node | None:
         """Find the counts, (P, ny, nx) or in rows of a raster (rows, P, ny, nx), without reading them."""

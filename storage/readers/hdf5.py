@@ -55,7 +55,7 @@ def open_hdf5(path: Path, external: bool = False) -> Iterator[h5py.File]:
     ----------
     path : Path
     external : bool
-        Leave external links alone instead of refusing them; nothing follows them either way.
+        Leave external links alone instead of refusing them; `find_object` and `find_node` do not follow them.
 
     Raises
     ------
@@ -133,10 +133,35 @@ def _n_bytes(shape: tuple[int, ...], itemsize: int) -> float:
     return float(np.prod(shape, dtype=np.float64)) * itemsize
 
 
+def find_object(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
+    """Return what is at ``path`` below ``group``, or None, never leaving the file.
+
+    HDF5 itself would follow an external link anywhere along the path, also behind a soft link; so each step is looked at
+    before it is taken.
+    """
+    here: Any = group
+    steps = path.split("/")[::-1]
+    hops = MAX_DEPTH
+    while steps:
+        step = steps.pop()
+        if not step:
+            continue
+        link = here.get(step, getlink=True) if isinstance(here, h5py.Group) else None
+        if isinstance(link, h5py.SoftLink) and hops:
+            hops -= 1
+            here = here.file["/"] if link.path.startswith("/") else here
+            steps += link.path.split("/")[::-1]
+        elif isinstance(link, h5py.HardLink):
+            here = here[step]
+        else:
+            return None
+    return here if isinstance(here, h5py.Group | h5py.Dataset) else None
+
+
 def find_node(group: h5py.Group, path: str) -> Node | None:
-    """Return the dataset at ``path`` below ``group``, or None; soft links that lead nowhere count as nothing."""
+    """Return the array at ``path`` below ``group``, or None, never leaving the file."""
     try:
-        found: Any = group.get(path)
+        found = find_object(group, path)
     except DAMAGE:
         return None
     return found if isinstance(found, h5py.Dataset) and found.shape is not None else None

@@ -145,7 +145,7 @@ def _find(
         for folder in (group, top):
             path = f"{folder}/{name}".strip("/")
             if path in arrays:
-                array: Any = zarr.open_array(store=store, path=path, mode="r")
+                array: Any = zarr.open_array(store=store, path=path, mode="r", zarr_format=3)
                 return array
             value = np.asarray(nodes.get(folder, {}).get("attributes", {}).get(name, ""))
             if value.dtype.kind in "iuf":

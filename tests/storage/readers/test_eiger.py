@@ -162,6 +162,39 @@ def test_a_master_cannot_name_a_file_elsewhere(tmp_path: Path, name: str) -> Non
         assert any("not beside the master" in fault.message for fault in source.faults)
 
 
+def test_no_link_of_a_master_is_followed_out_of_the_folder(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.h5"
+    with h5py.File(outside, "w") as file:
+        file["mask"] = np.ones((NY, NX), np.uint32)
+        file["entry/data/data"] = frames() + 1
+        file["positions_m"] = positions()
+    master = write_eiger(tmp_path / "s")
+    with h5py.File(master, "r+") as file:
+        del file[f"{SPECIFIC}/pixel_mask"], file["entry/instrument/detector/detector_distance"]
+        file[f"{SPECIFIC}/pixel_mask"] = h5py.ExternalLink(str(outside), "/mask")
+        file["entry/elsewhere"] = h5py.ExternalLink(str(outside), "/")
+        file["entry/instrument/detector/detector_distance"] = h5py.SoftLink("/entry/elsewhere/mask")
+        file["positions_m"] = h5py.SoftLink("/entry/elsewhere/positions_m")
+    with open_scan(tmp_path / "s") as (source,):
+        assert (source.mask, source.distance_m, source.positions_m) == (None, None, None)
+        assert source.frames is not None
+    data = tmp_path / "s" / "series_1_data_000001.h5"
+    with h5py.File(data, "r+") as file:
+        del file["entry/data/data"]
+        file["entry/data/data"] = h5py.ExternalLink(str(outside), "/entry/data/data")
+    with pytest.raises(HostileFileError, match="/entry/data/data: external link"), open_scan(tmp_path / "s"):
+        pass
+    as_text(tmp_path / "s" / "series_1_positions.txt")
+    with open_scan(tmp_path / "s") as (source,):
+        assert source.frames is None
+        assert "data_000001 leads to no array of counts" in str(source.faults)
+    with h5py.File(master, "r+") as file:
+        del file["entry/data"]
+        file["entry/data"] = h5py.ExternalLink(str(outside), "/entry/data")
+    with pytest.raises(UnknownFormatError, match="no EIGER master"), open_scan(tmp_path / "s"):
+        pass
+
+
 def test_a_symbolic_link_in_a_folder_is_refused(tmp_path: Path) -> None:
     write_eiger(tmp_path / "s")
     (tmp_path / "s" / "positions.txt").symlink_to("/etc/hostname")

@@ -57,10 +57,17 @@ def test_every_reason_is_given_at_once(tmp_path: Path) -> None:
 
 
 def test_external_links_may_be_left_alone_but_nothing_else(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other", "w") as file:
+        file["a"] = 1
     with h5py.File(tmp_path / "f", "w") as file:
         file["x"] = h5py.ExternalLink("other", "/")
+        file["y"] = h5py.SoftLink("/x/a")
+        file["z/relative"] = h5py.SoftLink("here")
+        file["z/here"] = 2
+        assert file["x/a"][()] == file["y"][()] == 1
     with open_hdf5(tmp_path / "f", external=True) as file:
-        assert find_node(file, "x") is None
+        assert find_node(file, "x/a") is find_node(file, "x") is find_node(file, "y") is None
+        assert find_node(file, "z/relative") is not None
     with h5py.File(tmp_path / "f", "r+") as file:
         file.create_dataset("b", (3,), "u1", external=[("/etc/hostname", 0, 3)])
     with pytest.raises(HostileFileError, match="external storage"), open_hdf5(tmp_path / "f", external=True):
