@@ -1,0 +1,112 @@
+"""The whole service in one process tree: a small measurement goes in, pictures come out."""
+
+import asyncio
+import io
+import time
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from service.bootstrap import build
+from service.settings import Settings
+from tasks.options import RunOptions
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+def small_scan(energy_ev=5420.0) -> bytes:
+    rng = np.random.default_rng(1)
+    y, x = np.meshgrid(np.arange(5), np.arange(5), indexing="ij")
+    r2 = ((np.indices((32, 32)) - 16) ** 2).sum(axis=0)
+    file = io.BytesIO()
+    np.savez(
+        file,
+        counts=rng.poisson(200 * np.exp(-r2 / 30), (25, 32, 32)).astype(np.uint16),
+        positions_m=np.stack([y.ravel(), x.ravel()], axis=1) * 100e-9,
+        energy_ev=np.array(energy_ev),
+    )
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    settings = Settings(data_dir=tmp_path_factory.mktemp("house"), workers=1, dashboard_port=0, min_free_bytes=0)
+    service = build(settings)
+    service.start()
+    yield service
+    service.stop()
+
+
+def fill(service, n_energies=1):
+    spec = {
+        "title": "a specimen", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"},
+        "probe": {"kind": "gaussian", "fwhm_m": 3e-7}, "distance_m": 0.5, "detector_pixel_size_m": 75e-6,
+    }  # fmt: skip
+    dataset_id = service.datasets.create(spec).id
+    for number in range(n_energies):
+        body = small_scan(5420.0 + number)
+
+        async def stream(body=body):
+            yield body
+
+        asyncio.run(service.datasets.put_scan(dataset_id, f"e{number}", stream()))
+    return dataset_id
+
+
+def options(**stages):
+    return TypeAdapter(RunOptions).validate_python(stages)
+
+
+def wait(service, run_id, *states, timeout=90):
+    until = time.monotonic() + timeout
+    while (view := service.runs.get(run_id)).state not in states and time.monotonic() < until:
+        time.sleep(0.05)
+    assert view.state in states, (view.state, view.error)
+    return view
+
+
+def test_a_measurement_goes_in_and_pictures_come_out(service):
+    assert service.unready_reason() is None
+    assert service.dashboard_url.startswith("http://127.0.0.1")
+    assert service.versions()["numpy"] == np.__version__
+    dataset_id = fill(service)
+    service.datasets.seal(dataset_id)
+    run_id = service.runs.submit([dataset_id], options(reconstruct={"cycles": 5})).id
+    view = wait(service, run_id, "succeeded", "failed")
+    assert view.state == "succeeded", view.error
+    stages = {stage.name: stage for stage in view.stages}
+    assert stages["reconstruct"].state == "done"
+    assert "one energy" in stages["fit"].note
+    assert service.runs.image(run_id, dataset_id, "phase").startswith(b"\x89PNG")
+    assert f"images-{dataset_id}" in [figure.name for figure in service.runs.figures(run_id)]
+
+
+def test_a_live_run_shows_what_it_has_and_is_cancelled_within_two_seconds(service):
+    dataset_id = fill(service, n_energies=2)
+    run_id = service.runs.submit([dataset_id], options(reconstruct={"cycles": 20}, kkr={"start": 10, "every": 10})).id
+    until = time.monotonic() + 60
+    while sum(event.kind == "unit" for event in service.runs.events(run_id)) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert service.runs.image(run_id, dataset_id, "absorption", 5420.0).startswith(b"\x89PNG")
+    assert service.runs.get(run_id).state == "running"
+    began = time.monotonic()
+    service.runs.cancel(run_id)
+    wait(service, run_id, "cancelled", timeout=5)
+    assert time.monotonic() - began < 2
+
+
+def test_a_long_reconstruction_lets_go_of_its_worker_within_two_seconds(service):
+    dataset_id = fill(service)
+    service.datasets.seal(dataset_id)
+    run_id = service.runs.submit([dataset_id], options(reconstruct={"cycles": 100_000}, kkr={"mode": "off"})).id
+    until = time.monotonic() + 60
+    while service.runs.get(run_id).progress == 0 and time.monotonic() < until:
+        time.sleep(0.05)
+    service.runs.cancel(run_id)
+    wait(service, run_id, "cancelled", timeout=5)
+    began = time.monotonic()
+    busy = service._cluster._client.processing
+    while any(busy().values()) and time.monotonic() < began + 10:
+        time.sleep(0.05)
+    assert time.monotonic() - began < 2
