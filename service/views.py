@@ -8,6 +8,7 @@ from typing import Any, Literal
 from service.errors import Fault
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+StageState = Literal["waiting", "running", "done", "stopped", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class StageView:
     name: str
     done: int
     total: int
-    state: Literal["waiting", "running", "done", "stopped", "skipped"]
+    state: StageState
     note: str | None = None
 
 

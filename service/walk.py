@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from service.graph import STAGES, Graph, Unit
-from service.views import StageView
+from service.views import StageState, StageView
 
 AWAITED = "more scans may come until the dataset is sealed"
 
@@ -101,7 +101,7 @@ class Walk:
         if names and done == len(names) and note is None:
             return StageView(stage, done, done, "done")
         is_begun = done > 0 or not self.in_flight.keys().isdisjoint(names) or note is not None
-        begun = "stopped" if has_ended else "running"
+        begun: StageState = "stopped" if has_ended else "running"
         return StageView(stage, done, len(names), begun if is_begun else "waiting", note)
 
 
