@@ -116,7 +116,7 @@ DATASET: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
 """Dataset store, one a specimen."""
 
 _RECONSTRUCTION = _table(
-    ArraySpec("probe", ("energy", "mode", "v", "u"), C64, "count(1/2)", "probe", "energy"),
+    ArraySpec("probe", ("energy", "mode", "v", "u"), C64, "1", "probe [square root of counts]", "energy"),
     ArraySpec("error", ("energy", "cycle"), F32, "1", "R factor of each cycle", "energy"),
     ArraySpec("prtf", ("energy", "frequency"), F32, "1", "phase retrieval transfer function", "energy"),
     ArraySpec("frc", ("energy", "frequency"), F32, "1", "Fourier ring correlation with the next energy", "energy"),
