@@ -244,8 +244,8 @@ def assess_run(simulation: Simulation, store: ResultsStore, dataset_id: str) -> 
 def errors_table(found: Assessment) -> Table:
     """The errors as a table for a terminal."""
     table = Table("against the truth", "off (median)", "robust sd", box=None, header_style="bold", pad_edge=False)
-    table.add_row("edge energy [eV]", f"{found.edge_energy_off_ev:+.3f}", f"{found.edge_energy_sd_ev:.3f}")
-    table.add_row("pre-edge area / jump [eV]", f"{found.pre_edge_ratio_off_ev:+.3f}", f"{found.pre_edge_ratio_sd_ev:.3f}")
+    table.add_row("edge energy, eV", f"{found.edge_energy_off_ev:+.3f}", f"{found.edge_energy_sd_ev:.3f}")
+    table.add_row("pre-edge area / jump, eV", f"{found.pre_edge_ratio_off_ev:+.3f}", f"{found.pre_edge_ratio_sd_ev:.3f}")
     table.add_row("electrons per V atom", f"{found.electron_ratio_off:+.2f}", f"{found.electron_ratio_sd:.2f}")
     table.add_row("V atoms, found / true", f"{found.n_absorber_ratio:.4f}", "")
     table.add_row("domains, adjusted Rand index", f"{found.adjusted_rand:.3f}", "")

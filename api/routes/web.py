@@ -1,7 +1,9 @@
 """The web page."""
 
+import struct
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
@@ -11,6 +13,7 @@ from api.dependencies import ServiceDep
 from api.wording import bytes_in_words, energies_in_words, seconds_in_words
 from service.bootstrap import Service
 from service.errors import NotFoundError, ResultsNotReadyError
+from service.views import DatasetView, FigureView, RunView
 
 router = APIRouter(include_in_schema=False)
 
@@ -64,15 +67,32 @@ def get_page(
     return TEMPLATES.TemplateResponse(request, "index.html", words | found | shown)
 
 
-def figures_of(service: Service, run: Any) -> list[Any]:
+@dataclass(frozen=True)
+class Shown:
+    """A figure and its size [px], which the page must know before the picture has come."""
+
+    figure: FigureView
+    width: int
+    height: int
+
+
+def figures_of(service: Service, run: RunView | None) -> list[Shown]:
     """Figures there are of ``run``, none before it has any."""
     try:
-        return list(service.runs.figures(run.id)) if run else []
+        figures = service.runs.figures(run.id) if run else []
+        return [Shown(figure, *size_of_png(service.runs.figure_path(run.id, figure.name))) for figure in figures if run]
     except (NotFoundError, ResultsNotReadyError):
         return []
 
 
-def measured_by(service: Service, run: Any) -> list[Any]:
+def size_of_png(path: Path) -> tuple[int, int]:
+    """Width and height in the header of a PNG [px]."""
+    with path.open("rb") as file:
+        width, height = struct.unpack(">16xII", file.read(24))
+    return width, height
+
+
+def measured_by(service: Service, run: RunView | None) -> list[DatasetView]:
     """Datasets of ``run`` that still exist."""
     found = []
     for dataset_id in run.datasets if run else ():

@@ -20,8 +20,8 @@ async function call(path, options = {}) {
 const post = (path, body) =>
   call(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body ?? {}) });
 
-// A section is left alone while the reader is in it: nothing is pulled from under a hand or a screen reader.
-async function refresh(...selectors) {
+// The datasets are left alone while the reader is at work there, unless it is the reader's own work that changed them.
+async function refresh(selectors, { isOwnWork = false } = {}) {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -29,7 +29,7 @@ async function refresh(...selectors) {
     const old = $(selector);
     const next = $(selector, fresh);
     if (!old || !next || old.innerHTML === next.innerHTML) continue;
-    if (selector === "#datasets" && isBusy(old)) continue;
+    if (selector === "#datasets" && !isOwnWork && isBusy(old)) continue;
     const open = $$("details", old).map((fold) => fold.open);
     const picked = new Set($$("[name=dataset]:checked", old).map((box) => box.value));
     old.replaceChildren(...next.childNodes);
@@ -65,8 +65,7 @@ async function createDataset(form) {
   await post("/datasets", body);
   form.reset();
   $("#new-dataset").open = false;
-  document.activeElement.blur();
-  await refresh("#datasets");
+  await refresh(["#datasets"], { isOwnWork: true });
 }
 
 async function startRun(form) {
@@ -116,9 +115,7 @@ async function uploadAll(zone, files) {
   list.replaceChildren();
   for (const file of files) await upload(zone.dataset.dataset, file, list);
   const refused = [...list.children];
-  list.replaceChildren();
-  document.activeElement.blur();
-  await refresh("#datasets");
+  await refresh(["#datasets"], { isOwnWork: true });
   $(`.drop[data-dataset="${zone.dataset.dataset}"] .uploads`)?.append(...refused);
 }
 
@@ -175,8 +172,8 @@ function follow() {
   if (!run || !["queued", "running"].includes(state)) return;
   const source = new EventSource(`${API}/runs/${run}/events`);
   let due = null;
-  const soon = () => { due ??= setTimeout(() => { due = null; refresh("#status", "#runs"); }, 400); };
-  const finish = () => { source.close(); clearTimeout(due); refresh("#run", "#runs").then(showImage); };
+  const soon = () => { due ??= setTimeout(() => { due = null; refresh(["#status", "#runs"]); }, 400); };
+  const finish = () => { source.close(); clearTimeout(due); refresh(["#run", "#runs"]).then(showImage); };
   for (const kind of ["state", "stage", "progress", "unit", "note"]) source.addEventListener(kind, soon);
   source.addEventListener("end", finish);
 }
@@ -207,7 +204,7 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   const { seal, act, copy } = button.dataset;
-  if (seal) { await post(`/datasets/${seal}/seal`); button.blur(); await refresh("#datasets"); }
+  if (seal) { await post(`/datasets/${seal}/seal`); await refresh(["#datasets"], { isOwnWork: true }); }
   if (act) { await post(`/runs/${$("#run").dataset.run}/${act}`); location.reload(); }
   if (copy) { await navigator.clipboard.writeText($(`#${copy}`).textContent); button.textContent = "Copied"; }
 });
@@ -225,4 +222,4 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 sayPicked();
 showImage();
 follow();
-setInterval(() => { if (!document.hidden) refresh("#runs", "#datasets"); }, 5000);
+setInterval(() => { if (!document.hidden) refresh(["#runs", "#datasets"]); }, 5000);
