@@ -108,47 +108,57 @@ def find_domains(
         Lists that do not match, or fewer usable pixels than domains.
     """
     _check(descriptors, sigmas, weights, groups, options)
+    k = options.n_domains
     usable = [np.all(np.isfinite(d), axis=0) for d in descriptors]
-    values = np.concatenate([d[:, u] for d, u in zip(descriptors, usable, strict=True)], axis=1).T.astype(np.float64)
-    if len(values) < options.n_domains:
+    values, errors = _pool(descriptors, usable), _pool(sigmas, usable)
+    if n_distinct(values) < k:
         raise InvalidOptionError(
-            f"domains.n_domains = {options.n_domains} needs at least as many pixels with every descriptor; got "
-            f"{len(values)}. Are all pixels masked?"
+            f"domains.n_domains = {k} needs at least as many distinct pixels with every descriptor; got "
+            f"{n_distinct(values)} of {len(values)}. Are all pixels masked?"
         )
-    errors = np.concatenate([s[:, u] for s, u in zip(sigmas, usable, strict=True)], axis=1).T.astype(np.float64)
     scale = descriptor_scale(values, errors, options.standardise)
     points = scaled(values, scale)
-    n_distinct = len(np.unique(points[:: max(1, len(points) // 1000)], axis=0))
-    if n_distinct < options.n_domains:
-        raise InvalidOptionError(
-            f"domains.n_domains = {options.n_domains} needs as many distinct pixels; got {n_distinct}"
-        )
-    counts = range(1, min(MAX_DOMAINS, n_distinct) + 1)
-    # on a subsample of all points the starts have already ended where dask-ml would take them
-    for_elbow = 0 if len(points) <= SUBSAMPLE else 1
-    # the work is milliseconds of BLAS and OpenMP a call; their threads only get in the way of the other workers'
-    with threadpool_limits(1):
-        solutions = {
-            k: cluster(points, k, options.seed, N_FINALISTS if k == options.n_domains else for_elbow) for k in counts
-        }
-    inertia = np.full(MAX_DOMAINS, np.nan)
-    inertia[: len(solutions)] = [solutions[k][1] for k in sorted(solutions)]
-    index = nearest(points, solutions[options.n_domains][0])[0]
-    label = _renumber(index, _order_key(values, usable, options, order), options.n_domains)
+    centres, inertia = _cluster_each(points, options)
+    label = _renumber(nearest(points, centres)[0], _order_key(values, usable, options, order), k)
     labels = _per_dataset(label, usable)
     names, group_of = group_index(groups)
-    shares = weight_sums(labels, weights, options.n_domains)
-    pooled = np.stack([shares[group_of == g].sum(axis=0) for g in range(len(names))])
+    sums = weight_sums(labels, weights, k)
     return Domains(
         labels=labels,
-        centres=np.stack([values[label == d].mean(axis=0) for d in range(1, options.n_domains + 1)]),
+        centres=np.stack([values[label == d].mean(axis=0) for d in range(1, k + 1)]),
         scale=scale,
         inertia=inertia,
         elbow=elbow(inertia),
-        fraction=share(shares),
+        fraction=share(sums),
         groups=names,
-        group_fraction=share(pooled),
+        group_fraction=share(np.stack([sums[group_of == g].sum(axis=0) for g in range(len(names))])),
     )
+
+
+def _pool(arrays: Sequence[NDArray[np.floating]], usable: Sequence[NDArray[np.bool_]]) -> Array:
+    """Usable pixels of all datasets, (n, D)."""
+    return np.concatenate([a[:, u] for a, u in zip(arrays, usable, strict=True)], axis=1).T.astype(np.float64)
+
+
+def n_distinct(values: Array) -> int:
+    """Different rows among values (n, D), or among an even thousand of them."""
+    return len(np.unique(values[:: max(1, len(values) // 1000)], axis=0))
+
+
+def _cluster_each(points: Array, options: DomainOptions) -> tuple[Array, Array]:
+    """Centres (k, D) for the k asked for, and the inertia (12,) for every k."""
+    # on a subsample of all points the starts have already ended where dask-ml would take them
+    for_elbow = 0 if len(points) <= SUBSAMPLE else 1
+    inertia = np.full(MAX_DOMAINS, np.nan)
+    wanted = np.empty((0, points.shape[1]))
+    # the work is milliseconds of BLAS and OpenMP a call; their threads only get in the way of the other workers'
+    with threadpool_limits(1):
+        for k in range(1, min(MAX_DOMAINS, n_distinct(points)) + 1):
+            n_finalists = N_FINALISTS if k == options.n_domains else for_elbow
+            centres, inertia[k - 1] = cluster(points, k, options.seed, n_finalists)
+            if k == options.n_domains:
+                wanted = centres
+    return wanted, inertia
 
 
 def _check(

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
-from tasks.xanes.kernel import N_RESULTS, fit_all
+from tasks.xanes.kernel import N_RESULTS, fit_all, make_search_room
 from tasks.xanes.model import PARAMETERS
 from tasks.xanes.prior import Prior, prior_around
-from tasks.xanes.solver import Problem
+from tasks.xanes.solver import Problem, make_room
 from tasks.xanes.start import shape_table
 
 MIN_ENERGIES: Final = len(PARAMETERS)
@@ -181,10 +181,12 @@ def _fit(
     n = absorption.shape[1]
     out = np.empty((N_RESULTS, n))
     status = np.empty(n, dtype=np.int8)
+    room, search_room = make_room(energy.size), make_search_room(table)
     for first in range(0, n, BLOCK):
         block = slice(first, min(first + BLOCK, n))
         spectra = np.ascontiguousarray(absorption[:, block].T, dtype=np.float64)
-        result, status[block] = fit_all(problem, table, spectra)
+        result = np.empty((len(spectra), N_RESULTS))
+        fit_all(problem, table, spectra, room, search_room, result, status[block])
         out[:, block] = result.T
     parameters = out[:10] + RELATIVE[:, None] * edge_energy_ev
     return SpectrumFit(parameters, out[10:20], out[20], out[21], out[22], out[23], status)

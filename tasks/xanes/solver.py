@@ -51,7 +51,6 @@ class Room(NamedTuple):
     free: NDArray[np.bool_]
 
 
-@numba.njit(cache=True, nogil=True)
 def make_room(n_energies: int) -> Room:
     """Scratch for spectra of ``n_energies`` points."""
     return Room(
@@ -149,7 +148,8 @@ def minimise(
     -------
     objective, iterations, converged
     """
-    gradient, damping, step, fixed, trial = room.rows
+    gradient, damping, step = room.rows[0], room.rows[1], room.rows[2]
+    fixed, trial = room.rows[3], room.rows[4]
     value = objective(problem, spectrum, p, room)
     linearise(problem, p, room, gradient)
     damp, growth = FIRST_DAMPING, 2.0

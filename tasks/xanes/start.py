@@ -130,7 +130,8 @@ def _inverse_gram(gram: Array, members: NDArray[np.int32], absent: int) -> Array
 @numba.njit(cache=True, nogil=True, fastmath=set(FAST))
 def project(spectrum: Array, basis: NDArray[np.float32], products: NDArray[np.float32]) -> None:
     """Products (M + 1,) of a weighted spectrum (E,) with the columns of the table."""
-    products[:] = 0.0
+    for m in range(products.size):
+        products[m] = 0.0
     for e in range(spectrum.size):
         value = np.float32(spectrum[e])
         for m in range(products.size):
@@ -194,14 +195,15 @@ def begin(
     _gather(products, table.white_lines[step], room[1])
     _removed(products[step], room[0], room[1], table.inverse[step], room[2])
     k = np.argmax(room[2])
-    i = table.inverse[step, :, k]
+    i = table.inverse[step]
     r0, r1, r2 = products[step], room[0, k], room[1, k]
-    p[1] = i[0] * r0 + i[1] * r1 + i[2] * r2
-    p[4] = i[1] * r0 + i[3] * r1 + i[4] * r2
-    p[7] = i[2] * r0 + i[4] * r1 + i[5] * r2
-    p[2], p[3] = table.shape[step]
-    p[5], p[6] = table.shape[table.pre_edges[step, k]]
-    p[8], p[9] = table.shape[table.white_lines[step, k]]
+    p[1] = i[0, k] * r0 + i[1, k] * r1 + i[2, k] * r2
+    p[4] = i[1, k] * r0 + i[3, k] * r1 + i[4, k] * r2
+    p[7] = i[2, k] * r0 + i[4, k] * r1 + i[5, k] * r2
+    pre_edge, white_line = table.pre_edges[step, k], table.white_lines[step, k]
+    p[2], p[3] = table.shape[step, 0], table.shape[step, 1]
+    p[5], p[6] = table.shape[pre_edge, 0], table.shape[pre_edge, 1]
+    p[8], p[9] = table.shape[white_line, 0], table.shape[white_line, 1]
     if math.isnan(p[5]):
         p[5], p[6] = p[2] - PRE_EDGE_BELOW_EDGE_EV[1], PRE_EDGE_WIDTHS_EV[0]
     if math.isnan(p[8]):

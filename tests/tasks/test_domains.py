@@ -171,9 +171,11 @@ def test_one_domain() -> None:
 
 
 def test_what_cannot_be_grouped_is_refused() -> None:
-    with pytest.raises(InvalidOptionError, match=r"n_domains = 4 needs at least as many pixels.*got 3"):
+    with pytest.raises(InvalidOptionError, match=r"n_domains = 4 needs at least as many distinct pixels.*got 3 of 3"):
         grouped([specimen(3, 17)])
-    with pytest.raises(InvalidOptionError, match="distinct pixels; got 1"):
+    with pytest.raises(InvalidOptionError, match="got 0 of 0"):
+        grouped([(None, np.full((3, 50), np.nan), np.ones((3, 50)))])
+    with pytest.raises(InvalidOptionError, match="got 1 of 50"):
         grouped([(None, np.ones((3, 50)), np.ones((3, 50)))])
     with pytest.raises(InvalidOptionError, match="at least one dataset"):
         grouped([])
