@@ -1,8 +1,8 @@
 """Energies coupled by the Kramers-Kronig relation: how far absorption and phase are each to be trusted, and the projection.
 
-The weights come from the data. Phase is measured better than absorption at high spatial frequency and worse at low
-(what the probe and the gauge leave behind is smooth), so both noises are measured by band, in vacuum where both are
-known to be zero, and each band has its own projection. Splitting the image and projecting are linear: one product a band.
+The weights come from the data. What probe and gauge leave behind is smooth and lies in the phase, so the phase is the
+worse of the two at low spatial frequency and nearly as good at high: both noises are measured by band, and each band
+has its own projection. Splitting the image and projecting are linear: one matrix product a band.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.optimize import nnls
 
 from tasks import kkr
 from tasks.options import KKROptions
-from tasks.refraction import Absorber
+from tasks.refraction import Absorber, electron_densities
 from tasks.units import electrons_per_absorption
 
 Array = NDArray[np.float64]
@@ -21,6 +22,11 @@ Mask = NDArray[np.bool_]
 
 BAND_SPLIT_PX = 3.0
 """Standard deviation of the Gaussian that separates low from high spatial frequencies."""
+
+LIKELIHOOD_ROUNDS = 30
+
+HARDLY_PASSED = 0.5
+"""Spectra whose singular value is below this share of the median one show phase noise alone."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard errors of absorption and phase in one band, in vacuum."""
+    """Standard errors of absorption and phase in one band of spatial frequencies, the same at all energies."""
 
-    absorption: Array
-    """(E,)."""
-    phase: Array
-    """(E,) [rad]."""
+    absorption: float
+    """Of g'' [e- m^-2]."""
+    phase: float
+    """Of g' [e- m^-2]."""
 
 
 @dataclass(frozen=True)
@@ -67,24 +73,69 @@ def split_bands(images: Array, field: Mask) -> list[Array]:
     return [low, np.where(field, images, 0.0) - low]
 
 
-def measure_noise(pair: Pair, vacuum: Mask) -> tuple[Noise, ...]:
-    """Standard error of each band in vacuum, by the vacuum's own split so that the specimen does not leak in."""
-    bands = zip(split_bands(pair.absorption, vacuum), split_bands(pair.phase, vacuum), strict=True)
-    return tuple(Noise(_rms(a[:, vacuum]), _rms(p[:, vacuum])) for a, p in bands)
+def measure_noise(K: Array, T: Array, bands: list[tuple[Array, Array]]) -> tuple[Noise, ...]:
+    """How noisy g'' and g' are in each band, told apart by what the relation leaves unexplained in the specimen.
+
+    Along the singular vectors of K the residual's variance is ``s_phi^2 + k^2 s_A^2``, k being the singular value.
+    In the finest band both are photon noise, alike in all directions, and both follow (`photon_noise`). In coarser
+    bands photons still put the same ratio on both, and spectra that K hardly passes (small k) show the phase's share
+    of it; the rest of the residual is what gauge, registration and probe left in the phase.
+
+    Parameters
+    ----------
+    K : (E, E) array
+    T : (E, C) array
+    bands : list of pairs of (E, n) arrays
+        g'' and g' of the specimen's pixels, low spatial frequencies first.
+    """
+    spectra = [residual_by_direction(K, T, g2, g1) for g2, g1 in bands]
+    finest = photon_noise(*spectra[-1])
+    ratio = finest.phase / finest.absorption
+    return (*(_noise_with_ratio(gain, seen, ratio) for gain, seen in spectra[:-1]), finest)
 
 
-def projections(energy_ev: Array, absorber: Absorber, formula: str, noise: tuple[Noise, ...], mode: str) -> list[Array]:
-    """One (2E, 2E) projection a band, on g'' and g' [e- m^-2]."""
-    K, T = kkr.window_matrix(energy_ev), kkr.outside_columns(energy_ev, absorber, formula)
+def residual_by_direction(K: Array, T: Array, g2: Array, g1: Array) -> tuple[Array, Array]:
+    """Singular values k (E - C,) of K off the columns T, and the residual's variance (E - C,) along each."""
+    off_columns = np.eye(len(K)) - T @ np.linalg.pinv(T)
+    directions, gain, _ = np.linalg.svd(off_columns @ K)
+    keep = slice(0, len(K) - T.shape[1])
+    along = directions[:, keep].T @ off_columns @ (g1 - K @ g2)
+    return gain[keep], np.mean(along**2, axis=1)
+
+
+def photon_noise(gain: Array, seen: Array) -> Noise:
+    """The two white noises whose ``s_phi^2 + k^2 s_A^2`` fits the variances ``seen`` (D,) best, by maximum likelihood."""
+    model = np.stack([gain**2, np.ones_like(gain)], axis=1)
+    expected = seen
+    for _ in range(LIKELIHOOD_ROUNDS):
+        # a sample variance scatters in proportion to its size: reweighted least squares is the likelihood's fit
+        variances, _ = nnls(model / expected[:, None], seen / expected)
+        expected = np.maximum(model @ variances, 1e-6 * seen.max() + np.finfo(float).tiny)
+    absorption, phase = np.sqrt(np.maximum(variances, 1e-2 * variances.max()))
+    return Noise(float(absorption), float(phase))
+
+
+def _noise_with_ratio(gain: Array, seen: Array, ratio: float) -> Noise:
+    """Noise of a band whose photon noises have the known ``ratio`` of phase to absorption, and more on the phase."""
+    hardly = gain < HARDLY_PASSED * np.median(gain)
+    photons = float(np.mean(seen[hardly])) if hardly.any() else float(np.min(seen))
+    absorption = photons / ratio**2
+    phase = max(float(np.mean(seen - gain**2 * absorption)), photons)
+    return Noise(float(np.sqrt(absorption)), float(np.sqrt(phase)))
+
+
+def projections(K: Array, T: Array, noise: tuple[Noise, ...], mode: str) -> list[Array]:
+    """One (2E, 2E) projection of (g'', g') a band."""
     if mode == "absorption_to_phase":
         return [kkr.absorption_to_phase(K, T)] * len(noise)
     if mode == "phase_to_absorption":
         return [kkr.phase_to_absorption(K, T)] * len(noise)
-    return [kkr.joint_projection(K, T, band.absorption, band.phase) for band in noise]
+    even = np.ones(len(K))
+    return [kkr.joint_projection(K, T, band.absorption * even, band.phase * even) for band in noise]
 
 
 def constrain(
-    pair: Pair, energy_ev: Array, absorber: Absorber, formula: str, field: Mask, vacuum: Mask, sample: Mask, options: KKROptions
+    pair: Pair, energy_ev: Array, absorber: Absorber, formula: str, field: Mask, sample: Mask, options: KKROptions
 ) -> Constrained:
     """Project every pixel of the field onto Kramers-Kronig pairs, band by band; ``off`` only measures the residual.
 
@@ -94,21 +145,20 @@ def constrain(
     energy_ev : (E,) float64 array
     absorber, formula
         Whose tables stand in outside the window.
-    field, vacuum, sample : (Y, X) bool arrays
-        Where data are good; where nothing is; where the specimen is.
+    field, sample : (Y, X) bool arrays
+        Where data are good; where the specimen is.
     options : KKROptions
     """
-    noise = measure_noise(pair, vacuum)
     K, T = kkr.window_matrix(energy_ev), kkr.outside_columns(energy_ev, absorber, formula)
-    before = _densities(pair, energy_ev, sample)
-    after_pair = pair
-    if options.mode != "off":
-        matrices = projections(energy_ev, absorber, formula, noise, options.mode)
-        after_pair = project(pair, energy_ev, matrices, field)
-    after = _densities(after_pair, energy_ev, sample)
-    return Constrained(
-        after_pair, noise, _relative_residual(K, T, *before), _relative_residual(K, T, *after), kkr.slope(K, T, *before)
-    )
+    g2, g1 = electron_densities(pair.absorption, pair.phase, energy_ev)
+    bands = zip(split_bands(g2, field), split_bands(g1, field), strict=True)
+    noise = measure_noise(K, T, [(absorption[:, sample], phase[:, sample]) for absorption, phase in bands])
+    before, slope = relative_residual(K, T, g2[:, sample], g1[:, sample]), kkr.slope(K, T, g2[:, sample], g1[:, sample])
+    if options.mode == "off":
+        return Constrained(pair, noise, before, before, slope)
+    after = project(pair, energy_ev, projections(K, T, noise, options.mode), field)
+    g2, g1 = electron_densities(after.absorption[:, sample], after.phase[:, sample], energy_ev)
+    return Constrained(after, noise, before, relative_residual(K, T, g2, g1), slope)
 
 
 def project(pair: Pair, energy_ev: Array, matrices: list[Array], field: Mask) -> Pair:
@@ -123,14 +173,7 @@ def project(pair: Pair, energy_ev: Array, matrices: list[Array], field: Mask) ->
     return Pair(np.where(field, absorption, pair.absorption), np.where(field, phase, pair.phase))
 
 
-def _densities(pair: Pair, energy_ev: Array, sample: Mask) -> tuple[Array, Array]:
-    scale = electrons_per_absorption(energy_ev)[:, None]
-    return pair.absorption[:, sample] / scale, -pair.phase[:, sample] / scale
-
-
-def _relative_residual(K: Array, T: Array, g2: Array, g1: Array) -> Array:
-    return np.asarray(_rms(kkr.residual(K, T, g2, g1)) / np.sqrt(np.mean(g2**2)))
-
-
-def _rms(values: Array) -> Array:
-    return np.asarray(np.sqrt(np.mean(values**2, axis=1)))
+def relative_residual(K: Array, T: Array, g2: Array, g1: Array) -> Array:
+    """(E,) rms over pixels of ``g' - K g'' - T c``, relative to the rms of g''."""
+    left = kkr.residual(K, T, g2, g1)
+    return np.asarray(np.sqrt(np.mean(left**2, axis=1) / np.mean(g2**2)))

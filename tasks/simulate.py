@@ -88,7 +88,7 @@ class SimulationOptions:
     """Relative share of grains in each state; equal where not given."""
     radius_m: Annotated[float, Field(gt=0)] = 0.62e-6
     """Mean radius of the particle."""
-    thickness_m: Annotated[float, Field(gt=0)] = 1.0e-6
+    thickness_m: Annotated[float, Field(gt=0)] = 1.4e-6
     """Thickness in the middle."""
     step_m: Annotated[float, Field(gt=0)] = 150e-9
     """Raster step."""

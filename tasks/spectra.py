@@ -228,7 +228,7 @@ def couple(
     """
     aligned = align(objects, doses, canvases, energy_ev, align_options)
     before = logarithm(aligned)
-    found = constrain(before, energy_ev, absorber, formula, aligned.field, aligned.vacuum, aligned.sample, kkr_options)
+    found = constrain(before, energy_ev, absorber, formula, aligned.field, aligned.sample, kkr_options)
     change = kkr_options.gamma * ((before.absorption - found.pair.absorption) + 1j * (found.pair.phase - before.phase))
     change *= ndimage.gaussian_filter(aligned.sample.astype(float), 1.0)
     corrections = [
