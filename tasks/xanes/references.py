@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import InvalidOptionError, TaskError
+from tasks.options import FitOptions
+from tasks.xanes.fit import SpectrumFit, fit_spectra
 
 MAX_BYTES: Final = 16 << 20
 """A larger text is no spectrum."""
@@ -21,6 +23,9 @@ FIELD: Final = re.compile(r"#\s*([A-Za-z]\w*)\.(\w+)\s*:\s*(.*?)\s*(?:\|\|.*)?$"
 PRE_EDGE_EV: Final = (-100.0, -15.0)
 POST_EDGE_EV: Final = (80.0, 500.0)
 """Windows from the tabulated edge [eV] to which the line before it and the parabola after it are fitted."""
+
+FIT_EV: Final = (-45.0, 75.0)
+"""The window of the measurement of the paper, from the tabulated edge [eV]."""
 
 FLATTEN_FROM_EV: Final = 10.0
 """From here on, measured from the tabulated edge, a normalised spectrum is divided by its own smooth background."""
@@ -154,6 +159,45 @@ def normalise(reference: Reference, edge_energy_ev: float) -> Reference:
         raise ReferenceFormatError(f"reference {reference.name!r} must rise across the edge; its step is {step:.3g}")
     divisor = np.where(relative > FLATTEN_FROM_EV, np.polyval(background, relative), step)
     return replace(reference, absorption=lifted / divisor)
+
+
+def fit_reference(reference: Reference, edge_energy_ev: float) -> SpectrumFit:
+    """Eq. 1 fitted to a normalised reference, from 45 eV before the tabulated edge to 75 eV after it: one spectrum.
+
+    Raises
+    ------
+    EnergyGridError
+        Too few points in that window.
+    """
+    relative = reference.energy_ev - edge_energy_ev
+    window = (relative >= FIT_EV[0]) & (relative <= FIT_EV[1])
+    return fit_spectra(
+        reference.energy_ev[window], reference.absorption[window, None], None, edge_energy_ev, FitOptions()
+    )
+
+
+def first_inflection_ev(reference: Reference, edge_energy_ev: float) -> float:
+    """Energy of the steepest rise within 25 eV of the tabulated edge [eV], which for a metal foil is its edge.
+
+    Tabulated edge minus this is what to add to the energies of a beamline on whose axis the foil was measured.
+
+    Raises
+    ------
+    ReferenceFormatError
+        Fewer than five points there.
+    """
+    near = np.abs(reference.energy_ev - edge_energy_ev) <= 25.0
+    energy = reference.energy_ev[near]
+    if len(energy) < 5:
+        raise ReferenceFormatError(
+            f"reference {reference.name!r} must have at least 5 points within 25 eV of {edge_energy_ev:.1f} eV; got "
+            f"{len(energy)}. Is it of another element?"
+        )
+    # a foil's edge is 2 eV wide; a finer axis would make the steepest point one of noise
+    grid = np.arange(energy[0], energy[-1], 0.1)
+    kernel = np.exp(-0.5 * (np.arange(-30, 31) / 8.0) ** 2)
+    smooth = np.convolve(np.interp(grid, energy, reference.absorption[near]), kernel / kernel.sum(), mode="valid")
+    return float(grid[30:-30][np.argmax(np.gradient(smooth))])
 
 
 @dataclass(frozen=True)

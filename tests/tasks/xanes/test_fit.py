@@ -225,17 +225,3 @@ def test_the_wavelength_bends_the_jump_and_the_correction_mends_it(grid) -> None
     mended = fit(grid, at_edge_wavelength(grid, absorption, V_K_EV)).parameters[1, 0] / 3.53
     assert bent == pytest.approx(0.988, abs=0.003)
     assert mended == pytest.approx(1.0, abs=1e-6)
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize(("name", "edge_ev", "ratio_ev"), [("V2O3", 5478.60, 0.61), ("V2O5", 5481.96, 2.48)])
-def test_measured_oxides(reference_text, name, edge_ev, ratio_ev) -> None:
-    """Known: V2O3 5478.60 eV and 0.61 eV, V2O5 5481.96 eV and 2.48 eV; eq. 1 leaves a misfit of 2 % of the jump."""
-    from tasks.xanes.references import normalise, read_xdi
-
-    spectrum = normalise(read_xdi(reference_text(name)), V_K_EV)
-    window = (spectrum.energy_ev >= 5420) & (spectrum.energy_ev <= 5540)
-    found = fit(spectrum.energy_ev[window], spectrum.absorption[window, None])
-    assert found.parameters[EDGE, 0] == pytest.approx(edge_ev, abs=0.1)
-    assert pre_edge_ratio(found.parameters)[0] == pytest.approx(ratio_ev, abs=0.08)
-    assert found.residual[0] < 0.035 * found.parameters[1, 0]
