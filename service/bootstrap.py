@@ -1,7 +1,12 @@
 """Settings in, service out: the only file that knows everyone."""
 
+import fcntl
+from pathlib import Path
+from typing import IO
+
 from service import work
 from service.datasets import Datasets
+from service.errors import ConflictError
 from service.facts import FactReader
 from service.ledger import Ledger
 from service.orchestrator import Orchestrator
@@ -21,6 +26,7 @@ class Service:
         self.settings = settings
         for folder in (settings.datasets_dir, settings.units_dir, settings.runs_dir, settings.uploads_dir):
             folder.mkdir(parents=True, exist_ok=True)
+        self._lock: IO[bytes] | None = None
         self._catalogue = Catalogue(settings.catalogue_url)
         ledger = Ledger(self._catalogue)
         places = Places(settings.datasets_dir, settings.units_dir, settings.runs_dir)
@@ -33,6 +39,7 @@ class Service:
 
     def start(self) -> None:
         """Start the cluster and the wheel; runs that an earlier service left unfinished go on."""
+        self._lock = lock_folder(self.settings.data_dir)
         self.datasets.start()
         self._cluster.start()
         self._orchestrator.start(self._cluster)
@@ -43,6 +50,8 @@ class Service:
         self._cluster.stop()
         self.datasets.stop()
         self._catalogue.close()
+        if self._lock is not None:
+            self._lock.close()
 
     @property
     def dashboard_url(self) -> str | None:
@@ -60,6 +69,25 @@ class Service:
     def versions(self) -> dict[str, str]:
         """Versions of ptyxas and of what its numbers come from."""
         return library_versions()
+
+
+def lock_folder(data_dir: Path) -> IO[bytes]:
+    """Hold ``data_dir`` for this process until the file is closed, or the process dies.
+
+    Raises
+    ------
+    ConflictError
+        Another service has it: two would compute the same runs.
+    """
+    file = (data_dir / "service.lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ConflictError(
+            f"another ptyxas service works in {data_dir}: stop it, or choose another data_dir"
+        ) from error
+    return file
 
 
 def build(settings: Settings) -> Service:

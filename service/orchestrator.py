@@ -21,7 +21,9 @@ from service.scheduler import Ending, Report
 from service.views import RunState
 from service.walk import Walk, fair_share
 from service.work import Call, Places, Receipt
+from storage.errors import StorageError
 from storage.units import UnitStore
+from tasks.errors import TaskError
 from tasks.options import RunOptions
 
 TURN_S: Final = 0.5
@@ -34,6 +36,9 @@ SLOTS_A_WORKER: Final = 2
 """One unit at work and one waiting beside it: no worker idles, and a new run's turn comes soon."""
 MAX_LOSSES: Final = 20
 """A unit lost with its worker or scheduler this often in a row is not tried again."""
+
+UNUSABLE: Final = (ServiceError, StorageError, TaskError)
+"""What loading the facts of datasets raises where they cannot make a run."""
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +150,7 @@ class Orchestrator:
     def _take_up(self, record: RunRecord) -> None:
         try:
             facts = self._load_facts(record.datasets, record.options)
-        except (ServiceError, LookupError) as error:
+        except UNUSABLE as error:
             self._ledger.end_run(record.id, "failed", str(error))
             return
         walk = Walk(record.id, build_graph(facts, record.options, record.id))
@@ -187,7 +192,7 @@ class Orchestrator:
             record = self._records[run_id]
             try:
                 facts = self._load_facts(record.datasets, record.options)
-            except (ServiceError, LookupError) as error:
+            except UNUSABLE as error:
                 self._end(run_id, "failed", str(error))
                 continue
             if facts != self._facts[run_id]:
@@ -252,6 +257,7 @@ class Orchestrator:
         walk = self._walks.get(run_id)
         if walk is None or walk.in_flight.get(unit.name) != attempt:
             return  # an ending of an attempt that was given up
+        walk.drop(unit.name)  # first of all: whatever goes wrong below, the unit can then be asked for again
         receipt = ending.result if ending.fate == "done" else Receipt(ending.fate, message=ending.message)
         if receipt.fate == "done":
             self._finish(walk, unit, receipt)
@@ -269,7 +275,6 @@ class Orchestrator:
         )
 
     def _try_again(self, walk: Walk, unit: Unit, receipt: Receipt) -> None:
-        walk.drop(unit.name)
         n_losses = self._losses[walk.run_id, unit.name] = self._losses.get((walk.run_id, unit.name), 0) + 1
         if n_losses > MAX_LOSSES:
             self._end(walk.run_id, "failed", explain(unit, receipt.message))

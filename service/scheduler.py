@@ -6,7 +6,9 @@ lost (the scheduler or the connection went away; Dask itself keeps nothing, so t
 
 import contextlib
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -28,7 +30,9 @@ WORKER_ENVIRONMENT: Final = {
 }
 """One thread a worker: two layers of threads on the same cores only get in each other's way."""
 
-CONNECT_TIMEOUT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 3.0
+COUNT_S: Final = 2.0
+"""Workers are counted at most this often."""
 
 Report = Callable[[dict[str, Any]], None]
 """How running work tells of its progress: one small JSON-able dictionary at a time."""
@@ -70,6 +74,7 @@ class Cluster:
         self._futures: dict[str, Future] = {}
         self._guard = threading.Lock()
         self._stale = False
+        self._n_slots, self._counted = settings.workers, -math.inf
 
     def start(self) -> None:
         """Start the embedded cluster, if there is to be one, and connect."""
@@ -136,12 +141,17 @@ class Cluster:
     @property
     def n_slots(self) -> int:
         """Threads of all workers, at least 1: how many units run at the same time."""
-        if not self.is_connected or self._client is None:
-            return self._settings.workers
+        if self.is_connected and time.monotonic() - self._counted > COUNT_S:
+            self._counted = time.monotonic()
+            self._n_slots = self._count_threads()
+        return self._n_slots
+
+    def _count_threads(self) -> int:
+        assert self._client is not None
         try:
             workers = self._client.scheduler_info(n_workers=-1)["workers"]
         except (OSError, KeyError, TimeoutError):
-            return self._settings.workers
+            return self._n_slots
         return max(1, sum(worker["nthreads"] for worker in workers.values()))
 
     @property

@@ -9,6 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from service.bootstrap import build
+from service.errors import ConflictError
 from service.settings import Settings
 from tasks.options import RunOptions
 
@@ -80,6 +81,11 @@ def test_a_measurement_goes_in_and_pictures_come_out(service):
     assert "one energy" in stages["fit"].note
     assert service.runs.image(run_id, dataset_id, "phase").startswith(b"\x89PNG")
     assert f"images-{dataset_id}" in [figure.name for figure in service.runs.figures(run_id)]
+
+
+def test_two_services_do_not_share_a_folder(service):
+    with pytest.raises(ConflictError, match="another ptyxas service"):
+        build(service.settings).start()
 
 
 def test_a_live_run_shows_what_it_has_and_is_cancelled_within_two_seconds(service):

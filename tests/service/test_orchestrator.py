@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from service.errors import InvalidInputError
+from service.errors import InvalidInputError, SchedulerUnavailableError
 from service.graph import DatasetFacts, ScanFacts, build_graph
 from service.ledger import Ledger
 from service.orchestrator import Orchestrator
-from service.scheduler import Cluster
+from service.scheduler import Cluster, Ending
 from service.settings import Settings
-from service.work import Places
+from service.work import Places, Receipt
 from storage.catalogue import Catalogue
 from storage.units import UnitStore
 from tasks.options import RunOptions
@@ -300,3 +300,61 @@ def test_what_the_wheel_wrote_can_be_read_by_others(make_bench):
     key = bench.log()[0][0]
     assert np.array_equal(UnitStore(bench.places.units).read(key)["x"], np.ones(3))
     assert threading.active_count() < 60
+
+
+class Flaky:
+    """A workforce whose scheduler can be taken away: what it was given is then lost without a word."""
+
+    n_slots = 2
+
+    def __init__(self, places):
+        self.store = UnitStore(places.units)
+        self.is_up = True
+        self.is_new = False
+        self.given = []
+
+    def connect(self):
+        if not self.is_up:
+            raise SchedulerUnavailableError("no Dask scheduler answers at tcp://nowhere")
+        is_new, self.is_new = self.is_new, False
+        return is_new
+
+    def submit(self, name, work, call, on_end):
+        self.given.append((call.unit, on_end))
+
+    def cancel(self, names):
+        pass
+
+    def work(self):
+        for unit, on_end in self.given:
+            self.store.write(unit.key, {}, {})
+            on_end(Ending("done", Receipt("done", is_computed=True)))
+        self.given.clear()
+
+
+def test_a_lost_scheduler_is_waited_for_and_what_was_in_flight_is_given_out_again(tmp_path):
+    bench = Bench(tmp_path, None, [], None, {"a": facts(1)})
+    flaky = Flaky(bench.places)
+    bench.wheel.start(flaky)
+    bench.submit("run_1", "a", **SHORT)
+    until = time.monotonic() + 20
+    while not flaky.given and time.monotonic() < until:
+        time.sleep(0.02)
+    flaky.given.clear()
+    flaky.is_up = False
+    while not notes(bench) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert "goes on when it is back" in notes(bench)[0]
+    assert bench.ledger.view("run_1").state == "running"
+    flaky.is_up = flaky.is_new = True
+    while bench.ledger.view("run_1").state == "running" and time.monotonic() < until:
+        flaky.work()
+        time.sleep(0.02)
+    bench.wheel.stop()
+    assert bench.ledger.view("run_1").state == "succeeded"
+    assert notes(bench)[1:] == ["the Dask scheduler is back"]
+    bench.catalogue.close()
+
+
+def notes(bench):
+    return [event.data["text"] for event in bench.ledger.events("run_1", 0) if event.kind == "note"]
