@@ -24,7 +24,7 @@ from tasks.ptycho.scan import Scan, illumination
 from tasks.refraction import Absorber
 from tasks.spectra import Correction, Spectra
 from tasks.spectra import couple as couple_energies
-from tasks.xanes.fit import SpectrumFit, Status, fit_spectra, mean_prior
+from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, fit_spectra, mean_prior
 from tasks.xanes.mask import mask_pixels
 
 Facts = dict[str, Any]
@@ -107,8 +107,9 @@ def fit(
 ) -> Facts:
     """Eq. 1 fitted to the pixels of one tile of rows, those of the specimen."""
     read = desk.read(spectra, "energy_ev", "absorption", "sample_mask", "sigma_absorption")
-    energy_ev, absorption, sample = read["energy_ev"], read["absorption"], read["sample_mask"]
+    energy_ev, sample = read["energy_ev"], read["sample_mask"]
     edge_ev = Absorber(**absorber).edge_energy_ev
+    absorption = at_edge_wavelength(energy_ev, read["absorption"], edge_ev)
     prior = mean_prior(energy_ev, absorption[:, sample], edge_ev) if options.prior == "mean" else None
     rows = tile_rows(sample.shape[0], tile, n_tiles)
     inside = sample[rows].ravel()

@@ -25,9 +25,6 @@ BAND_SPLIT_PX = 3.0
 
 LIKELIHOOD_ROUNDS = 30
 
-HARDLY_PASSED = 0.5
-"""Spectra whose singular value is below this share of the median one show phase noise alone."""
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -54,7 +51,7 @@ class Constrained:
     """The pair after the constraint, and how well the relation held before and after."""
 
     pair: Pair
-    noise: tuple[Noise, ...]
+    noise: tuple[Noise, Noise]
     """Of each band, low frequencies first."""
     residual_before: Array
     """(E,) rms over the specimen of g' - K g'' - T c, relative to the specimen's rms g''."""
@@ -73,25 +70,28 @@ def split_bands(images: Array, field: Mask) -> list[Array]:
     return [low, np.where(field, images, 0.0) - low]
 
 
-def measure_noise(K: Array, T: Array, bands: list[tuple[Array, Array]]) -> tuple[Noise, ...]:
-    """How noisy g'' and g' are in each band, told apart by what the relation leaves unexplained in the specimen.
+def measure_noise(K: Array, T: Array, bands: list[tuple[Array, Array]]) -> tuple[Noise, Noise]:
+    """How noisy g'' and g' are at low and at high spatial frequency, told apart by what the relation leaves unexplained.
 
-    Along the singular vectors of K the residual's variance is ``s_phi^2 + k^2 s_A^2``, k being the singular value.
-    In the finest band both are photon noise, alike in all directions, and both follow (`photon_noise`). In coarser
-    bands photons still put the same ratio on both, and spectra that K hardly passes (small k) show the phase's share
-    of it; the rest of the residual is what gauge, registration and probe left in the phase.
+    Along the singular vectors of K the residual's variance in the specimen is ``s_phi^2 + k^2 s_A^2``, k being the
+    singular value. At high frequency both are photon noise, alike in all directions, and both follow (`photon_noise`).
+    Photon noise is white, so its share at low frequency is known from the filter; what the residual holds beyond it is
+    the phase's, left behind by gauge, registration and probe.
 
     Parameters
     ----------
     K : (E, E) array
     T : (E, C) array
-    bands : list of pairs of (E, n) arrays
-        g'' and g' of the specimen's pixels, low spatial frequencies first.
+    bands : two pairs of (E, n) arrays
+        g'' and g' of the specimen's pixels at low, then at high spatial frequency (`split_bands`).
     """
-    spectra = [residual_by_direction(K, T, g2, g1) for g2, g1 in bands]
-    finest = photon_noise(*spectra[-1])
-    ratio = finest.phase / finest.absorption
-    return (*(_noise_with_ratio(gain, seen, ratio) for gain, seen in spectra[:-1]), finest)
+    high = photon_noise(*residual_by_direction(K, T, *bands[1]))
+    gain, seen = residual_by_direction(K, T, *bands[0])
+    white = 1 / (4 * np.pi * BAND_SPLIT_PX**2)
+    share = white / (1 - 3 * white)
+    absorption, floor = share * high.absorption**2, share * high.phase**2
+    phase = max(float(np.mean(seen - gain**2 * absorption)), floor)
+    return Noise(float(np.sqrt(absorption)), float(np.sqrt(phase))), high
 
 
 def residual_by_direction(K: Array, T: Array, g2: Array, g1: Array) -> tuple[Array, Array]:
@@ -111,20 +111,11 @@ def photon_noise(gain: Array, seen: Array) -> Noise:
         # a sample variance scatters in proportion to its size: reweighted least squares is the likelihood's fit
         variances, _ = nnls(model / expected[:, None], seen / expected)
         expected = np.maximum(model @ variances, 1e-6 * seen.max() + np.finfo(float).tiny)
-    absorption, phase = np.sqrt(np.maximum(variances, 1e-2 * variances.max()))
+    absorption, phase = np.sqrt(np.maximum(variances, 1e-4 * variances.max()))
     return Noise(float(absorption), float(phase))
 
 
-def _noise_with_ratio(gain: Array, seen: Array, ratio: float) -> Noise:
-    """Noise of a band whose photon noises have the known ``ratio`` of phase to absorption, and more on the phase."""
-    hardly = gain < HARDLY_PASSED * np.median(gain)
-    photons = float(np.mean(seen[hardly])) if hardly.any() else float(np.min(seen))
-    absorption = photons / ratio**2
-    phase = max(float(np.mean(seen - gain**2 * absorption)), photons)
-    return Noise(float(np.sqrt(absorption)), float(np.sqrt(phase)))
-
-
-def projections(K: Array, T: Array, noise: tuple[Noise, ...], mode: str) -> list[Array]:
+def projections(K: Array, T: Array, noise: tuple[Noise, Noise], mode: str) -> list[Array]:
     """One (2E, 2E) projection of (g'', g') a band."""
     if mode == "absorption_to_phase":
         return [kkr.absorption_to_phase(K, T)] * len(noise)

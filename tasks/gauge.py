@@ -21,6 +21,8 @@ FIELD_LEVEL = 0.15
 RIM_PX = 3
 """Vacuum keeps this far from the specimen and from the edge of the field: about a resolution element."""
 CLIP_SIGMAS = 3.5
+FLAT_WITHIN = 8.0
+"""Vacuum is flat to this many times the ripple from pixel to pixel; an envelope that is not, is matter."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ def find_vacuum(image: NDArray[np.complex64], field: Mask, min_fraction: float) 
     plane = _upper_plane(basis, values)
     above = values - plane @ basis
     noise = 1.4826 * float(np.median(above[above > 0])) if np.any(above > 0) else 0.0
+    ripple = 1.4826 * float(np.median(np.abs(phase - ndimage.gaussian_filter(phase, 2.0))[inner]))
+    if noise > FLAT_WITHIN * ripple:
+        raise VacuumError(
+            f"some of the scanned field must be empty and flat to fix the object's gauge; its upper envelope is uneven by {noise:.2g} rad: "
+            "scan a wider field around the particle, or name an empty box (align.vacuum_box)"
+        )
     empty = np.zeros_like(field)
     empty[inner] = above > -CLIP_SIGMAS * noise
     empty = ndimage.binary_erosion(ndimage.binary_opening(empty), iterations=RIM_PX)

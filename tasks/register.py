@@ -17,9 +17,9 @@ from tasks.ptycho.scan import Canvas
 
 Array = NDArray[np.float64]
 
-KERNEL_HALF_WIDTH_PX = 8
+KERNEL_HALF_WIDTH_PX = 16
 KAISER_BETA = 8.0
-"""Kaiser-windowed sinc: pass-band to 0.9 of Nyquist, ripple below 1e-4."""
+"""Kaiser-windowed sinc: pass-band to 0.86 of Nyquist, ripple below 1e-4."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,107 @@
+"""Energies coupled: noises are told apart, bands add up, and the projection pays on data with slow errors in the phase."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tasks.coupling import Pair, constrain, measure_noise, photon_noise, residual_by_direction, split_bands
+from tasks.kkr import outside_columns, window_matrix
+from tasks.options import KKROptions
+from tasks.refraction import Absorber
+from tasks.simulate import DENSITY_V_M3, STATES, electrons_per_formula, energy_grid
+from tasks.units import electrons_per_absorption
+
+V = Absorber("V", "K")
+ENERGY = energy_grid(40, V.edge_energy_ev)
+SCALE = electrons_per_absorption(ENERGY)[:, None, None]
+K, T = window_matrix(ENERGY), outside_columns(ENERGY, V, "LiVO2")
+EVERYWHERE = np.ones((48, 48), bool)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Two states side by side under a dome of thickness."""
+    y, x = np.indices(EVERYWHERE.shape)
+    thickness = 1.2e-6 * np.exp(-((y - 24) ** 2 + (x - 24) ** 2) / 600)
+    electrons = electrons_per_formula(STATES[:2], ENERGY, V)[:, (x > 24).astype(int)]
+    return Pair(SCALE * DENSITY_V_M3 * thickness * electrons.imag, -SCALE * DENSITY_V_M3 * thickness * electrons.real)
+
+
+def spoil(truth, seed, sigma_absorption=0.001, sigma_phase=0.0015, slow=0.003):
+    rng = np.random.default_rng(seed)
+    white = rng.normal(size=(2, *truth.phase.shape))
+    ripple = ndimage.gaussian_filter(rng.normal(size=truth.phase.shape), (0, 8, 8))
+    ripple *= slow / ripple.std()
+    return Pair(truth.absorption + sigma_absorption * white[0], truth.phase + sigma_phase * white[1] + ripple)
+
+
+def rms(values):
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def test_bands_add_up_to_the_image_and_respect_the_field():
+    images = np.random.default_rng(0).normal(size=(3, 40, 40))
+    field = np.zeros((40, 40), bool)
+    field[5:30, 8:35] = True
+    low, high = split_bands(images, field)
+    np.testing.assert_allclose((low + high)[:, field], images[:, field])
+    flat, nothing = split_bands(np.ones((1, 40, 40)), field)
+    np.testing.assert_allclose(flat[:, field], 1)
+    np.testing.assert_allclose(nothing, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 3.0])
+def test_white_noises_are_told_apart_by_the_residual_alone(ratio):
+    rng = np.random.default_rng(1)
+    g2, g1 = rng.normal(size=(40, 4000)), ratio * rng.normal(size=(40, 4000))
+    noise = photon_noise(*residual_by_direction(K, T, g2, g1))
+    assert noise.phase / noise.absorption == pytest.approx(ratio, rel=0.1)
+    assert noise.absorption == pytest.approx(1.0, rel=0.05)
+
+
+def test_slow_errors_are_the_phases(truth):
+    data = spoil(truth, 2)
+    bands = zip(split_bands(data.absorption / SCALE, EVERYWHERE), split_bands(-data.phase / SCALE, EVERYWHERE), strict=True)
+    low, high = measure_noise(K, T, [(a.reshape(40, -1), p.reshape(40, -1)) for a, p in bands])
+    assert high.phase / high.absorption == pytest.approx(1.5, rel=0.15)
+    assert low.phase / low.absorption > 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_joint_lowers_the_error_of_both(truth, seed):
+    data = spoil(truth, seed)
+    found = constrain(data, ENERGY, V, "LiVO2", EVERYWHERE, EVERYWHERE, KKROptions()).pair
+    assert rms(found.absorption - truth.absorption) < 0.9 * rms(data.absorption - truth.absorption)
+    assert rms(found.phase - truth.phase) < 0.6 * rms(data.phase - truth.phase)
+
+
+def test_joint_never_does_harm_where_the_phase_is_useless(truth):
+    data = spoil(truth, 5, sigma_phase=0.02, slow=0.05)
+    found = constrain(data, ENERGY, V, "LiVO2", EVERYWHERE, EVERYWHERE, KKROptions()).pair
+    assert rms(found.absorption - truth.absorption) < 1.02 * rms(data.absorption - truth.absorption)
+
+
+def test_off_changes_nothing_and_still_tells_the_residual(truth):
+    data = spoil(truth, 6)
+    result = constrain(data, ENERGY, V, "LiVO2", EVERYWHERE, EVERYWHERE, KKROptions(mode="off"))
+    assert result.pair is data
+    np.testing.assert_array_equal(result.residual_before, result.residual_after)
+    assert result.residual_before.min() > 0
+    assert result.slope == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("absorption_to_phase", "absorption"), ("phase_to_absorption", "phase")])
+def test_one_way_modes_keep_their_side(truth, mode, kept):
+    data = spoil(truth, 7)
+    found = constrain(data, ENERGY, V, "LiVO2", EVERYWHERE, EVERYWHERE, KKROptions(mode=mode))
+    np.testing.assert_allclose(getattr(found.pair, kept), getattr(data, kept), atol=1e-9)
+    if kept == "absorption":
+        assert found.residual_after.max() < 1e-6
+
+
+def test_outside_the_field_nothing_is_touched(truth):
+    data = spoil(truth, 8)
+    field = np.zeros_like(EVERYWHERE)
+    field[10:40, 10:40] = True
+    found = constrain(data, ENERGY, V, "LiVO2", field, field, KKROptions()).pair
+    np.testing.assert_array_equal(found.absorption[:, ~field], data.absorption[:, ~field])
