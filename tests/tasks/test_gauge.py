@@ -60,7 +60,7 @@ def test_gauge_on_the_probe_leaves_every_pattern_unchanged():
 @pytest.mark.parametrize("radius", [60, 70, 90])
 def test_no_vacuum_says_so_and_what_to_do(radius):
     clean, _ = particle(radius=radius)
-    with pytest.raises(VacuumError, match="empty and flat.*vacuum_box"):
+    with pytest.raises(VacuumError, match=r"empty and flat.*vacuum_box"):
         find_vacuum(noisy(clean, 0), FIELD, 0.02)
 
 
