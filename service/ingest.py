@@ -78,23 +78,30 @@ def ingest(order: IngestOrder, memory_bytes: int, timeout_s: float) -> tuple[lis
     theirs.close()
     try:
         reply = listen(ours, timeout_s)
-        child.join(timeout=5)
         if reply is None:
+            child.join(timeout=5)
             raise InvalidInputError(*death_notice(child.exitcode, limits))
+    except TimeoutError:
+        raise InvalidInputError(*death_notice(None, limits)) from None
     finally:
-        if child.is_alive():
-            child.kill()
-            child.join()
+        child.kill()  # whatever it has to say is said
+        child.join()
         child.close()
         ours.close()
     return unpack(reply)
 
 
 def listen(ours: Connection, timeout_s: float) -> dict[str, Any] | None:
-    """The child's answer; None where it died, or gave none in time."""
+    """The child's answer; None where it died without a sensible one.
+
+    Raises
+    ------
+    TimeoutError
+        It gave none in time.
+    """
+    if not ours.poll(timeout_s):
+        raise TimeoutError
     try:
-        if not ours.poll(timeout_s):
-            return None
         reply: dict[str, Any] = json.loads(ours.recv_bytes(MAX_ANSWER_BYTES))
     except (EOFError, OSError, ValueError):
         return None

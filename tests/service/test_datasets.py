@@ -175,11 +175,13 @@ def test_sizes_and_free_disk_are_watched(make_house, tmp_path):
 def test_a_file_that_needs_too_much_memory_is_refused_and_the_service_lives_on(make_house):
     house = make_house(ingest_memory_bytes=1 << 30)
     view = house.datasets.create(SPEC)
+    assert house.put(view.id, "sane", scan_bytes())[1]
     file = io.BytesIO()
     np.savez_compressed(file, counts=np.zeros((9, 32, 32), np.uint16), positions_m=np.zeros((200_000_000, 2), np.int8))
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError) as caught:
         house.put(view.id, "a", file.getvalue())
-    assert house.datasets.get(view.id).scans == ()
+    assert caught.value.faults
+    assert [scan.name for scan in house.datasets.get(view.id).scans] == ["sane"]
 
 
 def test_a_sealed_dataset_takes_no_more_and_an_empty_one_cannot_be_sealed(house):
