@@ -17,7 +17,7 @@ from scipy.special import erf
 
 from tasks.kkr import table_energies, transform_matrix
 from tasks.options import CONFIG
-from tasks.ptycho.probe import ProbeSpec, kb_focus
+from tasks.ptycho.probe import ProbeSpec, kb_profile
 from tasks.ptycho.scan import Scan
 from tasks.refraction import Absorber, composition, relativistic_charge, tabulated_f2, transmission
 from tasks.units import electrons_per_absorption, object_pixel_size_m
@@ -279,12 +279,14 @@ def diffract(
     first = whole.min(axis=0) - n // 2
     y_m, x_m = (np.arange(first[k], whole[:, k].max() + n - n // 2) * pixel_size_m for k in (0, 1))
     image = transmission_at(specimen, electrons, y_m, x_m, energy_ev)
+    axis_m = (np.arange(n) - n // 2) * pixel_size_m
+    offsets_m = positions_m - np.rint(positions_m / pixel_size_m) * pixel_size_m
+    profiles = kb_profile(options.probe, energy_ev, axis_m - offsets_m[:, :, None])
+    profiles /= np.linalg.norm(profiles, axis=2, keepdims=True)
     frames = np.empty((len(positions_m), n, n))
-    for frame, position, (row, column) in zip(frames, positions_m / pixel_size_m, whole - n // 2 - first, strict=True):
-        offset = position - np.rint(position)
-        probe = kb_focus(options.probe, energy_ev, pixel_size_m, n, (offset[0], offset[1]))
+    for frame, (along_y, along_x), (row, column) in zip(frames, profiles, whole - n // 2 - first, strict=True):
         patch = image[row : row + n, column : column + n]
-        wave = np.fft.fft2(probe * patch / np.linalg.norm(probe), norm="ortho")
+        wave = np.fft.fft2(along_y[:, None] * along_x[None, :] * patch, norm="ortho")
         frame[:] = np.fft.fftshift(wave.real**2 + wave.imag**2)
     return frames
 

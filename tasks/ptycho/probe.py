@@ -1,5 +1,6 @@
 """The illumination: what the optics make of it before any data has been seen."""
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -91,20 +92,22 @@ def pixel_coordinates(n_pixels: int) -> Array:
     return np.arange(n_pixels, dtype=float) - n_pixels // 2
 
 
-def kb_focus(
-    spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int, offset_px: tuple[float, float] = (0, 0)
-) -> NDArray:
-    """(N, N) complex128: a rectangular aperture's focus, ``defocus_m`` downstream, displaced by ``offset_px``.
+def kb_focus(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int) -> NDArray:
+    """(N, N) complex128: a rectangular aperture's focus, ``defocus_m`` downstream, the product of two profiles."""
+    along = kb_profile(spec, energy_ev, pixel_coordinates(n_pixels) * pixel_size_m)
+    return np.outer(along, along)
 
-    Each direction is ``int a(v) exp(2 pi i u v - i pi lambda dz v^2 / s^2) dv`` over the aperture |v| < 1/2, with
-    ``u = y / s`` and s such that the focus is ``fwhm_m`` wide.
+
+def kb_profile(spec: ProbeSpec, energy_ev: float, distance_m: Array) -> NDArray:
+    """Complex128, shape of ``distance_m``: the field at these distances from the axis [m], in one direction.
+
+    ``int a(v) exp(2 pi i u v - i pi lambda dz v^2 / s^2) dv`` over the aperture |v| < 1/2, with ``u = y / s`` and s such
+    that the focus is ``fwhm_m`` wide.
     """
     v, aperture = kb_aperture(spec.apodisation)
-    scale = spec.fwhm_m / focus_width(v, aperture)
+    scale = spec.fwhm_m / focus_width(spec.apodisation)
     pupil = aperture * np.exp(-1j * np.pi * wavelength_m(energy_ev) * spec.defocus_m * (v / scale) ** 2)
-    y, x = ((pixel_coordinates(n_pixels) - shift) * pixel_size_m / scale for shift in offset_px)
-    along_y, along_x = (np.exp(2j * np.pi * np.outer(axis, v)) @ pupil for axis in (y, x))
-    return np.outer(along_y, along_x)
+    return np.asarray(np.exp(2j * np.pi * np.multiply.outer(distance_m / scale, v)) @ pupil)
 
 
 def kb_aperture(apodisation: float) -> tuple[Array, Array]:
@@ -114,8 +117,10 @@ def kb_aperture(apodisation: float) -> tuple[Array, Array]:
     return v, np.sin(np.pi / 2 * np.clip(rim, 0, 1)) ** 2
 
 
-def focus_width(v: Array, aperture: Array) -> float:
+@lru_cache(maxsize=64)
+def focus_width(apodisation: float) -> float:
     """Full width at half maximum of ``|sum a exp(2 pi i u v)|^2`` in u: 0.886 for a sharp aperture."""
+    v, aperture = kb_aperture(apodisation)
     u = np.linspace(0, 2, 4001)
     profile = (np.cos(2 * np.pi * np.outer(u, v)) @ aperture) ** 2
     return float(2 * u[np.argmax(profile < profile[0] / 2)])
