@@ -25,6 +25,10 @@ MAX_OPEN_FILES: Final = 512
 MAX_EXPANSION: Final = 200
 """A file that unpacks to more than this many times its size is an attack, not a measurement."""
 MIN_OUTPUT_BYTES: Final = 1 << 30
+GOODBYE_S: Final = 5.0
+"""A child that has answered may take this long to tidy up."""
+PRELOAD: Final = ["service.ingest", "service.cli"]
+"""What children find loaded: each imports its parent's main script again, and that of ``ptyxas`` is ``service.cli``."""
 
 ERRORS: Final = {
     "conflict": ConflictError,
@@ -71,21 +75,22 @@ def ingest(order: IngestOrder, memory_bytes: int, timeout_s: float) -> tuple[lis
     output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * size_of(Path(order.path)))
     limits = IngestLimits(memory_bytes, timeout_s, output_bytes)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["service.ingest"])
+    context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=answer, args=(theirs, order, limits), daemon=True, name=f"ingest-{order.name}")
     child.start()
     theirs.close()
     try:
         reply = listen(ours, timeout_s)
+        child.join(timeout=GOODBYE_S)
         if reply is None:
-            child.join(timeout=5)
             raise InvalidInputError(*death_notice(child.exitcode, limits))
     except TimeoutError:
         raise InvalidInputError(*death_notice(None, limits)) from None
     finally:
-        child.kill()  # whatever it has to say is said
-        child.join()
+        if child.is_alive():
+            child.kill()
+            child.join()
         child.close()
         ours.close()
     return unpack(reply)
