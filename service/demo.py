@@ -125,18 +125,12 @@ class Demo:
         """Play it from the beginning to the figures; ``keep`` goes on serving until interrupted."""
         begun = time.monotonic()
         prepare(self.folder)
-        chosen: dict[str, Any] = {} if self.workers is None else {"workers": self.workers}
-        settings = Settings(data_dir=self.folder / "data", port=free_port(8000), dashboard_port=0, **chosen)
+        settings = self._settings()
         with running(open_server(settings, self._tell_address)) as server:
-            measured = measure(self.options, self.folder / "scans")
-            self.console.print(f"measured {len(measured.files)} energies, {measured.n_bytes / 1e6:.0f} MB")
-            wait_until_started(server)
+            measured = self._measure(server)
             with Client(server.url) as client:
-                run = self._submit(client, measured)
-            if run["state"] != "succeeded":
-                raise ServiceError(f"without results there is nothing to compare: run {run['id']} has {run['state']}")
-            store = ResultsStore(settings.runs_dir / run["id"] / "results.zarr")
-            found = assess_run(measured.simulation, store, run["datasets"][0])
+                run = self._run(client, self._upload(client, measured), measured, {})
+            store, found = assess_run(measured.simulation, settings, run)
             self.console.print(errors_table(found))
             self._tell_where(server.url, run["id"], store.path, time.monotonic() - begun)
             if keep:
@@ -145,19 +139,51 @@ class Demo:
                     threading.Event().wait()
         return found
 
-    def _submit(self, client: Client, measured: Measured) -> dict[str, Any]:
+    def compare(self, open_server: OpenServer, modes: Sequence[str]) -> list[tuple[str, Assessment]]:
+        """The same measurement under several modes of the Kramers-Kronig constraint: each mode with its errors."""
+        prepare(self.folder)
+        settings = self._settings()
+        with running(open_server(settings, self._tell_address)) as server:
+            measured = self._measure(server)
+            found = []
+            with Client(server.url) as client:
+                dataset = self._upload(client, measured)
+                for mode in modes:
+                    run = self._run(client, dataset, measured, {"mode": mode})
+                    found.append((mode, assess_run(measured.simulation, settings, run)[1]))
+        return found
+
+    def _settings(self) -> Settings:
+        chosen: dict[str, Any] = {} if self.workers is None else {"workers": self.workers}
+        return Settings(data_dir=self.folder / "data", port=free_port(8000), dashboard_port=0, **chosen)
+
+    def _measure(self, server: Server) -> Measured:
+        """Measure while the service starts."""
+        measured = measure(self.options, self.folder / "scans")
+        self.console.print(f"measured {len(measured.files)} energies, {measured.n_bytes / 1e6:.0f} MB")
+        wait_until_started(server)
+        return measured
+
+    def _upload(self, client: Client, measured: Measured) -> str:
+        """A sealed dataset with every scan; its id."""
         sample = {"name": f"simulated {self.options.seed}", "formula": measured.formula, "group": "simulated"}
         spec = {"title": sample["name"], "sample": sample, "absorber": {"element": "V", "edge": "K"}}
         dataset = client.create_dataset({**spec, "probe": measured.probe})
         show_uploads(client, dataset["id"], measured.files, self.console)
         client.seal(dataset["id"])
+        return str(dataset["id"])
+
+    def _run(self, client: Client, dataset: str, measured: Measured, kkr: dict[str, Any]) -> dict[str, Any]:
+        """A run on the dataset, watched to its successful end."""
         options = {
             "reconstruct": {"cycles": self.cycles},
-            "kkr": {"start": self.coupling_start},
+            "kkr": {"start": self.coupling_start, **kkr},
             "domains": {"n_domains": len(measured.simulation.specimen.states)},
         }
-        run = client.submit([dataset["id"]], options, "demo")
-        return show_run(client, run["id"], self.console)
+        run = show_run(client, client.submit([dataset], options, "demo")["id"], self.console)
+        if run["state"] != "succeeded":
+            raise ServiceError(f"without results there is nothing to compare: run {run['id']} has {run['state']}")
+        return run
 
     def _tell_address(self, url: str) -> None:
         self.console.print(f"serving {url}, its page and its API")
@@ -229,16 +255,17 @@ def wait_until_started(server: Server, timeout_s: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def assess_run(simulation: Simulation, store: ResultsStore, dataset_id: str) -> Assessment:
-    """Errors of a run's published maps against the truth."""
+def assess_run(simulation: Simulation, settings: Settings, run: dict[str, Any]) -> tuple[ResultsStore, Assessment]:
+    """A run's results, and the errors of its published maps against the truth."""
+    store = ResultsStore(settings.runs_dir / run["id"] / "results.zarr")
 
     def read(group: str, name: str, index: tuple[int, ...] = ()) -> Any:
-        return np.asarray(store.read(f"{dataset_id}/{group}", name, index)[0])
+        return np.asarray(store.read(f"{run['datasets'][0]}/{group}", name, index)[0])
 
     names = ("edge_energy", "pre_edge_ratio", "n_absorber", "electron_ratio", "mask")
     maps = {name: read("maps", name) for name in names}
     y_m, x_m = read("maps", "y"), read("maps", "x")
-    return assess(simulation, y_m, x_m, read("spectra", "phase", (0,)), maps, read("domains", "label"))
+    return store, assess(simulation, y_m, x_m, read("spectra", "phase", (0,)), maps, read("domains", "label"))
 
 
 def errors_table(found: Assessment) -> Table:
