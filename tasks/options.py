@@ -47,6 +47,9 @@ class ReconstructOptions:
     """Share of the cycles, at the end, over which the object's step falls to a tenth; 0 keeps it (ePIE as published)."""
     probe_start: Annotated[int, Field(ge=0)] = 1
     """First cycle that updates the probe."""
+    probe_warmup: Annotated[int, Field(ge=0)] = 3
+    """Cycles in which a probe that is still far from its place after the first few is corrected at every position
+    (``probe_update="cycle"``); 0 leaves it to the gathered steps."""
 
 
 @dataclass(frozen=True, config=CONFIG)
