@@ -13,8 +13,9 @@ from scipy import ndimage
 from scipy.optimize import nnls
 
 from tasks import kkr
+from tasks.errors import EnergyGridError
 from tasks.options import KKROptions
-from tasks.refraction import Absorber, electron_densities
+from tasks.refraction import Absorber, electron_densities, tabulated_f2
 from tasks.units import electrons_per_absorption
 
 Array = NDArray[np.float64]
@@ -24,6 +25,9 @@ BAND_SPLIT_PX = 3.0
 """Standard deviation of the Gaussian that separates low from high spatial frequencies."""
 
 LIKELIHOOD_ROUNDS = 30
+
+WHITE_LINE_EV = 35.0
+"""Energies further above the edge show the step alone."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Constrained:
     noise: tuple[Noise, Noise]
     """Of each band, low frequencies first."""
     residual_before: Array
-    """(E,) rms over the specimen of g' - K g'' - T c, relative to the specimen's rms g''."""
+    """(E,) rms over the specimen of g' - K g'' - T c [electrons per absorber atom]."""
     residual_after: Array
     """(E,)."""
     slope: float
@@ -144,12 +148,14 @@ def constrain(
     g2, g1 = electron_densities(pair.absorption, pair.phase, energy_ev)
     bands = zip(split_bands(g2, field), split_bands(g1, field), strict=True)
     noise = measure_noise(K, T, [(absorption[:, sample], phase[:, sample]) for absorption, phase in bands])
-    before, slope = relative_residual(K, T, g2[:, sample], g1[:, sample]), kkr.slope(K, T, g2[:, sample], g1[:, sample])
+    density = absorber_density(energy_ev, g2[:, sample], absorber)
+    before = residual_per_absorber(K, T, g2[:, sample], g1[:, sample], density)
+    slope = kkr.slope(K, T, g2[:, sample], g1[:, sample])
     if options.mode == "off":
         return Constrained(pair, noise, before, before, slope)
     after = project(pair, energy_ev, projections(K, T, noise, options.mode), field)
     g2, g1 = electron_densities(after.absorption[:, sample], after.phase[:, sample], energy_ev)
-    return Constrained(after, noise, before, relative_residual(K, T, g2, g1), slope)
+    return Constrained(after, noise, before, residual_per_absorber(K, T, g2, g1, density), slope)
 
 
 def project(pair: Pair, energy_ev: Array, matrices: list[Array], field: Mask) -> Pair:
@@ -164,7 +170,21 @@ def project(pair: Pair, energy_ev: Array, matrices: list[Array], field: Mask) ->
     return Pair(np.where(field, absorption, pair.absorption), np.where(field, phase, pair.phase))
 
 
-def relative_residual(K: Array, T: Array, g2: Array, g1: Array) -> Array:
-    """(E,) rms over pixels of ``g' - K g'' - T c``, relative to the rms of g''."""
+def residual_per_absorber(K: Array, T: Array, g2: Array, g1: Array, density: float) -> Array:
+    """(E,) rms over pixels of ``g' - K g'' - T c`` [electrons per absorber atom]."""
     left = kkr.residual(K, T, g2, g1)
-    return np.asarray(np.sqrt(np.mean(left**2, axis=1) / np.mean(g2**2)))
+    return np.asarray(np.sqrt(np.mean(left**2, axis=1)) / density)
+
+
+def absorber_density(energy_ev: Array, g2: Array, absorber: Absorber) -> float:
+    """Rms over pixels of the absorber's projected density [m^-2]: the step of g'' (E, n) in units of the tables' step."""
+    edge = absorber.edge_energy_ev
+    below, above = energy_ev < edge, energy_ev > edge + WHITE_LINE_EV
+    if not (below.any() and above.any()):
+        raise EnergyGridError(
+            f"coupling needs energies before the edge ({edge:.1f} eV) and {WHITE_LINE_EV:g} eV above it, "
+            f"got {energy_ev[0]:.1f} to {energy_ev[-1]:.1f} eV: is it another element or edge?"
+        )
+    table = tabulated_f2(absorber.element, energy_ev)
+    step = g2[above].mean(axis=0) - g2[below].mean(axis=0)
+    return float(np.sqrt(np.mean(step**2)) / (table[above].mean() - table[below].mean()))

@@ -84,7 +84,7 @@ def find_vacuum(image: NDArray[np.complex64], field: Mask, min_fraction: float) 
     ripple = 1.4826 * float(np.median(np.abs(phase - ndimage.gaussian_filter(phase, 2.0))[inner]))
     if noise > FLAT_WITHIN * ripple:
         raise VacuumError(
-            f"part of the field must be empty and flat to fix the object's gauge; its upper envelope is uneven by {noise:.2g} rad: "
+            f"part of the field must be empty and flat to fix the object's gauge; its envelope is uneven by {noise:.2g} rad: "
             "scan a wider field around the particle, or name an empty box (align.vacuum_box)"
         )
     empty = np.zeros_like(field)

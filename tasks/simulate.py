@@ -214,13 +214,18 @@ def eq1_in_electrons(state: ChemicalState, offset_ev: Array) -> Array:
     return np.asarray(edge + pre_edge + white_line)
 
 
+def formula_of(state: ChemicalState, absorber: Absorber) -> str:
+    """The state's formula with the absorber in vanadium's place."""
+    return state.formula.replace("V", absorber.element)
+
+
 def electrons_per_formula(states: tuple[ChemicalState, ...], energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
     """(E, S) complex128: ``sum_j n_j (Z_j + f'_j + i f''_j)`` per absorber atom, light elements included [electrons]."""
     total = scattering_factors(states, energy_ev, absorber)
     nodes = np.unique(np.concatenate([table_energies(energy_ev), energy_ev]))
     matrix, at = transform_matrix(energy_ev, nodes), np.searchsorted(nodes, energy_ev)
     for s, state in enumerate(states):
-        atoms = composition(state.formula)
+        atoms = composition(formula_of(state, absorber))
         for element, amount in atoms.items():
             if element != absorber.element:
                 f2 = tabulated_f2(element, nodes)

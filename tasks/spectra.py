@@ -175,7 +175,7 @@ class Spectra:
     shift_px: Array
     """(E, 2)."""
     kk_residual: Array
-    """(E,) rms of g' - K g'' - T c over the specimen, relative to its rms g''."""
+    """(E,) rms over the specimen of g' - K g'' - T c [electrons per absorber atom]."""
     kk_residual_before: Array
     """(E,)."""
     kk_slope: float

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tasks.coupling import Pair, constrain, measure_noise, photon_noise, residual_by_direction, split_bands
+from tasks.coupling import Pair, absorber_density, constrain, measure_noise, photon_noise, residual_by_direction, split_bands
+from tasks.errors import EnergyGridError
 from tasks.kkr import outside_columns, window_matrix
 from tasks.options import KKROptions
 from tasks.refraction import Absorber
@@ -79,6 +80,20 @@ def test_joint_never_does_harm_where_the_phase_is_useless(truth):
     data = spoil(truth, 5, sigma_phase=0.02, slow=0.05)
     found = constrain(data, ENERGY, V, "LiVO2", EVERYWHERE, EVERYWHERE, KKROptions()).pair
     assert rms(found.absorption - truth.absorption) < 1.02 * rms(data.absorption - truth.absorption)
+
+
+def test_density_and_residual_are_per_absorber_atom(truth):
+    density = absorber_density(ENERGY, (truth.absorption / SCALE).reshape(40, -1), V)
+    y, x = np.indices(EVERYWHERE.shape)
+    expected = DENSITY_V_M3 * 1.2e-6 * np.sqrt(np.mean(np.exp(-((y - 24) ** 2 + (x - 24) ** 2) / 300)))
+    assert density == pytest.approx(expected, rel=0.05)
+    clean = constrain(truth, ENERGY, V, "LiVO2", EVERYWHERE, EVERYWHERE, KKROptions(mode="off"))
+    assert clean.residual_before.max() < 0.02
+
+
+def test_energies_off_the_edge_are_an_error(truth):
+    with pytest.raises(EnergyGridError, match="another element"):
+        absorber_density(ENERGY, (truth.absorption / SCALE).reshape(40, -1), Absorber("Fe", "K"))
 
 
 def test_off_changes_nothing_and_still_tells_the_residual(truth):
