@@ -1,6 +1,7 @@
 """Settings in, service out: the only file that knows everyone."""
 
 import fcntl
+import logging
 from pathlib import Path
 from typing import IO
 
@@ -10,6 +11,7 @@ from service.errors import ConflictError
 from service.facts import FactReader
 from service.ledger import Ledger
 from service.orchestrator import Orchestrator
+from service.rubbish import Rubbish
 from service.runs import Runs
 from service.scheduler import Cluster
 from service.settings import Settings
@@ -17,6 +19,8 @@ from service.versions import library_versions
 from service.work import Places
 from storage.catalogue import Catalogue
 from storage.datasets import DatasetStore
+
+log = logging.getLogger(__name__)
 
 
 class Service:
@@ -40,6 +44,7 @@ class Service:
     def start(self) -> None:
         """Start the cluster and the wheel; runs that an earlier service left unfinished go on."""
         self._lock = lock_folder(self.settings.data_dir)
+        sweep(Rubbish(self.settings, self._catalogue))
         self.datasets.start()
         self._cluster.start()
         self._orchestrator.start(self._cluster)
@@ -88,6 +93,17 @@ def lock_folder(data_dir: Path) -> IO[bytes]:
             f"another ptyxas service works in {data_dir}: stop it, or choose another data_dir"
         ) from error
     return file
+
+
+def sweep(rubbish: Rubbish) -> None:
+    """Remove what writers that died left half-way; the disk is theirs no longer."""
+    for waste in rubbish.leftovers():
+        try:
+            rubbish.remove(waste)
+        except OSError as error:
+            log.warning("%s could not be removed: %s", waste.path, error)
+        else:
+            log.info("removed %s, which a dead writer left", waste.path)
 
 
 def build(settings: Settings) -> Service:

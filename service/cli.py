@@ -1,24 +1,22 @@
-"""The command ``ptyxas``: serve, submit, watch, simulate, demo, options, key."""
+"""The command ``ptyxas``: serve, submit, watch, simulate, demo, options, keys, gc, verify, backup."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
+from pydantic import TypeAdapter
 from rich.table import Table
 
+from service import upkeep
 from service.client import Client
-from service.errors import ServiceError
 from service.flags import fields_of, with_flags
 from service.keys import make_key
 from service.progress import show_run, show_uploads
 from service.settings import Settings
-from tasks.errors import TaskError
+from service.terminal import console, plain_words
 from tasks.options import RunOptions
 from tasks.simulate import SimulationOptions
 
@@ -32,25 +30,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": lambda token: token.replace("_", "-")},
 )
-console = Console()
+for command in (upkeep.gc, upkeep.verify, upkeep.backup):
+    app.command()(command)
 
 Url = Annotated[str, typer.Option(envvar="PTYXAS_URL", help="Address of the service.")]
 Key = Annotated[str | None, typer.Option(envvar="PTYXAS_API_KEY", help="API key, where the service needs one.")]
 LOCAL: Final = "http://127.0.0.1:8000"
-
-
-@contextmanager
-def plain_words() -> Iterator[None]:
-    """Say what went wrong and leave, instead of a traceback."""
-    try:
-        yield
-    except ValidationError as error:
-        for item in error.errors():
-            console.print(f"[red]{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}[/]")
-        raise typer.Exit(2) from None
-    except (ServiceError, TaskError, OSError, ValueError) as error:
-        console.print(f"[red]{error}[/]", highlight=False)
-        raise typer.Exit(1) from None
 
 
 @app.command()

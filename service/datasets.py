@@ -26,6 +26,7 @@ from service.errors import (
     NotFoundError,
     StorageFullError,
     TooLargeError,
+    is_disk_full,
 )
 from service.ingest import IngestOrder, ingest
 from service.settings import Settings
@@ -250,9 +251,20 @@ class Datasets:
 
 
 def write_block(file: BinaryIO, digest: Any, block: bytes) -> None:
-    """Write and hash one block, in a thread."""
+    """Write and hash one block, in a thread.
+
+    Raises
+    ------
+    StorageFullError
+    """
     digest.update(block)
-    file.write(block)
+    try:
+        file.write(block)
+        file.flush()
+    except OSError as error:
+        if is_disk_full(error):
+            raise StorageFullError("the disk filled up while the upload was written; nothing of it was kept") from error
+        raise
 
 
 def read_content_digest(header: str | None) -> str | None:
@@ -304,7 +316,7 @@ def spec_faults(spec: Mapping[str, Any]) -> list[Fault]:
 def with_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A new dataset's attributes, every name present."""
     defaults = {"distance_m": None, "detector_pixel_size_m": None, "probe": None, "orientation": 0}
-    sample = {"name": "", "group": "", **spec["sample"]}
+    sample = {"name": "", "group": "", "standard": False, **spec["sample"]}
     absorber = Absorber(**spec["absorber"])
     return {**defaults, **spec, "sample": sample, "absorber": {"element": absorber.element, "edge": absorber.edge}}
 

@@ -1,5 +1,6 @@
 """Errors of the service: what a user asked for cannot be done, and why."""
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,3 +59,8 @@ class ForbiddenPathError(ServiceError, PermissionError):
 
 class SchedulerUnavailableError(ServiceError, ConnectionError):
     """The Dask scheduler cannot be reached."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room left on the disk, or in its user's quota."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from service.errors import ConflictError, Fault, InvalidInputError, NotFoundError
+from service.errors import ConflictError, Fault, InvalidInputError, NotFoundError, StorageFullError, is_disk_full
 from storage.datasets import DatasetStore
 from storage.errors import DatasetNotFoundError, DatasetSealedError, InvalidScanError, ScanConflictError, StorageError
 from storage.ingest import ScanRecord
@@ -34,6 +34,7 @@ ERRORS: Final = {
     "conflict": ConflictError,
     "missing": NotFoundError,
     "invalid": InvalidInputError,
+    "full": StorageFullError,
 }
 
 
@@ -71,6 +72,8 @@ def ingest(order: IngestOrder, memory_bytes: int, timeout_s: float) -> tuple[lis
     InvalidInputError
         With every fault found, or because the limits were reached.
     ConflictError, NotFoundError
+    StorageFullError
+        The disk filled up.
     """
     output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * size_of(Path(order.path)))
     limits = IngestLimits(memory_bytes, timeout_s, output_bytes)
@@ -173,6 +176,8 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
         message = "the file needs more memory than a scan may"
         return refusal("invalid", message, [{"field": "file", "message": message}])
     except (StorageError, OSError, ValueError) as error:
+        if is_disk_full(error):
+            return refusal("full", "the disk filled up while the scan was written; nothing of it was kept")
         return refusal("invalid", str(error), [{"field": "file", "message": str(error)}])
     return {"kind": "done", "names": [scan.name for scan in found.scans], "created": found.created}
 

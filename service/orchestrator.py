@@ -279,6 +279,7 @@ class Orchestrator:
         if n_losses > MAX_LOSSES:
             self._end(walk.run_id, "failed", explain(unit, receipt.message))
             return
+        walk.follow(walk.graph, self._units.has)  # what it reads may be lost as well
         self._ledger.add_event(
             walk.run_id, "note", {"text": f"{unit.name} was lost and is tried again: {receipt.message}"}
         )

@@ -10,11 +10,11 @@ from typing import Any, Final, Literal
 
 from numpy.typing import NDArray
 
-from service.errors import ServiceError
+from service.errors import ServiceError, is_disk_full
 from service.graph import Unit
 from service.scheduler import Report
 from storage.datasets import DatasetStore
-from storage.errors import StorageError
+from storage.errors import StorageError, UnitMissingError
 from storage.units import UnitStore
 from tasks.errors import CancelledError, TaskError
 
@@ -143,11 +143,15 @@ def perform(call: Call, report: Report) -> Receipt:
         facts = FUNCTIONS[call.unit.stage](desk, **call.unit.arguments)
     except CancelledError as error:
         return Receipt("cancelled", message=str(error))
+    except UnitMissingError as error:  # removed while the run counted on it: it is computed again
+        return Receipt("lost", message=str(error))
     except (TaskError, StorageError, ServiceError) as error:
         return Receipt("failed", message=str(error))
     except MemoryError:
         return Receipt("failed", message="out of memory: give workers more of it, or run fewer of them")
     except Exception as error:
+        if is_disk_full(error):
+            return Receipt("failed", message="the disk is full: make room (see `ptyxas gc`), then try the run again")
         log.exception("unit %s of run %s", call.unit.name, call.run_id)
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"

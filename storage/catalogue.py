@@ -126,6 +126,10 @@ class Catalogue:
         """All runs on a dataset, newest first."""
         return [row for row in self._page(runs, None, None, None) if dataset_id in row["datasets"]]
 
+    def all_runs(self, project: str | None = None) -> list[Row]:
+        """Every run, newest first."""
+        return self._page(runs, project, None, None)
+
     def unfinished_runs(self) -> list[Row]:
         """Runs to go on with when the service starts, oldest first."""
         query = select(runs).where(runs.c.state.not_in(FINISHED)).order_by(runs.c.created, runs.c.id)

@@ -1,5 +1,8 @@
 """The connection to the catalogue's database, and what SQLite needs to be safe."""
 
+import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +53,31 @@ def connect(url: str) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def back_up(url: str, target: Path) -> None:
+    """Copy a SQLite catalogue, whole and consistent, while it is in use.
+
+    Raises
+    ------
+    CatalogueError
+        It is no SQLite, it is not there, or ``target`` is there already.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise CatalogueError(f"{parsed.render_as_string()} is no SQLite file: back it up with its own tools, e.g. pg_dump")
+    if not Path(parsed.database).is_file():
+        raise CatalogueError(f"there is no catalogue at {parsed.database}")
+    if target.exists():
+        raise CatalogueError(f"{target} is already there")
+    partial = target.with_name(f"{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    with closing(sqlite3.connect(parsed.database, timeout=BUSY_TIMEOUT_S)) as source, closing(sqlite3.connect(partial)) as copy:
+        source.backup(copy)
+        found = copy.execute("PRAGMA integrity_check").fetchone()[0]
+    if found != "ok":
+        raise CatalogueError(f"the catalogue is damaged: {found}")
+    os.replace(partial, target)
 
 
 def refuse_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:

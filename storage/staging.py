@@ -1,5 +1,7 @@
 """How a directory becomes visible: built beside its place, flushed, renamed once."""
 
+import contextlib
+import math
 import os
 import shutil
 import time
@@ -97,12 +99,33 @@ def flush_tree(root: Path) -> None:
         flush(Path(directory))
 
 
-def abandoned(root: Path, older_than_s: float) -> list[Path]:
-    """Return what writers that died left below ``root``, untouched for ``older_than_s`` seconds."""
+def abandoned(root: Path, older_than_s: float, depth: int = 3) -> list[Path]:
+    """Return what writers that died left below ``root``, untouched for ``older_than_s`` seconds.
+
+    Directories are looked into ``depth`` levels down: what is deeper belongs to finished arrays.
+    """
     limit = time.time() - older_than_s
     found = []
     for directory, names, files in os.walk(root):
         staging = [name for name in names if name.startswith(PREFIX)]
         found += [Path(directory, name) for name in (*staging, *files) if name.startswith(PREFIX)]
-        names[:] = [name for name in names if name not in staging]
-    return sorted(path for path in found if path.stat().st_mtime < limit)
+        is_deepest = len(Path(directory).relative_to(root).parts) >= depth - 1
+        names[:] = [] if is_deepest else [name for name in names if name not in staging]
+    return sorted(path for path in found if changed(path) < limit)
+
+
+def changed(path: Path) -> float:
+    """When ``path`` last changed [s since 1970]; never, where it is gone meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a directory; 0 where there is none."""
+    n_bytes = 0
+    for file in path.rglob("*") if path.is_dir() else (path,):
+        with contextlib.suppress(FileNotFoundError):
+            n_bytes += file.stat().st_size if file.is_file() else 0
+    return n_bytes

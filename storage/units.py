@@ -72,8 +72,13 @@ class UnitStore:
         unknown = [name for name in names if name not in marker["arrays"]]
         if unknown:
             raise UnitMissingError(f"unit {key} holds {marker['arrays']}, not {unknown}")
-        group = zarr.open_group(store=self._path(key), mode="r")
-        return {name: np.asarray(group[name][...]) for name in names or marker["arrays"]}  # type: ignore[index]
+        try:
+            group = zarr.open_group(store=self._path(key), mode="r")
+            arrays = {name: np.asarray(group[name][...]) for name in names or marker["arrays"]}  # type: ignore[index]
+        except (KeyError, FileNotFoundError) as error:
+            raise UnitMissingError(f"unit {key} was removed while it was read, or is damaged") from error
+        self._required(key)  # chunks of a unit removed meanwhile would have been read as zeros
+        return arrays
 
     def attrs(self, key: str) -> dict[str, Any]:
         """Read the attributes of a unit.

@@ -2,14 +2,16 @@
 
 import asyncio
 import io
+import os
 import time
 
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from service.bootstrap import build
+from service.bootstrap import Service, build, sweep
 from service.errors import ConflictError
+from service.rubbish import Rubbish
 from service.settings import Settings
 from tasks.options import RunOptions
 
@@ -116,3 +118,16 @@ def test_a_long_reconstruction_lets_go_of_its_worker_within_two_seconds(service)
     while any(busy().values()) and time.monotonic() < began + 10:
         time.sleep(0.05)
     assert time.monotonic() - began < 2
+
+
+def test_what_dead_writers_left_is_gone_at_the_start(tmp_path):
+    settings = Settings(data_dir=tmp_path, workers=1)
+    service = Service(settings)
+    dead, alive = settings.units_dir / "ab" / ".staging-dead", settings.datasets_dir / ".staging-alive"
+    for path in (dead, alive):
+        path.mkdir(parents=True)
+    os.utime(dead, (1, 1))
+    sweep(Rubbish(settings, service._catalogue))
+    service._catalogue.close()
+    assert not dead.exists()
+    assert alive.exists()

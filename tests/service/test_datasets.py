@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 
-from service.datasets import Datasets, read_content_digest
+from service.datasets import Datasets, read_content_digest, write_block
 from service.errors import (
     ConflictError,
     DigestMismatchError,
@@ -119,6 +119,11 @@ def test_every_fault_of_a_file_is_named_by_field_and_nothing_is_left(house):
     assert {"counts", "positions_m"} <= {fault.field for fault in caught.value.faults}
     assert house.datasets.get(view.id).scans == ()
     assert house.leftovers() == []
+
+
+def test_a_disk_that_fills_up_is_told_as_that():
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(StorageFullError, match="filled up"):  # noqa: PTH123
+        write_block(full, hashlib.sha256(), b"block")
 
 
 def test_positions_that_do_not_overlap_are_refused(house):

@@ -1,5 +1,6 @@
 """The process that parses one file: its limits hold, and whatever becomes of it is told in plain words."""
 
+import errno
 import io
 import multiprocessing
 import signal
@@ -9,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from service.errors import ConflictError, InvalidInputError, NotFoundError
-from service.ingest import IngestLimits, IngestOrder, beam_width_m, death_notice, ingest, listen, unpack
+from service.errors import ConflictError, InvalidInputError, NotFoundError, StorageFullError
+from service.ingest import IngestLimits, IngestOrder, beam_width_m, death_notice, ingest, listen, read_file, unpack
 from storage.datasets import DatasetStore
 
 LIMITS = IngestLimits(memory_bytes=1 << 30, timeout_s=5, output_bytes=1 << 20)
@@ -72,6 +73,19 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path):
     path.write_bytes(file.getvalue())
     with pytest.raises(InvalidInputError, match="longer than"):
         ingest(IngestOrder(str(store.root), "ds_a", "a", str(path)), memory_bytes=4 << 30, timeout_s=1e-6)
+
+
+def test_a_full_disk_is_not_the_files_fault(tmp_path, monkeypatch):
+    store = DatasetStore(tmp_path / "datasets")
+    store.create("ds_a", {"probe": None})
+
+    def fill_up(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(DatasetStore, "add_scan", fill_up)
+    reply = read_file(IngestOrder(str(store.root), "ds_a", "a", str(tmp_path / "scan.npz")))
+    with pytest.raises(StorageFullError, match="filled up"):
+        unpack(reply)
 
 
 def test_a_defocused_beam_is_wider_than_its_focus():

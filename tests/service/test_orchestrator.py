@@ -358,3 +358,23 @@ def test_a_lost_scheduler_is_waited_for_and_what_was_in_flight_is_given_out_agai
 
 def notes(bench):
     return [event.data["text"] for event in bench.ledger.events("run_1", 0) if event.kind == "note"]
+
+
+def test_work_that_was_removed_while_a_run_counted_on_it_is_computed_again(make_bench):
+    plain = make_work()
+
+    def work(call, report):
+        from storage.units import UnitStore
+
+        store, once = UnitStore(call.places.units), call.places.runs / "removed"
+        if call.unit.stage == "couple" and not once.exists():
+            once.touch()
+            store.delete(call.unit.inputs[0])
+        if not all(store.has(key) for key in call.unit.inputs):
+            return Receipt("lost", message="a unit is not finished")
+        return plain(call, report)
+
+    bench = make_bench(work)
+    bench.submit("run_1", "a", **SHORT)
+    assert bench.wait("run_1", "succeeded", "failed").error is None
+    assert [line[2] for line in bench.log()][:14] == ["reconstruct"] * 13 + ["couple"]

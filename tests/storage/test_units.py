@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from storage.errors import InvalidNameError, UnitMissingError
 from storage.units import MARKER, UnitStore
@@ -105,3 +106,21 @@ def test_a_deleted_unit_is_gone_and_deleting_twice_is_no_error(units: UnitStore)
 def test_keys_cannot_lead_elsewhere(units: UnitStore, key: str) -> None:
     with pytest.raises(InvalidNameError):
         units.has(key)
+
+
+@pytest.mark.parametrize("moment", ["before its metadata", "before its chunks"])
+def test_a_unit_removed_while_it_is_read_is_no_array_of_zeros(
+    units: UnitStore, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    units.write(KEY, {"a": np.ones(3)}, {})
+    opened = zarr.open_group
+
+    def remove_after_opening(**options: object) -> object:
+        group = opened(**options)
+        arrays = {"a": group["a"]}
+        units.delete(KEY)
+        return group if moment == "before its metadata" else arrays
+
+    monkeypatch.setattr("storage.units.zarr.open_group", remove_after_opening)
+    with pytest.raises(UnitMissingError):
+        units.read(KEY, "a")
