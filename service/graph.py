@@ -24,9 +24,9 @@ from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
 
 STAGES: Final = {
-    "reconstruct": 1,
+    "reconstruct": 2,
     "couple": 1,
-    "spectra": 1,
+    "spectra": 2,
     "fit": 1,
     "maps": 1,
     "domains": 1,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
+from service.sharpness import energy_sharpness, in_results
 from service.versions import library_versions
 from service.work import Desk
 from storage.results import Group, ResultsStore, write_results
@@ -27,6 +28,9 @@ SPECTRA_ARRAYS = (
 )  # fmt: skip
 
 
+SHARPNESS_ARRAYS = ("frequency_per_m", "prtf", "frc", "half_bit", "resolution_m", "prtf_resolution_m")
+
+
 @dataclass(frozen=True)
 class Chapter:
     """All that was found of one dataset."""
@@ -39,6 +43,8 @@ class Chapter:
     """(E, M, N, N) complex64."""
     errors: Array
     """(E, C) float32."""
+    sharpness: Arrays
+    """As `service.sharpness` has it."""
     spectra: Arrays
     """Arrays over y and x or energy, by the names of the results store."""
     maps: Arrays
@@ -134,6 +140,7 @@ def read_chapters(
         chapters.append(
             Chapter(
                 about, energy_ev, found["y_m"], found["x_m"], found["probe"], errors,
+                {name: found[name] for name in SHARPNESS_ARRAYS},
                 {name: single_precision(found[name]) for name in SPECTRA_ARRAYS} | {"shift": single_precision(found["shift_px"])},
                 desk.read(maps[number]), label, theory,
             )
@@ -149,7 +156,8 @@ def single_energy_chapter(about: Mapping[str, Any], energy_ev: Array, errors: Ar
     y_m, x_m = (canvas.origin_m[axis] + canvas.pixel_size_m * np.arange(canvas.shape[axis]) for axis in (0, 1))
     absorption, phase = (np.where(field, image, np.nan)[None].astype(np.float32) for image in images)
     spectra = {"absorption": absorption, "phase": phase}
-    return Chapter(about, energy_ev, y_m, x_m, state["probe"][None], errors, spectra, {}, None, None)
+    sharpness = energy_sharpness(about["scans"][0], state["prtf"])
+    return Chapter(about, energy_ev, y_m, x_m, state["probe"][None], errors, sharpness, spectra, {}, None, None)
 
 
 def study_of(chapters: Sequence[Chapter], pooled: Arrays, elbow: int, options: RunOptions) -> Study:
@@ -183,7 +191,7 @@ def specimen_of(chapter: Chapter) -> Specimen:
         maps=chapter.maps,
         label=chapter.label,
         group=chapter.about["group"],
-        reconstruction=Reconstruction(chapter.errors, chapter.probe, chapter.probe_pixel_size_m),
+        reconstruction=Reconstruction(chapter.errors, chapter.probe, chapter.probe_pixel_size_m, **chapter.sharpness),
         kk_residual=chapter.spectra.get("kk_residual"),
         kk_residual_before=chapter.spectra.get("kk_residual_before"),
     )
@@ -219,6 +227,9 @@ def reconstruction_group(chapter: Chapter) -> Group:
         "cycle": np.arange(1, chapter.errors.shape[1] + 1),
     }
     arrays = {"probe": chapter.probe.astype(np.complex64), "error": chapter.errors.astype(np.float32)}
+    arrays |= in_results(chapter.sharpness)
+    if chapter.sharpness:
+        coords["frequency"] = chapter.sharpness["frequency_per_m"]
     return Group(coords, arrays, {"probe_pixel_size_m": chapter.probe_pixel_size_m})
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.graph import ScanFacts
 from service.publication import figures, results
+from service.sharpness import spectrum_sharpness
 from service.work import Desk
 from tasks import chemistry as chemistry_task
 from tasks import domains as domains_task
@@ -20,6 +21,7 @@ from tasks.gauge import Gauge
 from tasks.options import AlignOptions, ChemistryOptions, DomainOptions, FitOptions, KKROptions, ReconstructOptions
 from tasks.ptycho import engine
 from tasks.ptycho.probe import ProbeSpec, initial_probe, scale_to_power
+from tasks.ptycho.resolution import prtf
 from tasks.ptycho.scan import Scan, illumination
 from tasks.refraction import Absorber
 from tasks.spectra import Correction, Spectra
@@ -62,6 +64,7 @@ def reconstruct(
     )  # fmt: skip
     arrays = {name: np.asarray(getattr(state, name)) for name in STATE_ARRAYS}
     arrays["dose"] = illumination(scan.canvas, measured.positions_m, state.probe)
+    arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
     return desk.write(arrays, cycle=state.cycle, seed=state.seed, r_factor=float(state.errors[-1]))
 
 
@@ -99,6 +102,7 @@ def spectra(
         field.name: np.asarray(getattr(found, field.name)) for field in fields(Spectra) if field.name != "kk_slope"
     }
     arrays["probe"] = np.stack([c.gauge.onto_probe(probe) for c, probe in zip(corrections, probes, strict=True)])
+    arrays |= spectrum_sharpness(desk, scans, states, found, corrections)
     return desk.write(arrays, **kk_facts(found))
 
 

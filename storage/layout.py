@@ -120,6 +120,7 @@ _RECONSTRUCTION = _table(
     ArraySpec("error", ("energy", "cycle"), F32, "1", "R factor of each cycle", "energy"),
     ArraySpec("prtf", ("energy", "frequency"), F32, "1", "phase retrieval transfer function", "energy"),
     ArraySpec("frc", ("energy", "frequency"), F32, "1", "Fourier ring correlation with the next energy", "energy"),
+    ArraySpec("half_bit", ("frequency",), F32, "1", "half-bit threshold of the ring correlation"),
     ArraySpec("resolution", ("energy",), F32, "m", "full period at which the ring correlation meets half a bit"),
     ArraySpec("prtf_resolution", ("energy",), F32, "m", "full period at which the transfer function falls to 1/e"),
 )

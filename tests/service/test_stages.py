@@ -91,6 +91,9 @@ def test_a_single_energy_is_reconstructed_drawn_and_published(places, single):
     assert list(tree["ds_a"].children) == ["reconstruction", "spectra"]
     assert tree["ds_a/spectra/absorption"].dims == ("energy", "y", "x")
     assert tree["ds_a/reconstruction/error"].shape == (1, 6)
+    assert tree["ds_a/reconstruction/prtf"].shape == (1, 17)
+    assert 0.9 < float(tree["ds_a/reconstruction/prtf"][0, 0]) < 1.1
+    assert "frc" not in tree["ds_a/reconstruction"]
     assert tree.attrs["options"]["reconstruct"]["cycles"] == 6
     assert {"reconstruct", "figures"} <= tree.attrs["timings_s"].keys()
     assert tree.attrs["versions"]["jax"]
@@ -199,6 +202,7 @@ def write_states(places: Places, graph: Graph, seed: int):
             arrays = {
                 "object": image, "dose": np.full((64, 64), 1e4, np.float32),
                 "probe": np.ones((1, 32, 32), np.complex64), "errors": np.linspace(0.1, 0.01, 5, dtype=np.float32),
+                "prtf": np.linspace(1, 0, 33, dtype=np.float32),
             }  # fmt: skip
             provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": []}
             UnitStore(places.units).write(unit.key, arrays, provenance)
@@ -238,6 +242,19 @@ def test_domains_are_pooled_over_datasets_and_their_shares_sum_to_one(study):
         assert set(np.unique(tree[f"{name}/domains/label"])) == {0, 1, 2}
     assert tree["ds_a/maps/edge_energy"].attrs["units"] == "eV"
     assert (places.figures("run_1") / "domain-maps.png").is_file()
+
+
+def test_resolution_is_published_with_its_curves_and_drawn(study):
+    places, _ = study
+    found = xr.open_dataset(places.results("run_1"), group="ds_a/reconstruction", engine="zarr").load()
+    assert found["frc"].dims == found["prtf"].dims == ("energy", "frequency")
+    assert found["frequency"].values[-1] == pytest.approx(1 / (2 * 15e-9), rel=0.03)
+    # made-up images have sharp rims and little noise: they are resolved to the last ring
+    assert (found["frc"][:, 1:] > found["half_bit"][1:]).all()
+    assert found["resolution"].values == pytest.approx(2 * 15e-9, rel=0.03)
+    # the transfer of the made-up states falls in a straight line
+    assert found["prtf_resolution"].values == pytest.approx(2 * 15e-9 / (1 - 1 / np.e), rel=0.02)
+    assert (places.figures("run_1") / "resolution-ds_a.png").is_file()
 
 
 def test_a_results_unit_that_died_after_sealing_is_content_with_what_is_there(study):
