@@ -21,6 +21,8 @@ FIELD_LEVEL = 0.15
 RIM_PX = 3
 """Vacuum keeps this far from the specimen and from the edge of the field: about a resolution element."""
 CLIP_SIGMAS = 3.5
+LOWER_QUARTILE = 0.3186
+"""Of the absolute value of a unit normal variable."""
 FLAT_WITHIN = 8.0
 """Vacuum is flat to this many times the ripple from pixel to pixel; an envelope that is not, is matter."""
 
@@ -78,10 +80,11 @@ def find_vacuum(image: NDArray[np.complex64], field: Mask, min_fraction: float) 
     inner = ndimage.binary_erosion(field, iterations=RIM_PX)
     basis = _plane_basis(field.shape)[:, inner]
     values = phase[inner]
-    plane = _upper_plane(basis, values)
+    # the lower quartile is the vacuum's, even where matter, which is rougher, fills most of the field
+    ripple = float(np.quantile(np.abs(phase - ndimage.gaussian_filter(phase, 2.0))[inner], 0.25)) / LOWER_QUARTILE
+    plane = _upper_plane(basis, values, ripple)
     above = values - plane @ basis
-    noise = 1.4826 * float(np.median(above[above > 0])) if np.any(above > 0) else 0.0
-    ripple = 1.4826 * float(np.median(np.abs(phase - ndimage.gaussian_filter(phase, 2.0))[inner]))
+    noise = _noise_above(above, ripple)
     if noise > FLAT_WITHIN * ripple:
         raise VacuumError(
             f"part of the field must be empty and flat to fix the object's gauge; its envelope is uneven by {noise:.2g} rad: "
@@ -118,20 +121,40 @@ def measure_gauge(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[n
     return Gauge(log_gain, -float(plane[0] + turned), (-float(plane[1]), -float(plane[2])))
 
 
-def _upper_plane(basis: Array, values: Array, rounds: int = 60) -> Array:
-    """Coefficients (3,) of the plane through the upper envelope of ``values`` (n,), by shrinking asymmetric clipping."""
-    keep = np.ones(values.size, bool)
-    plane: Array = np.array([np.quantile(values, 0.8), 0.0, 0.0])
-    for _ in range(rounds):
+def _upper_plane(basis: Array, values: Array, ripple: float) -> Array:
+    """Coefficients (3,) of the plane through the upper envelope of ``values`` (n,).
+
+    It starts as the plane that leaves a twentieth of the pixels above it, which lies on the vacuum as soon as that holds
+    more, and shrinks onto what lies within the noise: that of the pixels above, but no less than the ``ripple``.
+    """
+    plane = _quantile_plane(basis, values, 0.95)
+    keep = np.zeros(values.size, bool)
+    for _ in range(60):
         residual = values - plane @ basis
-        above = residual[residual > 0]
-        noise = 1.4826 * float(np.median(above)) if above.size else 0.0
-        now = residual > -2.5 * noise
+        now = residual > -2.5 * _noise_above(residual, 2 * ripple)
         if now.sum() < 10 or np.array_equal(now, keep):
             break
         keep = now
         plane = np.asarray(np.linalg.lstsq(basis[:, keep].T, values[keep], rcond=None)[0], dtype=float)
     return plane
+
+
+def _noise_above(residual: Array, least: float) -> float:
+    """Standard deviation that the positive residuals tell, at least ``least``."""
+    above = residual[residual > 0]
+    return max(1.4826 * float(np.median(above)), least) if above.size else least
+
+
+def _quantile_plane(basis: Array, values: Array, quantile: float) -> Array:
+    """Plane (3,) that leaves ``1 - quantile`` of the values above it, by iteratively reweighted least squares."""
+    plane = np.linalg.lstsq(basis.T, values, rcond=None)[0]
+    spread = float(np.std(values)) + np.finfo(float).tiny
+    for _ in range(50):
+        residual = values - plane @ basis
+        weight = np.where(residual > 0, quantile, 1 - quantile) / np.maximum(np.abs(residual), 1e-4 * spread)
+        root = np.sqrt(weight)
+        plane = np.linalg.lstsq((basis * root).T, values * root, rcond=None)[0]
+    return np.asarray(plane, dtype=float)
 
 
 def _plane_basis(shape: tuple[int, ...]) -> Array:
