@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from api import errors
+from api.cors import Cors
 from api.dependencies import problems
 from api.guard import Guard
 from api.keys import KeyCheck
@@ -21,7 +22,8 @@ from api.metrics import HttpCounts, HttpMeter
 from api.routes import datasets, events, figures, health, options, results, runs, web
 from api.schemas import ProblemAnswer
 from service.bootstrap import Service
-from service.keys import read_digests
+from service.keys import KeyRing
+from service.settings import LOOPBACK_HOSTS, Settings
 
 PREFIX: Final = "/api/v1"
 PAGES: Final = Path(__file__).parent / "pages"
@@ -72,12 +74,22 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(web.router)
     app.mount("/assets", StaticFiles(directory=PAGES / "assets"), name="assets")
     errors.register(app)
-    if service.settings.api_keys_file is not None:
-        app.add_middleware(KeyCheck, digests=read_digests(service.settings.api_keys_file))
-    app.add_middleware(Guard)
+    guard(app, service.settings)
     app.add_middleware(HttpMeter, counts=app.state.counts)
     document_problems(app)
     return app
+
+
+def guard(app: FastAPI, settings: Settings) -> None:
+    """Put what every request has to pass around ``app``, the innermost first."""
+    hosts = None
+    if settings.api_keys_file is not None:
+        app.add_middleware(KeyCheck, ring=KeyRing(settings.api_keys_file))
+    else:
+        hosts = LOOPBACK_HOSTS.union(settings.allowed_hosts)
+    if settings.cors_origins:
+        app.add_middleware(Cors, origins=settings.cors_origins, prefix=PREFIX)
+    app.add_middleware(Guard, hosts=hosts, origins=settings.cors_origins)
 
 
 class HttpServer(uvicorn.Server):

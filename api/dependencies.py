@@ -7,15 +7,24 @@ from fastapi import Depends, Path, Request
 from api.errors import MEDIA_TYPE
 from api.schemas import ProblemAnswer
 from service.bootstrap import Service
+from service.keys import Key
 
 
-def service_of(request: Request) -> Service:
-    """The service this application was made for."""
+def whole_service_of(request: Request) -> Service:
+    """The service this application was made for, all projects of it."""
     service: Service = request.app.state.service
     return service
 
 
+def service_of(request: Request) -> Service:
+    """The service as the caller's key lets it be seen: every route gets it, and none can look further."""
+    service = whole_service_of(request)
+    key: Key | None = getattr(request.state, "key", None)
+    return service if key is None else service.within(key)
+
+
 ServiceDep = Annotated[Service, Depends(service_of)]
+WholeServiceDep = Annotated[Service, Depends(whole_service_of)]
 
 DatasetId = Annotated[str, Path(max_length=100, examples=["ds_0123456789abcdef"])]
 RunId = Annotated[str, Path(max_length=100, examples=["run_0123456789abcdef"])]

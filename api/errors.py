@@ -81,6 +81,7 @@ BY_STATUS: Final[dict[int, Problem]] = {
     413: Problem(413, "too-large", "More bytes than accepted"),
     415: Problem(415, "unsupported-media-type", "The body's type is not understood"),
     422: Problem(422, "invalid-input", "The input cannot be used"),
+    421: Problem(421, "misdirected-request", "Another name than this machine's"),
     500: Problem(500, "internal-error", "A fault of the service"),
     503: Problem(503, "not-ready", "Not ready"),
 }

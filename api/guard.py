@@ -1,5 +1,6 @@
 """What every answer carries and every request must respect: security headers, same origin, small bodies."""
 
+from collections.abc import Collection
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,14 +29,18 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Guard:
-    """ASGI middleware: adds the security headers, refuses writes from other sites and oversized JSON.
+    """ASGI middleware: adds the security headers, refuses foreign names, writes from other sites and oversized JSON.
 
     A page of another site can make a browser send simple requests to a service on this machine; browsers name
-    the page in ``Origin``, and a write whose origin is not the host it is sent to is refused.
+    the page in ``Origin``, and a write whose origin is not the host it is sent to is refused, unless it is one of
+    ``origins``. Such a page can also give its own name this machine's address; it is then the name in ``Host`` that
+    gives it away: where ``hosts`` are given, others are refused.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str] | None = None, origins: Collection[str] = ()) -> None:
         self.app = app
+        self.hosts = hosts
+        self.origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,19 +54,31 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        if is_foreign_write(scope):
+        refusal = None
+        if self.hosts is not None and host_of(scope) not in self.hosts:
+            refusal = HTTPException(421, "this service answers to names of this machine only; see `allowed_hosts`")
+        elif is_foreign_write(scope, self.origins):
             refusal = HTTPException(403, "the request's Origin is another site than the one it is sent to")
+        if refusal is not None:
             response = answer_http_error(Request(scope), refusal)
             await response(scope, receive, send_guarded)
             return
         await self.app(scope, receive if scope["method"] == "PUT" else limited(receive), send_guarded)
 
 
-def is_foreign_write(scope: Scope) -> bool:
+def host_of(scope: Scope) -> str | None:
+    """The name in ``Host``, without its port; None where there is none that can be read."""
+    try:
+        return urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname
+    except ValueError:
+        return None
+
+
+def is_foreign_write(scope: Scope, origins: Collection[str] = ()) -> bool:
     """Whether a browser says that a page of another site makes this write."""
     headers = Headers(scope=scope)
     origin = headers.get("origin")
-    if scope["method"] in SAFE_METHODS or origin is None:
+    if scope["method"] in SAFE_METHODS or origin is None or origin in origins:
         return False
     return urlsplit(origin).netloc != headers.get("host")
 

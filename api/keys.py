@@ -1,7 +1,6 @@
-"""Who may ask, where the service listens beyond this machine: those who hold one of its keys."""
+"""Who may ask what, where the service has keys: a key opens one project, and as much of it as its scope allows."""
 
 import base64
-import hmac
 from typing import Final
 
 from fastapi import Request
@@ -10,37 +9,56 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import answer_http_error
-from service.keys import digest_of
+from service.keys import Key, KeyRing
+from service.keys import Scope as KeyScope
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """What load balancers ask, who hold no keys."""
+ADMIN_PATHS: Final = frozenset({"/metrics", "/dask"})
+"""What tells of every project at once."""
+READING: Final = frozenset({"GET", "HEAD"})
 
 
 class KeyCheck:
-    """ASGI middleware: a request needs ``Authorization: Bearer <key>``, or Basic with the key as password."""
+    """ASGI middleware: a request needs ``Authorization: Bearer <key>``, or Basic with the key as password.
 
-    def __init__(self, app: ASGIApp, digests: list[str]) -> None:
+    The key found is left in the request's state, as ``key``; nothing of the secret is kept or logged.
+    """
+
+    def __init__(self, app: ASGIApp, ring: KeyRing) -> None:
         self.app = app
-        self.digests = digests
+        self.ring = ring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self._may_pass(scope):
-            # A browser asks its user for the key: the page then works as any other client.
-            headers = {"WWW-Authenticate": 'Basic realm="ptyxas: any name, the key as password", charset="UTF-8"'}
-            refusal = HTTPException(401, "this service needs an API key", headers)
-            await answer_http_error(Request(scope), refusal)(scope, receive, send)
-            return
+        if scope["type"] == "http" and scope["method"] != "OPTIONS" and scope["path"] not in OPEN_PATHS:
+            key = self.ring.find(secret_of(Headers(scope=scope).get("authorization", "")))
+            refusal = refusal_of(key, scope_needed(scope["method"], scope["path"]))
+            if refusal is not None:
+                await answer_http_error(Request(scope), refusal)(scope, receive, send)
+                return
+            scope.setdefault("state", {})["key"] = key
         await self.app(scope, receive, send)
 
-    def _may_pass(self, scope: Scope) -> bool:
-        if scope["method"] == "OPTIONS" or scope["path"] in OPEN_PATHS:
-            return True
-        given = digest_of(key_of(Headers(scope=scope).get("authorization", "")))
-        # All digests are compared, in constant time: how long it takes tells nothing.
-        return sum(hmac.compare_digest(given, digest) for digest in self.digests) > 0
+
+def scope_needed(method: str, path: str) -> KeyScope:
+    """What a key must be allowed for a request."""
+    if path in ADMIN_PATHS:
+        return "admin"
+    return "read" if method in READING else "write"
 
 
-def key_of(authorization: str) -> str:
+def refusal_of(key: Key | None, needed: KeyScope) -> HTTPException | None:
+    """Why a key does not open; None where it does."""
+    if key is None:
+        # A browser asks its user for the key: the page then works as any other client.
+        headers = {"WWW-Authenticate": 'Basic realm="ptyxas: any name, the key as password", charset="UTF-8"'}
+        return HTTPException(401, "this service needs an API key: none was given, or it is unknown, revoked or over", headers)
+    if not key.may(needed):
+        return HTTPException(403, f"this key's scope is {key.scope!r}; {needed!r} is needed")
+    return None
+
+
+def secret_of(authorization: str) -> str:
     """The key in an ``Authorization`` header, empty where there is none."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "bearer":

@@ -1,5 +1,6 @@
 """Settings in, service out: the only file that knows everyone."""
 
+import copy
 import fcntl
 import logging
 from pathlib import Path
@@ -9,6 +10,7 @@ from service import work
 from service.datasets import Datasets
 from service.errors import ConflictError
 from service.facts import FactReader
+from service.keys import Key
 from service.ledger import Ledger
 from service.orchestrator import Orchestrator
 from service.rubbish import Rubbish
@@ -31,6 +33,7 @@ class Service:
         for folder in (settings.datasets_dir, settings.units_dir, settings.runs_dir, settings.uploads_dir):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock: IO[bytes] | None = None
+        self._shows_dashboard = True
         self._catalogue = Catalogue(settings.catalogue_url)
         ledger = Ledger(self._catalogue)
         places = Places(settings.datasets_dir, settings.units_dir, settings.runs_dir)
@@ -58,10 +61,18 @@ class Service:
         if self._lock is not None:
             self._lock.close()
 
+    def within(self, key: Key) -> "Service":
+        """The same service as the holder of a key sees it: one project, and the dashboard for administrators only."""
+        bound = copy.copy(self)
+        bound._shows_dashboard = key.may("admin")
+        bound.datasets = self.datasets.within(key.project)
+        bound.runs = self.runs.within(key.project, lambda: bound.dashboard_url)
+        return bound
+
     @property
     def dashboard_url(self) -> str | None:
-        """Address of the Dask dashboard, while the scheduler is there."""
-        return self._cluster.dashboard_url
+        """Address of the Dask dashboard, while the scheduler is there and the caller may see everyone's work."""
+        return self._cluster.dashboard_url if self._shows_dashboard else None
 
     def unready_reason(self) -> str | None:
         """Why runs cannot be worked on at present; None where they can."""

@@ -10,10 +10,9 @@ import typer
 from pydantic import TypeAdapter
 from rich.table import Table
 
-from service import upkeep
+from service import keyring, upkeep
 from service.client import Client
 from service.flags import fields_of, with_flags
-from service.keys import make_key
 from service.progress import show_run, show_uploads
 from service.settings import Settings
 from service.terminal import console, plain_words
@@ -32,6 +31,7 @@ app = typer.Typer(
 )
 for command in (upkeep.gc, upkeep.verify, upkeep.backup):
     app.command()(command)
+app.add_typer(keyring.commands, name="keys")
 
 Url = Annotated[str, typer.Option(envvar="PTYXAS_URL", help="Address of the service.")]
 Key = Annotated[str | None, typer.Option(envvar="PTYXAS_API_KEY", help="API key, where the service needs one.")]
@@ -150,18 +150,6 @@ def options(as_json: Annotated[bool, typer.Option("--json", help="As the JSON sc
         for field, default in values.items():
             table.add_row(f"{stage}.{field}", json.dumps(default), fields[field].get("description", "").replace("``", ""))
     console.print(table)
-
-
-@app.command()
-def key(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    file: Annotated[Path, typer.Option(envvar="PTYXAS_API_KEYS_FILE", help="The service's api_keys_file.")],
-) -> None:
-    """Make an API key: its digest goes into the file, the key is shown once."""
-    made, digest = make_key()
-    with plain_words(), file.open("a", encoding="utf-8") as keys:
-        keys.write(f"{digest} {' '.join(name.split())}\n")
-    print(made)
 
 
 def open_server(settings: Settings, on_start: Callable[[str], None]) -> "HttpServer":

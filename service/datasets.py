@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import copy
 import hashlib
 import logging
 import re
@@ -29,6 +30,7 @@ from service.errors import (
     is_disk_full,
 )
 from service.ingest import IngestOrder, ingest
+from service.keys import DEFAULT_PROJECT
 from service.settings import Settings
 from service.views import DatasetView, ScanView
 from storage.datasets import DatasetStore
@@ -80,6 +82,13 @@ class Datasets:
         self._on_change = on_change
         self._users_of = users_of
         self._readers = ThreadPoolExecutor(N_INGESTS, thread_name_prefix="ingest")
+        self._project: str | None = None
+
+    def within(self, project: str) -> "Datasets":
+        """The same datasets as a project sees them: its own, and no others."""
+        bound = copy.copy(self)
+        bound._project = project
+        return bound
 
     def start(self) -> None:
         """Throw away uploads that an earlier service left half-way."""
@@ -109,7 +118,8 @@ class Datasets:
             raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
         dataset_id = f"ds_{secrets.token_hex(8)}"
         created = datetime.now(UTC).isoformat()
-        self._store.create(dataset_id, {**with_defaults(spec), "provenance": {"created": created}})
+        project = self._project or DEFAULT_PROJECT
+        self._store.create(dataset_id, {**with_defaults(spec), "project": project, "provenance": {"created": created}})
         return self.get(dataset_id)
 
     async def put_scan(
@@ -185,6 +195,8 @@ class Datasets:
             attributes, scans = self._store.attributes(dataset_id), self._store.scans(dataset_id)
         except (DatasetNotFoundError, InvalidNameError, FileNotFoundError) as error:
             raise NotFoundError(f"there is no dataset {dataset_id}") from error
+        if self._project not in (None, attributes.get("project", DEFAULT_PROJECT)):
+            raise NotFoundError(f"there is no dataset {dataset_id}")
         names = ("title", "sample", "absorber", "distance_m", "detector_pixel_size_m", "probe", "orientation")
         return DatasetView(
             id=dataset_id,
@@ -238,7 +250,8 @@ class Datasets:
 
     def _registered_files(self, path: str) -> Sequence[Path]:
         """Files at a path below an allow-listed root, links resolved: names that lead outside are refused."""
-        roots = [root.resolve() for root in self._settings.register_roots]
+        project = self._project or DEFAULT_PROJECT
+        roots = [Path(str(root).replace("{project}", project)).resolve() for root in self._settings.register_roots]
         asked = Path(path).resolve()
         found = [asked] if asked.is_file() else sorted(file for file in asked.glob("*") if file.is_file())
         resolved = [file.resolve() for file in found]

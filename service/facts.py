@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from service.errors import Fault, InvalidInputError, NotFoundError
 from service.graph import MIN_ENERGIES, DatasetFacts, ScanFacts
+from service.keys import DEFAULT_PROJECT
 from storage.datasets import DatasetStore
-from storage.errors import DatasetNotFoundError
+from storage.errors import DatasetNotFoundError, StorageError
 from storage.scans import ScanInfo
 from tasks.chemistry import f2_step
 from tasks.errors import TaskError
@@ -36,6 +37,16 @@ class FactReader:
             No dataset of that name.
         """
         return [self._read(dataset_id) for dataset_id in dataset_ids]
+
+    def check_project(self, dataset_ids: Sequence[str], project: str | None) -> None:
+        """Raise NotFoundError where a dataset is another project's; None has them all."""
+        for dataset_id in dataset_ids:
+            try:
+                owner = self.store.attributes(dataset_id).get("project", DEFAULT_PROJECT)
+            except StorageError:
+                owner = None
+            if project not in (None, owner):
+                raise NotFoundError(f"there is no dataset {dataset_id}")
 
     def read_checked(self, dataset_ids: Sequence[str], options: RunOptions) -> list[DatasetFacts]:
         """Facts of datasets that can make a run.

@@ -64,4 +64,6 @@ def kind_of(annotation: Any) -> Any:
         return kinds[0] if len(kinds) == 1 else None
     if origin is tuple and arguments[1:] == (Ellipsis,) and kind_of(arguments[0]) is Path:
         return list[Path]
+    if origin is tuple and arguments[1:] == (Ellipsis,) and kind_of(arguments[0]) is str:
+        return list[str]
     return annotation if annotation in (*PLAIN, Path) else None

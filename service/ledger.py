@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from service.keys import DEFAULT_PROJECT
 from service.views import EventView, RunState, RunView, StageView
 from storage.catalogue import Catalogue
 from tasks.options import RunOptions
@@ -32,9 +33,11 @@ class Ledger:
         self.catalogue = catalogue
         self._last_progress: dict[str, Any] = {}
 
-    def open_run(self, run_id: str, name: str, dataset_ids: Sequence[str], options: RunOptions) -> None:
-        """Write a new run down, as queued."""
-        self.catalogue.create_run(run_id, name, dataset_ids, OPTIONS.dump_python(options, mode="json"))
+    def open_run(
+        self, run_id: str, name: str, dataset_ids: Sequence[str], options: RunOptions, project: str = DEFAULT_PROJECT
+    ) -> None:
+        """Write a new run of a project down, as queued."""
+        self.catalogue.create_run(run_id, name, dataset_ids, OPTIONS.dump_python(options, mode="json"), project)
         self.add_event(run_id, "state", {"state": "queued"})
 
     def unfinished_runs(self) -> list[RunRecord]:
@@ -84,18 +87,14 @@ class Ledger:
             for row in self.catalogue.events_after(run_id, after)
         ]
 
-    def view(self, run_id: str, dashboard_url: str | None = None) -> RunView | None:
-        """A run as it stands; None where there is none of that name."""
-        row = self.catalogue.run(run_id)
+    def view(self, run_id: str, dashboard_url: str | None = None, project: str | None = None) -> RunView | None:
+        """A run as it stands; None where there is none of that name, or not in that project."""
+        row = self.catalogue.run(run_id, project)
         return None if row is None else view_of(row, dashboard_url)
 
-    def views(self, dashboard_url: str | None = None) -> list[RunView]:
-        """All runs, oldest first."""
-        rows, last = [], None
-        while page := self.catalogue.runs(after=last, limit=500):
-            rows += page
-            last = page[-1]["id"]
-        return [view_of(row, dashboard_url) for row in reversed(rows)]
+    def views(self, dashboard_url: str | None = None, project: str | None = None) -> list[RunView]:
+        """All runs, or those of a project, oldest first."""
+        return [view_of(row, dashboard_url) for row in reversed(self.catalogue.all_runs(project))]
 
     def users_of(self, dataset_id: str) -> list[str]:
         """Runs on a dataset that have not ended."""

@@ -1,6 +1,7 @@
 """Runs as users know them: submitted, looked at, cancelled, tried again, deleted, and read once they are published."""
 
 import contextlib
+import copy
 import hashlib
 import json
 import secrets
@@ -18,6 +19,7 @@ from service.errors import (
 from service.facts import FactReader
 from service.graph import build_graph
 from service.images import PARTIAL, draw, read_image, read_partial_image
+from service.keys import DEFAULT_PROJECT
 from service.ledger import ENDED, OPTIONS, Ledger
 from service.orchestrator import Orchestrator
 from service.settings import Settings
@@ -48,6 +50,13 @@ class Runs:
         self._facts = facts
         self._orchestrator = orchestrator
         self._dashboard_url = dashboard_url
+        self._project: str | None = None
+
+    def within(self, project: str, dashboard_url: Callable[[], str | None]) -> "Runs":
+        """The same runs as a project sees them: its own, and no others."""
+        bound = copy.copy(self)
+        bound._project, bound._dashboard_url = project, dashboard_url
+        return bound
 
     def submit(
         self, dataset_ids: Sequence[str], options: RunOptions, name: str = "", idempotency_key: str | None = None
@@ -63,6 +72,7 @@ class Runs:
         IdempotencyError
             The idempotency key came before, with another body.
         """
+        self._facts.check_project(dataset_ids, self._project)
         run_id = new_id("run")
         body = {"datasets": list(dataset_ids), "options": OPTIONS.dump_python(options, mode="json"), "name": name}
         if idempotency_key is not None:
@@ -73,17 +83,17 @@ class Runs:
         if shutil.disk_usage(self._settings.data_dir).free < self._settings.min_free_bytes:
             raise StorageFullError(f"less than {self._settings.min_free_bytes} bytes of disk are free")
         with contextlib.suppress(CatalogueError):  # the same request, sent twice at once, came first
-            self._ledger.open_run(run_id, name or f"run {run_id[-4:]}", dataset_ids, options)
+            self._ledger.open_run(run_id, name or f"run {run_id[-4:]}", dataset_ids, options, self._owner)
         self._orchestrator.nudge()
         return self.get(run_id)
 
     def list(self) -> Sequence[RunView]:
         """All runs, oldest first."""
-        return self._ledger.views(self._dashboard_url())
+        return self._ledger.views(self._dashboard_url(), self._project)
 
     def get(self, run_id: str) -> RunView:
         """One run as it stands."""
-        view = self._ledger.view(run_id, self._dashboard_url())
+        view = self._ledger.view(run_id, self._dashboard_url(), self._project)
         if view is None:
             raise NotFoundError(f"there is no run {run_id}")
         return view
@@ -192,6 +202,11 @@ class Runs:
             raise AssertionError("unreachable: an unsealed store raises")
         return draw(picture, cmap=cmap, vmin=vmin, vmax=vmax, width=width)
 
+    @property
+    def _owner(self) -> str:
+        """The project that new runs belong to."""
+        return self._project or DEFAULT_PROJECT
+
     def _results(self, run_id: str) -> ResultsStore:
         view = self.get(run_id)
         store = ResultsStore(self._places.results(run_id))
@@ -202,7 +217,7 @@ class Runs:
     def _claim(self, key: str, body: Mapping[str, object], run_id: str) -> str:
         """The run that an idempotency key stands for: ``run_id``, or that of whoever came first."""
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        claimed = self._ledger.catalogue.claim(key, digest, run_id)
+        claimed = self._ledger.catalogue.claim(key, digest, run_id, self._owner)
         if claimed["body_digest"] != digest:
             raise IdempotencyError(f"the idempotency key {key!r} came before, with another body")
         return str(claimed["run_id"])

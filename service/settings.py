@@ -36,8 +36,12 @@ class Settings(BaseSettings):
     """SQLAlchemy address of the catalogue; none keeps SQLite in ``data_dir``."""
     api_keys_file: Path | None = None
     """File of hashed API keys; none serves loopback only, without keys."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins, such as ``https://portal.facility.org``, whose pages may use the API in their visitors' browsers."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further names under which this machine's own users reach a service without keys, e.g. through a proxy."""
     register_roots: tuple[Path, ...] = ()
-    """Folders from which measurements may be registered in place."""
+    """Folders from which measurements may be registered in place; ``{project}`` in one stands for the key's project."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = 32 * 1024 * MEBIBYTE
     """Largest file accepted as one scan."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 512 * MEBIBYTE

@@ -68,11 +68,11 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Replace ``path`` whole: temporary file, fsync, rename."""
+def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Replace ``path`` whole: temporary file, fsync, rename; ``mode`` are its permissions, as far as the umask lets."""
     temporary = path.with_name(f"{PREFIX}{uuid.uuid4().hex}")
     try:
-        with temporary.open("wb") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from api.dependencies import ServiceDep, problems
+from api.dependencies import ServiceDep, WholeServiceDep, problems
 from api.metrics import CONTENT_TYPE, state_lines
 from api.schemas import HealthAnswer, VersionAnswer
 
@@ -35,7 +35,7 @@ def get_version(service: ServiceDep) -> VersionAnswer:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def get_metrics(service: ServiceDep, request: Request) -> PlainTextResponse:
+def get_metrics(service: WholeServiceDep, request: Request) -> PlainTextResponse:
     """Counters for Prometheus."""
     n_runs = Counter(run.state for run in service.runs.list())
     datasets = service.datasets.list()

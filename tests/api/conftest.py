@@ -34,6 +34,7 @@ from service.errors import (
     ResultsNotReadyError,
     TooLargeError,
 )
+from service.keys import Key
 from service.settings import Settings
 from service.views import DatasetView, EventView, FigureView, RunView, ScanView, StageView
 from tasks.errors import FormulaError
@@ -241,6 +242,9 @@ class FakeService:
     def stop(self) -> None:
         self.is_running = False
 
+    def within(self, key: Key) -> "FakeService":
+        return self
+
     def unready_reason(self) -> str | None:
         return None if self.is_running else "not started"
 
@@ -320,7 +324,7 @@ def served(app: Any) -> Iterator[str]:
         server.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Callable[[Any], AbstractContextManager[str]]:
     """Serves an application, as a context whose value is its address."""
     return served

@@ -39,3 +39,15 @@ def test_an_oversized_body_is_refused(client: httpx.Client, chunked: bool) -> No
 def test_uploads_may_be_larger(client: httpx.Client, dataset: dict) -> None:
     content = b"\x89HDF" + bytes(2 * MAX_JSON_BYTES)
     assert client.put(f"/api/v1/datasets/{dataset['id']}/scans/big", content=content).status_code == 201
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[broken", "10.0.0.7"])
+def test_a_name_that_only_points_here_is_refused(client: httpx.Client, host: str) -> None:
+    for path in (RUNS, "/", "/metrics"):
+        refused = client.get(path, headers={"Host": host})
+        assert (refused.status_code, refused.json()["code"]) == (421, "misdirected-request"), path
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:8000"])
+def test_names_of_this_machine_are_answered(client: httpx.Client, host: str) -> None:
+    assert client.get(RUNS, headers={"Host": host}).status_code == 200

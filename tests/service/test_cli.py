@@ -7,7 +7,6 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import app, options_of
-from service.keys import digest_of, read_digests
 from storage.readers.format import open_scan
 
 
@@ -19,7 +18,7 @@ def run(*arguments: str) -> tuple[int, str]:
 def test_help_names_every_command() -> None:
     code, shown = run("--help")
     assert code == 0
-    for command in ("serve", "submit", "watch", "simulate", "demo", "options"):
+    for command in ("serve", "submit", "watch", "simulate", "demo", "options", "keys", "gc", "verify", "backup"):
         assert command in shown
 
 
@@ -64,11 +63,3 @@ def test_a_specimen_is_measured_into_files_that_the_service_reads(tmp_path: Path
     assert len(files) == 2
     with open_scan(files[0]) as [source]:
         assert source.frames.shape == (9, 24, 24)
-
-
-def test_a_key_is_shown_once_and_kept_as_a_digest(tmp_path: Path) -> None:
-    code, shown = run("key", "beam line", "--file", str(tmp_path / "keys"))
-    assert code == 0
-    made = shown.strip()
-    assert read_digests(tmp_path / "keys") == [digest_of(made)]
-    assert made not in (tmp_path / "keys").read_text()
