@@ -47,6 +47,8 @@ class Sample(Body):
     """Chemical formula, fractions allowed: ``Li10/7V6/7O2``."""
     group: Annotated[str, Field(max_length=200)] = ""
     """Group it is compared in, e.g. ``as prepared``."""
+    standard: bool = False
+    """A known compound: mapped and drawn beside the specimens, but left out of the domains."""
 
 
 class DatasetBody(Body):

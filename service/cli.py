@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -17,6 +17,7 @@ from service.progress import show_run, show_uploads
 from service.settings import Settings
 from service.terminal import console, plain_words
 from tasks.options import RunOptions
+from tasks.refraction import Absorber
 from tasks.simulate import SimulationOptions
 
 if TYPE_CHECKING:
@@ -59,11 +60,14 @@ def submit(
     formula: Annotated[str, typer.Option(help="Chemical formula of the specimen.")],
     title: Annotated[str, typer.Option(help="What to call the dataset; else the first file's folder.")] = "",
     group: Annotated[str, typer.Option(help="Group the specimen is compared in.")] = "",
+    standard: Annotated[bool, typer.Option("--standard", help="A known compound: left out of the domains.")] = False,
     absorber: Annotated[str, typer.Option(help="Absorbing element.")] = "V",
     edge: Annotated[str, typer.Option(help="Its absorption edge.")] = "K",
     probe: Annotated[str, typer.Option(help="Probe as JSON; else as the files say.")] = "",
     distance_m: Annotated[float | None, typer.Option(help="Specimen to detector; else as the files say.")] = None,
     pixel_size_m: Annotated[float | None, typer.Option(help="Detector pixel; else as the files say.")] = None,
+    reference: Annotated[list[Path], typer.Option(help="XDI spectrum of a compound; repeatable.", exists=True)] = [],  # noqa: B006
+    foil: Annotated[Path | None, typer.Option(help="XDI spectrum of a metal foil: calibrates the energies.", exists=True)] = None,
     option: Annotated[list[str], typer.Option("--option", "-o", help="e.g. reconstruct.cycles=300; repeatable.")] = [],  # noqa: B006
     name: Annotated[str, typer.Option(help="What to call the run.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")] = False,
@@ -74,14 +78,14 @@ def submit(
     title = title or files[0].resolve().parent.name
     spec = {
         "title": title,
-        "sample": {"name": title, "formula": formula, "group": group},
+        "sample": {"name": title, "formula": formula, "group": group, "standard": standard},
         "absorber": {"element": absorber, "edge": edge},
         "distance_m": distance_m,
         "detector_pixel_size_m": pixel_size_m,
         "probe": json.loads(probe) if probe else None,
     }
     with plain_words(), Client(url, key) as client:
-        options = options_of(option)
+        options = with_compounds(options_of(option), Absorber(absorber, edge), reference, foil)
         dataset = client.create_dataset(spec)
         show_uploads(client, dataset["id"], files, console)
         client.seal(dataset["id"])
@@ -176,6 +180,24 @@ def options_of(given: list[str]) -> dict[str, Any]:
         except ValueError:
             read = value
         options.setdefault(stage, {})[name] = read
+    return options
+
+
+def with_compounds(
+    options: dict[str, Any], absorber: Absorber, references: Sequence[Path], foil: Path | None
+) -> dict[str, Any]:
+    """Options with what files of known compounds say; other edges than the paper's take their constants from the tables."""
+    if absorber != Absorber():
+        options.setdefault("chemistry", {}).setdefault("preset", "chantler")
+    if references:
+        options.setdefault("references", {})["xdi"] = [path.read_text(encoding="utf-8", errors="replace") for path in references]
+    if foil is not None:
+        # Numerics that other commands do without.
+        from tasks.xanes.references import first_inflection_ev, read_xdi
+
+        edge_ev = absorber.edge_energy_ev
+        offset_ev = edge_ev - first_inflection_ev(read_xdi(foil.read_bytes()), edge_ev)
+        options.setdefault("align", {})["energy_offset_ev"] = round(offset_ev, 3)
     return options
 
 

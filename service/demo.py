@@ -23,7 +23,8 @@ from service.settings import Settings
 from storage.cxi import write_cxi
 from storage.results import ResultsStore
 from tasks.ptycho.probe import ProbeSpec
-from tasks.simulate import Simulation, SimulationOptions, simulate
+from tasks.refraction import Absorber
+from tasks.simulate import Simulation, SimulationOptions, formula_of, simulate
 from tasks.truth import Assessment, assess
 
 MARK: Final = ".ptyxas-demo"
@@ -60,7 +61,17 @@ class Measured:
     @property
     def formula(self) -> str:
         """Formula of the specimen, as far as one would know it: that of its first state."""
-        return self.simulation.specimen.states[0].formula
+        return formula_of(self.simulation.specimen.states[0], self.simulation.absorber)
+
+    @property
+    def absorber(self) -> dict[str, str]:
+        """Element and edge."""
+        return {"element": self.simulation.absorber.element, "edge": self.simulation.absorber.edge}
+
+    @property
+    def chemistry(self) -> dict[str, str]:
+        """The options of the chemistry: the paper's constants are those of the V K edge only."""
+        return {} if self.simulation.absorber == Absorber() else {"preset": "chantler"}
 
     @property
     def probe(self) -> dict[str, Any]:
@@ -73,6 +84,8 @@ class Measured:
         """What submits the files."""
         probe = TypeAdapter(ProbeSpec).dump_json(self.simulation.probe_guess, exclude_defaults=True).decode()
         options = f"-o domains.n_domains={len(self.simulation.specimen.states)}"
+        if self.chemistry:
+            options += f" --absorber {self.absorber['element']} --edge {self.absorber['edge']}"
         files = f"{shlex.quote(str(self.files[0].parent))}/*.cxi"
         return f"ptyxas submit {files} --formula {self.formula} --probe {shlex.quote(probe)} {options} --watch"
 
@@ -155,7 +168,7 @@ class Demo:
 
     def _settings(self) -> Settings:
         chosen: dict[str, Any] = {} if self.workers is None else {"workers": self.workers}
-        return Settings(data_dir=self.folder / "data", port=free_port(8000), dashboard_port=0, **chosen)
+        return Settings(data_dir=self.folder / "data", port=free_port(8000), dashboard_port=free_port(8787), **chosen)
 
     def _measure(self, server: Server) -> Measured:
         """Measure while the service starts."""
@@ -167,7 +180,7 @@ class Demo:
     def _upload(self, client: Client, measured: Measured) -> str:
         """A sealed dataset with every scan; its id."""
         sample = {"name": f"simulated {self.options.seed}", "formula": measured.formula, "group": "simulated"}
-        spec = {"title": sample["name"], "sample": sample, "absorber": {"element": "V", "edge": "K"}}
+        spec = {"title": sample["name"], "sample": sample, "absorber": measured.absorber}
         dataset = client.create_dataset({**spec, "probe": measured.probe})
         show_uploads(client, dataset["id"], measured.files, self.console)
         client.seal(dataset["id"])
@@ -178,9 +191,12 @@ class Demo:
         options = {
             "reconstruct": {"cycles": self.cycles},
             "kkr": {"start": self.coupling_start, **kkr},
+            "chemistry": measured.chemistry,
             "domains": {"n_domains": len(measured.simulation.specimen.states)},
         }
-        run = show_run(client, client.submit([dataset], options, "demo")["id"], self.console)
+        submitted = client.submit([dataset], options, "demo")
+        self.console.print(f"Dask dashboard {submitted['dashboard_url']}", highlight=False)
+        run = show_run(client, submitted["id"], self.console)
         if run["state"] != "succeeded":
             raise ServiceError(f"without results there is nothing to compare: run {run['id']} has {run['state']}")
         return run
@@ -193,6 +209,7 @@ class Demo:
             "results": results,
             "figures": results.parent / "figures",
             "page": f"{url}/?run={run_id}",
+            "dashboard": f"{url}/dask",
             "notebook": f'xr.open_datatree("{url}/api/v1/runs/{run_id}/results.zarr", engine="zarr")',
             "serve again": f"ptyxas serve --data-dir {shlex.quote(str(self.folder / 'data'))}",
         }

@@ -14,8 +14,9 @@ from tasks.chemistry import f2_step
 from tasks.errors import TaskError
 from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas, plan_canvas
-from tasks.refraction import Absorber
+from tasks.refraction import Absorber, composition
 from tasks.units import object_pixel_size_m
+from tasks.xanes.references import normalise, read_xdi
 
 SAME_ENERGY_EV: Final = 0.05
 """Energies of two datasets are the same grid when they agree to this; steps at the edge are ten times this."""
@@ -75,6 +76,7 @@ class FactReader:
             measurement={"probe": attributes.get("probe")},
             scans=tuple(self._scan(dataset_id, info) for info in scans),
             is_open=not attributes["sealed"],
+            standard=bool(sample.get("standard", False)),
         )
 
     def _scan(self, dataset_id: str, info: ScanInfo) -> ScanFacts:
@@ -97,17 +99,17 @@ def check_run(datasets: Sequence[DatasetFacts], options: RunOptions) -> None:
     """
     faults = [] if datasets else [Fault("datasets", "a run needs at least one dataset, got none")]
     for number, dataset in enumerate(datasets):
-        faults += [Fault(f"datasets.{number}", message) for message in energy_faults(dataset)]
+        faults += [Fault(f"datasets.{number}", message) for message in energy_faults(dataset, options.align.energy_offset_ev)]
     faults += [Fault("datasets", message) for message in mismatches(datasets)]
     if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
-        faults += chemistry_faults(datasets, options)
+        faults += chemistry_faults(datasets, options) + reference_faults(datasets, options)
     if faults:
         raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
 
 
-def energy_faults(dataset: DatasetFacts) -> list[str]:
-    """What is wrong with the energies of one dataset; nothing can be said while scans may come."""
-    energies_ev, n = dataset.energies_ev, len(dataset.scans)
+def energy_faults(dataset: DatasetFacts, offset_ev: float = 0.0) -> list[str]:
+    """What is wrong with the calibrated energies of one dataset; nothing can be said while scans may come."""
+    energies_ev, n = [energy + offset_ev for energy in dataset.energies_ev], len(dataset.scans)
     if dataset.is_open or n == 1:
         return []
     if n == 0:
@@ -152,4 +154,31 @@ def chemistry_faults(datasets: Sequence[DatasetFacts], options: RunOptions) -> l
             f2_step(Absorber(**dataset.absorber), options.chemistry)
         except TaskError as error:
             faults[str(error)] = Fault("options.chemistry.preset", str(error))
+    for number, formula in enumerate(options.chemistry.compounds):
+        for dataset in datasets:
+            field = f"options.chemistry.compounds.{number}"
+            try:
+                if not composition(formula).get(dataset.absorber["element"]):
+                    faults[field] = Fault(field, f"{formula} holds no {dataset.absorber['element']}")
+            except TaskError as error:
+                faults[field] = Fault(field, str(error))
+    return list(faults.values())
+
+
+def reference_faults(datasets: Sequence[DatasetFacts], options: RunOptions) -> list[Fault]:
+    """Which reference spectra cannot be read, are of another element, or do not cover what was measured."""
+    faults = {}
+    for number, text in enumerate(options.references.xdi):
+        field = f"options.references.xdi.{number}"
+        for dataset in datasets:
+            try:
+                reference = normalise(read_xdi(text), Absorber(**dataset.absorber).edge_energy_ev)
+            except TaskError as error:
+                faults[field] = Fault(field, str(error))
+                continue
+            low, high = (float(reference.energy_ev[end]) - options.align.energy_offset_ev for end in (0, -1))
+            energies_ev = [] if dataset.is_open else dataset.energies_ev
+            if any(not low <= energy_ev <= high for energy_ev in energies_ev):
+                message = f"reference {reference.name!r} covers {low:.1f} to {high:.1f} eV, not all measured energies"
+                faults[field] = Fault(field, message)
     return list(faults.values())

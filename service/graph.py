@@ -4,7 +4,7 @@
             one unit an energy    |  one unit, where |   one unit an energy           one     tiles    one      |
                                   |  energies meet   |                                                          |
                                                      per dataset ------------------------------------------------+
-                                                     pooled over datasets:  domains -> figures -> results  <----+
+                            references (mixtures) of each,  pooled over datasets:  domains -> figures -> results <----+
 
 A unit's key is a digest of its stage, the stage's version, its options and the keys of what it reads: the same key is
 the same result, whichever run asks. Nothing here reads a file or knows of Dask.
@@ -29,13 +29,15 @@ STAGES: Final = {
     "spectra": 2,
     "fit": 1,
     "maps": 1,
-    "domains": 1,
-    "figures": 1,
-    "results": 1,
+    "references": 1,
+    "domains": 2,
+    "figures": 2,
+    "results": 2,
 }
 """Every stage in order, with its version: raise it when the stage computes something else from the same input."""
 
-SPECTRAL_STAGES: Final = ("couple", "spectra", "fit", "maps", "domains")
+SPECTRAL_STAGES: Final = ("couple", "spectra", "fit", "maps", "references", "domains")
+ONLY_STANDARDS: Final = "all datasets are standards, which are no part of the domains"
 MIN_ENERGIES: Final = 10
 """Eq. 1 has ten parameters."""
 PIXELS_A_TILE: Final = 40_000
@@ -72,6 +74,8 @@ class DatasetFacts:
     measurement: Mapping[str, Any]
     scans: tuple[ScanFacts, ...]
     is_open: bool = False
+    standard: bool = False
+    """A known compound: mapped like the rest, but no part of the domains."""
 
     @property
     def energies_ev(self) -> list[float]:
@@ -160,6 +164,7 @@ class Chain:
     states: list[Unit]
     spectra: Unit | None = None
     maps: Unit | None = None
+    mixture: Unit | None = None
 
     @property
     def is_spectrum(self) -> bool:
@@ -205,7 +210,6 @@ def add_kkr_barrier(graph: Graph, dataset: DatasetFacts, states: list[Unit], opt
 def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
     """From the last round's images to maps of chemical state: spectra, fits on tiles of rows, chemistry."""
     dataset, label = chain.dataset, chain.label
-    absorber = {"absorber": dataset.absorber, "formula": dataset.formula}
     spectra = graph.add(
         "spectra", label, couple_arguments(dataset, options), {"states": chain.states}, cost=couple_cost(dataset)
     )
@@ -224,27 +228,44 @@ def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
     maps = graph.add(
         "maps",
         label,
-        {**absorber, "fit": options.fit, "options": options.chemistry},
+        # compounds are only drawn
+        {"absorber": dataset.absorber, "fit": options.fit, "options": dataclasses.replace(options.chemistry, compounds=())},
         {"spectra": spectra, "tiles": tiles},
     )
-    return dataclasses.replace(chain, spectra=spectra, maps=maps)
+    mixture = None
+    if len(options.references.xdi) > 1:
+        arguments = {"absorber": dataset.absorber, "options": options.references}
+        mixture = graph.add("references", label, arguments, {"spectra": spectra, "maps": maps})
+    return dataclasses.replace(chain, spectra=spectra, maps=maps, mixture=mixture)
 
 
 def add_pooled(graph: Graph, chains: list[Chain], options: RunOptions, run_id: str) -> None:
     """Where all datasets meet: their pixels are grouped together, drawn to one scale and published in one store."""
     spectra = [chain.spectra for chain in chains if chain.spectra]
     maps = [chain.maps for chain in chains if chain.maps]
-    ids = [chain.dataset.id for chain in chains]
-    groups = [chain.dataset.group for chain in chains]
-    domains = None
-    if maps:
-        arguments = {"datasets": ids, "groups": groups, "options": options.domains}
-        domains = graph.add("domains", "", arguments, {"spectra": spectra, "maps": maps})
+    mixtures = [chain.mixture for chain in chains if chain.mixture]
+    domains = add_domains(graph, [chain for chain in chains if chain.maps], options)
     states = [chain.states for chain in chains]
-    inputs: dict[str, Inputs] = {"states": states, "spectra": spectra, "maps": maps, "domains": domains}
+    inputs: dict[str, Inputs] = {"states": states, "spectra": spectra, "maps": maps, "mixtures": mixtures, "domains": domains}
     about = [dataset_about(chain.dataset) for chain in chains]
     figures = graph.add("figures", "", {"datasets": about, "options": options}, inputs)
     graph.add("results", "", {"run_id": run_id, "datasets": about, "options": options}, {**inputs, "figures": figures})
+
+
+def add_domains(graph: Graph, mapped: list[Chain], options: RunOptions) -> Unit | None:
+    """Pixels of all mapped datasets grouped together, standards left out."""
+    grouped = [chain for chain in mapped if not chain.dataset.standard]
+    if not grouped:
+        if mapped:
+            graph.skipped["domains"] = ONLY_STANDARDS
+        return None
+    arguments = {
+        "datasets": [chain.dataset.id for chain in grouped],
+        "groups": [chain.dataset.group for chain in grouped],
+        "options": options.domains,
+    }
+    inputs: dict[str, Inputs] = {"spectra": [chain.spectra for chain in grouped], "maps": [chain.maps for chain in grouped]}
+    return graph.add("domains", "", arguments, inputs)
 
 
 def couple_arguments(dataset: DatasetFacts, options: RunOptions) -> dict[str, Any]:
@@ -260,7 +281,7 @@ def couple_arguments(dataset: DatasetFacts, options: RunOptions) -> dict[str, An
 
 def dataset_about(dataset: DatasetFacts) -> dict[str, Any]:
     """What figures and results say about a dataset."""
-    names = ("id", "title", "group", "formula", "absorber", "measurement", "scans")
+    names = ("id", "title", "group", "standard", "formula", "absorber", "measurement", "scans")
     return {name: getattr(dataset, name) for name in names}
 
 

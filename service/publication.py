@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
+from service.compounds import reference_spectra, references_group, theoretical_ratios
 from service.sharpness import energy_sharpness, in_results
 from service.versions import library_versions
 from service.work import Desk
@@ -49,7 +50,12 @@ class Chapter:
     """Arrays over y and x or energy, by the names of the results store."""
     maps: Arrays
     label: Array | None
-    theory: float | None
+    """Domains; None for a standard."""
+    phase_energy_ev: float | None
+    """Where the phase gave the electron density."""
+    mixture: Arrays
+    """Shares of the reference compounds, where there are two or more."""
+    compounds: Sequence[str] = ()
 
     @property
     def probe_pixel_size_m(self) -> Array:
@@ -65,13 +71,14 @@ def figures(
     states: Sequence[Sequence[str]],
     spectra: Sequence[str],
     maps: Sequence[str],
+    mixtures: Sequence[str],
     domains: str | None,
 ) -> dict[str, Any]:
     """Draw every figure there are arrays for."""
-    chapters = read_chapters(desk, datasets, states, spectra, maps, domains)
+    chapters = read_chapters(desk, datasets, states, spectra, maps, mixtures, domains)
     pooled = desk.read(domains) if domains else {}
-    elbow = int(desk.units.attrs(domains)["elbow"]) if domains else 0
-    drawn = figure_list(study_of(chapters, pooled, elbow, options))
+    attributes = desk.units.attrs(domains) if domains else {}
+    drawn = figure_list(study_of(chapters, pooled, attributes, options))
     arrays = {name: np.frombuffer(figure.png, np.uint8) for name, figure in drawn.items()}
     listed = [{"name": name, "title": figure.title, "dataset": figure.dataset} for name, figure in drawn.items()]
     desk.write(arrays, listed=listed)
@@ -87,6 +94,7 @@ def results(
     states: Sequence[Sequence[str]],
     spectra: Sequence[str],
     maps: Sequence[str],
+    mixtures: Sequence[str],
     domains: str | None,
     figures: str,
 ) -> dict[str, Any]:
@@ -94,10 +102,13 @@ def results(
     places = desk.call.places
     publish_figures(desk, run_id, figures)
     if not ResultsStore(places.results(run_id)).is_sealed():
-        chapters = read_chapters(desk, datasets, states, spectra, maps, domains)
+        chapters = read_chapters(desk, datasets, states, spectra, maps, mixtures, domains)
         tree = {path: group for chapter in chapters for path, group in chapter_groups(chapter).items()}
         if domains is not None:
-            tree["domains"] = domains_group(desk.read(domains), desk.units.attrs(domains), chapters, options)
+            grouped = [chapter for chapter in chapters if chapter.label is not None]
+            tree["domains"] = domains_group(desk.read(domains), desk.units.attrs(domains), grouped, options)
+        if options.references.xdi and maps:
+            tree["references"] = references_group(chapters[0].energy_ev, chapters[0].about["absorber"], options)
         attributes = {
             "run": run_id,
             "options": to_jsonable_python(options),
@@ -124,25 +135,29 @@ def read_chapters(
     states: Sequence[Sequence[str]],
     spectra: Sequence[str],
     maps: Sequence[str],
+    mixtures: Sequence[str],
     domains: str | None,
 ) -> list[Chapter]:
     """Everything found of each dataset, as far as the run went."""
     chapters = []
+    grouped = desk.units.attrs(domains)["datasets"] if domains else []
     for number, (about, keys) in enumerate(zip(datasets, states, strict=True)):
         errors = np.stack([desk.read(key, "errors")["errors"] for key in keys])
-        energy_ev = np.array([scan.energy_ev for scan in about["scans"]])
         if not spectra:
+            energy_ev = np.array([scan.energy_ev for scan in about["scans"]])
             chapters.append(single_energy_chapter(about, energy_ev, errors, desk.read(keys[0])))
             continue
         found = desk.read(spectra[number])
-        label = desk.read(domains, f"label{number}")[f"label{number}"] if domains else None
-        theory = float(desk.units.attrs(maps[number])["theory"])
+        name = f"label{grouped.index(about['id'])}" if about["id"] in grouped else None
+        label = desk.read(domains, name)[name] if domains and name else None
+        phase_energy_ev = float(desk.units.attrs(maps[number])["phase_energy_ev"])
         chapters.append(
             Chapter(
-                about, energy_ev, found["y_m"], found["x_m"], found["probe"], errors,
+                about, found["energy_ev"], found["y_m"], found["x_m"], found["probe"], errors,
                 {name: found[name] for name in SHARPNESS_ARRAYS},
                 {name: single_precision(found[name]) for name in SPECTRA_ARRAYS} | {"shift": single_precision(found["shift_px"])},
-                desk.read(maps[number]), label, theory,
+                desk.read(maps[number]), label, phase_energy_ev, desk.read(mixtures[number]) if mixtures else {},
+                desk.units.attrs(mixtures[number])["references"] if mixtures else (),
             )
         )  # fmt: skip
     return chapters
@@ -157,23 +172,30 @@ def single_energy_chapter(about: Mapping[str, Any], energy_ev: Array, errors: Ar
     absorption, phase = (np.where(field, image, np.nan)[None].astype(np.float32) for image in images)
     spectra = {"absorption": absorption, "phase": phase}
     sharpness = energy_sharpness(about["scans"][0], state["prtf"])
-    return Chapter(about, energy_ev, y_m, x_m, state["probe"][None], errors, sharpness, spectra, {}, None, None)
+    return Chapter(about, energy_ev, y_m, x_m, state["probe"][None], errors, sharpness, spectra, {}, None, None, {})
 
 
-def study_of(chapters: Sequence[Chapter], pooled: Arrays, elbow: int, options: RunOptions) -> Study:
+def study_of(
+    chapters: Sequence[Chapter], pooled: Arrays, attributes: Mapping[str, Any], options: RunOptions
+) -> Study:
     """The run in the words of the figures."""
     domains = None
     if pooled:
         domains = PooledDomains(
-            pooled["inertia"], elbow, pooled["fraction"], pooled["group_fraction"],
-            energy_ev=chapters[0].energy_ev, mean_absorption=pooled["mean_absorption"],
+            pooled["inertia"], int(attributes["elbow"]), pooled["fraction"], pooled["group_fraction"],
+            group_interval=pooled.get("group_interval"), energy_ev=chapters[0].energy_ev,
+            mean_absorption=pooled["mean_absorption"], fraction_interval=pooled.get("fraction_interval"),
+            domain_agreement=pooled.get("domain_agreement"), agreement=attributes.get("agreement"),
         )  # fmt: skip
-    theory = {chapter.about["formula"]: chapter.theory for chapter in chapters if chapter.theory is not None}
+    mapped = [chapter for chapter in chapters if chapter.phase_energy_ev is not None]
+    formulas = [chapter.about["formula"] for chapter in mapped]
+    theory = theoretical_ratios(formulas, mapped[0].phase_energy_ev, mapped[0].about["absorber"], options) if mapped else {}
     return Study(
         tuple(specimen_of(chapter) for chapter in chapters),
         chapters[0].about["absorber"]["element"],
         options.domains.descriptors,
         domains,
+        references=reference_spectra(chapters[0].about["absorber"], options) if chapters[0].maps else (),
         theory=theory,
     )
 
@@ -191,6 +213,8 @@ def specimen_of(chapter: Chapter) -> Specimen:
         maps=chapter.maps,
         label=chapter.label,
         group=chapter.about["group"],
+        standard=chapter.about["standard"],
+        mixture=chapter.mixture.get("fraction"),
         reconstruction=Reconstruction(chapter.errors, chapter.probe, chapter.probe_pixel_size_m, **chapter.sharpness),
         kk_residual=chapter.spectra.get("kk_residual"),
         kk_residual_before=chapter.spectra.get("kk_residual_before"),
@@ -210,6 +234,10 @@ def chapter_groups(chapter: Chapter) -> dict[str, Group]:
     }
     if chapter.maps:
         groups[f"{name}/maps"] = Group(plane, dict(chapter.maps), about)
+    if chapter.mixture:
+        coords = {**plane, "reference": np.array(chapter.compounds)}
+        arrays = {key: single_precision(values) for key, values in chapter.mixture.items()}
+        groups[f"{name}/references"] = Group(coords, arrays, about)
     if chapter.label is not None:
         groups[f"{name}/domains"] = Group(plane, {"label": chapter.label.astype(np.int8)}, about)
     return groups
@@ -249,7 +277,11 @@ def domains_group(
         "bin_centre": pooled["bin_centre"],
     }
     names = ("centre", "inertia", "fraction", "group_fraction", "mean_absorption", "density")
-    return Group(coords, {name: pooled[name] for name in names}, {"elbow": attributes["elbow"]})
+    bootstrap = ("fraction_interval", "group_interval", "domain_agreement")
+    if "agreement" in attributes:
+        coords["bound"] = np.array(["lower", "upper"])
+    facts = {name: attributes[name] for name in ("elbow", "agreement") if name in attributes}
+    return Group(coords, {name: pooled[name] for name in (*names, *bootstrap) if name in pooled}, facts)
 
 
 def timings(desk: Desk, keys: Sequence[str]) -> dict[str, float]:

@@ -17,8 +17,17 @@ from service.work import Desk
 from tasks import chemistry as chemistry_task
 from tasks import domains as domains_task
 from tasks.domain_profile import densities, mean_spectra
+from tasks.domain_stability import domain_stability
 from tasks.gauge import Gauge
-from tasks.options import AlignOptions, ChemistryOptions, DomainOptions, FitOptions, KKROptions, ReconstructOptions
+from tasks.options import (
+    AlignOptions,
+    ChemistryOptions,
+    DomainOptions,
+    FitOptions,
+    KKROptions,
+    ReconstructOptions,
+    ReferenceOptions,
+)
 from tasks.ptycho import engine
 from tasks.ptycho.probe import ProbeSpec, initial_probe, scale_to_power
 from tasks.ptycho.resolution import prtf
@@ -28,6 +37,7 @@ from tasks.spectra import Correction, Spectra
 from tasks.spectra import couple as couple_energies
 from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, fit_spectra, mean_prior
 from tasks.xanes.mask import mask_pixels
+from tasks.xanes.references import linear_combination, prepare
 
 Facts = dict[str, Any]
 Array = NDArray[Any]
@@ -134,7 +144,6 @@ def maps(
     desk: Desk,
     *,
     absorber: Mapping[str, str],
-    formula: str,
     fit: FitOptions,
     options: ChemistryOptions,
     spectra: str,
@@ -152,9 +161,25 @@ def maps(
         SpectrumFit(**whole), status, read["phase"][index], float(read["sigma_phase"][index]),
         float(energy_ev[index]), Absorber(**absorber), options,
     )  # fmt: skip
-    theory = chemistry_task.theoretical_electron_ratio(formula, float(energy_ev[index]), Absorber(**absorber), options)
     n_kept = int(np.count_nonzero(found["mask"]))
-    return desk.write(found, phase_energy_ev=float(energy_ev[index]), n_kept=n_kept, theory=theory)
+    return desk.write(found, phase_energy_ev=float(energy_ev[index]), n_kept=n_kept)
+
+
+def references(
+    desk: Desk, *, absorber: Mapping[str, str], options: ReferenceOptions, spectra: str, maps: str
+) -> Facts:
+    """Every kept pixel of one dataset explained as a mixture of the reference compounds."""
+    read = desk.read(spectra, "energy_ev", "absorption")
+    mask = desk.read(maps, "mask")["mask"]
+    edge_ev = Absorber(**absorber).edge_energy_ev
+    compounds = prepare(options.xdi, edge_ev)
+    pixels = at_edge_wavelength(read["energy_ev"], read["absorption"][:, mask], edge_ev)
+    found = linear_combination(read["energy_ev"], pixels, compounds)
+    arrays = {
+        name: spread(getattr(found, name), mask.ravel()).reshape(*getattr(found, name).shape[:-1], *mask.shape)
+        for name in ("fraction", "fraction_sigma", "residual")
+    }
+    return desk.write(arrays, references=[compound.name for compound in compounds])
 
 
 def domains(
@@ -187,9 +212,18 @@ def domains(
         "density": density.share,
         "bin_centre": density.bin_centre,
     }
+    facts = {"elbow": found.elbow, "groups": list(found.groups), "datasets": list(datasets)}
+    if options.replicates:
+        desk.check_stop()
+        stability = domain_stability(
+            values, weights, groups, found, seed=options.seed, n_replicates=options.replicates
+        )
+        names = ("fraction_interval", "group_interval", "domain_agreement")
+        arrays |= {name: getattr(stability, name) for name in names}
+        facts["agreement"] = stability.agreement
     for i, (label, mask) in enumerate(zip(found.labels, kept, strict=True)):
         arrays[f"label{i}"] = spread(label, mask.ravel(), fill=0).reshape(mask.shape)
-    return desk.write(arrays, elbow=found.elbow, groups=list(found.groups), datasets=list(datasets))
+    return desk.write(arrays, **facts)
 
 
 FUNCTIONS: Final[Mapping[str, Callable[..., Facts]]] = {
@@ -198,6 +232,7 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Facts]]] = {
     "spectra": spectra,
     "fit": fit,
     "maps": maps,
+    "references": references,
     "domains": domains,
     "figures": figures,
     "results": results,
@@ -219,7 +254,7 @@ def meet(
     desk.check_stop()
     return couple_energies(
         [one["object"] for one in read], [one["dose"] for one in read], [scan.canvas for scan in scans],
-        np.array([scan.energy_ev for scan in scans]), Absorber(**absorber), formula, align, kkr,
+        np.array([scan.energy_ev for scan in scans]) + align.energy_offset_ev, Absorber(**absorber), formula, align, kkr,
     )  # fmt: skip
 
 

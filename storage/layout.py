@@ -98,6 +98,8 @@ COORDINATES: Final = _table(
     ArraySpec("k", ("k",), INT, "1", "number of domains"),
     ArraySpec("dataset", ("dataset",), TEXT, "1", "dataset"),
     ArraySpec("group", ("group",), TEXT, "1", "group of specimens"),
+    ArraySpec("bound", ("bound",), TEXT, "1", "end of the interval"),
+    ArraySpec("reference", ("reference",), TEXT, "1", "reference compound"),
     ArraySpec("bin", ("bin",), INT, "1", "histogram bin"),
     ArraySpec("bin_centre", ("descriptor", "bin"), F64, "1", "centre of the histogram bin, in the descriptor's unit"),
     ArraySpec("dataset_group", ("dataset",), TEXT, "1", "group the dataset belongs to"),
@@ -167,8 +169,25 @@ _POOLED = _table(
     ArraySpec("inertia", ("k",), F64, "1", "sum of squared distances to the nearest centre"),
     ArraySpec("fraction", ("dataset", "domain"), F64, "1", "share of the absorber atoms"),
     ArraySpec("group_fraction", ("group", "domain"), F64, "1", "share of the group's absorber atoms"),
+    ArraySpec("fraction_interval", ("bound", "dataset", "domain"), F64, "1", "95 % interval of the fraction"),
+    ArraySpec("group_interval", ("bound", "group", "domain"), F64, "1", "95 % interval of the group's fraction"),
+    ArraySpec("domain_agreement", ("domain",), F64, "1", "Jaccard index of the domain with its like in a replicate"),
     ArraySpec("mean_absorption", ("domain", "energy"), F64, "1", "mean absorption spectrum"),
     ArraySpec("density", ("descriptor", "domain", "bin"), F64, "1", "share of the domain's pixels in each bin"),
+)
+
+_MIXTURE = _table(
+    ArraySpec("fraction", ("reference", "y", "x"), F32, "1", "share of the reference in the pixel's spectrum"),
+    ArraySpec("fraction_sigma", ("reference", "y", "x"), F32, "1", "standard error of the share"),
+    _map("residual", "1", "root mean square residual of the mixture"),
+)
+
+_REFERENCES = _table(
+    ArraySpec("absorption", ("reference", "energy"), F64, "1", "absorption, 0 before the edge and about 1 after it"),
+    ArraySpec("edge_energy", ("reference",), F64, "eV", "edge energy b2"),
+    ArraySpec("edge_energy_sigma", ("reference",), F64, "eV", "standard error of the edge energy"),
+    ArraySpec("pre_edge_ratio", ("reference",), F64, "eV", "pre-edge area over edge jump"),
+    ArraySpec("pre_edge_ratio_sigma", ("reference",), F64, "eV", "standard error of the pre-edge ratio"),
 )
 
 RESULTS: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
@@ -176,7 +195,9 @@ RESULTS: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
     "{dataset}/spectra": _SPECTRA,
     "{dataset}/maps": _MAPS,
     "{dataset}/domains": _table(ArraySpec("label", ("y", "x"), I8, "1", "domain, 0 outside the specimen")),
+    "{dataset}/references": _MIXTURE,
     "domains": _POOLED,
+    "references": _REFERENCES,
 }
 """Results store, one a run."""
 

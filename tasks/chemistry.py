@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import FormulaError, InvalidOptionError
 from tasks.options import ChemistryOptions
-from tasks.refraction import Absorber, composition, tabulated_f1, tabulated_f2
+from tasks.refraction import Absorber, composition, tabulated_f1, tabulated_step
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit
 from tasks.xanes.mask import kept
@@ -21,10 +21,6 @@ PAPER_JUMP: Final = 3.53
 
 PAPER_F1: Final[Mapping[str, float]] = {"V": -7.14, "Li": 0.00278, "O": 0.0757}
 """f' [electrons] just below the V K edge, of the paper."""
-
-BELOW_EV: Final = (-200.0, -40.0)
-ABOVE_EV: Final = (25.0, 200.0)
-"""Windows about the edge [eV] whose tabulated f'' is extended to it; between them the tables hold a broadened step."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +50,7 @@ def f2_step(absorber: Absorber, options: ChemistryOptions) -> float:
                 f'{absorber.edge}. Choose preset "chantler"'
             )
         return PAPER_JUMP
-    edge = absorber.edge_energy_ev
-    above, below = (_extended_f2(absorber.element, edge, window) for window in (ABOVE_EV, BELOW_EV))
-    return above - below
-
-
-def _extended_f2(element: str, edge_ev: float, window_ev: tuple[float, float]) -> float:
-    """f'' at the edge [electrons] of the power law through the tabulated values in a window about it."""
-    energy = edge_ev + np.linspace(*window_ev, 40)
-    return float(np.exp(np.polyfit(np.log(energy / edge_ev), np.log(tabulated_f2(element, energy)), 1)[1]))
+    return tabulated_step(absorber)
 
 
 def f1(element: str, energy_ev: float, options: ChemistryOptions) -> float:

@@ -24,6 +24,8 @@ Descriptor = Literal[
     "pre_edge_area",
 ]
 
+Formula = Annotated[str, Field(min_length=1, max_length=200)]
+
 
 @dataclass(frozen=True, config=CONFIG)
 class ReconstructOptions:
@@ -60,6 +62,9 @@ class AlignOptions:
     """Rows and columns (y0, y1, x0, x1) of the common grid known to be empty; found automatically where not given."""
     min_vacuum_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
     """Share of the scanned field that must be empty for the gauge to be fixed."""
+    energy_offset_ev: Annotated[float, Field(ge=-50, le=50)] = 0.0
+    """Calibration: added to every energy [eV] before it meets the tables. The tabulated edge of a metal foil minus the
+    edge found on the beamline; ``ptyxas submit --foil`` takes it from the foil's spectrum."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -97,6 +102,8 @@ class ChemistryOptions:
     """Scattering factors: the constants of the paper (V K edge) or the Chantler tables at the actual energy (any element)."""
     phase_energy_ev: Annotated[float, Field(gt=0)] | Literal["lowest"] = "lowest"
     """Energy at which the phase gives the electron density: the measured energy nearest to this one."""
+    compounds: Annotated[tuple[Formula, ...], Field(max_length=12)] = ()
+    """Formulas whose theoretical electron ratio is marked in the histograms, beside those of the datasets."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -111,6 +118,16 @@ class DomainOptions:
     """Maps that span the space in which pixels are grouped."""
     standardise: Literal["error", "zscore"] = "error"
     """Divide each descriptor by its median measurement error, or by its spread over all pixels."""
+    replicates: Annotated[int, Field(ge=0, le=1000)] = 50
+    """Bootstrap replicates behind the intervals of the fractions and the stability of the domains; 0 for none."""
+
+
+@dataclass(frozen=True, config=CONFIG)
+class ReferenceOptions:
+    """Spectra of known compounds: overlaid on those of the specimens, and mixed to explain every pixel."""
+
+    xdi: Annotated[tuple[Annotated[str, Field(max_length=1 << 17)], ...], Field(max_length=8)] = ()
+    """The texts of XDI files, one a compound; from two on, every pixel is explained as a mixture of them."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -123,6 +140,7 @@ class RunOptions:
     fit: FitOptions = Field(default_factory=FitOptions)
     chemistry: ChemistryOptions = Field(default_factory=ChemistryOptions)
     domains: DomainOptions = Field(default_factory=DomainOptions)
+    references: ReferenceOptions = Field(default_factory=ReferenceOptions)
 
     @model_validator(mode="after")
     def _descriptors_are_distinct(self) -> "RunOptions":

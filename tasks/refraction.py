@@ -3,6 +3,7 @@
 import re
 from fractions import Fraction
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 import xraydb
@@ -15,6 +16,11 @@ from tasks.options import CONFIG
 from tasks.units import electrons_per_absorption
 
 FRACTION = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
+
+
+BELOW_EV: Final = (-200.0, -40.0)
+ABOVE_EV: Final = (25.0, 200.0)
+"""Windows about the edge [eV] whose tabulated f'' is extended to it; between them the tables hold a broadened step."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -67,6 +73,19 @@ def relativistic_charge(element: str) -> float:
 def tabulated_f2(element: str, energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
     """f'' of an atom [electrons] from the Chantler tables (by xraydb), shape of ``energy_ev`` [eV]."""
     return np.reshape(xraydb.f2_chantler(element, np.asarray(energy_ev, dtype=float)), np.shape(energy_ev)).astype(float)
+
+
+def tabulated_step(absorber: Absorber) -> float:
+    """Step of f'' across the absorber's edge [electrons]: the tables on either side, extended to it as powers of the energy."""
+    edge = absorber.edge_energy_ev
+    above, below = (_extended_f2(absorber.element, edge, window) for window in (ABOVE_EV, BELOW_EV))
+    return above - below
+
+
+def _extended_f2(element: str, edge_ev: float, window_ev: tuple[float, float]) -> float:
+    """f'' at the edge [electrons] of the power law through the tabulated values in a window about it."""
+    energy = edge_ev + np.linspace(*window_ev, 40)
+    return float(np.exp(np.polyfit(np.log(energy / edge_ev), np.log(tabulated_f2(element, energy)), 1)[1]))
 
 
 def tabulated_f1(element: str, energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:

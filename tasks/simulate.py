@@ -19,7 +19,7 @@ from tasks.kkr import table_energies, transform_matrix
 from tasks.options import CONFIG
 from tasks.ptycho.probe import ProbeSpec, kb_profile
 from tasks.ptycho.scan import Scan
-from tasks.refraction import Absorber, composition, relativistic_charge, tabulated_f2, transmission
+from tasks.refraction import Absorber, composition, relativistic_charge, tabulated_f2, tabulated_step, transmission
 from tasks.units import electrons_per_absorption, object_pixel_size_m
 
 Array = NDArray[np.float64]
@@ -28,7 +28,7 @@ DETECTOR_PIXEL_M = 75e-6
 DENSITY_V_M3 = 2.4e28
 """Vanadium atoms a cubic metre, about that of LiVO2."""
 ABSORPTION_JUMP = 3.53
-"""Step of f'' at the V K edge, the paper's."""
+"""Step of f'' at the V K edge [electrons], the paper's."""
 SUPERSAMPLING = 3
 
 GRID_OFFSETS_EV = (
@@ -100,6 +100,10 @@ class SimulationOptions:
     """Relative standard deviation of the flux over energies."""
     probe: ProbeSpec = Field(default_factory=lambda: ProbeSpec(defocus_m=400e-6, apodisation=0.9))
     """The true probe."""
+    element: str = "V"
+    """The element whose edge is scanned; it takes vanadium's place in the formulas."""
+    edge: str = "K"
+    """Its absorption edge."""
 
 
 @dataclass(frozen=True)
@@ -200,15 +204,21 @@ def scattering_factors(states: tuple[ChemicalState, ...], energy_ev: Array, abso
     near = np.clip((320 - np.abs(nodes - edge)) / 200, 0, 1)
     table = tabulated_f2(absorber.element, nodes)
     floor = float(tabulated_f2(absorber.element, np.array([edge - 60.0]))[0])
-    f2 = np.stack([near * (floor + eq1_in_electrons(state, nodes - edge)) + (1 - near) * table for state in states], axis=1)
+    jump = absorption_jump(absorber)
+    f2 = np.stack([near * (floor + eq1_in_electrons(state, nodes - edge, jump)) + (1 - near) * table for state in states], axis=1)
     f1 = relativistic_charge(absorber.element) + transform_matrix(energy_ev, nodes) @ f2
     at = np.searchsorted(nodes, energy_ev)
     return f1 + 1j * f2[at]
 
 
-def eq1_in_electrons(state: ChemicalState, offset_ev: Array) -> Array:
+def absorption_jump(absorber: Absorber) -> float:
+    """Step of f'' that specimens of this absorber have [electrons]: the paper's for V K, else the tables'."""
+    return ABSORPTION_JUMP if absorber == Absorber() else tabulated_step(absorber)
+
+
+def eq1_in_electrons(state: ChemicalState, offset_ev: Array, jump: float = ABSORPTION_JUMP) -> Array:
     """The edge and the two peaks of eq. 1, ``offset_ev`` above the tabulated edge [electrons]."""
-    edge = ABSORPTION_JUMP / 2 * (1 + erf((offset_ev - state.edge_ev) / state.edge_width_ev))
+    edge = jump / 2 * (1 + erf((offset_ev - state.edge_ev) / state.edge_width_ev))
     pre_edge = state.pre_edge_height / (1 + ((offset_ev - state.pre_edge_ev) / state.pre_edge_width_ev) ** 2)
     white_line = state.white_line_height / (1 + ((offset_ev - state.white_line_ev) / state.white_line_width_ev) ** 2)
     return np.asarray(edge + pre_edge + white_line)
@@ -235,7 +245,8 @@ def electrons_per_formula(states: tuple[ChemicalState, ...], energy_ev: Array, a
 
 def simulate(options: SimulationOptions | None = None, absorber: Absorber | None = None) -> Simulation:
     """Grow the specimen and measure it at every energy."""
-    options, absorber = options or SimulationOptions(), absorber or Absorber()
+    options = options or SimulationOptions()
+    absorber = absorber or Absorber(options.element, options.edge)
     rng = np.random.default_rng([options.seed, 2])
     specimen = grow_specimen(options)
     energies = energy_grid(options.n_energies, absorber.edge_energy_ev)

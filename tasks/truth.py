@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import adjusted_rand_score
 
+from tasks.refraction import Absorber
 from tasks.register import coarse_shift, fine_shift
-from tasks.simulate import DENSITY_V_M3, Simulation, Specimen, electrons_per_formula
+from tasks.simulate import DENSITY_V_M3, Simulation, Specimen, absorption_jump, electrons_per_formula
 from tasks.units import electrons_per_absorption
 
 Array = NDArray[np.float64]
@@ -72,7 +73,7 @@ def true_maps(simulation: Simulation, y_m: Array, x_m: Array) -> Truth:
     return Truth(
         phase=-density * electrons[state] * float(electrons_per_absorption(lowest)[0]),
         edge_energy=edges[state],
-        pre_edge_ratio=pre_edge_ratios(specimen)[state],
+        pre_edge_ratio=pre_edge_ratios(specimen, absorber)[state],
         n_absorber=density,
         electron_ratio=electrons[state],
         state=state,
@@ -80,11 +81,10 @@ def true_maps(simulation: Simulation, y_m: Array, x_m: Array) -> Truth:
     )
 
 
-def pre_edge_ratios(specimen: Specimen) -> Array:
+def pre_edge_ratios(specimen: Specimen, absorber: Absorber) -> Array:
     """(S,) PE / dmu = pi c11 c13 / b1 of each state [eV]."""
-    from tasks.simulate import ABSORPTION_JUMP
-
-    return np.array([np.pi * s.pre_edge_height * s.pre_edge_width_ev / ABSORPTION_JUMP for s in specimen.states])
+    jump = absorption_jump(absorber)
+    return np.array([np.pi * s.pre_edge_height * s.pre_edge_width_ev / jump for s in specimen.states])
 
 
 def find_offset(simulation: Simulation, y_m: Array, x_m: Array, phase: Array) -> Array:

@@ -19,7 +19,8 @@ from tasks.figures.panel import (
 )
 from tasks.figures.quantities import axis_label, quantity
 from tasks.figures.study import Area, Specimen, Study
-from tasks.figures.style import AREA_COLOURS, INK, PAGE_MM, new_figure
+from tasks.figures.style import AREA_COLOURS, FAINT, INK, PAGE_MM, new_figure
+from tasks.xanes.model import eq1
 
 _PERCENTILES = (4, 50, 96)
 _REFERENCE_DASHES = ((0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 2)))
@@ -107,7 +108,7 @@ def normalised_spectrum(specimen: Specimen, area: Area) -> NDArray[np.float64]:
 
 
 def reference_spectra(study: Study, specimen: Specimen) -> Figure:
-    """Normalised absorption of the areas, with the reference compounds dashed."""
+    """Normalised absorption of the areas, with the reference compounds dashed and eq. 1 fitted to them in thin grey."""
     figure = new_figure(PAGE_MM / 2, 70)
     axes = figure.subplots()
     energy = specimen.energy_ev
@@ -120,6 +121,9 @@ def reference_spectra(study: Study, specimen: Specimen) -> Figure:
             reference.energy_ev[near], reference.absorption[near], color=INK, label=plain_text(reference.name),
             linestyle=_REFERENCE_DASHES[i % len(_REFERENCE_DASHES)],
         )
+        if reference.parameters is not None:
+            fine = np.linspace(energy[0], energy[-1], 400)
+            axes.plot(fine, eq1(fine, reference.parameters), color=FAINT, linewidth=0.6, zorder=1)
     axes.set_xlabel("Energy (eV)")
     axes.set_ylabel("Normalised absorption")
     axes.legend()

@@ -168,10 +168,19 @@ def _group_bars(axes: Axes, study: Study, domains: PooledDomains) -> None:
             axes.errorbar(at, share, interval, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.5)
         axes.bar(0, 0, color="#888888", edgecolor="white", linewidth=0.5, hatch=hatch, label=plain_text(group))
     axes.set_xlim(0.4, n_domains + 0.6)
-    axes.set_xticks(range(1, n_domains + 1))
-    axes.set_xlabel("Domain")
+    _number_domains(axes, n_domains, domains.domain_agreement)
     axes.set_ylabel("Share of the absorber in the group")
     axes.legend(handlelength=1.6, handleheight=1.1)
+
+
+def _number_domains(axes: Axes, n_domains: int, agreement: NDArray[np.float64] | None) -> None:
+    numbers = [f"{k}" for k in range(1, n_domains + 1)]
+    if agreement is None:
+        axes.set_xlabel("Domain")
+    else:
+        numbers = [f"{number}\n({share:.2f})" for number, share in zip(numbers, agreement, strict=True)]
+        axes.set_xlabel("Domain (Jaccard index over bootstraps)")
+    axes.set_xticks(range(1, n_domains + 1), labels=numbers)
 
 
 def mean_spectra(study: Study, domains: PooledDomains) -> Figure:

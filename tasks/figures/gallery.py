@@ -56,6 +56,11 @@ def _of_the_study(study: Study) -> Iterator[tuple[str, Drawing]]:
             "Status of the fits", "What became of every pixel's fit; outside the specimen is white.",
             draw_png("Status of the fits", status.status_maps, study),
         )
+    if any(specimen.mixture is not None for specimen in study.specimens):
+        yield "mixture-maps", Drawing(
+            "Mixtures of references", "Share of each reference compound in every pixel's spectrum; masked pixels are white.",
+            draw_png("Mixtures of references", maps.mixture_maps, study),
+        )
     if study.domains is not None and domains.grouped_specimens(study):
         yield from _of_the_domains(study, study.domains)
 

@@ -1,6 +1,7 @@
 """Maps of the chemical state and their histograms, all specimens beside each other (the paper's Figs 2 and S8)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,23 +31,52 @@ def mapped_specimens(study: Study, names: Sequence[str]) -> list[Specimen]:
     return [specimen for specimen in study.specimens if all(name in specimen.maps for name in names)]
 
 
-def state_maps(study: Study, names: Sequence[str]) -> Figure:
-    """Maps ``names`` of every specimen: one colour scale a quantity, one length scale for all, masked pixels white.
+@dataclass(frozen=True)
+class Row:
+    """One quantity of every specimen, on one colour scale."""
 
-    Up to two specimens lie in rows, one quantity a column; more stand in columns, one quantity a row.
-    """
+    label: str
+    cmap: str
+    limits: tuple[float, float]
+    images: list[NDArray]
+    extend: str = "both"
+
+
+def state_maps(study: Study, names: Sequence[str]) -> Figure:
+    """Maps ``names`` of every specimen: one colour scale a quantity, one length scale for all, masked pixels white."""
     specimens = mapped_specimens(study, names)
+    rows = []
+    for name in names:
+        images: list[NDArray] = [specimen.values(name) for specimen in specimens]
+        rows.append(Row(axis_label(name, study.absorber), quantity(name).cmap, shared_limits(images), images))
+    return _table_of_maps(specimens, rows)
+
+
+def mixture_maps(study: Study) -> Figure:
+    """Share of every reference compound in each pixel's spectrum, from 0 to 1, all specimens beside each other."""
+    specimens = [specimen for specimen in study.specimens if specimen.mixture is not None]
+    rows = [
+        Row(f"Share of {formula_text(reference.name)}", "viridis", (0.0, 1.0), [_share(s, i) for s in specimens], "neither")
+        for i, reference in enumerate(study.references)
+    ]
+    return _table_of_maps(specimens, rows)
+
+
+def _share(specimen: Specimen, number: int) -> NDArray:
+    return np.asarray(specimen.mixture)[number]
+
+
+def _table_of_maps(specimens: Sequence[Specimen], rows: Sequence[Row]) -> Figure:
+    """Up to two specimens lie in rows, one quantity a column; more stand in columns, one quantity a row."""
     views = common_views(specimens)
     in_rows = len(specimens) <= 2
-    figure, grid, panel_mm = _grid(len(specimens), len(names), views[0].aspect, in_rows)
-    for i, name in enumerate(names):
-        images = [specimen.values(name) for specimen in specimens]
-        limits = shared_limits(images)
+    figure, grid, panel_mm = _grid(len(specimens), len(rows), views[0].aspect, in_rows)
+    for i, row in enumerate(rows):
         line = grid[:, i] if in_rows else grid[i, :]
-        for axes, specimen, image, view in zip(line, specimens, images, views, strict=True):
-            shown = show_image(axes, image, specimen.pixel_size_m, view, quantity(name).cmap, limits)
+        for axes, specimen, image, view in zip(line, specimens, row.images, views, strict=True):
+            shown = show_image(axes, image, specimen.pixel_size_m, view, row.cmap, row.limits)
             if in_rows or axes is line[-1]:
-                add_colour_bar(axes, shown, axis_label(name, study.absorber), extend="both")
+                add_colour_bar(axes, shown, row.label, extend=row.extend)
     for i, specimen in enumerate(specimens):
         if in_rows:
             grid[i, 0].set_ylabel(heading(specimen, panel_mm))

@@ -74,6 +74,8 @@ class Specimen:
     reconstruction : Reconstruction, optional
     kk_residual, kk_residual_before : (E,) arrays, optional
         Kramers-Kronig residual of each energy [e- per absorber], after and before the constraint.
+    mixture : (R, Y, X) array, optional
+        Share of each of the study's references in every pixel; NaN where masked.
     areas : tuple of Area
         Where spectra are taken; chosen from the map of edge energies where empty.
     """
@@ -92,6 +94,7 @@ class Specimen:
     reconstruction: Reconstruction | None = None
     kk_residual: NDArray | None = None
     kk_residual_before: NDArray | None = None
+    mixture: NDArray | None = None
     areas: tuple[Area, ...] = ()
 
     def kept(self) -> NDArray[np.bool_]:
@@ -125,6 +128,12 @@ class PooledDomains:
     """(E,) energies [eV] of ``mean_absorption``."""
     mean_absorption: NDArray[np.float64] | None = None
     """(k, E) mean absorption spectrum of each domain."""
+    fraction_interval: NDArray[np.float64] | None = None
+    """(2, S, k) lower and upper end of the interval of ``fraction``."""
+    domain_agreement: NDArray[np.float64] | None = None
+    """(k,) Jaccard index of each domain with its like in a bootstrap replicate, mean."""
+    agreement: float | None = None
+    """Adjusted Rand index of the domains with those of a bootstrap replicate, mean."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,8 @@ class ReferenceSpectrum:
     """(R,) [eV]"""
     absorption: NDArray[np.float64]
     """(R,) [1]"""
+    parameters: NDArray[np.float64] | None = None
+    """(10,) eq. 1 fitted to it."""
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,21 @@ def normalise(reference: Reference, edge_energy_ev: float) -> Reference:
     return replace(reference, absorption=lifted / divisor)
 
 
+def prepare(texts: Sequence[str], edge_energy_ev: float) -> list[Reference]:
+    """Read and normalise XDI texts; of compounds with one name the later ones are numbered.
+
+    Raises
+    ------
+    ReferenceFormatError
+    """
+    found: list[Reference] = []
+    for text in texts:
+        reference = normalise(read_xdi(text), edge_energy_ev)
+        namesakes = sum(other.name.partition(" (")[0] == reference.name for other in found)
+        found.append(replace(reference, name=f"{reference.name} ({namesakes + 1})") if namesakes else reference)
+    return found
+
+
 def fit_reference(reference: Reference, edge_energy_ev: float) -> SpectrumFit:
     """Eq. 1 fitted to a normalised reference, from 45 eV before the tabulated edge to 75 eV after it: one spectrum.
 

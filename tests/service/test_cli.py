@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import app, options_of
+from service.cli import app, options_of, with_compounds
 from storage.readers.format import open_scan
+from tasks.refraction import Absorber
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -63,3 +65,17 @@ def test_a_specimen_is_measured_into_files_that_the_service_reads(tmp_path: Path
     assert len(files) == 2
     with open_scan(files[0]) as [source]:
         assert source.frames.shape == (9, 24, 24)
+
+
+def test_files_of_known_compounds_become_options(tmp_path: Path) -> None:
+    energy = np.arange(5400.0, 5600.0, 0.5)
+    rise = 1 / (1 + np.exp(-(energy - 5461.0) / 1.5))
+    head = "#XDI/1.0\n# Column.1: energy eV\n# Column.2: mutrans\n#---\n"
+    foil = tmp_path / "foil.xdi"
+    foil.write_text(head + "\n".join(f"{e} {mu}" for e, mu in zip(energy, rise, strict=True)))
+    options = with_compounds({"fit": {}}, Absorber(), [foil], foil)
+    assert options["align"]["energy_offset_ev"] == pytest.approx(Absorber().edge_energy_ev - 5461.0, abs=0.1)
+    assert options["references"]["xdi"] == [foil.read_text()]
+    assert "chemistry" not in options
+    assert with_compounds({}, Absorber("Fe"), [], None) == {"chemistry": {"preset": "chantler"}}
+    assert with_compounds({"chemistry": {"preset": "paper"}}, Absorber("Mn"), [], None)["chemistry"]["preset"] == "paper"

@@ -120,3 +120,23 @@ def test_a_digest_knows_no_order_of_names_and_refuses_what_is_no_number():
 @pytest.mark.parametrize(("energy_ev", "label"), [(5420.0, "5420.0eV"), (5465.25, "5465.250eV"), (5470.1, "5470.1eV")])
 def test_energies_are_told_apart_by_name(energy_ev, label):
     assert energy_label(energy_ev) == label
+
+
+def test_standards_are_mapped_but_not_grouped():
+    standard = dataclasses.replace(dataset(name="ds_b"), standard=True)
+    graph = build_graph([dataset(), standard], options(), "run_1")
+    assert [unit.name for unit in graph.units.values() if unit.stage == "maps"] == ["maps-dataset1", "maps-dataset2"]
+    assert "maps-dataset2" not in graph.units["domains"].needs
+    assert "maps-dataset2" in graph.units["figures"].needs
+    alone = build_graph([standard], options(), "run_1")
+    assert "domains" not in alone.units
+    assert "standards" in alone.skipped["domains"]
+
+
+def test_compounds_to_draw_and_references_compute_no_map_again():
+    plain = build_graph([dataset()], options(), "run_1")
+    drawn = build_graph([dataset()], options(chemistry={"compounds": ["LiVO3"]}, references={"xdi": ["a", "b"]}), "run_1")
+    assert keys(plain, *SCIENCE, "domains") == keys(drawn, *SCIENCE, "domains")
+    assert keys(plain, "figures") != keys(drawn, "figures")
+    assert drawn.units["references"].needs == ("spectra", "maps")
+    assert keys(plain, "references") == set()

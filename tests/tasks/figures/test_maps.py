@@ -6,7 +6,7 @@ import pytest
 from matplotlib.image import imread
 
 from tasks.figures.images import complex_images
-from tasks.figures.maps import histograms, specimen_colour, state_maps
+from tasks.figures.maps import histograms, mixture_maps, specimen_colour, state_maps
 from tasks.figures.quantities import axis_label, density_label
 from tasks.figures.study import Study
 from tasks.figures.style import GROUP_COLOURS, STANDARD_COLOUR, draw_png
@@ -87,3 +87,16 @@ def test_labels_name_the_absorber_and_the_unit() -> None:
     assert axis_label("something_new") == "Something new"
     assert density_label("edge_energy") == "Density (eV$^{-1}$)"
     assert density_label("electron_ratio") == "Density"
+
+
+def test_mixtures_have_a_row_a_reference_on_a_scale_from_0_to_1(study: Study) -> None:
+    some = [
+        replace(one, mixture=np.where(one.kept(), np.array([0.25, 0.75])[:, None, None], np.nan))
+        for one in study.specimens[:3]
+    ]
+    figure = mixture_maps(replace(study, specimens=(*some, study.specimens[3])))
+    panels = [axes for axes in figure.axes if axes.images]
+    assert len(panels) == 3 * len(study.references)
+    assert {axes.images[0].get_clim() for axes in panels} == {(0.0, 1.0)}
+    labels = [bar.get_ylabel() for axes in panels for bar in axes.child_axes]
+    assert labels == ["Share of V$_{2}$O$_{3}$", "Share of V$_{2}$O$_{5}$"]
