@@ -12,6 +12,8 @@ from service.errors import (
     InvalidInputError,
     NotFoundError,
     ResultsNotReadyError,
+    TooCostlyError,
+    TooManyRunsError,
 )
 from service.facts import FactReader, check_run
 from service.graph import DatasetFacts, ScanFacts
@@ -154,6 +156,25 @@ def test_the_same_key_and_body_is_the_same_run_and_another_body_is_refused(house
     assert len(house.runs.list()) == 2
 
 
+def test_more_runs_than_allowed_or_larger_ones_are_refused(house):
+    limited = Runs(
+        Settings(data_dir=house.settings.data_dir, min_free_bytes=0, max_unfinished_runs=1, max_run_cost=1e9),
+        house.ledger, house.places, house.runs._facts, house.wheel, lambda: None,
+    )  # fmt: skip
+    with pytest.raises(TooCostlyError, match="max_run_cost"):
+        limited.submit(["ds_a"], options(reconstruct={"cycles": 100_000}))
+    run_id = limited.submit(["ds_a"], options(), "a", "key").id
+    assert limited.submit(["ds_a"], options(), "a", "key").id == run_id
+    with pytest.raises(TooManyRunsError):
+        limited.submit(["ds_a"], options())
+    house.end(run_id, "failed")
+    other = limited.submit(["ds_a"], options()).id
+    with pytest.raises(TooManyRunsError):
+        limited.retry(run_id)
+    house.end(other)
+    assert limited.retry(run_id).state == "queued"
+
+
 def test_cancel_raises_the_flag_and_retry_lowers_it(house):
     run_id = house.runs.submit(["ds_a"], options()).id
     house.runs.cancel(run_id)
@@ -216,3 +237,33 @@ def test_images_are_drawn_from_results(house):
             house.runs.image(run_id, dataset, variable)
     with pytest.raises(InvalidInputError, match="not an image"):
         house.runs.image(run_id, "ds_a", "y")
+
+
+XDI = "#XDI/1.0\n# Column.1: energy eV\n# Column.2: mutrans\n#---\n" + "\n".join(
+    f"{e} {0.1 + (e > 5475)}" for e in range(5350, 5700, 2)
+)
+
+
+@pytest.mark.parametrize(
+    ("stages", "field", "words"),
+    [
+        ({"references": {"xdi": ["no spectrum"]}}, "options.references.xdi.0", "must be XDI"),
+        ({"references": {"xdi": [XDI, XDI.replace("\n55", "\n#55").replace("\n56", "\n#56")]}}, "options.references.xdi.1", "covers"),
+        ({"chemistry": {"compounds": ["LiFeO2"]}}, "options.chemistry.compounds.0", "holds no V"),
+        ({"align": {"energy_offset_ev": -50}}, "datasets.0", "does not enclose"),
+    ],
+)
+def test_known_compounds_and_calibration_are_judged_at_submission(stages, field, words):
+    grid = np.linspace(5405, 5512, 12)
+    with pytest.raises(InvalidInputError, match=words) as refused:
+        check_run([facts(grid)], options(**stages))
+    assert [fault.field for fault in refused.value.faults] == [field]
+
+
+def test_other_edges_are_told_which_constants_to_choose():
+    iron = facts(np.linspace(7070, 7190, 12), element="Fe", formula="LiFePO4")
+    with pytest.raises(InvalidInputError, match="chantler") as refused:
+        check_run([iron], options())
+    assert [fault.field for fault in refused.value.faults] == ["options.chemistry.preset"]
+    check_run([iron], options(chemistry={"preset": "chantler"}, references={"xdi": []}))
+    check_run([facts(GRID)], options(references={"xdi": [XDI]}, chemistry={"compounds": ["LiVO3"]}))
