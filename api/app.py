@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from api import errors
 from api.cors import Cors
 from api.dependencies import problems
+from api.etags import JsonTags
 from api.guard import Guard
 from api.keys import KeyCheck
 from api.metrics import HttpCounts, HttpMeter
@@ -74,6 +75,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(web.router)
     app.mount("/assets", StaticFiles(directory=PAGES / "assets"), name="assets")
     errors.register(app)
+    app.add_middleware(JsonTags)
     guard(app, service.settings)
     app.add_middleware(HttpMeter, counts=app.state.counts)
     document_problems(app)
@@ -131,7 +133,10 @@ def document_problems(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = made()
-            for operation in (op for path in document["paths"].values() for op in path.values()):
+            for method, operation in (item for path in document["paths"].values() for item in path.items()):
+                operation["responses"].update(problems(401, 403, 421))
+                if method == "get" and "application/json" in operation["responses"].get("200", {}).get("content", {}):
+                    operation["responses"]["304"] = {"description": "The reader has it."}
                 if "application/json" in operation["responses"].get("422", {}).get("content", {}):
                     operation["responses"]["422"] = problems(422)[422]
             schemas = document["components"]["schemas"]

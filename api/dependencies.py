@@ -35,13 +35,16 @@ ScanName = Annotated[
 
 REASONS: Final = {
     400: "The request cannot be read.",
+    401: "A key is needed, where the service has keys.",
     403: "Not allowed.",
     404: "No such thing.",
     409: "Not possible in the present state.",
     410: "No longer there.",
     413: "More bytes than accepted.",
     416: "The range lies beyond the end.",
+    421: "Sent to another name than this machine's, where the service has no keys.",
     422: "The input cannot be used; `errors` names every field at fault.",
+    429: "More runs than the project may have at the same time.",
     503: "Not ready.",
     507: "Too little free disk.",
 }

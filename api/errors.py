@@ -22,10 +22,13 @@ from service.errors import (
     IdempotencyError,
     InvalidInputError,
     NotFoundError,
+    QuotaError,
     ResultsNotReadyError,
     SchedulerUnavailableError,
     StorageFullError,
+    TooCostlyError,
     TooLargeError,
+    TooManyRunsError,
 )
 from tasks.errors import TaskError
 
@@ -65,6 +68,9 @@ TABLE: Final[dict[type[Exception], Problem]] = {
     IdempotencyError: Problem(422, "idempotency-key-reused", "The idempotency key came before with another body"),
     TaskError: Problem(422, "invalid-input", "The input cannot be used"),
     TooLargeError: Problem(413, "too-large", "More bytes than accepted"),
+    TooManyRunsError: Problem(429, "too-many-runs", "More runs at the same time than allowed"),
+    TooCostlyError: Problem(422, "run-too-costly", "A larger run than allowed"),
+    QuotaError: Problem(507, "quota-exceeded", "More bytes than the project may store"),
     StorageFullError: Problem(507, "storage-full", "Too little free disk"),
     ForbiddenPathError: Problem(403, "forbidden-path", "Outside the folders that may be read"),
     SchedulerUnavailableError: Problem(503, "scheduler-unavailable", "The Dask scheduler cannot be reached"),

@@ -1,4 +1,4 @@
-"""Write the pages that follow from the code: ``docs/options.md`` and ``docs/settings.md`` (``make docs``)."""
+"""Write the pages that follow from the code: errors, options and settings (``make docs``)."""
 
 import json
 import typing
@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from api.errors import BY_STATUS, TABLE
 from service.settings import Settings
 from tasks.options import RunOptions
 
@@ -21,6 +22,18 @@ list, as JSON schema: `GET /api/v1/options`, or `ptyxas options --json`.
 Changing an option computes again the stages that depend on it, and no others.
 
 This page is written by `make docs`.
+"""
+
+ERRORS_HEAD = """# Problem codes
+
+Every error is an `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail` (what happened, in words for
+people), `errors` (a list of `{field, message}`, naming every field at fault) and `code`, one of these. Codes are stable;
+programs should look at them, not at the words.
+
+This page is written by `make docs`.
+
+| code | status | title | when |
+|---|---|---|---|
 """
 
 SETTINGS_HEAD = """# Settings of the service
@@ -61,6 +74,27 @@ def kind(schema: dict[str, Any]) -> str:
     return words.get(schema.get("type", ""), "text")
 
 
+def errors_page() -> str:
+    """Text of ``docs/errors.md``."""
+    rows = {(problem.code, problem.status, problem.title, meaning_of(cls)) for cls, problem in TABLE.items()}
+    known = {code for code, *_ in rows}
+    rows |= {(problem.code, problem.status, problem.title, "") for problem in BY_STATUS.values() if problem.code not in known}
+    lines = {}
+    for code, status, title, meaning in sorted(rows):
+        lines.setdefault((code, status, title), []).append(meaning)
+    return ERRORS_HEAD + "".join(
+        f"| `{code}` | {status} | {title} | {' '.join(filter(None, meanings))} |\n"
+        for (code, status, title), meanings in lines.items()
+    )
+
+
+def meaning_of(error: type[Exception]) -> str:
+    """First line of what an error of the house means."""
+    is_ours = error.__module__.partition(".")[0] in ("api", "service", "storage", "tasks")
+    text = cell((error.__doc__ or "").partition("\n")[0]) if is_ours else ""
+    return "" if text.startswith("Root ") else text
+
+
 def options_page() -> str:
     """Text of ``docs/options.md``."""
     schema = TypeAdapter(RunOptions).json_schema()
@@ -87,5 +121,6 @@ def settings_page() -> str:
 
 
 if __name__ == "__main__":
+    (DOCS / "errors.md").write_text(errors_page(), encoding="utf-8")
     (DOCS / "options.md").write_text(options_page(), encoding="utf-8")
     (DOCS / "settings.md").write_text(settings_page(), encoding="utf-8")

@@ -3,6 +3,7 @@
 import copy
 import fcntl
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -10,8 +11,10 @@ from service import work
 from service.datasets import Datasets
 from service.errors import ConflictError
 from service.facts import FactReader
+from service.graph import DatasetFacts
 from service.keys import Key
 from service.ledger import Ledger
+from service.limits import Limits
 from service.orchestrator import Orchestrator
 from service.rubbish import Rubbish
 from service.runs import Runs
@@ -21,6 +24,7 @@ from service.versions import library_versions
 from service.work import Places
 from storage.catalogue import Catalogue
 from storage.datasets import DatasetStore
+from tasks.options import RunOptions
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ class Service:
         places = Places(settings.datasets_dir, settings.units_dir, settings.runs_dir)
         store = DatasetStore(settings.datasets_dir)
         facts = FactReader(store)
-        self._orchestrator = Orchestrator(ledger, places, facts.read_checked, work.perform)
+        self._orchestrator = Orchestrator(ledger, places, loader(facts, Limits(settings)), work.perform)
         self._cluster = Cluster(settings, self._orchestrator.hear_progress)
         self.datasets = Datasets(settings, store, self._orchestrator.nudge, ledger.users_of)
         self.runs = Runs(settings, ledger, places, facts, self._orchestrator, lambda: self.dashboard_url)
@@ -104,6 +108,17 @@ def lock_folder(data_dir: Path) -> IO[bytes]:
             f"another ptyxas service works in {data_dir}: stop it, or choose another data_dir"
         ) from error
     return file
+
+
+def loader(reader: FactReader, limits: Limits) -> Callable[[Sequence[str], RunOptions], list[DatasetFacts]]:
+    """How a run's facts are read while it goes on: a live one may outgrow its limits."""
+
+    def load(dataset_ids: Sequence[str], options: RunOptions) -> list[DatasetFacts]:
+        facts = reader.read_checked(dataset_ids, options)
+        limits.check_cost(facts, options)
+        return facts
+
+    return load
 
 
 def sweep(rubbish: Rubbish) -> None:

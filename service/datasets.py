@@ -31,6 +31,7 @@ from service.errors import (
 )
 from service.ingest import IngestOrder, ingest
 from service.keys import DEFAULT_PROJECT
+from service.limits import Arrival, Limits
 from service.settings import Settings
 from service.views import DatasetView, ScanView
 from storage.datasets import DatasetStore
@@ -81,6 +82,7 @@ class Datasets:
         self._store = store
         self._on_change = on_change
         self._users_of = users_of
+        self._limits = Limits(settings)
         self._readers = ThreadPoolExecutor(N_INGESTS, thread_name_prefix="ingest")
         self._project: str | None = None
 
@@ -136,14 +138,15 @@ class Datasets:
 
         Raises
         ------
-        NotFoundError, ConflictError, TooLargeError, StorageFullError, DigestMismatchError, InvalidInputError
+        NotFoundError, ConflictError, TooLargeError, QuotaError, StorageFullError, DigestMismatchError, InvalidInputError
         """
         announced = read_content_digest(content_digest)
-        if self.get(dataset_id).state == "sealed" and not self._has_scan(dataset_id, name):
-            raise ConflictError(f"dataset {dataset_id} is sealed and takes no more scans")
+        await asyncio.to_thread(self._check_open, dataset_id, name)
         path = self._settings.uploads_dir / f"{secrets.token_hex(16)}.part"
         try:
-            received = await self._receive(stream, path)
+            n_stored = await asyncio.to_thread(self._n_stored)
+            with self._limits.arrival(self._project, n_stored) as arrival:
+                received = await self._receive(stream, path, arrival)
             if announced is not None and announced != received.sha256:
                 message = f"the bytes received have sha-256 {received.sha256}, announced was {announced}"
                 raise DigestMismatchError(message, [Fault("Content-Digest", message)])
@@ -214,7 +217,7 @@ class Datasets:
             raise ConflictError(f"dataset {dataset_id} is needed by {', '.join(users)}: cancel it first")
         self._store.delete(dataset_id)
 
-    async def _receive(self, stream: AsyncIterator[bytes], path: Path) -> Received:
+    async def _receive(self, stream: AsyncIterator[bytes], path: Path, arrival: Arrival) -> Received:
         """Write a stream to disk in blocks, counting and hashing; memory stays at one block."""
         self._check_free_disk()
         digest, n_bytes, block = hashlib.sha256(), 0, bytearray()
@@ -222,6 +225,7 @@ class Datasets:
             async for part in stream:
                 block += part
                 n_bytes += len(part)
+                arrival.take(len(part))
                 if n_bytes > self._settings.max_upload_bytes:
                     raise TooLargeError(f"a scan may have at most {self._settings.max_upload_bytes} bytes")
                 if len(block) >= BLOCK_BYTES:
@@ -241,8 +245,16 @@ class Datasets:
         log.info("dataset %s: scan %s at %.1f eV", dataset_id, scan.name, scan.energy_ev)
         return scan, created
 
-    def _has_scan(self, dataset_id: str, name: str) -> bool:
-        return any(name in (scan.name, scan.upload) for scan in self._store.scans(dataset_id))
+    def _check_open(self, dataset_id: str, name: str) -> None:
+        """Refuse a new scan of a sealed dataset before its bytes are sent."""
+        if self.get(dataset_id).state == "open":
+            return
+        if not any(name in (scan.name, scan.upload) for scan in self._store.scans(dataset_id)):
+            raise ConflictError(f"dataset {dataset_id} is sealed and takes no more scans")
+
+    def _n_stored(self) -> int:
+        """Bytes that the project stores, where they are counted."""
+        return sum(dataset.n_bytes for dataset in self.list()) if self._limits.counts_bytes else 0
 
     def _check_free_disk(self) -> None:
         if shutil.disk_usage(self._settings.data_dir).free < self._settings.min_free_bytes:

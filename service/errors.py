@@ -45,6 +45,18 @@ class StorageFullError(ServiceError, OSError):
     """Too little free disk for what was asked."""
 
 
+class QuotaError(ServiceError, OSError):
+    """More bytes than a project may store."""
+
+
+class TooManyRunsError(ServiceError, RuntimeError):
+    """More runs at the same time than a project may have."""
+
+
+class TooCostlyError(InvalidInputError):
+    """A run of more cycles, frames and pixels than this service accepts."""
+
+
 class DigestMismatchError(InvalidInputError):
     """Bytes that are not those whose digest was announced."""
 

@@ -19,7 +19,7 @@ from service.graph import DatasetFacts, Unit, build_graph
 from service.ledger import Ledger, RunRecord
 from service.scheduler import Ending, Report
 from service.views import RunState
-from service.walk import Walk, fair_share
+from service.walk import Walk, cost_to_come, fair_share
 from service.work import Call, Places, Receipt
 from storage.errors import StorageError
 from storage.units import UnitStore
@@ -155,6 +155,7 @@ class Orchestrator:
             return
         walk = Walk(record.id, build_graph(facts, record.options, record.id))
         walk.follow(walk.graph, self._units.has)
+        walk.cost_to_come = cost_to_come(facts, record.options, walk.graph)
         walk.progress_at_start = walk.progress()
         self._walks[record.id], self._records[record.id], self._facts[record.id] = walk, record, facts
         self._ledger.begin_run(record.id)
@@ -197,7 +198,9 @@ class Orchestrator:
                 continue
             if facts != self._facts[run_id]:
                 self._facts[run_id] = facts
-                self._walks[run_id].follow(build_graph(facts, record.options, run_id), self._units.has)
+                walk = self._walks[run_id]
+                walk.follow(build_graph(facts, record.options, run_id), self._units.has)
+                walk.cost_to_come = cost_to_come(facts, record.options, walk.graph)
 
     # ---- units go out and come back --------------------------------------------------------------------------------
 

@@ -20,7 +20,8 @@ from service.facts import FactReader
 from service.graph import build_graph
 from service.images import PARTIAL, draw, read_image, read_partial_image
 from service.keys import DEFAULT_PROJECT
-from service.ledger import ENDED, OPTIONS, Ledger
+from service.ledger import ENDED, OPTIONS, UNFINISHED, Ledger
+from service.limits import Limits
 from service.orchestrator import Orchestrator
 from service.settings import Settings
 from service.views import EventView, FigureView, RunView
@@ -50,6 +51,7 @@ class Runs:
         self._facts = facts
         self._orchestrator = orchestrator
         self._dashboard_url = dashboard_url
+        self._limits = Limits(settings)
         self._project: str | None = None
 
     def within(self, project: str, dashboard_url: Callable[[], str | None]) -> "Runs":
@@ -69,6 +71,8 @@ class Runs:
             A dataset that is not there.
         InvalidInputError
             Datasets or options that cannot make a run, with every fault.
+        TooCostlyError, TooManyRunsError
+            More than a project may ask for.
         IdempotencyError
             The idempotency key came before, with another body.
         """
@@ -79,7 +83,8 @@ class Runs:
             run_id = self._claim(idempotency_key, body, run_id)
             if self._ledger.view(run_id) is not None:
                 return self.get(run_id)
-        self._facts.read_checked(dataset_ids, options)
+        self._limits.check_cost(self._facts.read_checked(dataset_ids, options), options)
+        self._limits.check_runs(self._ledger.catalogue.count_runs(UNFINISHED, self._project))
         if shutil.disk_usage(self._settings.data_dir).free < self._settings.min_free_bytes:
             raise StorageFullError(f"less than {self._settings.min_free_bytes} bytes of disk are free")
         with contextlib.suppress(CatalogueError):  # the same request, sent twice at once, came first
@@ -117,7 +122,9 @@ class Runs:
         view = self.get(run_id)
         if view.state not in ("failed", "cancelled"):
             raise ConflictError(f"run {run_id} is {view.state}: only a failed or cancelled run can be tried again")
-        self._facts.read_checked(view.datasets, OPTIONS.validate_python(dict(view.options)))
+        options = OPTIONS.validate_python(dict(view.options))
+        self._limits.check_cost(self._facts.read_checked(view.datasets, options), options)
+        self._limits.check_runs(self._ledger.catalogue.count_runs(UNFINISHED, self._project))
         self._places.lower_stop_flag(run_id)
         if not self._ledger.reopen_run(run_id):
             raise ConflictError(f"run {run_id} is being tried again already")

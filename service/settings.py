@@ -44,6 +44,12 @@ class Settings(BaseSettings):
     """Folders from which measurements may be registered in place; ``{project}`` in one stands for the key's project."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = 32 * 1024 * MEBIBYTE
     """Largest file accepted as one scan."""
+    max_project_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Bytes of scans that one project may store; none for no limit."""
+    max_unfinished_runs: Annotated[int, Field(ge=1)] | None = None
+    """Runs that one project may have queued or running; none for no limit."""
+    max_run_cost: Annotated[float, Field(gt=0)] | None = None
+    """Largest run accepted, as cycles x frames x pixels of a frame, over all energies; none for no limit."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 512 * MEBIBYTE
     """Uploads and runs are refused when less disk than this is free."""
     ingest_memory_bytes: Annotated[int, Field(ge=256 * MEBIBYTE)] = 8 * 1024 * MEBIBYTE

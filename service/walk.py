@@ -1,11 +1,13 @@
 """One run's way through its graph: what is done, what is ready, how far it is. Plain bookkeeping, no I/O."""
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from service.graph import STAGES, Graph, Unit
+from service.graph import STAGES, DatasetFacts, Graph, Unit, build_graph
 from service.views import StageState, StageView
+from tasks.options import RunOptions
 
 AWAITED = "more scans may come until the dataset is sealed"
 
@@ -22,6 +24,8 @@ class Walk:
         Units handed to the cluster, by name, and the name of the attempt.
     shares : dict of str to float
         How far units in flight have come, 0 to 1.
+    cost_to_come : float
+        Cost of what the graph cannot name yet, because it waits for scans.
     """
 
     run_id: str
@@ -32,6 +36,7 @@ class Walk:
     n_attempts: int = 0
     began: float = field(default_factory=time.monotonic)
     progress_at_start: float = 0.0
+    cost_to_come: float = 0.0
 
     def follow(self, graph: Graph, is_kept: Callable[[str], bool]) -> None:
         """Take up a graph (the first, or one that has grown): find out what is finished; nothing is forgotten."""
@@ -71,7 +76,7 @@ class Walk:
 
     def progress(self) -> float:
         """Share of the work that is done, 0 to 1, by the units' estimated costs."""
-        total = sum(unit.cost for unit in self.graph.units.values())
+        total = sum(unit.cost for unit in self.graph.units.values()) + self.cost_to_come
         if total == 0:
             return 0.0
         done = sum(unit.cost for name, unit in self.graph.units.items() if name in self.done)
@@ -103,6 +108,14 @@ class Walk:
         is_begun = done > 0 or not self.in_flight.keys().isdisjoint(names) or note is not None
         begun: StageState = "stopped" if has_ended else "running"
         return StageView(stage, done, len(names), begun if is_begun else "waiting", note)
+
+
+def cost_to_come(facts: Sequence[DatasetFacts], options: RunOptions, graph: Graph) -> float:
+    """What a live run costs beyond its graph so far, if no more scans came: the later rounds and all that follows."""
+    if not graph.awaits_scans:
+        return 0.0
+    sealed = build_graph([dataclasses.replace(dataset, is_open=False) for dataset in facts], options, "")
+    return sum(unit.cost for unit in sealed.units.values()) - sum(unit.cost for unit in graph.units.values())
 
 
 def unfinished(graph: Graph, is_kept: Callable[[str], bool]) -> set[str]:

@@ -21,7 +21,7 @@ def writer() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["options", "settings"])
+@pytest.mark.parametrize("page", ["errors", "options", "settings"])
 def test_written_pages_are_up_to_date(writer: ModuleType, page: str) -> None:
     text = getattr(writer, f"{page}_page")()
     assert (HOUSE / "docs" / f"{page}.md").read_text(encoding="utf-8") == text, "run `make docs`"

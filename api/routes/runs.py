@@ -16,7 +16,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("", status_code=202, responses=problems(404, 409, 422, 503, 507))
+@router.post("", status_code=202, responses=problems(404, 409, 422, 429, 503, 507))
 def submit_run(
     body: RunBody,
     service: ServiceDep,
@@ -49,7 +49,7 @@ def cancel_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
     return RunAnswer.model_validate(service.runs.cancel(run_id))
 
 
-@router.post("/{run_id}/retry", status_code=202, responses=problems(404, 409))
+@router.post("/{run_id}/retry", status_code=202, responses=problems(404, 409, 422, 429))
 def retry_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
     """Go on with a failed or cancelled run from what is finished."""
     return RunAnswer.model_validate(service.runs.retry(run_id))

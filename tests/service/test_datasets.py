@@ -15,6 +15,7 @@ from service.errors import (
     ForbiddenPathError,
     InvalidInputError,
     NotFoundError,
+    QuotaError,
     StorageFullError,
     TooLargeError,
 )
@@ -119,6 +120,21 @@ def test_every_fault_of_a_file_is_named_by_field_and_nothing_is_left(house):
     assert {"counts", "positions_m"} <= {fault.field for fault in caught.value.faults}
     assert house.datasets.get(view.id).scans == ()
     assert house.leftovers() == []
+
+
+def test_a_project_stores_no_more_than_it_may_and_another_is_not_held_back(make_house):
+    body = scan_bytes()
+    house = make_house(max_project_bytes=len(body) + 100)
+    view = house.datasets.create(SPEC)
+    house.put(view.id, "a", body)
+    with pytest.raises(QuotaError, match=rf"it may store {len(body) + 100} .* of which \d+ are taken"):
+        house.put(view.id, "b", scan_bytes(5430.0), part=10**9)
+    assert house.leftovers() == []
+    house.datasets = house.datasets.within("other")
+    other = house.datasets.create(SPEC)
+    assert house.put(other.id, "b", scan_bytes(5430.0))[1]
+    with pytest.raises(QuotaError):
+        house.put(other.id, "c", scan_bytes(5440.0))
 
 
 def test_a_disk_that_fills_up_is_told_as_that():

@@ -1,7 +1,17 @@
 """Walking a graph: what is ready, what is never asked for again, how far it is."""
 
-from service.graph import Graph
-from service.walk import Walk, fair_share, unfinished
+from pydantic import TypeAdapter
+
+from service.graph import DatasetFacts, Graph, ScanFacts, build_graph
+from service.walk import Walk, cost_to_come, fair_share, unfinished
+from tasks.options import RunOptions
+from tasks.ptycho.scan import Canvas
+
+
+def facts(n_energies: int, is_open: bool = False) -> DatasetFacts:
+    canvas = Canvas((64, 64), 1.5e-8, (0.0, 0.0))
+    scans = tuple(ScanFacts(f"s{i}", 5420.0 + 10 * i, 16, 32, "", canvas) for i in range(n_energies))
+    return DatasetFacts("ds_a", "a", "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans, is_open)
 
 
 def diamond() -> Graph:
@@ -19,6 +29,23 @@ def walk(kept: set[str] = frozenset()) -> Walk:
     walk = Walk("run_1", graph)
     walk.follow(graph, lambda key: any(graph.units[name].key == key for name in kept))
     return walk
+
+
+def test_a_live_run_is_never_told_to_be_done():
+    options = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": 30}, "kkr": {"start": 10, "every": 10}})
+    shares = []
+    for n in (0, 1, 12):
+        live = [facts(n, is_open=True)]
+        walk = Walk("run_1", build_graph(live, options, "run_1"))
+        walk.cost_to_come = cost_to_come(live, options, walk.graph)
+        walk.done, walk.began = set(walk.graph.units), 0.0
+        shares.append(walk.progress())
+        assert walk.eta_s() is None
+    assert shares[0] == 0.0
+    assert 0.0 < shares[1] < 0.5
+    assert 0.0 < shares[2] < 0.4  # a third of the cycles, and nothing of what follows
+    sealed = [facts(12)]
+    assert cost_to_come(sealed, options, build_graph(sealed, options, "run_1")) == 0.0
 
 
 def test_units_become_ready_when_all_they_need_is_done():
