@@ -65,13 +65,18 @@ class Constrained:
     """Of g' - T c on K g'' before the constraint: about 1."""
 
 
-def split_bands(images: Array, field: Mask) -> list[Array]:
-    """``images`` (..., Y, X) as a sum of low and high spatial frequencies; the field's edge does not leak in."""
+def low_band(images: Array, field: Mask) -> Array:
+    """Low spatial frequencies of ``images`` (..., Y, X); the field's edge does not leak in, outside is zero."""
     weight = ndimage.gaussian_filter(field.astype(float), BAND_SPLIT_PX)
     sigma = (0.0,) * (images.ndim - 2) + (BAND_SPLIT_PX, BAND_SPLIT_PX)
     low = ndimage.gaussian_filter(np.where(field, images, 0.0), sigma) / np.where(weight > 1e-3, weight, 1.0)
-    low = np.where(field, low, 0.0)
-    return [low, np.where(field, images, 0.0) - low]
+    return np.where(field, low, 0.0)
+
+
+def split_bands(images: Array, field: Mask) -> tuple[Array, Array]:
+    """``images`` (..., Y, X) as a sum of low and high spatial frequencies; zero outside the field."""
+    low = low_band(images, field)
+    return low, np.where(field, images, 0.0) - low
 
 
 def measure_noise(K: Array, T: Array, bands: list[tuple[Array, Array]]) -> tuple[Noise, Noise]:
@@ -159,13 +164,20 @@ def constrain(
 
 
 def project(pair: Pair, energy_ev: Array, matrices: list[Array], field: Mask) -> Pair:
-    """Apply one matrix a band to (g'', g') of every pixel; outside the field the pair is kept."""
+    """Apply the low and the high band's matrix to (g'', g') of every pixel; outside the field the pair is kept.
+
+    Projections onto the same pairs differ only in what they do with the residual, so their difference has half the
+    rank, and half the images need filtering: ``P_high g + D_left low(D_right g)`` with ``D = P_low - P_high``.
+    """
     n = energy_ev.size
     scale = electrons_per_absorption(energy_ev)[:, None, None]
     stacked = np.concatenate([pair.absorption / scale, -pair.phase / scale])
-    result = np.zeros_like(stacked)
-    for matrix, band in zip(matrices, split_bands(stacked, field), strict=True):
-        result += np.tensordot(matrix, band, axes=1)
+    low, high = matrices
+    result = np.tensordot(high, stacked, axes=1)
+    left, size, right = np.linalg.svd(low - high)
+    rank = int(np.sum(size > 1e-12 * max(size[0], 1.0)))
+    if rank:
+        result += np.tensordot(left[:, :rank] * size[:rank], low_band(np.tensordot(right[:rank], stacked, axes=1), field), axes=1)
     absorption, phase = result[:n] * scale, -result[n:] * scale
     return Pair(np.where(field, absorption, pair.absorption), np.where(field, phase, pair.phase))
 

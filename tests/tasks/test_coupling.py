@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tasks.coupling import Pair, absorber_density, constrain, measure_noise, photon_noise, residual_by_direction, split_bands
+from tasks.coupling import (
+    Noise,
+    Pair,
+    absorber_density,
+    constrain,
+    measure_noise,
+    photon_noise,
+    project,
+    projections,
+    residual_by_direction,
+    split_bands,
+)
 from tasks.errors import EnergyGridError
 from tasks.kkr import outside_columns, window_matrix
 from tasks.options import KKROptions
@@ -49,6 +60,16 @@ def test_bands_add_up_to_the_image_and_respect_the_field():
     flat, nothing = split_bands(np.ones((1, 40, 40)), field)
     np.testing.assert_allclose(flat[:, field], 1)
     np.testing.assert_allclose(nothing, 0, atol=1e-12)
+
+
+def test_projecting_by_difference_is_projecting_each_band(truth):
+    data = spoil(truth, 4)
+    matrices = projections(K, T, (Noise(1.0, 5.0), Noise(1.0, 1.2)), "joint")
+    found = project(data, ENERGY, matrices, EVERYWHERE)
+    stacked = np.concatenate([data.absorption / SCALE, -data.phase / SCALE])
+    each = sum(np.tensordot(P, band, axes=1) for P, band in zip(matrices, split_bands(stacked, EVERYWHERE), strict=True))
+    np.testing.assert_allclose(found.absorption, each[:40] * SCALE, atol=1e-12)
+    np.testing.assert_allclose(found.phase, -each[40:] * SCALE, atol=1e-12)
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 3.0])
