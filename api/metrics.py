@@ -1,15 +1,20 @@
 """Counters of the service in the text format of Prometheus."""
 
+import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.meter import Measures
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 RUN_STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
+
+log = logging.getLogger(__name__)
 
 
 class HttpCounts:
@@ -59,18 +64,36 @@ class HttpMeter:
         finally:
             method = scope["method"] if scope["method"] in METHODS else "other"
             route = getattr(scope.get("route"), "name", None) or "none"
-            self.counts.add(method, route, status, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self.counts.add(method, route, status, seconds)
+            is_quiet = status < 400 and method in ("GET", "HEAD")
+            about = {"route": route, "status": status, "seconds": round(seconds, 4)}
+            log.log(logging.DEBUG if is_quiet else logging.INFO, "%s %s", method, scope["path"], extra=about)
 
 
-def state_lines(n_runs: Mapping[Any, int], n_datasets: int, n_bytes: int) -> Iterable[str]:
-    """Lines on what the service holds: runs by state, datasets, bytes of their scans."""
+def measure_lines(measures: Measures) -> Iterable[str]:
+    """Lines on what the service holds and does."""
     yield from head("ptyxas_runs", "gauge", "Runs by state.")
     for state in RUN_STATES:
-        yield f'ptyxas_runs{{state="{state}"}} {n_runs.get(state, 0)}'
-    yield from head("ptyxas_datasets", "gauge", "Datasets.")
-    yield f"ptyxas_datasets {n_datasets}"
-    yield from head("ptyxas_dataset_bytes", "gauge", "Bytes of all scans as they were sent.")
-    yield f"ptyxas_dataset_bytes {n_bytes}"
+        yield f'ptyxas_runs{{state="{state}"}} {measures.n_runs.get(state, 0)}'
+    meter = measures.meter
+    yield from head("ptyxas_units_total", "counter", "Units of work that came back, by stage and what became of them.")
+    for (stage, fate), count in sorted(meter.units.copy().items()):
+        yield f'ptyxas_units_total{{stage="{stage}",fate="{fate}"}} {count}'
+    yield from head("ptyxas_stage_seconds_total", "counter", "Seconds workers spent computing, by stage.")
+    for stage, seconds in sorted(meter.seconds.copy().items()):
+        yield f'ptyxas_stage_seconds_total{{stage="{stage}"}} {seconds:.6f}'
+    for name, value, text in (
+        ("units_ready", meter.n_ready, "Units that wait for a slot."),
+        ("units_in_flight", meter.n_in_flight, "Units handed to the cluster."),
+        ("slots", measures.n_slots, "Units that can be computed at the same time."),
+        ("scheduler_up", int(measures.is_connected), "Whether the Dask scheduler can be reached."),
+        ("datasets", measures.n_datasets, "Datasets."),
+        ("dataset_bytes", measures.n_dataset_bytes, "Bytes of all scans."),
+        ("free_bytes", measures.n_free_bytes, "Free disk below the data folder."),
+    ):
+        yield from head(f"ptyxas_{name}", "gauge", text)
+        yield f"ptyxas_{name} {value}"
 
 
 def head(name: str, kind: str, text: str) -> Iterable[str]:

@@ -3,6 +3,7 @@
 import copy
 import fcntl
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,7 @@ from service.graph import DatasetFacts
 from service.keys import Key
 from service.ledger import Ledger
 from service.limits import Limits
+from service.meter import Measures
 from service.orchestrator import Orchestrator
 from service.rubbish import Rubbish
 from service.runs import Runs
@@ -85,6 +87,19 @@ class Service:
         if not self._cluster.is_connected:
             return "the Dask scheduler cannot be reached"
         return None
+
+    def measures(self) -> Measures:
+        """What the whole service holds and does, all projects together."""
+        datasets = self.datasets.list()
+        return Measures(
+            n_runs=self._catalogue.count_by_state(),
+            n_datasets=len(datasets),
+            n_dataset_bytes=sum(dataset.n_bytes for dataset in datasets),
+            n_free_bytes=shutil.disk_usage(self.settings.data_dir).free,
+            n_slots=self._cluster.n_slots,
+            is_connected=self._cluster.is_connected,
+            meter=self._orchestrator.meter,
+        )
 
     def versions(self) -> dict[str, str]:
         """Versions of ptyxas and of what its numbers come from."""

@@ -13,6 +13,7 @@ from rich.table import Table
 from service import keyring, upkeep
 from service.client import Client
 from service.flags import fields_of, with_flags
+from service.logs import write_logs
 from service.progress import show_run, show_uploads
 from service.settings import Settings
 from service.terminal import console, plain_words
@@ -48,6 +49,7 @@ def serve(**given: Any) -> None:
     """
     with plain_words():
         settings = Settings(**given)
+        write_logs(settings.log_level, settings.log_format)
         server = open_server(settings, lambda url: console.print(f"ptyxas serves [bold]{url}[/]  (Ctrl-C to stop)"))
         server.run()
         if not server.started:
@@ -164,7 +166,7 @@ def open_server(settings: Settings, on_start: Callable[[str], None]) -> "HttpSer
 
     tls = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key} if settings.tls_key else {}
     app = create_app(build(settings))
-    return HttpServer(app, on_start, host=settings.host, port=settings.port, log_level="warning", **tls)
+    return HttpServer(app, on_start, host=settings.host, port=settings.port, log_level="warning", log_config=None, **tls)
 
 
 def options_of(given: list[str]) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """Datasets: opened, filled scan by scan from a stream, sealed; or registered where they lie."""
 
 import asyncio
-import base64
-import binascii
 import copy
 import hashlib
 import logging
@@ -18,6 +16,7 @@ from typing import Any, BinaryIO, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from service.digests import read_content_digest
 from service.errors import (
     ConflictError,
     DigestMismatchError,
@@ -44,7 +43,6 @@ BLOCK_BYTES: Final = 1 << 20
 """Bytes gathered before they are hashed and written: a thread's work at a time, not a network packet's."""
 N_INGESTS: Final = 4
 """Files parsed at the same time."""
-DIGEST = re.compile(r"\s*sha-256\s*=\s*:([A-Za-z0-9+/=]+):\s*")
 
 log = logging.getLogger(__name__)
 
@@ -216,6 +214,7 @@ class Datasets:
         if users:
             raise ConflictError(f"dataset {dataset_id} is needed by {', '.join(users)}: cancel it first")
         self._store.delete(dataset_id)
+        log.info("deleted", extra={"dataset": dataset_id, "project": self._project})
 
     async def _receive(self, stream: AsyncIterator[bytes], path: Path, arrival: Arrival) -> Received:
         """Write a stream to disk in blocks, counting and hashing; memory stays at one block."""
@@ -242,7 +241,7 @@ class Datasets:
         names, created = ingest(order, self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s)
         self._on_change()
         scan = next(scan for scan in self.get(dataset_id).scans if scan.name == names[0])
-        log.info("dataset %s: scan %s at %.1f eV", dataset_id, scan.name, scan.energy_ev)
+        log.info("scan %s at %.1f eV", scan.name, scan.energy_ev, extra={"dataset": dataset_id, "project": self._project})
         return scan, created
 
     def _check_open(self, dataset_id: str, name: str) -> None:
@@ -290,29 +289,6 @@ def write_block(file: BinaryIO, digest: Any, block: bytes) -> None:
         if is_disk_full(error):
             raise StorageFullError("the disk filled up while the upload was written; nothing of it was kept") from error
         raise
-
-
-def read_content_digest(header: str | None) -> str | None:
-    """The SHA-256 [hex] that a ``Content-Digest`` header (RFC 9530) announces; None where it announces none.
-
-    Raises
-    ------
-    InvalidInputError
-        The header speaks of sha-256 but cannot be read.
-    """
-    if header is None or "sha-256" not in header:
-        return None
-    for part in header.split(","):
-        match = DIGEST.fullmatch(part)
-        if match:
-            try:
-                announced = base64.b64decode(match[1], validate=True)
-            except binascii.Error:
-                break
-            if len(announced) == 32:
-                return announced.hex()
-    message = "Content-Digest must read sha-256=:<base64 of 32 bytes>:"
-    raise InvalidInputError(message, [Fault("Content-Digest", message)])
 
 
 def spec_faults(spec: Mapping[str, Any]) -> list[Fault]:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -59,6 +59,8 @@ def kind_of(annotation: Any) -> Any:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return kind_of(arguments[0])
+    if origin is Literal and all(isinstance(argument, str) for argument in arguments):
+        return annotation
     if origin in (Union, UnionType):
         kinds = [kind_of(argument) for argument in arguments if argument is not type(None)]
         return kinds[0] if len(kinds) == 1 else None

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from service.errors import SchedulerUnavailableError, ServiceError
 from service.graph import DatasetFacts, Unit, build_graph
 from service.ledger import Ledger, RunRecord
+from service.meter import Meter
 from service.scheduler import Ending, Report
 from service.views import RunState
 from service.walk import Walk, cost_to_come, fair_share
@@ -75,6 +76,7 @@ class Orchestrator:
         load_facts: Callable[[Sequence[str], RunOptions], list[DatasetFacts]],
         work: Callable[[Call, Report], Receipt],
     ) -> None:
+        self.meter = Meter()
         self._ledger = ledger
         self._places = places
         self._units = UnitStore(places.units)
@@ -137,6 +139,8 @@ class Orchestrator:
                 self._end(run_id, "succeeded", None)
             else:
                 self._write_down(run_id)
+        self.meter.n_in_flight = sum(len(walk.in_flight) for walk in self._walks.values())
+        self.meter.n_ready = self.meter.n_ready if self._walks else 0
 
     def _listen(self) -> None:
         """Wait for something to be told, then take all of it."""
@@ -152,6 +156,7 @@ class Orchestrator:
             facts = self._load_facts(record.datasets, record.options)
         except UNUSABLE as error:
             self._ledger.end_run(record.id, "failed", str(error))
+            log.warning("the run cannot be taken up: %s", error, extra={"run": record.id})
             return
         walk = Walk(record.id, build_graph(facts, record.options, record.id))
         walk.follow(walk.graph, self._units.has)
@@ -159,9 +164,8 @@ class Orchestrator:
         walk.progress_at_start = walk.progress()
         self._walks[record.id], self._records[record.id], self._facts[record.id] = walk, record, facts
         self._ledger.begin_run(record.id)
-        log.info(
-            "run %s: %d of %d units to do", record.id, len(walk.graph.units) - len(walk.done), len(walk.graph.units)
-        )
+        n_units = len(walk.graph.units)
+        log.info("%d of %d units to do", n_units - len(walk.done), n_units, extra={"run": record.id})
 
     def _drop_cancelled_runs(self) -> None:
         for run_id in [run_id for run_id in self._walks if self._places.stop_flag(run_id).exists()]:
@@ -174,6 +178,7 @@ class Orchestrator:
             self._places.raise_stop_flag(run_id)
         self._write_down(run_id, is_final=True)
         self._ledger.end_run(run_id, state, error)
+        log.log(logging.WARNING if error else logging.INFO, "%s %s", state, error or "", extra={"run": run_id})
         del self._walks[run_id], self._records[run_id], self._facts[run_id]
         if self._cluster is not None:
             self._cluster.cancel(list(walk.in_flight.values()))
@@ -232,6 +237,7 @@ class Orchestrator:
         assert self._cluster is not None
         ready = {run_id: walk.ready() for run_id, walk in self._walks.items()}
         wanting = [run_id for run_id, walk in self._walks.items() if ready[run_id] or walk.in_flight]
+        self.meter.n_ready = sum(len(units) for units in ready.values())
         share = fair_share(SLOTS_A_WORKER * self._cluster.n_slots, len(wanting)) if wanting else 0
         for run_id in wanting:
             walk = self._walks[run_id]
@@ -265,12 +271,16 @@ class Orchestrator:
         if receipt.fate == "done":
             self._finish(walk, unit, receipt)
         elif receipt.fate == "failed":
+            self.meter.note(unit.stage, "failed")
             self._end(run_id, "failed", explain(unit, receipt.message))
         else:
             self._try_again(walk, unit, receipt)
 
     def _finish(self, walk: Walk, unit: Unit, receipt: Receipt) -> None:
         walk.finish(unit.name)
+        self.meter.note(unit.stage, "computed" if receipt.is_computed else "reused", receipt.seconds)
+        about = {"run": walk.run_id, "unit": unit.name, "stage": unit.stage, "seconds": round(receipt.seconds, 3)}
+        log.debug("unit done", extra=about)
         self._losses.pop((walk.run_id, unit.name), None)
         told = {"unit": unit.name, "stage": unit.stage, "energy_ev": unit.energy_ev}
         self._ledger.add_event(
@@ -278,6 +288,8 @@ class Orchestrator:
         )
 
     def _try_again(self, walk: Walk, unit: Unit, receipt: Receipt) -> None:
+        self.meter.note(unit.stage, "lost")
+        log.warning("a unit was lost: %s", receipt.message, extra={"run": walk.run_id, "unit": unit.name, "stage": unit.stage})
         n_losses = self._losses[walk.run_id, unit.name] = self._losses.get((walk.run_id, unit.name), 0) + 1
         if n_losses > MAX_LOSSES:
             self._end(walk.run_id, "failed", explain(unit, receipt.message))

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import logging
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ from storage.errors import CatalogueError
 from storage.results import ResultsStore
 from storage.units import UnitStore
 from tasks.options import RunOptions
+
+log = logging.getLogger(__name__)
 
 
 class Runs:
@@ -89,6 +92,7 @@ class Runs:
             raise StorageFullError(f"less than {self._settings.min_free_bytes} bytes of disk are free")
         with contextlib.suppress(CatalogueError):  # the same request, sent twice at once, came first
             self._ledger.open_run(run_id, name or f"run {run_id[-4:]}", dataset_ids, options, self._owner)
+        log.info("submitted on %s", ", ".join(dataset_ids), extra={"run": run_id, "project": self._owner})
         self._orchestrator.nudge()
         return self.get(run_id)
 
@@ -114,6 +118,7 @@ class Runs:
         if view.state in ENDED:
             raise ConflictError(f"run {run_id} has {view.state} already")
         self._places.raise_stop_flag(run_id)
+        log.info("cancelled by its owner", extra={"run": run_id, "project": self._owner})
         self._orchestrator.nudge()
         return self.get(run_id)
 
@@ -142,6 +147,7 @@ class Runs:
             folder.rename(doomed)
         self._ledger.catalogue.delete_run(run_id)
         shutil.rmtree(doomed, ignore_errors=True)
+        log.info("deleted", extra={"run": run_id, "project": self._owner})
 
     # ---- what was published ----------------------------------------------------------------------------------------
 

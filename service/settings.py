@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     """Address space of the subprocess that parses one uploaded file."""
     ingest_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Longest time that parsing one uploaded file may take."""
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    """How much is logged, to standard error: ``info`` tells of every run, scan and write."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or one JSON object a line for programs; both name run, dataset and unit."""
     tls_certificate: Path | None = None
     """PEM file that makes the service speak HTTPS; needs ``tls_key`` as well."""
     tls_key: Path | None = None

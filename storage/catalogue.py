@@ -158,6 +158,12 @@ class Catalogue:
         with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def count_by_state(self) -> dict[str, int]:
+        """Number of runs in each state there is."""
+        query = select(runs.c.state, func.count()).group_by(runs.c.state)
+        with self._read() as connection:
+            return {str(state): int(count) for state, count in connection.execute(query)}
+
     def delete_run(self, run_id: str) -> None:
         """Forget a run and its events; one that is not there is no error."""
         with self._write() as connection:

@@ -1,13 +1,11 @@
 """Whether the service is there and what it is doing, for those who watch over it."""
 
-from collections import Counter
-
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from api.dependencies import ServiceDep, WholeServiceDep, problems
-from api.metrics import CONTENT_TYPE, state_lines
+from api.metrics import CONTENT_TYPE, measure_lines
 from api.schemas import HealthAnswer, VersionAnswer
 
 router = APIRouter(tags=["health"])
@@ -37,12 +35,7 @@ def get_version(service: ServiceDep) -> VersionAnswer:
 @router.get("/metrics", response_class=PlainTextResponse)
 def get_metrics(service: WholeServiceDep, request: Request) -> PlainTextResponse:
     """Counters for Prometheus."""
-    n_runs = Counter(run.state for run in service.runs.list())
-    datasets = service.datasets.list()
-    lines = [
-        *state_lines(n_runs, len(datasets), sum(dataset.n_bytes for dataset in datasets)),
-        *request.app.state.counts.lines(),
-    ]
+    lines = [*measure_lines(service.measures()), *request.app.state.counts.lines()]
     return PlainTextResponse("\n".join(lines) + "\n", media_type=CONTENT_TYPE)
 
 

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
@@ -35,6 +36,7 @@ from service.errors import (
     TooLargeError,
 )
 from service.keys import Key
+from service.meter import Measures, Meter
 from service.settings import Settings
 from service.views import DatasetView, EventView, FigureView, RunView, ScanView, StageView
 from tasks.errors import FormulaError
@@ -244,6 +246,13 @@ class FakeService:
 
     def within(self, key: Key) -> "FakeService":
         return self
+
+    def measures(self) -> Measures:
+        meter = Meter()
+        meter.note("fit", "computed", 1.5)
+        n_runs = Counter(view.state for view in self.runs.list())
+        datasets = self.datasets.list()
+        return Measures(n_runs, len(datasets), sum(view.n_bytes for view in datasets), 10**9, 2, True, meter)
 
     def unready_reason(self) -> str | None:
         return None if self.is_running else "not started"

@@ -82,6 +82,11 @@ def test_a_measurement_goes_in_and_pictures_come_out(service):
     assert stages["reconstruct"].state == "done"
     assert "one energy" in stages["fit"].note
     assert service.runs.image(run_id, dataset_id, "phase").startswith(b"\x89PNG")
+    measures = service.measures()
+    assert measures.n_runs == {"succeeded": 1}
+    assert measures.meter.units["reconstruct", "computed"] == 1
+    assert measures.meter.seconds["reconstruct"] > 0
+    assert measures.n_dataset_bytes == service.datasets.get(dataset_id).n_bytes
     assert f"images-{dataset_id}" in [figure.name for figure in service.runs.figures(run_id)]
 
 

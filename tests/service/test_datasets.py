@@ -8,7 +8,8 @@ import io
 import numpy as np
 import pytest
 
-from service.datasets import Datasets, read_content_digest, write_block
+from service.datasets import Datasets, write_block
+from service.digests import read_content_digest
 from service.errors import (
     ConflictError,
     DigestMismatchError,

@@ -29,6 +29,10 @@ def test_metrics_count_runs_and_requests_by_route(client: httpx.Client, run: dic
     samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert samples['ptyxas_runs{state="queued"}'] == "1"
     assert samples["ptyxas_datasets"] == "1"
+    assert samples['ptyxas_units_total{stage="fit",fate="computed"}'] == "1"
+    assert samples['ptyxas_stage_seconds_total{stage="fit"}'] == "1.500000"
+    assert samples["ptyxas_scheduler_up"] == "1"
+    assert float(samples["ptyxas_free_bytes"]) > 0
     assert samples['ptyxas_http_requests_total{method="GET",route="get_run",status="200"}'] == "1"
     assert samples['ptyxas_http_requests_total{method="GET",route="none",status="404"}'] == "1"
     assert run["id"] not in text
