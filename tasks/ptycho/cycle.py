@@ -18,7 +18,14 @@ from tasks.ptycho.propagation import back_propagate, displace, displace_adjoint,
 from tasks.ptycho.scan import Canvas, Scan
 
 FRACTIONS_PER_PX = 4
-"""Displaced copies of the probe along each pixel; in between it is continued by its gradient."""
+"""Displaced copies of the probe along each pixel, in the middles of equal parts; in between its gradient continues it."""
+
+MIDDLES = (np.arange(FRACTIONS_PER_PX) + 0.5) / FRACTIONS_PER_PX - 0.5
+COPIES_PX = np.stack(np.meshgrid(MIDDLES, MIDDLES, indexing="ij"), axis=-1).reshape(-1, 2)
+"""(B, 2) where the copies lie [px]: always all, so that every energy has arrays of one shape and needs one compilation."""
+
+Planes = tuple[jax.Array, jax.Array]
+"""Real and imaginary part. Processors add and multiply them several at a time, interleaved complex numbers one by one."""
 
 
 class Frames(NamedTuple):
@@ -33,7 +40,7 @@ class Frames(NamedTuple):
     copy: jax.Array
     """(P,) int32: the displaced copy nearest to the fraction."""
     copy_ramp: jax.Array
-    """(B, 2, N) complex64: displaces the probe to each copy."""
+    """(B, 2, N) complex64: displaces the probe to each copy; (0, 2, N) where positions are whole pixels."""
     remainder: jax.Array
     """(P, 2) float32: from the copy to the fraction [px], at most an eighth."""
 
@@ -47,18 +54,20 @@ def prepare(scan: Scan, canvas: Canvas, subpixel: bool) -> tuple[Frames, float]:
     exact = canvas.corners_px(scan.positions_m, scan.n_pixels)
     corner = np.rint(exact)
     fraction = (exact - corner) * subpixel
-    copies, copy = np.unique(np.rint(fraction * FRACTIONS_PER_PX), axis=0, return_inverse=True)
-    copies /= FRACTIONS_PER_PX
-    copy = copy.ravel()
+    part = np.clip(np.floor((fraction + 0.5) * FRACTIONS_PER_PX), 0, FRACTIONS_PER_PX - 1).astype(int)
+    copy = part @ [FRACTIONS_PER_PX, 1]
     frames = Frames(
         amplitude=jnp.asarray(np.fft.ifftshift(amplitude, axes=(1, 2))),
         corner=jnp.asarray(corner, jnp.int32),
         ramp=jnp.asarray(shift_ramps(fraction, scan.n_pixels)),
         copy=jnp.asarray(copy, jnp.int32),
-        copy_ramp=jnp.asarray(shift_ramps(copies, scan.n_pixels)),
-        remainder=jnp.asarray(fraction - copies[copy], jnp.float32),
+        copy_ramp=jnp.asarray(shift_ramps(COPIES_PX[: len(COPIES_PX) * subpixel], scan.n_pixels)),
+        remainder=jnp.asarray(fraction - COPIES_PX[copy], jnp.float32),
     )
     return frames, total
+
+
+Triple = tuple[jax.Array, jax.Array, jax.Array]
 
 
 @partial(jax.jit, donate_argnums=(0, 1))
@@ -68,22 +77,40 @@ def update_probe_by_position(
     """ePIE: one visit to every position in ``order``; returns object, probe and the summed misfit [photons]."""
     size = frames.amplitude.shape[1:]
 
-    def visit(carry: tuple[jax.Array, jax.Array], p: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        image, spectrum = carry
-        patch = jax.lax.dynamic_slice(image, frames.corner[p], size)
+    def visit(carry: Triple, ps: tuple[jax.Array, jax.Array]) -> tuple[Triple, jax.Array]:
+        image, spectrum, patch = carry
+        p, following = ps
         displaced = displace(spectrum, frames.ramp[p])
         correction, misfit = modulus_correction(far_field(patch * displaced), frames.amplitude[p])
         change = back_propagate(correction)
         peak = jnp.max(jnp.sum(displaced.real**2 + displaced.imag**2, axis=0))
         image = jax.lax.dynamic_update_slice(image, object_step(patch, displaced, change, alpha / peak), frames.corner[p])
         spectrum = spectrum + displace_adjoint(probe_step(patch, change, beta), frames.ramp[p])
-        return (image, spectrum), misfit
+        return (image, spectrum, jax.lax.dynamic_slice(image, frames.corner[following], size)), misfit
 
-    (image, spectrum), misfits = jax.lax.scan(visit, (image, jnp.fft.fft2(probe)), order)
+    first = jax.lax.dynamic_slice(image, frames.corner[order[0]], size)
+    start = (image, jnp.fft.fft2(probe), first)
+    (image, spectrum, _), misfits = jax.lax.scan(visit, start, (order, jnp.roll(order, -1)))
     return image, jnp.fft.ifft2(spectrum), jnp.sum(misfits)
 
 
-Gathering = tuple[jax.Array, jax.Array, jax.Array]
+class Gathering(NamedTuple):
+    """What goes from one position to the next, in planes.
+
+    The patch and the probe of the next position travel along: read inside its visit, beside the update of the object,
+    they would make XLA copy the whole object at every position.
+    """
+
+    image: Planes
+    """(Y, X)."""
+    patch: Planes
+    """(N, N)."""
+    displaced: Planes
+    """(M, N, N)."""
+    gathered: Planes
+    """(B, M, N, N), or (M, N, N) where positions are whole pixels."""
+    weight: jax.Array
+    """(N, N)."""
 
 
 @partial(jax.jit, donate_argnums=(0,))
@@ -100,25 +127,71 @@ def gather_probe_over_cycle(
     misfit : float32
         Summed over positions [photons].
     """
-    size = frames.amplitude.shape[1:]
-    copies, along_y, along_x = displaced_copies(probe, frames.copy_ramp)
-    peak = jnp.max(jnp.sum(probe.real**2 + probe.imag**2, axis=0))
+    between = frames.copy_ramp.shape[0] > 0
+    copies = [planes(one) for one in displaced_copies(probe, frames.copy_ramp)] if between else []
+    size = alpha / jnp.max(jnp.sum(probe.real**2 + probe.imag**2, axis=0))
 
-    def visit(carry: Gathering, p: jax.Array) -> tuple[Gathering, jax.Array]:
-        image, gathered, weight = carry
-        patch = jax.lax.dynamic_slice(image, frames.corner[p], size)
-        b, rest = frames.copy[p], frames.remainder[p]
-        displaced = copies[b] + rest[0] * along_y[b] + rest[1] * along_x[b]
-        correction, misfit = modulus_correction(far_field(patch * displaced), frames.amplitude[p])
-        change = back_propagate(correction)
-        image = jax.lax.dynamic_update_slice(image, object_step(patch, displaced, change, alpha / peak), frames.corner[p])
-        gathered = gathered.at[b].add(patch.conj() * change)
-        return (image, gathered, weight + patch.real**2 + patch.imag**2), misfit
+    def displaced_to(p: jax.Array) -> Planes:
+        if not between:
+            return planes(probe)
+        (at, at_i), (down, down_i), (right, right_i) = [tuple(plane[frames.copy[p]] for plane in one) for one in copies]
+        y, x = frames.remainder[p]
+        return at + y * down + x * right, at_i + y * down_i + x * right_i
 
-    start = (image, jnp.zeros_like(copies), jnp.zeros(size, jnp.float32))
-    (image, gathered, weight), misfits = jax.lax.scan(visit, start, order)
-    step = gather_copies(gathered, frames.copy_ramp) / (0.5 * weight + 0.5 * jnp.max(weight))
-    return image, step, jnp.sum(misfits)
+    def cut(image: Planes, p: jax.Array) -> Planes:
+        real, imag = (jax.lax.dynamic_slice(plane, frames.corner[p], frames.amplitude.shape[1:]) for plane in image)
+        return real, imag
+
+    def visit(carry: Gathering, ps: tuple[jax.Array, jax.Array]) -> tuple[Gathering, jax.Array]:
+        p, following = ps
+        image, patch, displaced, gathered, weight = carry
+        exit_wave = jax.lax.complex(*product(patch, displaced))
+        correction, misfit = modulus_correction(far_field(exit_wave), frames.amplitude[p])
+        change = planes(back_propagate(correction))
+        step = [size * jnp.sum(plane, axis=0) for plane in conjugate_product(displaced, change)]
+        image = put(image, (patch[0] + step[0], patch[1] + step[1]), frames.corner[p])
+        gathered = add_at(gathered, conjugate_product(patch, change), frames.copy[p] if between else None)
+        weight = weight + patch[0] ** 2 + patch[1] ** 2
+        return Gathering(image, cut(image, following), displaced_to(following), gathered, weight), misfit
+
+    parts = planes(image)
+    nothing = jnp.zeros((*frames.copy_ramp.shape[:between], *probe.shape), jnp.float32)
+    weight = jnp.zeros(frames.amplitude.shape[1:], jnp.float32)
+    start = Gathering(parts, cut(parts, order[0]), displaced_to(order[0]), (nothing, nothing), weight)
+    end, misfits = jax.lax.scan(visit, start, (order, jnp.roll(order, -1)))
+    gathered = jax.lax.complex(*end.gathered)
+    total = gather_copies(gathered, frames.copy_ramp) if between else gathered
+    return jax.lax.complex(*end.image), total / (0.5 * end.weight + 0.5 * jnp.max(end.weight)), jnp.sum(misfits)
+
+
+def planes(array: jax.Array) -> Planes:
+    """Real and imaginary part of an array of any shape."""
+    return array.real, array.imag
+
+
+def product(a: Planes, b: Planes) -> Planes:
+    """``a b``."""
+    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+
+
+def conjugate_product(a: Planes, b: Planes) -> Planes:
+    """``a* b``."""
+    return a[0] * b[0] + a[1] * b[1], a[0] * b[1] - a[1] * b[0]
+
+
+def put(image: Planes, patch: Planes, corner: jax.Array) -> Planes:
+    """The image (Y, X) with ``patch`` (N, N) at ``corner``."""
+    real, imag = (jax.lax.dynamic_update_slice(*planes, corner) for planes in zip(image, patch, strict=True))
+    return real, imag
+
+
+def add_at(gathered: Planes, values: Planes, copy: jax.Array | None) -> Planes:
+    """``values`` (M, N, N) added to one copy of ``gathered`` (B, M, N, N), or to all there is."""
+    if copy is None:
+        return gathered[0] + values[0], gathered[1] + values[1]
+    place = jax.lax.dynamic_update_index_in_dim
+    real, imag = (place(plane, plane[copy] + one, copy, 0) for plane, one in zip(gathered, values, strict=True))
+    return real, imag
 
 
 def displaced_copies(probe: jax.Array, copy_ramp: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,12 +1,17 @@
 """The resting probe's displaced copies: as good as the exact displacement, and gathered by their adjoint."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from tasks.ptycho.cycle import FRACTIONS_PER_PX, displaced_copies, gather_copies
+from tasks.options import ReconstructOptions
+from tasks.ptycho.cycle import COPIES_PX, displaced_copies, gather_copies, gather_probe_over_cycle, prepare
+from tasks.ptycho.engine import run_cycles, start
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.propagation import displace, shift_ramps
+from tasks.ptycho.scan import Canvas, Scan
 
 
 @pytest.mark.parametrize(
@@ -14,8 +19,9 @@ from tasks.ptycho.propagation import displace, shift_ramps
 )
 def test_copies_with_gradient_reach_any_fraction(spec, tolerance):
     probe = jnp.asarray(initial_probe(spec, 5465.0, 15e-9, 64, 1.0))
-    fraction = np.array([0.25 + 0.12, -0.5 + 0.11])
-    copy = np.rint(fraction * FRACTIONS_PER_PX) / FRACTIONS_PER_PX
+    fraction = np.array([0.25 + 0.01, -0.5 + 0.02])
+    copy = COPIES_PX[np.argmin(np.sum((COPIES_PX - fraction) ** 2, axis=1))]
+    assert np.abs(fraction - copy).max() <= 0.125
     at, along_y, along_x = displaced_copies(probe, jnp.asarray(shift_ramps(copy[None], 64)))
     rest = fraction - copy
     reached = at[0] + rest[0] * along_y[0] + rest[1] * along_x[0]
@@ -31,3 +37,63 @@ def test_gathering_is_the_adjoint_of_copying():
     forward = np.vdot(np.asarray(displaced_copies(jnp.asarray(probe), ramps)[0]), images)
     backward = np.vdot(probe, np.asarray(gather_copies(jnp.asarray(images), ramps)))
     assert forward == pytest.approx(backward, rel=1e-4)
+
+
+def random_scan(seed, n=32, side=4):
+    """Sixteen frames of a smooth random object under two modes, and a probe that is not quite the one that lit it."""
+    rng = np.random.default_rng(seed)
+    raster = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), axis=-1).reshape(-1, 2) * 4.0
+    positions = (raster + rng.uniform(-1, 1, raster.shape)) * 1e-8
+    canvas = Canvas((64, 64), 1e-8, (-0.2e-6, -0.2e-6))
+    probe = initial_probe(ProbeSpec("gaussian", 6e-8), 5465.0, 1e-8, n, 100.0 * n**2, n_modes=2)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(2, 64, 64)), (0, 2, 2)) * 2
+    waves = [wave for _, _, _, wave in visits(np.exp(-0.3 * np.abs(smooth[0]) + 1j * smooth[1]), 1.1j * probe, canvas, positions)]
+    counts = np.fft.fftshift([rng.poisson(np.sum(np.abs(wave) ** 2, axis=0)) for wave in waves], axes=(1, 2))
+    return Scan(counts.astype(np.uint16), positions, np.ones((n, n), bool), 5465.0, 1.0, 75e-6), canvas, probe
+
+
+def visits(image, probe, canvas, positions):
+    """Yield place, displacing ramp, displaced probe and far field of each position, in double precision."""
+    n = probe.shape[-1]
+    for corner in canvas.corners_px(positions, n):
+        y, x = np.rint(corner).astype(int)
+        ramp = np.multiply.outer(*[np.exp(-2j * np.pi * f * np.fft.fftfreq(n)) for f in corner - (y, x)])
+        place = slice(y, y + n), slice(x, x + n)
+        displaced = np.fft.ifft2(np.fft.fft2(probe) * ramp)
+        yield place, ramp, displaced, np.fft.fft2(image[place] * displaced, norm="ortho")
+
+
+@pytest.mark.parametrize("subpixel", [True, False])
+def test_energies_in_a_batch_are_what_they_are_alone(subpixel):
+    cases = [random_scan(seed) for seed in (0, 1, 2)]
+    frames = [prepare(scan, canvas, subpixel)[0] for scan, canvas, _ in cases]
+    order = jnp.asarray(np.random.default_rng(0).permutation(16))
+    image, probes = np.ones((64, 64), np.complex64), np.stack([probe for _, _, probe in cases])
+    alone = [gather_probe_over_cycle(jnp.array(image), probe, one, order, 1.0) for probe, one in zip(probes, frames, strict=True)]
+    stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *frames)
+    batched = jax.vmap(gather_probe_over_cycle, (0, 0, 0, None, None))
+    together = batched(jnp.stack([image] * 3), jnp.asarray(probes), stacked, order, 1.0)
+    for k in range(3):
+        for a, b in zip(alone[k], together, strict=True):
+            np.testing.assert_allclose(a, b[k], rtol=1e-4, atol=2e-4 * float(np.abs(a).max()))
+
+
+def test_a_gathered_cycle_is_what_its_equations_say():
+    """One visit at a time in NumPy and double precision, the probe displaced exactly, its correction not only by copies."""
+    scan, canvas, probe = random_scan(0)
+    options = ReconstructOptions(cycles=1, settle=0, probe_start=0, momentum=0)
+    state = run_cycles(scan, canvas, start(canvas, probe, options), 1, options)
+    image, gathered = np.ones(canvas.shape, complex), np.zeros(probe.shape, complex)
+    weight = np.zeros(scan.mask.shape)
+    peak = np.max(np.sum(np.abs(probe) ** 2, axis=0))
+    amplitude = np.fft.ifftshift(np.sqrt(scan.counts), axes=(1, 2))
+    for p in np.random.default_rng([options.seed, 0]).permutation(len(amplitude)):
+        ((place, ramp, displaced, far),) = visits(image, probe, canvas, scan.positions_m[p : p + 1])
+        patch = image[place].copy()
+        change = np.fft.ifft2(far * (amplitude[p] / np.sqrt(np.sum(np.abs(far) ** 2, axis=0)) - 1), norm="ortho")
+        image[place] += np.sum(displaced.conj() * change, axis=0) / peak
+        gathered += np.fft.ifft2(np.fft.fft2(patch.conj() * change) * ramp.conj())
+        weight += np.abs(patch) ** 2
+    step = gathered / (weight / 2 + weight.max() / 2)
+    assert np.linalg.norm(state.object - image) < 2e-2 * np.linalg.norm(image - 1)
+    assert np.linalg.norm(state.probe - probe - step) < 6e-2 * np.linalg.norm(step)
