@@ -8,7 +8,7 @@ from service.errors import Fault, InvalidInputError, NotFoundError
 from service.graph import MIN_ENERGIES, DatasetFacts, ScanFacts
 from service.keys import DEFAULT_PROJECT
 from storage.datasets import DatasetStore
-from storage.errors import DatasetNotFoundError, StorageError
+from storage.errors import DatasetNotFoundError, InvalidNameError, StorageError
 from storage.scans import ScanInfo
 from tasks.chemistry import f2_step
 from tasks.errors import TaskError
@@ -64,7 +64,7 @@ class FactReader:
         try:
             attributes = self.store.attributes(dataset_id)
             scans = self.store.scans(dataset_id)
-        except DatasetNotFoundError as error:
+        except (DatasetNotFoundError, InvalidNameError) as error:
             raise NotFoundError(f"there is no dataset {dataset_id}") from error
         sample = attributes["sample"]
         return DatasetFacts(
