@@ -215,11 +215,13 @@ def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
     )
     n_pixels = math.prod(dataset.scans[0].canvas.shape)
     n_tiles = max(1, math.ceil(n_pixels / PIXELS_A_TILE))
+    # only the phase sees the light elements
+    known = {"absorber": dataset.absorber, **({"formula": dataset.formula} if options.fit.joint else {})}
     tiles = [
         graph.add(
             "fit",
             f"{label}-tile{tile + 1}of{n_tiles}",
-            {"absorber": dataset.absorber, "options": options.fit, "tile": tile, "n_tiles": n_tiles},
+            {**known, "options": options.fit, "tile": tile, "n_tiles": n_tiles},
             {"spectra": spectra},
             cost=COST_OF_FITTED_PIXEL * n_pixels / n_tiles,
         )

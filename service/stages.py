@@ -19,6 +19,7 @@ from tasks import domains as domains_task
 from tasks.domain_profile import densities, mean_spectra
 from tasks.domain_stability import domain_stability
 from tasks.gauge import Gauge
+from tasks.kkr import outside_columns
 from tasks.options import (
     AlignOptions,
     ChemistryOptions,
@@ -36,6 +37,7 @@ from tasks.refraction import Absorber
 from tasks.spectra import Correction, Spectra
 from tasks.spectra import couple as couple_energies
 from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, fit_spectra, mean_prior
+from tasks.xanes.joint import Pairs, fit_pairs
 from tasks.xanes.mask import mask_pixels
 from tasks.xanes.references import linear_combination, prepare
 
@@ -117,7 +119,7 @@ def spectra(
 
 
 def fit(
-    desk: Desk, *, absorber: Mapping[str, str], options: FitOptions, tile: int, n_tiles: int, spectra: str
+    desk: Desk, *, absorber: Mapping[str, str], options: FitOptions, tile: int, n_tiles: int, spectra: str, formula: str = ""
 ) -> Facts:
     """Eq. 1 fitted to the pixels of one tile of rows, those of the specimen."""
     read = desk.read(spectra, "energy_ev", "absorption", "sample_mask", "sigma_absorption")
@@ -129,7 +131,10 @@ def fit(
     inside = sample[rows].ravel()
     pixels = absorption[:, rows].reshape(len(energy_ev), -1)[:, inside]
     desk.check_stop()
-    found = fit_spectra(energy_ev, pixels, read["sigma_absorption"], edge_ev, options, prior)
+    if options.joint:
+        found = fit_with_phase(desk, spectra, (rows, inside), pixels, Absorber(**absorber), formula, options)
+    else:
+        found = fit_spectra(energy_ev, pixels, read["sigma_absorption"], edge_ev, options, prior)
     status = mask_pixels(
         found, options, energy_ev=energy_ev, absorption=pixels, edge_energy_ev=edge_ev,
         sigma_vacuum=float(np.sqrt(np.mean(read["sigma_absorption"] ** 2))),
@@ -256,6 +261,21 @@ def meet(
         [one["object"] for one in read], [one["dose"] for one in read], [scan.canvas for scan in scans],
         np.array([scan.energy_ev for scan in scans]) + align.energy_offset_ev, Absorber(**absorber), formula, align, kkr,
     )  # fmt: skip
+
+
+def fit_with_phase(
+    desk: Desk, spectra: str, where: tuple[slice, Array], absorption: Array, absorber: Absorber, formula: str,
+    options: FitOptions,
+) -> SpectrumFit:  # fmt: skip
+    """Eq. 1 fitted to absorption (E, n) and phase together, ``where`` the rows of the tile and its pixels inside."""
+    read = desk.read(spectra, "energy_ev", "phase", "sigma_absorption", "sigma_phase")
+    energy_ev, edge_ev = read["energy_ev"], absorber.edge_energy_ev
+    phase = read["phase"][:, where[0]].reshape(len(energy_ev), -1)[:, where[1]]
+    columns = outside_columns(energy_ev, absorber, formula)
+    electrons, sigma_a, sigma_phi = (
+        at_edge_wavelength(energy_ev, values, edge_ev) for values in (-phase, read["sigma_absorption"], read["sigma_phase"])
+    )
+    return fit_pairs(Pairs(energy_ev, absorption, electrons, sigma_a, sigma_phi, columns), edge_ev, options)
 
 
 def first_probe(measured: Scan, supplied: Array | None, spec: Mapping[str, Any] | None) -> Array:

@@ -92,6 +92,9 @@ class FitOptions:
     """Smallest edge jump, in units of its noise, that mode ``jump`` keeps."""
     prior: Literal["none", "mean"] = "none"
     """``mean`` draws the shape parameters towards the fit of the mean spectrum."""
+    joint: bool = False
+    """Fit absorption and phase together, the phase by the Kramers-Kronig partner of eq. 1, in place of the constraint
+    (needs ``kkr.mode="off"``; no prior). Better where the phase is clearly less noisy than the absorption."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -147,6 +150,15 @@ class RunOptions:
         names = self.domains.descriptors
         if len(set(names)) != len(names):
             raise ValueError(f"domains.descriptors must be distinct, got {list(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _phase_is_used_once(self) -> "RunOptions":
+        if self.fit.joint and (self.kkr.mode != "off" or self.fit.prior != "none"):
+            raise ValueError(
+                'fit.joint needs kkr.mode "off", because the constraint has used the phase already, and fit.prior "none"; '
+                f'got kkr.mode "{self.kkr.mode}" and fit.prior "{self.fit.prior}"'
+            )
         return self
 
     def rounds(self) -> list[int]:

@@ -170,3 +170,16 @@ def test_theoretical_ratios_and_intervals_reach_the_figures(iron):
     assert [specimen.standard for specimen in study.specimens] == [False, True]
     assert np.array_equal(study.domains.group_interval, tree["domains/group_interval"])
     assert study.absorber == "Fe"
+
+
+def test_absorption_and_phase_can_be_fitted_together(tmp_path):
+    absorber, places = Absorber(), place(tmp_path)
+    options = run_options(absorber, kkr={"mode": "off"}, fit={"joint": True})
+    graph = build_graph([facts("ds_p", absorber)], options, "run_1")
+    write_states(places, graph, absorber, {"ds_p": STANDARD})
+    walk(places, graph, "spectra", "fit", "maps")
+    maps = UnitStore(places.units).read(graph.units["maps"].key)
+    kept = maps["edge_energy"][maps["mask"]]
+    assert np.median(kept) == pytest.approx(absorber.edge_energy_ev + STATES[1].edge_ev, abs=0.1)
+    with pytest.raises(ValueError, match="has used the phase already"):
+        run_options(absorber, fit={"joint": True})

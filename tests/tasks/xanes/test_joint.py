@@ -1,0 +1,83 @@
+"""The joint fit on spectra whose truth is known: f'' is eq. 1, f' its transform over all energies, tables included."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tasks.errors import InvalidOptionError
+from tasks.kkr import outside_columns
+from tasks.options import FitOptions
+from tasks.refraction import Absorber
+from tasks.simulate import STATES, electrons_per_formula, energy_grid
+from tasks.xanes.fit import Status, fit_spectra
+from tasks.xanes.joint import Pairs, _jacobians, fit_pairs
+from tasks.xanes.model import PARAMETERS, jacobian
+
+V = Absorber()
+EDGE_EV = V.edge_energy_ev
+ENERGY = energy_grid(40, EDGE_EV)
+JUMP, EDGE = PARAMETERS.index("edge_jump"), PARAMETERS.index("edge_energy")
+
+
+def noisy_pairs(n: int, sigma: float, ratio: float, seed: int = 0) -> tuple[Pairs, np.ndarray]:
+    """Spectra of n pixels in four states [electrons per V atom], and their true edge energies."""
+    rng = np.random.default_rng(seed)
+    electrons = electrons_per_formula(STATES[:4], ENERGY, V)[:, np.arange(n) % 4]
+    absorption = electrons.imag + rng.normal(0, sigma, electrons.shape)
+    phase = electrons.real + rng.normal(0, ratio * sigma, electrons.shape)
+    errors = np.full(ENERGY.size, sigma)
+    columns = outside_columns(ENERGY, V, "LiVO2")
+    return Pairs(ENERGY, absorption, phase, errors, ratio * errors, columns), EDGE_EV + np.array(
+        [STATES[i % 4].edge_ev for i in range(n)]
+    )
+
+
+def test_without_noise_it_finds_the_truth():
+    pairs, edges = noisy_pairs(4, 1e-4, 1.0)
+    found = fit_pairs(pairs, EDGE_EV, FitOptions())
+    assert found.parameters[EDGE] == pytest.approx(edges, abs=0.06)
+    assert found.parameters[JUMP] == pytest.approx(3.53, rel=0.01)
+    assert set(found.status) <= {Status.OK, Status.AT_BOUND}
+
+
+def test_the_better_the_phase_the_better_the_fit():
+    spread = {}
+    for ratio in (0.4, 30.0):
+        pairs, edges = noisy_pairs(160, 0.12, ratio)
+        joint = fit_pairs(pairs, EDGE_EV, FitOptions()).parameters[EDGE] - edges
+        alone = fit_spectra(ENERGY, pairs.absorption, None, EDGE_EV, FitOptions()).parameters[EDGE] - edges
+        spread[ratio] = np.median(np.abs(joint)) / np.median(np.abs(alone))
+    assert spread[0.4] < 0.75
+    assert spread[30.0] == pytest.approx(1.0, abs=0.06)
+
+
+def test_errors_are_honest():
+    pairs, edges = noisy_pairs(240, 0.06, 1.2, seed=3)
+    found = fit_pairs(pairs, EDGE_EV, FitOptions())
+    within = np.abs(found.parameters[EDGE] - edges) < found.sigma[EDGE]
+    assert 0.55 < within.mean() < 0.8
+    assert np.all(np.isfinite(found.pre_edge_ratio_sigma))
+
+
+def test_derivatives_agree_with_the_models():
+    p = np.array([[0.3, 3.5, EDGE_EV + 12, 3.0, 0.5, EDGE_EV + 4, 1.0, 1.2, EDGE_EV + 19, 4.0]])
+    np.testing.assert_allclose(_jacobians(ENERGY, p)[0], jacobian(ENERGY, p[0]), atol=1e-12)
+
+
+def test_a_pixel_without_phase_has_a_status_and_shapes_must_match():
+    pairs, _ = noisy_pairs(3, 0.01, 1.0)
+    pairs.electrons[5, 1] = np.nan
+    assert fit_pairs(pairs, EDGE_EV, FitOptions()).status[1] == Status.MASKED_NOT_FINITE
+    with pytest.raises(InvalidOptionError, match="one shape"):
+        fit_pairs(dataclasses.replace(pairs, electrons=pairs.electrons[:, :2]), EDGE_EV, FitOptions())
+
+
+def test_the_unit_of_the_spectra_does_not_matter():
+    pairs, _ = noisy_pairs(40, 0.12, 0.5)
+    tiny = {name: 1e-24 * getattr(pairs, name) for name in ("absorption", "electrons", "sigma_absorption", "sigma_phase")}
+    found = [fit_pairs(one, EDGE_EV, FitOptions()) for one in (pairs, dataclasses.replace(pairs, **tiny))]
+    # a start on the verge of two minima may fall either way
+    same = np.isclose(found[1].parameters[EDGE], found[0].parameters[EDGE], rtol=0, atol=2e-3)
+    assert same.mean() >= 0.95
+    assert found[1].sigma[EDGE, same] == pytest.approx(found[0].sigma[EDGE, same], rel=0.02)
