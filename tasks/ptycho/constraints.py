@@ -29,7 +29,8 @@ def modulus_correction(wave: jax.Array, amplitude: jax.Array) -> tuple[jax.Array
     """
     intensity = jnp.sum(wave.real**2 + wave.imag**2, axis=0)
     factor = jnp.where(amplitude < 0, 0.0, amplitude * jax.lax.rsqrt(intensity + SMALLEST_INTENSITY) - 1.0)
-    return wave * factor, jnp.sum(intensity * factor**2)
+    # a real times a complex number would be computed as a complex product
+    return jax.lax.complex(wave.real * factor, wave.imag * factor), jnp.sum(intensity * factor**2)
 
 
 def object_step(patch: jax.Array, probe: jax.Array, change: jax.Array, size: jax.Array) -> jax.Array:

@@ -127,7 +127,7 @@ def gather_probe_over_cycle(
     misfit : float32
         Summed over positions [photons].
     """
-    between = frames.copy_ramp.shape[0] > 0
+    between, n = frames.copy_ramp.shape[0] > 0, frames.amplitude.shape[-1]
     copies = [planes(one) for one in displaced_copies(probe, frames.copy_ramp)] if between else []
     size = alpha / jnp.max(jnp.sum(probe.real**2 + probe.imag**2, axis=0))
 
@@ -146,13 +146,14 @@ def gather_probe_over_cycle(
         p, following = ps
         image, patch, displaced, gathered, weight = carry
         exit_wave = jax.lax.complex(*product(patch, displaced))
-        correction, misfit = modulus_correction(far_field(exit_wave), frames.amplitude[p])
-        change = planes(back_propagate(correction))
+        # the factor N of a transform there is undone on the way back: only the amplitude must follow
+        correction, misfit = modulus_correction(jnp.fft.fft2(exit_wave), n * frames.amplitude[p])
+        change = planes(jnp.fft.ifft2(correction))
         step = [size * jnp.sum(plane, axis=0) for plane in conjugate_product(displaced, change)]
         image = put(image, (patch[0] + step[0], patch[1] + step[1]), frames.corner[p])
         gathered = add_at(gathered, conjugate_product(patch, change), frames.copy[p] if between else None)
         weight = weight + patch[0] ** 2 + patch[1] ** 2
-        return Gathering(image, cut(image, following), displaced_to(following), gathered, weight), misfit
+        return Gathering(image, cut(image, following), displaced_to(following), gathered, weight), misfit / n**2
 
     parts = planes(image)
     nothing = jnp.zeros((*frames.copy_ramp.shape[:between], *probe.shape), jnp.float32)
