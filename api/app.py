@@ -135,6 +135,8 @@ def document_problems(app: FastAPI) -> None:
             document = made()
             for method, operation in (item for path in document["paths"].values() for item in path.items()):
                 operation["responses"].update(problems(401, 403, 421))
+                if "requestBody" in operation:
+                    operation["responses"].update(problems(400, 413))
                 if method == "get" and "application/json" in operation["responses"].get("200", {}).get("content", {}):
                     operation["responses"]["304"] = {"description": "The reader has it."}
                 if "application/json" in operation["responses"].get("422", {}).get("content", {}):

@@ -263,9 +263,14 @@ class Datasets:
         """Files at a path below an allow-listed root, links resolved: names that lead outside are refused."""
         project = self._project or DEFAULT_PROJECT
         roots = [Path(str(root).replace("{project}", project)).resolve() for root in self._settings.register_roots]
-        asked = Path(path).resolve()
-        found = [asked] if asked.is_file() else sorted(file for file in asked.glob("*") if file.is_file())
-        resolved = [file.resolve() for file in found]
+        try:
+            asked = Path(path).resolve()
+            found = [asked] if asked.is_file() else sorted(file for file in asked.glob("*") if file.is_file())
+            resolved = [file.resolve() for file in found]
+        except ValueError as error:
+            raise InvalidInputError(f"path cannot be read: {error}", [Fault("path", f"cannot be read: {error}")]) from error
+        except OSError as error:  # said like any other refusal: what lies elsewhere is nobody's business
+            raise ForbiddenPathError(f"{path} is not below one of the folders this service may read") from error
         for file in (asked, *resolved):
             if not any(file.is_relative_to(root) for root in roots):
                 raise ForbiddenPathError(f"{path} is not below one of the folders this service may read")

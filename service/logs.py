@@ -10,6 +10,10 @@ SUBJECTS: Final = ("run", "dataset", "project", "unit", "stage", "route", "statu
 """What a line may be about: given as ``extra`` where it is logged."""
 
 
+ROOMS: Final = ("api", "service", "storage", "tasks")
+"""Whose lines are told from the level set on; those of libraries from warnings on, whatever they set for themselves."""
+
+
 class TextLines(logging.Formatter):
     """One line for people: time, level, message, then ``run=...`` and the like."""
 
@@ -44,8 +48,9 @@ def write_logs(level: str, form: Literal["text", "json"]) -> None:
     """Write this process's log to standard error from now on, in place of whatever was set up before."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATS[form]())
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.partition(".")[0] in ROOMS)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for room in ("api", "service", "storage", "tasks"):
+    for room in ROOMS:
         logging.getLogger(room).setLevel(level.upper())
 
 

@@ -138,6 +138,12 @@ def test_a_project_stores_no_more_than_it_may_and_another_is_not_held_back(make_
         house.put(other.id, "c", scan_bytes(5440.0))
 
 
+@pytest.mark.parametrize(("path", "error"), [("a\0b", InvalidInputError), ("/" + "x" * 300, ForbiddenPathError)])
+def test_a_path_that_can_be_no_file_is_refused(house, path, error):
+    with pytest.raises(error):
+        house.datasets.register(path, SPEC)
+
+
 def test_a_disk_that_fills_up_is_told_as_that():
     with open("/dev/full", "wb", buffering=0) as full, pytest.raises(StorageFullError, match="filled up"):  # noqa: PTH123
         write_block(full, hashlib.sha256(), b"block")

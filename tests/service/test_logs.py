@@ -46,6 +46,7 @@ def test_logs_go_to_standard_error_from_the_level_on() -> None:
         write_logs("info", "json")
         logging.getLogger("service.x").info("seen", extra={"run": "run_1"})
         logging.getLogger("service.x").debug("not seen")
+        logging.getLogger("someone.else").setLevel("INFO")
         logging.getLogger("someone.else").info("not seen")"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     [line] = done.stderr.splitlines()
