@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help venv demo test lint bench accept docs clean
+.PHONY: help venv demo study test lint bench accept docs clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -14,6 +14,9 @@ venv: $(STAMP)  ## Create .venv and install ptyxas and its tests' needs into it
 
 demo: $(STAMP)  ## Measure a simulated specimen, submit it over REST, compare the maps with the truth
 	$(BIN)/ptyxas demo
+
+study: $(STAMP)  ## Six particles in two groups, simulated and analysed together; writes the gallery of docs/figures.md
+	$(BIN)/ptyxas study --gallery docs/figures
 
 test: $(STAMP)  ## Run every test (types, style, contracts and deployment files included)
 	@$(BIN)/python -m pytest

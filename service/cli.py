@@ -143,6 +143,28 @@ def demo(
 
 
 @app.command()
+def study(
+    folder: Annotated[Path, typer.Option(help="Where everything goes; an earlier one there goes away.")] = Path("ptyxas-study"),
+    energies: Annotated[int, typer.Option(help="Number of energies.", min=10)] = 24,
+    positions: Annotated[int, typer.Option(help="Scan positions along each side.", min=4)] = 10,
+    pixels: Annotated[int, typer.Option(help="Side of a frame.", min=32)] = 64,
+    cycles: Annotated[int, typer.Option(help="Cycles of the reconstruction.", min=1)] = 100,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; one a core where not given.", min=1)] = None,
+    gallery: Annotated[Path | None, typer.Option(help="Folder that gets the figures, made small.")] = None,
+) -> None:
+    """Six simulated particles in two groups and a standard, analysed together: shares of their domains against the truth."""
+    from service.study import ParticleStudy, findings_table
+
+    with plain_words():
+        what = SimulationOptions(n_energies=energies, n_positions_side=positions, n_pixels=pixels, radius_m=0.45e-6)
+        findings = ParticleStudy(folder, what, cycles, workers, console).play(open_server, gallery)
+    console.print(findings_table(findings))
+    console.print(f"largest error of a share {findings.worst:.3f}; elbow at k = {findings.elbow}; {findings.seconds:.0f} s")
+    if not findings.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
 def options(as_json: Annotated[bool, typer.Option("--json", help="As the JSON schema.")] = False) -> None:
     """Every option of a run, its default and what it means."""
     schema = TypeAdapter(RunOptions).json_schema()

@@ -272,12 +272,14 @@ def wait_until_started(server: Server, timeout_s: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def assess_run(simulation: Simulation, settings: Settings, run: dict[str, Any]) -> tuple[ResultsStore, Assessment]:
-    """A run's results, and the errors of its published maps against the truth."""
+def assess_run(
+    simulation: Simulation, settings: Settings, run: dict[str, Any], number: int = 0
+) -> tuple[ResultsStore, Assessment]:
+    """A run's results, and the errors of one dataset's published maps against the truth."""
     store = ResultsStore(settings.runs_dir / run["id"] / "results.zarr")
 
     def read(group: str, name: str, index: tuple[int, ...] = ()) -> Any:
-        return np.asarray(store.read(f"{run['datasets'][0]}/{group}", name, index)[0])
+        return np.asarray(store.read(f"{run['datasets'][number]}/{group}", name, index)[0])
 
     names = ("edge_energy", "pre_edge_ratio", "n_absorber", "electron_ratio", "mask")
     maps = {name: read("maps", name) for name in names}

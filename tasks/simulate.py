@@ -229,6 +229,18 @@ def formula_of(state: ChemicalState, absorber: Absorber) -> str:
     return state.formula.replace("V", absorber.element)
 
 
+def reference_text(state: ChemicalState, absorber: Absorber) -> str:
+    """The XDI file of a pure powder of this state, measured in transmission from 150 eV before the edge to 400 eV after it."""
+    offset_ev = np.concatenate([np.arange(-150.0, -20.0, 5.0), np.arange(-20.0, 60.0, 0.25), np.arange(60.0, 401.0, 2.0)])
+    mu = 0.4 + eq1_in_electrons(state, offset_ev, absorption_jump(absorber))
+    head = [
+        "#XDI/1.0 ptyxas", f"# Element.symbol: {absorber.element}", f"# Element.edge: {absorber.edge}",
+        f"# Sample.name: {formula_of(state, absorber)}", "# Column.1: energy eV", "# Column.2: mutrans", "#---",
+    ]  # fmt: skip
+    rows = [f"{absorber.edge_energy_ev + e:.2f} {m:.6f}" for e, m in zip(offset_ev, mu, strict=True)]
+    return "\n".join([*head, *rows])
+
+
 def electrons_per_formula(states: tuple[ChemicalState, ...], energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
     """(E, S) complex128: ``sum_j n_j (Z_j + f'_j + i f''_j)`` per absorber atom, light elements included [electrons]."""
     total = scattering_factors(states, energy_ev, absorber)

@@ -87,6 +87,17 @@ def pre_edge_ratios(specimen: Specimen, absorber: Absorber) -> Array:
     return np.array([np.pi * s.pre_edge_height * s.pre_edge_width_ev / jump for s in specimen.states])
 
 
+def state_shares(simulation: Simulation, step_m: float = 10e-9) -> Array:
+    """(S,) share of the particle's absorber in each state, in ascending order of edge energy, as domains are numbered."""
+    reach = 1.6 * simulation.specimen.radius_m
+    axis_m = np.arange(-reach, reach, step_m)
+    truth = true_maps(simulation, axis_m, axis_m)
+    inside = truth.particle
+    order = np.argsort([state.edge_ev for state in simulation.specimen.states])
+    amount = np.bincount(truth.state[inside], truth.n_absorber[inside], len(order))[order]
+    return np.asarray(amount / amount.sum())
+
+
 def find_offset(simulation: Simulation, y_m: Array, x_m: Array, phase: Array) -> Array:
     """(2,) displacement [m] of the specimen in a run's frame, found on the phase image (Y, X) of the lowest energy.
 
