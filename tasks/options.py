@@ -47,6 +47,8 @@ class ReconstructOptions:
     """Share of its last step that the probe takes again (``probe_update="cycle"``)."""
     settle: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of the cycles, at the end, over which the object's step falls to a tenth; 0 keeps it (ePIE as published)."""
+    probe_modes: Annotated[int, Field(ge=1, le=8)] = 1
+    """Modes of a partially coherent probe, whose intensities add; each costs as much as the first."""
     probe_start: Annotated[int, Field(ge=0)] = 1
     """First cycle that updates the probe."""
     probe_warmup: Annotated[int, Field(ge=0)] = 3

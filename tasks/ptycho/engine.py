@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.options import ReconstructOptions
 from tasks.ptycho.cycle import Frames, gather_probe_over_cycle, prepare, update_probe_by_position
+from tasks.ptycho.probe import add_modes, orthogonal_modes, scale_to_power
 from tasks.ptycho.scan import Canvas, Scan
 
 Image = Any
@@ -51,8 +52,10 @@ class State:
 
 
 def start(canvas: Canvas, probe: NDArray[np.complex64], options: ReconstructOptions) -> State:
-    """An empty object (transmission 1) and the first guess of the probe."""
+    """An empty object (transmission 1) and the first guess of the probe, with modes added where more are asked for."""
     empty = np.ones(canvas.shape, np.complex64)
+    if options.probe_modes > len(probe):
+        probe = scale_to_power(add_modes(probe, options.probe_modes), float(np.sum(np.abs(probe) ** 2, dtype=float)))
     return State(empty, probe.astype(np.complex64), np.zeros_like(probe, np.complex64), 0, options.seed, np.empty(0, np.float32))
 
 
@@ -84,7 +87,15 @@ def run_cycles(
         state = replace(state, errors=np.append(state.errors, np.float32(misfit / photons)))
         if on_cycle is not None:
             on_cycle(state.cycle, float(state.errors[-1]))
-    return replace(state, object=np.asarray(state.object), probe=np.asarray(state.probe), velocity=np.asarray(state.velocity))
+    state = replace(state, object=np.asarray(state.object), probe=np.asarray(state.probe), velocity=np.asarray(state.velocity))
+    return orthogonalised(state) if len(state.probe) > 1 else state
+
+
+def orthogonalised(state: State) -> State:
+    """The state with its modes orthogonal, the strongest first; nothing that is measured changes."""
+    mixture = orthogonal_modes(state.probe)
+    probe, velocity = (np.tensordot(mixture, array, 1).astype(np.complex64) for array in (state.probe, state.velocity))
+    return replace(state, probe=probe, velocity=velocity)
 
 
 def object_step_size(cycle: int, options: ReconstructOptions) -> float:

@@ -87,6 +87,22 @@ def add_modes(probe: NDArray[np.complex64], n_modes: int) -> NDArray[np.complex6
     return np.stack(modes).astype(np.complex64)
 
 
+def orthogonal_modes(probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """(M, M) complex64: the unitary mixture of the modes (M, N, N) that makes them orthogonal, the strongest first.
+
+    Mixed so, modes give the same diffraction patterns (Thibault & Menzel, Nature 494, 68 (2013)).
+    """
+    flat = probe.reshape(len(probe), -1).astype(complex)
+    _, vectors = np.linalg.eigh(flat @ flat.conj().T)
+    return vectors[:, ::-1].conj().T.astype(np.complex64)
+
+
+def power_fractions(probe: NDArray[np.complex64]) -> Array:
+    """(M,) float64: share of each mode of (M, N, N) in the power."""
+    power = np.sum(np.abs(probe) ** 2, axis=(1, 2), dtype=float)
+    return np.asarray(power / power.sum())
+
+
 def pixel_coordinates(n_pixels: int) -> Array:
     """(N,) float64: 0 at pixel ``N // 2`` [px]."""
     return np.arange(n_pixels, dtype=float) - n_pixels // 2
