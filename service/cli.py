@@ -145,10 +145,10 @@ def demo(
 @app.command()
 def study(
     folder: Annotated[Path, typer.Option(help="Where everything goes; an earlier one there goes away.")] = Path("ptyxas-study"),
-    energies: Annotated[int, typer.Option(help="Number of energies.", min=10)] = 24,
+    energies: Annotated[int, typer.Option(help="Number of energies.", min=10)] = 20,
     positions: Annotated[int, typer.Option(help="Scan positions along each side.", min=4)] = 10,
     pixels: Annotated[int, typer.Option(help="Side of a frame.", min=32)] = 64,
-    cycles: Annotated[int, typer.Option(help="Cycles of the reconstruction.", min=1)] = 100,
+    cycles: Annotated[int, typer.Option(help="Cycles of the reconstruction.", min=1)] = 40,
     workers: Annotated[int | None, typer.Option(help="Worker processes; one a core where not given.", min=1)] = None,
     gallery: Annotated[Path | None, typer.Option(help="Folder that gets the figures, made small.")] = None,
 ) -> None:

@@ -31,7 +31,7 @@ STAGES: Final = {
     "maps": 1,
     "references": 1,
     "domains": 2,
-    "figures": 2,
+    "figures": 3,
     "results": 2,
 }
 """Every stage in order, with its version: raise it when the stage computes something else from the same input."""

@@ -140,13 +140,14 @@ class ParticleStudy:
         return str(dataset["id"])
 
     def _run_options(self, measured: dict[str, Measured]) -> dict[str, Any]:
+        # the tables' constants are those at the energy of the phase, which the paper's are not
         simulation = next(iter(measured.values())).simulation
         states, absorber = simulation.specimen.states, simulation.absorber
         return {
             "reconstruct": {"cycles": self.cycles},
             "kkr": {"start": self.cycles + 1},
             "domains": {"n_domains": N_STATES},
-            "chemistry": {**measured[STANDARD].chemistry, "compounds": [formula_of(state, absorber) for state in states]},
+            "chemistry": {"preset": "chantler", "compounds": [formula_of(state, absorber) for state in states]},
             "references": {"xdi": [reference_text(state, absorber) for state in states]},
         }
 

@@ -13,6 +13,7 @@ from tasks.figures.panel import (
     add_colour_bar,
     add_scale_bar,
     common_views,
+    formula_text,
     plain_text,
     shared_limits,
     show_image,
@@ -118,7 +119,7 @@ def reference_spectra(study: Study, specimen: Specimen) -> Figure:
     for i, reference in enumerate(study.references):
         near = (reference.energy_ev >= energy[0]) & (reference.energy_ev <= energy[-1])
         axes.plot(
-            reference.energy_ev[near], reference.absorption[near], color=INK, label=plain_text(reference.name),
+            reference.energy_ev[near], reference.absorption[near], color=INK, label=formula_text(reference.name),
             linestyle=_REFERENCE_DASHES[i % len(_REFERENCE_DASHES)],
         )
         if reference.parameters is not None:

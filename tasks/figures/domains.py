@@ -169,8 +169,10 @@ def _group_bars(axes: Axes, study: Study, domains: PooledDomains) -> None:
         axes.bar(0, 0, color="#888888", edgecolor="white", linewidth=0.5, hatch=hatch, label=plain_text(group))
     axes.set_xlim(0.4, n_domains + 0.6)
     _number_domains(axes, n_domains, domains.domain_agreement)
-    axes.set_ylabel("Share of the absorber in the group")
-    axes.legend(handlelength=1.6, handleheight=1.1)
+    axes.set_ylabel("Share in the group")
+    # room for the legend above the intervals
+    axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
+    axes.legend(handlelength=1.6, handleheight=1.1, loc="upper center", ncols=n_groups)
 
 
 def _number_domains(axes: Axes, n_domains: int, agreement: NDArray[np.float64] | None) -> None:

@@ -48,7 +48,9 @@ def state_maps(study: Study, names: Sequence[str]) -> Figure:
     rows = []
     for name in names:
         images: list[NDArray] = [specimen.values(name) for specimen in specimens]
-        rows.append(Row(axis_label(name, study.absorber), quantity(name).cmap, shared_limits(images), images))
+        # a bar as high as one of seven panels has no room for the label on one line
+        label = axis_label(name, study.absorber).replace("Standard error of ", "Standard error of\n")
+        rows.append(Row(label, quantity(name).cmap, shared_limits(images), images))
     return _table_of_maps(specimens, rows)
 
 
@@ -56,7 +58,7 @@ def mixture_maps(study: Study) -> Figure:
     """Share of every reference compound in each pixel's spectrum, from 0 to 1, all specimens beside each other."""
     specimens = [specimen for specimen in study.specimens if specimen.mixture is not None]
     rows = [
-        Row(f"Share of {formula_text(reference.name)}", "viridis", (0.0, 1.0), [_share(s, i) for s in specimens], "neither")
+        Row(formula_text(reference.name), "viridis", (0.0, 1.0), [_share(s, i) for s in specimens], "neither")
         for i, reference in enumerate(study.references)
     ]
     return _table_of_maps(specimens, rows)
@@ -106,10 +108,10 @@ def histograms(study: Study, names: Sequence[str]) -> Figure:
     grid = figure.subplots(len(specimens), len(names), squeeze=False, sharex="col")
     for column, name in zip(grid.T, names, strict=True):
         images = [specimen.values(name) for specimen in specimens]
-        low, high = shared_limits(images, 0.2, 99.8)
+        low, high = shared_limits(images, 0.5, 99.0)
         if name == "electron_ratio":
             low, high = min(low, *study.theory.values(), low), max(high, *study.theory.values(), high)
-            _mark_theory(column, study)
+            _mark_theory(column, study, high - low)
         edges = np.linspace(low - 0.04 * (high - low), high + 0.04 * (high - low), 70)
         for axes, specimen, image in zip(column, specimens, images, strict=True):
             _histogram(axes, image[np.isfinite(image)], edges, specimen_colour(study, specimen))
@@ -141,12 +143,17 @@ def _histogram(axes: Axes, pixels: NDArray[np.float64], edges: NDArray[np.float6
     axes.set_ylim(0, max(counts.max() / pixels.size, 1e-9) * 1.15)
 
 
-def _mark_theory(column: Sequence[Axes], study: Study) -> None:
-    for formula, ratio in study.theory.items():
+def _mark_theory(column: Sequence[Axes], study: Study, span: float) -> None:
+    last, level = -np.inf, 0
+    for formula, ratio in sorted(study.theory.items(), key=lambda item: item[1]):
         for axes in column:
             axes.axvline(ratio, color=FAINT, linewidth=0.8)
-        column[0].annotate(formula_text(formula), (ratio, 1.0), xycoords=column[0].get_xaxis_transform(), xytext=(0, 1),
-                           textcoords="offset points", rotation=35, ha="left", va="bottom", fontsize=6)
+        # neighbours' names would lie on each other
+        level = level + 1 if ratio - last < 0.1 * span else 0
+        last = ratio
+        column[0].annotate(formula_text(formula), (ratio, 1.0), xycoords=column[0].get_xaxis_transform(),
+                           xytext=(0, 1 + 8 * level), textcoords="offset points", rotation=35, ha="left", va="bottom",
+                           fontsize=6)
 
 
 def _explain_groups(figure: Figure, study: Study) -> None:

@@ -194,7 +194,8 @@ def heading(specimen: Specimen, width_mm: float) -> str:
     """Title and group of a specimen, broken into lines that fit above a panel; a very long title ends in dots."""
     n_characters = max(int(width_mm / 1.35), 8)
     title = textwrap.fill(specimen.title, n_characters, max_lines=2, placeholder="…")
-    return plain_text(f"{title}\n{specimen.group}" if specimen.group else title)
+    below = "standard" if specimen.standard else specimen.group
+    return plain_text(f"{title}\n{below}" if below else title)
 
 
 def plain_text(text: str) -> str:

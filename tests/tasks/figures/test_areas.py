@@ -56,6 +56,6 @@ def test_drawn_spectra_are_the_areas_means(study: Study) -> None:
 def test_references_are_overlaid(study: Study) -> None:
     (axes,) = reference_spectra(study, study.specimens[0]).axes
     names = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert names == ["Area A", "Area B", "Area C", "V2O3", "V2O5"]
+    assert names == ["Area A", "Area B", "Area C", "V$_{2}$O$_{3}$", "V$_{2}$O$_{5}$"]
     assert [line.get_linestyle() for line in axes.lines[:3]] == ["-"] * 3
     assert all(line.get_linestyle() != "-" for line in axes.lines[3:])

@@ -99,4 +99,4 @@ def test_mixtures_have_a_row_a_reference_on_a_scale_from_0_to_1(study: Study) ->
     assert len(panels) == 3 * len(study.references)
     assert {axes.images[0].get_clim() for axes in panels} == {(0.0, 1.0)}
     labels = [bar.get_ylabel() for axes in panels for bar in axes.child_axes]
-    assert labels == ["Share of V$_{2}$O$_{3}$", "Share of V$_{2}$O$_{5}$"]
+    assert labels == ["V$_{2}$O$_{3}$", "V$_{2}$O$_{5}$"]
