@@ -149,7 +149,7 @@ class Datasets:
                 message = f"the bytes received have sha-256 {received.sha256}, announced was {announced}"
                 raise DigestMismatchError(message, [Fault("Content-Digest", message)])
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._readers, self._take_in, dataset_id, name, path)
+            return await loop.run_in_executor(self._readers, self._take_in, dataset_id, name, path, received.sha256)
         finally:
             path.unlink(missing_ok=True)
 
@@ -236,8 +236,8 @@ class Datasets:
             raise InvalidInputError("the body is empty", [Fault("body", "the body is empty")])
         return Received(path, digest.hexdigest(), n_bytes)
 
-    def _take_in(self, dataset_id: str, name: str, path: Path) -> tuple[ScanView, bool]:
-        order = IngestOrder(str(self._settings.datasets_dir), dataset_id, name, str(path))
+    def _take_in(self, dataset_id: str, name: str, path: Path, sha256: str | None = None) -> tuple[ScanView, bool]:
+        order = IngestOrder(str(self._settings.datasets_dir), dataset_id, name, str(path), sha256)
         names, created = ingest(order, self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s)
         self._on_change()
         scan = next(scan for scan in self.get(dataset_id).scans if scan.name == names[0])

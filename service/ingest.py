@@ -46,6 +46,8 @@ class IngestOrder:
     dataset_id: str
     name: str
     path: str
+    sha256: str | None = None
+    """Digest of the file [hex], where it is known already."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,11 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
     try:
         probe = store.attributes(order.dataset_id).get("probe") or {}
         found = store.add_scan(
-            order.dataset_id, order.name, Path(order.path), check=lambda record: geometry_faults(record, probe)
+            order.dataset_id,
+            order.name,
+            Path(order.path),
+            check=lambda record: geometry_faults(record, probe),
+            sha256=order.sha256,
         )
     except InvalidScanError as error:
         return refusal("invalid", str(error), [asdict(fault) for fault in error.faults])
