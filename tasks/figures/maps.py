@@ -144,16 +144,16 @@ def _histogram(axes: Axes, pixels: NDArray[np.float64], edges: NDArray[np.float6
 
 
 def _mark_theory(column: Sequence[Axes], study: Study, span: float) -> None:
-    last, level = -np.inf, 0
-    for formula, ratio in sorted(study.theory.items(), key=lambda item: item[1]):
+    lines = sorted(study.theory.items(), key=lambda item: item[1])
+    following = [ratio for _, ratio in lines[1:]] + [np.inf]
+    for (formula, ratio), after in zip(lines, following, strict=True):
         for axes in column:
             axes.axvline(ratio, color=FAINT, linewidth=0.8)
-        # neighbours' names would lie on each other
-        level = level + 1 if ratio - last < 0.1 * span else 0
-        last = ratio
-        column[0].annotate(formula_text(formula), (ratio, 1.0), xycoords=column[0].get_xaxis_transform(),
-                           xytext=(0, 1 + 8 * level), textcoords="offset points", rotation=35, ha="left", va="bottom",
-                           fontsize=6)
+        # two names side by side would lie on each other: the left one leans to the left
+        lean = -1 if after - ratio < 0.1 * span else 1
+        column[0].annotate(formula_text(formula), (ratio, 1.0), xycoords=column[0].get_xaxis_transform(), xytext=(0, 1),
+                           textcoords="offset points", rotation=35 * lean, ha="left" if lean > 0 else "right",
+                           va="bottom", fontsize=6)
 
 
 def _explain_groups(figure: Figure, study: Study) -> None:
