@@ -26,6 +26,9 @@ MAX_DOMAINS: Final = 12
 CLIP: Final = 40.0
 """Outliers are drawn in to this many measurement errors (or standard deviations) from the median."""
 
+TRUSTED: Final = 5.0
+"""Pixels place the domains' centres where no standard error exceeds this many times the median one."""
+
 N_SEEDS: Final = 10
 """k-means++ starts for each k."""
 
@@ -57,7 +60,8 @@ class Domains:
     scale : (D,) float64 array
         What each descriptor was divided by, in its unit.
     inertia : (12,) float64 array
-        Sum of squared scaled distances to the nearest centre for k = 1..12; NaN for more domains than distinct pixels.
+        Sum of squared scaled distances to the nearest centre over the well measured pixels, for k = 1..12; NaN for more
+        domains than distinct pixels.
     elbow : int
         k at the elbow of ``inertia``.
     fraction : (S, k) float64 array
@@ -118,7 +122,8 @@ def find_domains(
         )
     scale = descriptor_scale(values, errors, options.standardise)
     points = scaled(values, scale)
-    centres, inertia = _cluster_each(points, options)
+    trusted = well_measured(errors)
+    centres, inertia = _cluster_each(points[trusted] if n_distinct(points[trusted]) >= k else points, options)
     label = _renumber(nearest(points, centres)[0], _order_key(values, usable, options, order), k)
     labels = _per_dataset(label, usable)
     names, group_of = group_index(groups)
@@ -177,6 +182,18 @@ def _check(
                 f"dataset {i}: descriptors and sigmas must be (D, n) = {expected} for {list(options.descriptors)}; got "
                 f"{np.shape(d)} and {np.shape(s)}"
             )
+
+
+def well_measured(errors: Array) -> NDArray[np.bool_]:
+    """True for the pixels (n,) whose standard errors (n, D) are all within `TRUSTED` times the median.
+
+    They alone place the domains' centres: a handful of failed fits far from everything would else take a domain of
+    their own. An error that is not known counts as small.
+    """
+    known = np.where(np.isfinite(errors) & (errors > 0), errors, np.nan)
+    counted = np.isfinite(known).any(axis=0)
+    median = np.where(counted, np.nanmedian(np.where(counted, known, 1.0), axis=0), np.inf)
+    return np.all(np.isnan(errors) | (errors <= TRUSTED * median), axis=1)
 
 
 def descriptor_scale(values: Array, errors: Array, standardise: str) -> Array:

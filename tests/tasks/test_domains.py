@@ -157,6 +157,15 @@ def test_outliers_are_drawn_in() -> None:
     assert adjusted_rand_score(state[4:], found.labels[0][4:]) > 0.98
 
 
+def test_failed_fits_far_from_everything_take_no_domain_of_their_own() -> None:
+    state, values, errors = specimen(900, 11, (0.4, 0.6, 0.0, 0.0))
+    values[:, :10] += np.array([[14.0], [5.0], [60.0]])
+    errors[:, :10] *= 300
+    found = grouped([(state, values, errors)], n_domains=2)
+    assert adjusted_rand_score(state[10:], found.labels[0][10:]) > 0.98
+    assert (found.labels[0] > 0).all()
+
+
 def test_as_few_pixels_as_domains() -> None:
     found = grouped([(None, STATES.T, np.ones((3, 4)))])
     assert sorted(found.labels[0]) == [1, 2, 3, 4]
