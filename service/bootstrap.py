@@ -10,6 +10,7 @@ from typing import IO
 
 from service import work
 from service.datasets import Datasets
+from service.desk import Places
 from service.errors import ConflictError
 from service.facts import FactReader
 from service.graph import DatasetFacts
@@ -23,7 +24,6 @@ from service.runs import Runs
 from service.scheduler import Cluster
 from service.settings import Settings
 from service.versions import library_versions
-from service.work import Places
 from storage.catalogue import Catalogue
 from storage.datasets import DatasetStore
 from tasks.options import RunOptions

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from service.desk import Call, Places
 from service.errors import SchedulerUnavailableError, ServiceError
 from service.graph import DatasetFacts, Unit, build_graph
 from service.ledger import Ledger, RunRecord
@@ -21,7 +22,7 @@ from service.meter import Meter
 from service.scheduler import Ending, Report
 from service.views import RunState
 from service.walk import Walk, cost_to_come, fair_share
-from service.work import Call, Places, Receipt
+from service.work import Receipt
 from storage.errors import StorageError
 from storage.units import UnitStore
 from tasks.errors import TaskError

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
 from service.compounds import reference_spectra, references_group, theoretical_ratios
+from service.desk import Desk
 from service.sharpness import energy_sharpness, in_results
 from service.versions import library_versions
-from service.work import Desk
 from storage.results import Group, ResultsStore, write_results
 from storage.staging import write_file
 from tasks.figures.gallery import figure_list

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from service.desk import Places
 from service.errors import (
     ConflictError,
     IdempotencyError,
@@ -26,7 +27,6 @@ from service.limits import Limits
 from service.orchestrator import Orchestrator
 from service.settings import Settings
 from service.views import EventView, FigureView, RunView
-from service.work import Places
 from storage.catalogue import new_id
 from storage.errors import CatalogueError
 from storage.results import ResultsStore

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.desk import Desk
 from service.graph import ScanFacts
-from service.work import Desk
 from tasks.ptycho.resolution import (
     PRTF_THRESHOLD,
     detector_frequencies,

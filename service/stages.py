@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.desk import Desk
 from service.graph import ScanFacts
 from service.publication import figures, results
 from service.sharpness import spectrum_sharpness
-from service.work import Desk
 from tasks import chemistry as chemistry_task
 from tasks import domains as domains_task
 from tasks.domain_profile import densities, mean_spectra

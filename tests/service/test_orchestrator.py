@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from service.desk import Places
 from service.errors import InvalidInputError, SchedulerUnavailableError
 from service.graph import DatasetFacts, ScanFacts, build_graph
 from service.ledger import Ledger
 from service.orchestrator import Orchestrator
 from service.scheduler import Cluster, Ending
 from service.settings import Settings
-from service.work import Places, Receipt
+from service.work import Receipt
 from storage.catalogue import Catalogue
 from storage.units import UnitStore
 from tasks.options import RunOptions

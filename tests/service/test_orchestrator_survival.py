@@ -24,7 +24,7 @@ SERVICE = textwrap.dedent(
     from service.orchestrator import Orchestrator
     from service.scheduler import Cluster
     from service.settings import Settings
-    from service.work import Places
+    from service.desk import Places
     from storage.catalogue import Catalogue
     from tasks.ptycho.scan import Canvas
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from service.desk import Places
 from service.errors import (
     ConflictError,
     IdempotencyError,
@@ -20,7 +21,6 @@ from service.graph import DatasetFacts, ScanFacts
 from service.ledger import Ledger
 from service.runs import Runs
 from service.settings import Settings
-from service.work import Places
 from storage.catalogue import Catalogue
 from storage.datasets import DatasetStore
 from storage.results import Group, write_results

@@ -10,11 +10,12 @@ import xarray as xr
 from pydantic import TypeAdapter
 from scipy.special import erf
 
+from service.desk import Call, Places
 from service.facts import FactReader
 from service.graph import DatasetFacts, Graph, ScanFacts, build_graph
 from service.images import read_image, read_partial_image
 from service.stages import as_scan, first_probe, spread, tile_rows
-from service.work import Call, Places, perform
+from service.work import perform
 from storage.datasets import DatasetStore
 from storage.results import ResultsStore
 from storage.units import UnitStore

@@ -8,8 +8,9 @@ import xarray as xr
 from pydantic import TypeAdapter
 
 from service import publication
+from service.desk import Call, Places
 from service.graph import DatasetFacts, ScanFacts, build_graph
-from service.work import Call, Places, perform
+from service.work import perform
 from storage.units import UnitStore
 from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
