@@ -46,4 +46,5 @@ $(STAMP): pyproject.toml constraints.txt
 	done; \
 	if [ -z "$$python" ]; then echo "ptyxas needs a Python 3.11, 3.12 or 3.13 with venv on the PATH (or: make PYTHON=/path/to/python3)" >&2; exit 1; fi; \
 	test -x $(BIN)/python || "$$python" -m venv $(VENV); \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' && touch $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' && \
+	$(BIN)/python -c 'from tasks.xanes.fit import compile_ahead; compile_ahead()' && touch $@

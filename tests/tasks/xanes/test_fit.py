@@ -7,7 +7,8 @@ from scipy.optimize import least_squares
 from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
-from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, fit_spectra, mean_prior
+from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, compile_ahead, fit_spectra, mean_prior
+from tasks.xanes.kernel import fit_all
 from tasks.xanes.model import PARAMETERS, eq1, jacobian, pre_edge_area, pre_edge_ratio
 
 V_K_EV = 5465.0
@@ -225,3 +226,11 @@ def test_the_wavelength_bends_the_jump_and_the_correction_mends_it(grid) -> None
     mended = fit(grid, at_edge_wavelength(grid, absorption, V_K_EV)).parameters[1, 0] / 3.53
     assert bent == pytest.approx(0.988, abs=0.003)
     assert mended == pytest.approx(1.0, abs=1e-6)
+
+
+def test_compiling_ahead_compiles_what_fits_use(grid, simulate) -> None:
+    compile_ahead()
+    compiled = list(fit_all.signatures)
+    fit(grid, simulate(5, 0.01, 0).absorption)
+    assert compiled
+    assert fit_all.signatures == compiled
