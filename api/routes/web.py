@@ -30,6 +30,7 @@ STAGES: Final = {
     "spectra": "Spectra on one grid",
     "fit": "Fit every pixel",
     "maps": "Chemical maps",
+    "references": "Mixtures of reference compounds",
     "domains": "Domains",
     "figures": "Figures",
     "results": "Publish the results",

@@ -4,6 +4,9 @@ import re
 
 import httpx
 
+from api.routes import web
+from service.graph import STAGES
+
 
 def test_an_empty_service_says_how_to_begin(client: httpx.Client) -> None:
     page = client.get("/")
@@ -18,6 +21,10 @@ def test_a_run_shows_its_stages_and_how_to_stop_it(client: httpx.Client, service
     assert "Reconstruct every energy" in page
     assert 'data-act="cancel"' in page
     assert "results.zarr" not in page
+
+
+def test_every_stage_has_a_name_for_people() -> None:
+    assert list(web.STAGES) == list(STAGES)
 
 
 def test_a_finished_run_shows_figures_maps_and_the_lines_that_open_it(client, finished: dict) -> None:
