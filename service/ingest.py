@@ -6,6 +6,7 @@ that whatever a hostile file may do to it cannot reach the service.
 
 import json
 import multiprocessing
+import os
 import resource
 import signal
 from dataclasses import asdict, dataclass
@@ -25,6 +26,8 @@ MAX_OPEN_FILES: Final = 512
 MAX_EXPANSION: Final = 200
 """A file that unpacks to more than this many times its size is an attack, not a measurement."""
 MIN_OUTPUT_BYTES: Final = 1 << 30
+NICENESS: Final = 5
+"""Priority of parsing: behind those who ask the service something, before numerical work."""
 GOODBYE_S: Final = 5.0
 """A child that has answered may take this long to tidy up."""
 PRELOAD: Final = ["service.ingest", "service.cli"]
@@ -140,6 +143,7 @@ def death_notice(exit_code: int | None, limits: IngestLimits) -> tuple[str, list
 
 def answer(theirs: Connection, order: IngestOrder, limits: IngestLimits) -> None:
     """Read the file under limits and send one JSON answer (in the child)."""
+    os.nice(NICENESS)
     set_limits(limits)
     theirs.send_bytes(json.dumps(read_file(order)).encode())
     theirs.close()

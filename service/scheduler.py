@@ -7,12 +7,14 @@ lost (the scheduler or the connection went away; Dask itself keeps nothing, so t
 import contextlib
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import dask
 from distributed import Client, Future, LocalCluster, Security, get_worker
 from distributed.scheduler import KilledWorker
 
@@ -33,6 +35,10 @@ WORKER_ENVIRONMENT: Final = {
 CONNECT_TIMEOUT_S: Final = 3.0
 COUNT_S: Final = 2.0
 """Workers are counted at most this often."""
+RESTART_S: Final = 300.0
+"""An embedded worker that died has this long to come back before another takes its place; Dask's 15 s are too few beside a load."""
+NICENESS: Final = 10
+"""Priority of numerical work: whoever asks the service something has the processor first."""
 
 Report = Callable[[dict[str, Any]], None]
 """How running work tells of its progress: one small JSON-able dictionary at a time."""
@@ -52,7 +58,14 @@ class Ending:
 def perform_on_worker(work: Callable[[Any, Report], Any], call: Any) -> Any:
     """Run ``work(call, report)`` where Dask put it; ``report`` sends progress to every subscribed client."""
     worker = get_worker()
+    step_back(NICENESS)
     return work(call, lambda progress: worker.log_event(TOPIC, progress))
+
+
+def step_back(niceness: int) -> None:
+    """Lower the priority of this thread, and of those it starts, to at least ``niceness``; others of its process keep theirs."""
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class Cluster:
@@ -144,6 +157,8 @@ class Cluster:
         if self.is_connected and time.monotonic() - self._counted > COUNT_S:
             self._counted = time.monotonic()
             self._n_slots = self._count_threads()
+            if self._embedded is not None:
+                self._embedded.scale(self._settings.workers)  # brings back those that Dask gave up
         return self._n_slots
 
     def _count_threads(self) -> int:
@@ -177,6 +192,7 @@ class Cluster:
 
 def start_embedded(settings: Settings) -> LocalCluster:
     """Start one worker process a core, one thread each, all of it on loopback."""
+    dask.config.set({"distributed.deploy.lost-worker-timeout": RESTART_S})
     return LocalCluster(
         n_workers=settings.workers,
         threads_per_worker=1,

@@ -11,8 +11,9 @@ import time
 
 import pytest
 
+from service import scheduler
 from service.errors import SchedulerUnavailableError
-from service.scheduler import Cluster
+from service.scheduler import NICENESS, Cluster
 from service.settings import Settings
 
 
@@ -111,3 +112,37 @@ def test_a_scheduler_may_be_late_and_die_and_come_back(external, tmp_path):
     assert ended.get(timeout=30).result == 3
     assert told.get(timeout=5)["call"] == 2
     cluster.stop()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_embedded_worker_that_dask_gave_up_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(scheduler, "RESTART_S", 0.01)
+    ended = queue.SimpleQueue()
+    told = queue.SimpleQueue()
+    cluster = Cluster(Settings(data_dir=tmp_path, workers=1, dashboard_port=0), told.put)
+    cluster.start()
+    try:
+        cluster.submit("first", make_priority_work(), 0, ended.put)
+        priorities, pid = ended.get(timeout=30).result
+        assert priorities == (0, NICENESS), "only the thread that computes steps back"
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        cluster.submit("second", make_priority_work(), 0, ended.put)
+        until = time.monotonic() + 60
+        while ended.empty() and time.monotonic() < until:
+            assert cluster.n_slots == 1
+            time.sleep(0.1)
+        assert ended.get(timeout=1).result[1] != pid
+    finally:
+        cluster.stop()
+
+
+def make_priority_work():
+    def work(call, report):
+        import os
+        import threading
+
+        threads = os.getpid(), threading.get_native_id()
+        return tuple(os.getpriority(os.PRIO_PROCESS, thread) for thread in threads), os.getpid()
+
+    return work
