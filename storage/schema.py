@@ -1,12 +1,15 @@
-"""Tables of the catalogue, and how an older catalogue becomes a newer one.
+"""Tables of the catalogue; Alembic brings an older one up to date, in one transaction, when it is opened.
 
-``STEPS[n]`` turns version n into version n + 1; a catalogue is brought up to date, in one transaction, when it is
-opened. A step is never changed once released, so it names columns in SQL of its own instead of using the tables below.
+To change a table: change it here, add a revision to ``storage/migrations``; a test compares the two.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Final
 
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext, MigrationStep
+from alembic.script import ScriptDirectory
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -20,17 +23,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    insert,
-    select,
+    inspect,
     text,
-    update,
 )
 
 from storage.errors import CatalogueError
 
 metadata = MetaData()
-
-version = Table("catalogue_version", metadata, Column("version", Integer, nullable=False))
 
 datasets = Table(
     "datasets",
@@ -89,11 +88,12 @@ idempotency = Table(
     Column("created", Float, nullable=False),
 )
 
-STEPS: Final[list[Callable[[Connection], None]]] = []
-"""Steps from version 0 on; the catalogue's version is their number."""
+REVISIONS: Final = Path(__file__).with_name("migrations")
+BEFORE_ALEMBIC: Final = "catalogue_version"
+"""Table of catalogues made before there were revisions: they hold what the first revision makes."""
 
 
-def upgrade(connection: Connection, steps: list[Callable[[Connection], None]] = STEPS) -> None:
+def upgrade(connection: Connection, folder: Path = REVISIONS) -> None:
     """Create the tables of an empty database, or bring an older catalogue up to date.
 
     Raises
@@ -104,14 +104,21 @@ def upgrade(connection: Connection, steps: list[Callable[[Connection], None]] = 
     if connection.dialect.name == "postgresql":
         # Two services that start at once take turns; SQLite's write transaction already does this.
         connection.execute(text("SELECT pg_advisory_xact_lock(7079797861)"))
-    version.create(connection, checkfirst=True)
-    found = connection.execute(select(version.c.version)).scalar()
-    if found is None:
-        metadata.create_all(connection)
-        connection.execute(insert(version).values(version=len(steps)))
-        return
-    if found > len(steps):
-        raise CatalogueError(f"the catalogue has version {found}; this program knows up to {len(steps)}: upgrade it")
-    for step in steps[found:]:
-        step(connection)
-    connection.execute(update(version).values(version=len(steps)))
+    scripts = ScriptDirectory(str(folder), version_locations=[str(folder)])
+    known = {script.revision for script in scripts.walk_revisions()}
+
+    def steps(found: Collection[str], context: MigrationContext) -> Iterator[MigrationStep]:
+        missing = list(scripts.iterate_revisions("heads", tuple(found) or "base"))
+        return (MigrationStep.upgrade_from_script(scripts.revision_map, script) for script in reversed(missing))
+
+    options: dict[str, Any] = {"fn": steps}
+    context = MigrationContext.configure(connection, opts=options)
+    found = context.get_current_heads()
+    if not known.issuperset(found):
+        raise CatalogueError(
+            f"the catalogue has revision {', '.join(found)}; this program knows up to {scripts.get_current_head()}: upgrade it"
+        )
+    if not found and inspect(connection).has_table(BEFORE_ALEMBIC):
+        context.stamp(scripts, "0001")
+        Operations(context).drop_table(BEFORE_ALEMBIC)
+    context.run_migrations(op=Operations(context))

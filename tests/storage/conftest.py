@@ -1,20 +1,27 @@
 """A small measurement with nothing wrong with it, and files that hold it, to be spoilt one field at a time."""
 
 import json
+import os
+import shutil
+import subprocess
+import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from sqlalchemy import create_engine, text
 
 from storage.datasets import DatasetStore
 
 ENERGY_EV = 5420.0
 JOULE_EV = 1.602176634e-19
 P, N = 6, 16
+DEMOTED_USER = 65534
+"""PostgreSQL refuses to run as root, so a root's tests run it as nobody."""
 
 
 def measurement(**changed: Any) -> dict[str, Any]:
@@ -126,3 +133,44 @@ def real_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of our own, on a socket in a temporary folder; its URL without a database name."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    initdb, pg_ctl = shutil.which("initdb"), shutil.which("pg_ctl")
+    if initdb is None or pg_ctl is None:
+        pytest.skip("no PostgreSQL server (initdb, pg_ctl) on this machine")
+    # not below pytest's folder, which only its owner may enter, and short, as the name of a socket must be
+    folder = Path("/tmp") / f"ptyxas-pg-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    extra: dict[str, Any] = {}
+    if os.getuid() == 0:
+        os.chown(folder, DEMOTED_USER, DEMOTED_USER)
+        extra = {"user": DEMOTED_USER, "group": DEMOTED_USER}
+    options = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, "timeout": 60}
+    data = str(folder / "data")
+    try:
+        subprocess.run([initdb, "-D", data, "-U", "test", "-A", "trust", "-N"], **options, **extra)
+        settings = f"-k {folder} -c listen_addresses= -c fsync=off"
+        subprocess.run([pg_ctl, "-D", data, "-w", "-o", settings, "-l", str(folder / "log"), "start"], **options, **extra)
+        try:
+            yield f"postgresql+psycopg://test@/{{}}?host={folder}"
+        finally:
+            subprocess.run([pg_ctl, "-D", data, "-m", "immediate", "stop"], **options, **extra)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/catalogue.db"
+    server: str = request.getfixturevalue("postgresql_server")
+    name = f"test_{uuid.uuid4().hex[:8]}"
+    engine = create_engine(server.format("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.format(name)
