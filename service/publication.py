@@ -13,6 +13,7 @@ from service.compounds import reference_spectra, references_group, theoretical_r
 from service.desk import Desk
 from service.sharpness import energy_sharpness, in_results
 from service.versions import library_versions
+from storage.errors import ResultsError
 from storage.results import Group, ResultsStore, write_results
 from storage.staging import write_file
 from tasks.figures.gallery import figure_list
@@ -116,7 +117,12 @@ def results(
             "versions": library_versions(),
             "timings_s": timings(desk, desk.call.unit.inputs),
         }
-        write_results(places.results(run_id), tree, attributes)
+        try:
+            write_results(places.results(run_id), tree, attributes)
+        except ResultsError:
+            # A worker of a service that died may have come first: what it sealed is the same.
+            if not ResultsStore(places.results(run_id)).is_sealed():
+                raise
     return desk.write({}, run_id=run_id)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from storage.errors import LayoutError, ResultsError
 from storage.layout import COORDINATES, RESULTS, ArraySpec, results_group
 from storage.readers.record import Node
-from storage.staging import flush_tree, move_into_place, write_file
+from storage.staging import staged, write_file
 from storage.tiles import plan_tiles
 
 Values: TypeAlias = NDArray[Any] | Node
@@ -53,12 +52,12 @@ class StoredFile:
 
 
 def write_results(path: Path, tree: Mapping[str, Group], root_attrs: Mapping[str, Any]) -> None:
-    """Write a results store beside ``path``, seal it, and put it in place by one rename.
+    """Write a results store beside ``path``, seal it, and put it in place by one rename; of two that do so, one gets its place.
 
     Parameters
     ----------
     path : Path
-        ``results.zarr``; what a writer that died left beside it is cleared away.
+        ``results.zarr``.
     tree : mapping of group path to Group
         Paths as in ``layout.RESULTS``.
     root_attrs : mapping
@@ -73,21 +72,18 @@ def write_results(path: Path, tree: Mapping[str, Group], root_attrs: Mapping[str
     """
     if path.exists():
         raise ResultsError(f"{path.name} is already there")
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    root = zarr.create_group(store=partial, attributes=plain(root_attrs))
-    for name, group in sorted(tree.items()):
-        _write_group(root, name, group)
-    with warnings.catch_warnings():
-        # Consolidated metadata is an extension of the format that every reader of Zarr v3 by HTTP needs.
-        warnings.simplefilter("ignore")
-        zarr.consolidate_metadata(partial)
-    seal = {str(file.relative_to(partial)): _describe(file) for file in sorted(partial.rglob("*")) if file.is_file()}
-    write_file(partial / SEAL, json.dumps({"files": seal}).encode())
-    flush_tree(partial)
     try:
-        move_into_place(partial, path)
+        with staged(path) as partial:
+            root = zarr.create_group(store=partial, overwrite=True, attributes=plain(root_attrs))
+            for name, group in sorted(tree.items()):
+                _write_group(root, name, group)
+            with warnings.catch_warnings():
+                # Consolidated metadata is an extension of the format that every reader of Zarr v3 by HTTP needs.
+                warnings.simplefilter("ignore")
+                zarr.consolidate_metadata(partial)
+            files = (file for file in sorted(partial.rglob("*")) if file.is_file())
+            seal = {str(file.relative_to(partial)): _describe(file) for file in files}
+            write_file(partial / SEAL, json.dumps({"files": seal}).encode())
     except FileExistsError as error:
         raise ResultsError(f"{path.name} is already there") from error
 

@@ -83,17 +83,28 @@ def test_every_chunk_is_a_file_so_that_a_missing_one_is_never_read_as_empty(path
     assert "ds_1/maps/status/c/0/0" in keys
 
 
-def test_an_unfinished_store_is_beside_and_cleared_away(path: Path) -> None:
-    partial = path.with_name("results.zarr.partial")
-    partial.mkdir(parents=True)
-    (partial / "stale").write_text("")
+def test_a_store_that_fails_leaves_nothing(path: Path) -> None:
     bad = {**tree(), "ds_1/mpas": Group()}
     with pytest.raises(LayoutError, match="mpas"):
         write_results(path, bad, {})
-    assert not path.exists()
-    write_results(path, tree(), {})
-    assert not partial.exists()
-    assert ResultsStore(path).is_sealed()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_of_two_writers_at_once_one_gets_the_place_and_neither_spoils_the_other(path: Path) -> None:
+    class Slow:
+        """An array during whose reading another writer, of a service that died, ends its work."""
+
+        shape, dtype = (Y, X), np.dtype(np.float32)
+
+        def __getitem__(self, index: object) -> np.ndarray:
+            if not path.exists():
+                write_results(path, tree(), {"writer": "the other"})
+            return np.zeros((Y, X), np.float32)[index]  # type: ignore[index]
+
+    with pytest.raises(ResultsError, match="already there"):
+        write_results(path, {"ds_1/maps": Group({}, {"edge_energy": Slow()})}, {"writer": "this"})
+    assert ResultsStore(path).verify() == []
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
     with pytest.raises(ResultsError, match="already there"):
         write_results(path, tree(), {})
 
