@@ -26,7 +26,7 @@ MAX_OPEN_FILES: Final = 512
 MAX_EXPANSION: Final = 200
 """A file that unpacks to more than this many times its size is an attack, not a measurement."""
 MIN_OUTPUT_BYTES: Final = 1 << 30
-NICENESS: Final = 5
+NICENESS: Final = 2
 """Priority of parsing: behind those who ask the service something, before numerical work."""
 GOODBYE_S: Final = 5.0
 """A child that has answered may take this long to tidy up."""

@@ -37,7 +37,7 @@ COUNT_S: Final = 2.0
 """Workers are counted at most this often."""
 RESTART_S: Final = 300.0
 """A dead embedded worker has this long to come back before another takes its place; Dask's 15 s are too few beside a load."""
-NICENESS: Final = 10
+NICENESS: Final = 5
 """Priority of numerical work: whoever asks the service something has the processor first."""
 
 Report = Callable[[dict[str, Any]], None]
