@@ -1,4 +1,4 @@
-"""The command ``ptyxas``: serve, submit, watch, simulate, demo, options, keys, gc, verify, backup."""
+"""The command ``ptyxas``: serve, submit, watch, simulate, plan, demo, study, options, keys, gc, verify, backup."""
 
 import json
 import sys
@@ -18,6 +18,7 @@ from service.progress import show_run, show_uploads
 from service.settings import Settings
 from service.terminal import console, plain_words
 from tasks.options import RunOptions
+from tasks.plan import PlanOptions, plan_energies
 from tasks.refraction import Absorber
 from tasks.simulate import SimulationOptions
 
@@ -116,6 +117,27 @@ def simulate(folder: Annotated[Path, typer.Argument(help="Where the CXI files go
         made = measure(SimulationOptions(**given), folder)
     console.print(f"{len(made.files)} scans in {folder}, {made.n_bytes / 1e6:.0f} MB; submit them with")
     console.print(made.command, soft_wrap=True, highlight=False)
+
+
+@app.command()
+@with_flags(fields_of(PlanOptions))
+def plan(
+    figure: Annotated[Path | None, typer.Option(help="PNG that gets the energies over the spectra to expect.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    **given: Any,
+) -> None:
+    """Which energies to measure: those that promise the least errors, and what errors to expect."""
+    from service.plan import plan_as_json, plan_in_words
+    from tasks.figures.plan import plan_png
+
+    with plain_words():
+        made = plan_energies(PlanOptions(**given))
+    if figure is not None:
+        figure.write_bytes(plan_png(made))
+    if as_json:
+        print(json.dumps(plan_as_json(made), indent=2))
+    else:
+        console.print(plan_in_words(made), highlight=False)
 
 
 @app.command()

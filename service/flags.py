@@ -47,6 +47,8 @@ def flag_of(name: str, field: FieldInfo) -> inspect.Parameter:
     is_plain = not field.is_required() and field.default_factory is None and field.default not in (None, ())
     default = f" (default: {field.default})" if is_plain else ""
     text = " ".join((field.description or "").replace("``", "").split()) + default
+    # what stands in brackets is a unit, no markup of the terminal
+    text = text.replace("[", r"\[")
     option = typer.Option(f"--{name.replace('_', '-')}", help=text, show_default=False)
     kind = kind_of(field.annotation)
     return inspect.Parameter(
@@ -66,6 +68,6 @@ def kind_of(annotation: Any) -> Any:
         return kinds[0] if len(kinds) == 1 else None
     if origin is tuple and arguments[1:] == (Ellipsis,) and kind_of(arguments[0]) is Path:
         return list[Path]
-    if origin is tuple and arguments[1:] == (Ellipsis,) and kind_of(arguments[0]) is str:
+    if origin is tuple and arguments[1:] == (Ellipsis,) and (kind_of(arguments[0]) is str or get_origin(arguments[0]) is Literal):
         return list[str]
     return annotation if annotation in (*PLAIN, Path) else None

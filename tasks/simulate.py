@@ -74,6 +74,8 @@ class SimulationOptions:
     """Seed of everything random: outline, domains, drift, flux, jitter and photons."""
     n_energies: Annotated[int, Field(ge=1, le=400)] = 40
     """Number of energies between 45 eV below and 75 eV above the edge."""
+    energies_ev: tuple[float, ...] | None = None
+    """These energies, ascending, in their place."""
     n_positions_side: Annotated[int, Field(ge=2, le=200)] = 12
     """Scan positions along each side of the raster."""
     n_pixels: Annotated[int, Field(ge=16, le=2048)] = 96
@@ -262,11 +264,13 @@ def simulate(options: SimulationOptions | None = None, absorber: Absorber | None
     rng = np.random.default_rng([options.seed, 2])
     specimen = grow_specimen(options)
     energies = energy_grid(options.n_energies, absorber.edge_energy_ev)
+    if options.energies_ev is not None:
+        energies = np.array(options.energies_ev)
     electrons = electrons_per_formula(specimen.states, energies, absorber)
     wavelength_pixel = object_pixel_size_m(energies[0], 1.0, options.n_pixels, DETECTOR_PIXEL_M)
     distance = options.pixel_size_m / wavelength_pixel
-    drift = rng.normal(0, options.drift_m, (options.n_energies, 2))
-    flux = options.photons * np.clip(rng.normal(1, options.flux_spread, options.n_energies), 0.2, None)
+    drift = rng.normal(0, options.drift_m, (len(energies), 2))
+    flux = options.photons * np.clip(rng.normal(1, options.flux_spread, len(energies)), 0.2, None)
     mask = bad_pixels(rng, options.n_pixels)
     scans = []
     for e, energy in enumerate(energies):

@@ -20,7 +20,7 @@ def run(*arguments: str) -> tuple[int, str]:
 def test_help_names_every_command() -> None:
     code, shown = run("--help")
     assert code == 0
-    for command in ("serve", "submit", "watch", "simulate", "demo", "options", "keys", "gc", "verify", "backup"):
+    for command in ("serve", "submit", "watch", "simulate", "plan", "demo", "study", "options", "keys", "gc", "verify", "backup"):
         assert command in shown
 
 
@@ -79,3 +79,29 @@ def test_files_of_known_compounds_become_options(tmp_path: Path) -> None:
     assert "chemistry" not in options
     assert with_compounds({}, Absorber("Fe"), [], None) == {"chemistry": {"preset": "chantler"}}
     assert with_compounds({"chemistry": {"preset": "paper"}}, Absorber("Mn"), [], None)["chemistry"]["preset"] == "paper"
+
+
+def test_a_plan_is_told_in_words_as_json_and_as_a_figure(tmp_path: Path) -> None:
+    wanted = ["plan", "--element", "Mn", "--energies", "11", "--step-ev", "4", "--descriptors", "edge_energy", "--dose", "split"]
+    code, shown = run(*wanted, "--json", "--figure", str(tmp_path / "plan.png"))
+    assert code == 0
+    plan = json.loads(shown)
+    assert len(plan["energies_ev"]) == 11
+    assert sum(plan["photon_shares"]) == pytest.approx(1, abs=1e-3)
+    assert plan["options"]["descriptors"] == ["edge_energy"]
+    assert set(plan["expected_errors"]) == {"edge_energy_ev", "pre_edge_ratio_ev", "edge_jump", "electron_ratio"}
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+    code, shown = run(*wanted)
+    assert code == 0
+    assert f"{plan['energies_ev'][3]:.2f}" in shown
+    assert "edge energy, eV" in shown
+    assert "electrons rms on these energies: too much for the constraint" in shown
+
+
+def test_a_plan_that_cannot_be_is_refused_in_plain_words() -> None:
+    refused = (["--energies", "5"], "greater than or equal to 10"), (["--formula", "LiFeO2"], "must contain the absorber")
+    for words, told in refused:
+        code, shown = run("plan", *words)
+        assert code != 0
+        assert told in shown
+        assert "Traceback" not in shown
