@@ -45,6 +45,8 @@ class ReconstructOptions:
     """Correct the probe once a cycle from all positions, or at every position (ePIE as published)."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
     """Share of its last step that the probe takes again (``probe_update="cycle"``)."""
+    object_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """Share of its last step that the object takes again after each cycle (``probe_update="cycle"``)."""
     settle: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of the cycles, at the end, over which the object's step falls to a tenth; 0 keeps it (ePIE as published)."""
     probe_modes: Annotated[int, Field(ge=1, le=8)] = 1

@@ -196,8 +196,9 @@ class Correction:
     def apply(self, state: State) -> State:
         """The state with the correction in its object and the inverse of the gauge on its probe."""
         image = (state.object * self.image).astype(np.complex64)
+        image_velocity = (state.object_velocity * self.image).astype(np.complex64)
         probe, velocity = self.gauge.onto_probe(state.probe), self.gauge.onto_probe(state.velocity)
-        return replace(state, object=image, probe=probe, velocity=velocity)
+        return replace(state, object=image, probe=probe, velocity=velocity, object_velocity=image_velocity)
 
 
 def couple(

@@ -1,7 +1,7 @@
 """The loop: cycles over a scan, from one explicit state to the next.
 
 ePIE after Maiden & Rodenburg, Ultramicroscopy 109, 1256 (2009). By default the probe's correction is gathered over a
-cycle and given momentum, and the object's step settles over the last cycles, which averages the photon noise that a
+cycle, both have momentum, and the object's step settles over the last cycles, which averages the photon noise that a
 full step keeps stirring (`ReconstructOptions.probe_update`, ``settle``).
 """
 
@@ -20,6 +20,14 @@ from tasks.ptycho.scan import Canvas, Scan
 
 Image = Any
 """NDArray[complex64], or the same on JAX's device between cycles."""
+
+CYCLES_BEFORE_MOMENTUM = 4
+"""Cycles after which the object gathers momentum."""
+
+STUMBLE = 1.05
+"""A cycle whose R is this many times the last one's ends the object's momentum, which starts anew (O'Donoghue & Candes, 2015).
+
+Without it a probe a third too wide on a sparse scan runs away; photon noise alone moves R by less than a hundredth."""
 
 SETTLED_STEP = 0.1
 """The object's step in the last cycle, as a share of alpha."""
@@ -44,6 +52,8 @@ class State:
     """(M, N, N) complex64 [sqrt photons]."""
     velocity: Image
     """(M, N, N) complex64: the probe's momentum."""
+    object_velocity: Image
+    """(Y, X) complex64: the object's momentum."""
     cycle: int
     """Cycles done."""
     seed: int
@@ -56,7 +66,8 @@ def start(canvas: Canvas, probe: NDArray[np.complex64], options: ReconstructOpti
     empty = np.ones(canvas.shape, np.complex64)
     if options.probe_modes > len(probe):
         probe = scale_to_power(add_modes(probe, options.probe_modes), float(np.sum(np.abs(probe) ** 2, dtype=float)))
-    return State(empty, probe.astype(np.complex64), np.zeros_like(probe, np.complex64), 0, options.seed, np.empty(0, np.float32))
+    probe = probe.astype(np.complex64)
+    return State(empty, probe, np.zeros_like(probe), np.zeros_like(empty), 0, options.seed, np.empty(0, np.float32))
 
 
 def run_cycles(
@@ -83,11 +94,12 @@ def run_cycles(
     """
     frames, photons = prepare(scan, canvas, options.subpixel)
     for _ in range(n_cycles):
-        state, misfit = _one_cycle(frames, state, options)
+        state, misfit = _one_cycle(frames, photons, state, options)
         state = replace(state, errors=np.append(state.errors, np.float32(misfit / photons)))
         if on_cycle is not None:
             on_cycle(state.cycle, float(state.errors[-1]))
-    state = replace(state, object=np.asarray(state.object), probe=np.asarray(state.probe), velocity=np.asarray(state.velocity))
+    image, probe, velocity, object_velocity = map(np.asarray, (state.object, state.probe, state.velocity, state.object_velocity))
+    state = replace(state, object=image, probe=probe, velocity=velocity, object_velocity=object_velocity)
     return orthogonalised(state) if len(state.probe) > 1 else state
 
 
@@ -117,7 +129,14 @@ def is_probe_far(state: State, options: ReconstructOptions) -> bool:
     return float(np.linalg.norm(state.velocity)) > FAR_STEP * float(np.linalg.norm(state.probe))
 
 
-def _one_cycle(frames: Frames, state: State, options: ReconstructOptions) -> tuple[State, float]:
+def object_inertia(state: State, error: float, options: ReconstructOptions) -> float:
+    """Share of its last step that the object takes again after a cycle with R ``error``; none after a stumble."""
+    if state.cycle < CYCLES_BEFORE_MOMENTUM or not error < STUMBLE * state.errors[-1]:
+        return 0.0
+    return options.object_momentum
+
+
+def _one_cycle(frames: Frames, photons: float, state: State, options: ReconstructOptions) -> tuple[State, float]:
     """The next state, its arrays still on JAX's device, and the misfit [photons]."""
     order = jnp.asarray(np.random.default_rng([state.seed, state.cycle]).permutation(len(frames.corner)))
     alpha = object_step_size(state.cycle, options)
@@ -125,9 +144,14 @@ def _one_cycle(frames: Frames, state: State, options: ReconstructOptions) -> tup
     image, probe, velocity = (jnp.array(array) for array in (state.object, state.probe, state.velocity))
     if options.probe_update == "position" or is_probe_far(state, options):
         image, probe, misfit = update_probe_by_position(image, probe, frames, order, alpha, beta)
+        object_velocity = jnp.zeros_like(image)
     else:
         image, step, misfit = gather_probe_over_cycle(image, probe, frames, order, alpha)
         moved_meanwhile = is_probe_far(replace(state, cycle=state.cycle - 1), options)
         velocity = (0.0 if moved_meanwhile else options.momentum) * velocity + beta * step
         probe = probe + beta * step + options.momentum * velocity
-    return State(image, probe, velocity, state.cycle + 1, state.seed, state.errors), float(misfit)
+        inertia = object_inertia(state, float(misfit) / photons, options)
+        object_velocity = image - state.object + inertia * state.object_velocity
+        image = image + inertia * object_velocity
+    state = replace(state, object=image, probe=probe, velocity=velocity, object_velocity=object_velocity, cycle=state.cycle + 1)
+    return state, float(misfit)

@@ -84,12 +84,26 @@ def test_gathered_probe_leaves_less_slow_phase_than_epie(measured):
     assert gathered[1] < 0.8 * epie[1]
 
 
+def test_momentum_of_the_object_leaves_less_error_at_equal_cycles(measured):
+    heavy, light = (object_errors(*measured[:3], reconstruct(measured, 60, object_momentum=m)) for m in (0.8, 0))
+    assert heavy[0] < 0.75 * light[0]
+
+
+def test_momentum_starts_anew_after_a_stumble():
+    sparse = SimulationOptions(seed=7, n_energies=1, n_pixels=64, step_m=220e-9, n_positions_side=9)
+    simulation, scan, canvas, _ = prepare(sparse)
+    wide = replace(simulation.probe_guess, fwhm_m=1.35 * sparse.probe.fwhm_m)
+    probe = initial_probe(wide, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, scan.counts.sum() / len(scan.counts))
+    state = reconstruct((None, scan, canvas, probe), 60)
+    assert state.errors[-1] < 3e-5
+
+
 def test_a_probe_that_is_far_is_warmed_up_and_a_near_one_left_alone(measured):
     simulation, scan, canvas, near = measured
     power = scan.counts.sum() / len(scan.counts)
     optics = replace(simulation.probe_guess, fwhm_m=200e-9)
     far = initial_probe(optics, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
-    warmed, cold = (reconstruct((None, scan, canvas, far), 30, probe_warmup=cycles) for cycles in (3, 0))
+    warmed, cold = (reconstruct((None, scan, canvas, far), 12, probe_warmup=cycles) for cycles in (3, 0))
     assert warmed.errors[-1] < 0.7 * cold.errors[-1]
     default, untouched = (reconstruct((None, scan, canvas, near), 12, probe_warmup=cycles) for cycles in (3, 0))
     np.testing.assert_array_equal(default.object, untouched.object)
