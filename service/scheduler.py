@@ -28,9 +28,12 @@ WORKER_ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+    "NPROC": "1",
 }
-"""One thread a worker: two layers of threads on the same cores only get in each other's way."""
+"""One thread a worker: two layers of threads on the same cores only get in each other's way.
+
+``NPROC`` is what XLA takes for the number of cores; without it every elementwise pass is split among threads."""
 
 CONNECT_TIMEOUT_S: Final = 3.0
 COUNT_S: Final = 2.0

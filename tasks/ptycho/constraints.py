@@ -11,8 +11,13 @@ SMALLEST_INTENSITY = 1e-12
 """Keeps the quotient finite where the model predicts darkness [photons]."""
 
 
-def modulus_correction(wave: jax.Array, amplitude: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What must be added to the far field to give it the measured amplitude, and the misfit.
+def intensity(wave: jax.Array) -> jax.Array:
+    """(N, N) float32: ``sum_m |F_m|^2`` of the modes (M, N, N) of a wave, added one by one: XLA is slow in summing few."""
+    return sum(mode.real**2 + mode.imag**2 for mode in wave)
+
+
+def modulus_correction(wave: jax.Array, amplitude: jax.Array) -> jax.Array:
+    """What must be added to the far field to give it the measured amplitude.
 
     Parameters
     ----------
@@ -23,14 +28,12 @@ def modulus_correction(wave: jax.Array, amplitude: jax.Array) -> tuple[jax.Array
 
     Returns
     -------
-    correction : (M, N, N) complex64
-    misfit : float32
-        sum (|F| - sqrt I)^2 over good pixels [photons].
+    (M, N, N) complex64
+        Its `intensity` is the misfit (|F| - sqrt I)^2 of each good pixel [photons].
     """
-    intensity = jnp.sum(wave.real**2 + wave.imag**2, axis=0)
-    factor = jnp.where(amplitude < 0, 0.0, amplitude * jax.lax.rsqrt(intensity + SMALLEST_INTENSITY) - 1.0)
+    factor = jnp.where(amplitude < 0, 0.0, amplitude * jax.lax.rsqrt(intensity(wave) + SMALLEST_INTENSITY) - 1.0)
     # a real times a complex number would be computed as a complex product
-    return jax.lax.complex(wave.real * factor, wave.imag * factor), jnp.sum(intensity * factor**2)
+    return jax.lax.complex(wave.real * factor, wave.imag * factor)
 
 
 def object_step(patch: jax.Array, probe: jax.Array, change: jax.Array, size: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.ptycho.constraints import modulus_correction, object_step, probe_step
+from tasks.ptycho.constraints import intensity, modulus_correction, object_step, probe_step
 from tasks.ptycho.propagation import back_propagate, displace, displace_adjoint, far_field, frequency_ramps, shift_ramps
 from tasks.ptycho.scan import Canvas, Scan
 
@@ -23,9 +23,6 @@ FRACTIONS_PER_PX = 4
 MIDDLES = (np.arange(FRACTIONS_PER_PX) + 0.5) / FRACTIONS_PER_PX - 0.5
 COPIES_PX = np.stack(np.meshgrid(MIDDLES, MIDDLES, indexing="ij"), axis=-1).reshape(-1, 2)
 """(B, 2) where the copies lie [px]: always all, so that every energy has arrays of one shape and needs one compilation."""
-
-Planes = tuple[jax.Array, jax.Array]
-"""Real and imaginary part. Processors add and multiply them several at a time, interleaved complex numbers one by one."""
 
 
 class Frames(NamedTuple):
@@ -81,12 +78,12 @@ def update_probe_by_position(
         image, spectrum, patch = carry
         p, following = ps
         displaced = displace(spectrum, frames.ramp[p])
-        correction, misfit = modulus_correction(far_field(patch * displaced), frames.amplitude[p])
+        correction = modulus_correction(far_field(patch * displaced), frames.amplitude[p])
         change = back_propagate(correction)
-        peak = jnp.max(jnp.sum(displaced.real**2 + displaced.imag**2, axis=0))
+        peak = jnp.max(intensity(displaced))
         image = jax.lax.dynamic_update_slice(image, object_step(patch, displaced, change, alpha / peak), frames.corner[p])
         spectrum = spectrum + displace_adjoint(probe_step(patch, change, beta), frames.ramp[p])
-        return (image, spectrum, jax.lax.dynamic_slice(image, frames.corner[following], size)), misfit
+        return (image, spectrum, jax.lax.dynamic_slice(image, frames.corner[following], size)), jnp.sum(intensity(correction))
 
     first = jax.lax.dynamic_slice(image, frames.corner[order[0]], size)
     start = (image, jnp.fft.fft2(probe), first)
@@ -95,22 +92,22 @@ def update_probe_by_position(
 
 
 class Gathering(NamedTuple):
-    """What goes from one position to the next, in planes.
+    """What goes from one position to the next.
 
-    The patch and the probe of the next position travel along: read inside its visit, beside the update of the object,
-    they would make XLA copy the whole object at every position.
+    The patch of the next position travels along: cut inside its visit, beside the update of the object, it would make
+    XLA copy the whole object at every position.
     """
 
-    image: Planes
-    """(Y, X)."""
-    patch: Planes
-    """(N, N)."""
-    displaced: Planes
-    """(M, N, N)."""
-    gathered: Planes
-    """(B, M, N, N), or (M, N, N) where positions are whole pixels."""
+    image: jax.Array
+    """(Y, X) complex64."""
+    patch: jax.Array
+    """(N, N) complex64."""
+    gathered: jax.Array
+    """(B, M, N, N) complex64, or (M, N, N) where positions are whole pixels."""
     weight: jax.Array
-    """(N, N)."""
+    """(N, N) float32: ``sum_p |O|^2``."""
+    misfit: jax.Array
+    """(N, N) float32 [photons]: a sum in each pixel costs less than a sum over pixels in each visit."""
 
 
 @partial(jax.jit, donate_argnums=(0,))
@@ -128,71 +125,44 @@ def gather_probe_over_cycle(
         Summed over positions [photons].
     """
     between, n = frames.copy_ramp.shape[0] > 0, frames.amplitude.shape[-1]
-    copies = [planes(one) for one in displaced_copies(probe, frames.copy_ramp)] if between else []
-    size = alpha / jnp.max(jnp.sum(probe.real**2 + probe.imag**2, axis=0))
+    copies = displaced_copies(probe, frames.copy_ramp) if between else ()
+    size = alpha / jnp.max(intensity(probe))
 
-    def displaced_to(p: jax.Array) -> Planes:
+    def displaced_to(p: jax.Array) -> jax.Array:
         if not between:
-            return planes(probe)
-        (at, at_i), (down, down_i), (right, right_i) = [tuple(plane[frames.copy[p]] for plane in one) for one in copies]
+            return probe
+        at, down, right = (one[frames.copy[p]] for one in copies)
         y, x = frames.remainder[p]
-        return at + y * down + x * right, at_i + y * down_i + x * right_i
+        return at + y * down + x * right
 
-    def cut(image: Planes, p: jax.Array) -> Planes:
-        real, imag = (jax.lax.dynamic_slice(plane, frames.corner[p], frames.amplitude.shape[1:]) for plane in image)
-        return real, imag
+    def cut(image: jax.Array, p: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, frames.corner[p], (n, n))
 
-    def visit(carry: Gathering, ps: tuple[jax.Array, jax.Array]) -> tuple[Gathering, jax.Array]:
+    def visit(carry: Gathering, ps: tuple[jax.Array, jax.Array]) -> tuple[Gathering, None]:
         p, following = ps
-        image, patch, displaced, gathered, weight = carry
-        exit_wave = jax.lax.complex(*product(patch, displaced))
+        image, patch, gathered, weight, misfit = carry
+        displaced = displaced_to(p)
         # the factor N of a transform there is undone on the way back: only the amplitude must follow
-        correction, misfit = modulus_correction(jnp.fft.fft2(exit_wave), n * frames.amplitude[p])
-        change = planes(jnp.fft.ifft2(correction))
-        step = [size * jnp.sum(plane, axis=0) for plane in conjugate_product(displaced, change)]
-        image = put(image, (patch[0] + step[0], patch[1] + step[1]), frames.corner[p])
-        gathered = add_at(gathered, conjugate_product(patch, change), frames.copy[p] if between else None)
-        weight = weight + patch[0] ** 2 + patch[1] ** 2
-        return Gathering(image, cut(image, following), displaced_to(following), gathered, weight), misfit / n**2
+        correction = modulus_correction(jnp.fft.fft2(patch * displaced), n * frames.amplitude[p])
+        change = jnp.fft.ifft2(correction)
+        image = jax.lax.dynamic_update_slice(image, object_step(patch, displaced, change, size), frames.corner[p])
+        gathered = add_at(gathered, patch.conj() * change, frames.copy[p] if between else None)
+        weight = weight + patch.real**2 + patch.imag**2
+        return Gathering(image, cut(image, following), gathered, weight, misfit + intensity(correction)), None
 
-    parts = planes(image)
-    nothing = jnp.zeros((*frames.copy_ramp.shape[:between], *probe.shape), jnp.float32)
-    weight = jnp.zeros(frames.amplitude.shape[1:], jnp.float32)
-    start = Gathering(parts, cut(parts, order[0]), displaced_to(order[0]), (nothing, nothing), weight)
-    end, misfits = jax.lax.scan(visit, start, (order, jnp.roll(order, -1)))
-    gathered = jax.lax.complex(*end.gathered)
-    total = gather_copies(gathered, frames.copy_ramp) if between else gathered
-    return jax.lax.complex(*end.image), total / (0.5 * end.weight + 0.5 * jnp.max(end.weight)), jnp.sum(misfits)
+    nothing = jnp.zeros((*frames.copy_ramp.shape[:between], *probe.shape), jnp.complex64)
+    plane = jnp.zeros((n, n), jnp.float32)
+    start = Gathering(image, cut(image, order[0]), nothing, plane, plane)
+    end, _ = jax.lax.scan(visit, start, (order, jnp.roll(order, -1)))
+    total = gather_copies(end.gathered, frames.copy_ramp) if between else end.gathered
+    return end.image, total / (0.5 * end.weight + 0.5 * jnp.max(end.weight)), jnp.sum(end.misfit) / n**2
 
 
-def planes(array: jax.Array) -> Planes:
-    """Real and imaginary part of an array of any shape."""
-    return array.real, array.imag
-
-
-def product(a: Planes, b: Planes) -> Planes:
-    """``a b``."""
-    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
-
-
-def conjugate_product(a: Planes, b: Planes) -> Planes:
-    """``a* b``."""
-    return a[0] * b[0] + a[1] * b[1], a[0] * b[1] - a[1] * b[0]
-
-
-def put(image: Planes, patch: Planes, corner: jax.Array) -> Planes:
-    """The image (Y, X) with ``patch`` (N, N) at ``corner``."""
-    real, imag = (jax.lax.dynamic_update_slice(*planes, corner) for planes in zip(image, patch, strict=True))
-    return real, imag
-
-
-def add_at(gathered: Planes, values: Planes, copy: jax.Array | None) -> Planes:
+def add_at(gathered: jax.Array, values: jax.Array, copy: jax.Array | None) -> jax.Array:
     """``values`` (M, N, N) added to one copy of ``gathered`` (B, M, N, N), or to all there is."""
     if copy is None:
-        return gathered[0] + values[0], gathered[1] + values[1]
-    place = jax.lax.dynamic_update_index_in_dim
-    real, imag = (place(plane, plane[copy] + one, copy, 0) for plane, one in zip(gathered, values, strict=True))
-    return real, imag
+        return gathered + values
+    return jax.lax.dynamic_update_index_in_dim(gathered, gathered[copy] + values, copy, 0)
 
 
 def displaced_copies(probe: jax.Array, copy_ramp: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

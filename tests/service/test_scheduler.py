@@ -56,6 +56,20 @@ class External:
             process.wait(timeout=10)
 
 
+def test_a_worker_computes_in_one_thread():
+    """XLA starts its threads, one a core as it thinks, when it first computes."""
+    program = """
+import pathlib, jax.numpy
+jax.numpy.ones(3).block_until_ready()
+print([file.read_text().strip() for file in pathlib.Path("/proc/self/task").glob("*/comm")].count("tf_XLAEigen"))
+"""
+    count = {}
+    for name, more in (("worker", scheduler.WORKER_ENVIRONMENT), ("three cores", {"NPROC": "3"})):
+        done = subprocess.run([sys.executable, "-c", program], env=os.environ | more, capture_output=True, text=True, check=True)
+        count[name] = int(done.stdout)
+    assert count == {"worker": 1, "three cores": 3}
+
+
 @pytest.fixture
 def external(tmp_path):
     external = External(tmp_path)
