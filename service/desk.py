@@ -1,7 +1,8 @@
 """What a stage may touch while it computes a unit: folders, the units before it, and a line to tell its progress."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -64,10 +65,17 @@ class Call:
 
 
 class Desk:
-    """All that a stage may touch: it reads by key, writes under its own, and tells how far it is."""
+    """All that a stage may touch: it reads by key, writes under its own, and tells how far it is.
+
+    Attributes
+    ----------
+    storage_s : float
+        Time spent reading and writing arrays so far [s], a part of ``seconds``.
+    """
 
     def __init__(self, call: Call, report: Report) -> None:
         self.call = call
+        self.storage_s = 0.0
         self.datasets = DatasetStore(call.places.datasets)
         self.units = UnitStore(call.places.units)
         self._report = report
@@ -76,13 +84,20 @@ class Desk:
 
     def read(self, key: str, *names: str) -> dict[str, NDArray]:
         """Arrays of a finished unit: those named, or all."""
-        return self.units.read(key, *names)
+        with self._storing():
+            return self.units.read(key, *names)
+
+    def read_scan(self, dataset: str, scan: str) -> dict[str, Any]:
+        """One energy's measurement, as `storage.datasets.DatasetStore.read_scan` has it."""
+        with self._storing():
+            return self.datasets.read_scan(dataset, scan)
 
     def write(self, arrays: Mapping[str, NDArray], **facts: Any) -> dict[str, Any]:
         """Keep this unit's arrays, with ``facts`` and the time they took; the facts again, for the receipt."""
         unit = self.call.unit
         provenance = {"stage": unit.stage, "unit": unit.name, "inputs": list(unit.inputs), "seconds": self.seconds}
-        self.units.write(unit.key, dict(arrays), {**provenance, **facts})
+        with self._storing():
+            self.units.write(unit.key, dict(arrays), {**provenance, **facts})
         return facts
 
     def tell(self, cycle: int, n_cycles: int, error: float) -> None:
@@ -111,3 +126,11 @@ class Desk:
     def seconds(self) -> float:
         """Time since the unit began [s]."""
         return time.monotonic() - self._began
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.storage_s += time.monotonic() - began

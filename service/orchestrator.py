@@ -283,10 +283,9 @@ class Orchestrator:
         about = {"run": walk.run_id, "unit": unit.name, "stage": unit.stage, "seconds": round(receipt.seconds, 3)}
         log.debug("unit done", extra=about)
         self._losses.pop((walk.run_id, unit.name), None)
-        told = {"unit": unit.name, "stage": unit.stage, "energy_ev": unit.energy_ev}
-        self._ledger.add_event(
-            walk.run_id, "unit", {**told, "computed": receipt.is_computed, "seconds": receipt.seconds, **receipt.facts}
-        )
+        told = {"unit": unit.name, "stage": unit.stage, "energy_ev": unit.energy_ev, "computed": receipt.is_computed}
+        spent = {"seconds": receipt.seconds, "storage_seconds": receipt.storage_seconds}
+        self._ledger.add_event(walk.run_id, "unit", {**told, **spent, **receipt.facts})
 
     def _try_again(self, walk: Walk, unit: Unit, receipt: Receipt) -> None:
         self.meter.note(unit.stage, "lost")

@@ -60,7 +60,7 @@ def reconstruct(
     correction: str | None,
 ) -> Facts:
     """One round of one energy: from the scan, or on from the round before with what the other energies say."""
-    stored = desk.datasets.read_scan(dataset, scan.name)
+    stored = desk.read_scan(dataset, scan.name)
     measured = as_scan(stored)
     if previous is None:
         probe = first_probe(measured, stored["probe"], measurement["probe"])

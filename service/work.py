@@ -23,6 +23,8 @@ class Receipt:
     fate: Literal["done", "failed", "cancelled", "lost"]
     is_computed: bool = False
     seconds: float = 0.0
+    storage_seconds: float = 0.0
+    """The part of ``seconds`` that went into reading and writing arrays."""
     message: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,4 +55,4 @@ def perform(call: Call, report: Report) -> Receipt:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
         return Receipt("failed", message=f"{type(error).__name__}: {error} (at {where})")
-    return Receipt("done", is_computed=True, seconds=desk.seconds, facts=facts)
+    return Receipt("done", is_computed=True, seconds=desk.seconds, storage_seconds=desk.storage_s, facts=facts)

@@ -66,9 +66,10 @@ def test_a_killed_ingest_leaves_whole_scans_only_and_can_be_repeated(
     assert not store.add_scan("ds_1", "pair", path).created
 
 
-@pytest.mark.parametrize("function", ["_write_array", "write_file"])
-def test_a_killed_writer_leaves_no_unit(tmp_path: Path, function: str) -> None:
-    run_until_killed(UNIT, tmp_path, "storage.units", function, 1)
+@pytest.mark.parametrize("step", ["units._write_array", "units.write_file", "staging.flush_tree", "staging.move_into_place"])
+def test_a_killed_writer_leaves_no_unit(tmp_path: Path, step: str) -> None:
+    module, function = step.split(".")
+    run_until_killed(UNIT, tmp_path, f"storage.{module}", function, 1)
     units = UnitStore(tmp_path)
     assert not units.has("abc")
     assert units.keys() == []
@@ -76,8 +77,9 @@ def test_a_killed_writer_leaves_no_unit(tmp_path: Path, function: str) -> None:
     assert units.has("abc")
 
 
-@pytest.mark.parametrize("function", ["_write_array", "write_file", "flush_tree", "move_into_place"])
-def test_a_killed_writer_leaves_no_results(tmp_path: Path, function: str) -> None:
-    run_until_killed(RESULTS, tmp_path, "storage.results", function, 1)
+@pytest.mark.parametrize("step", ["results._write_array", "results.write_file", "staging.flush_tree", "staging.move_into_place"])
+def test_a_killed_writer_leaves_no_results(tmp_path: Path, step: str) -> None:
+    module, function = step.split(".")
+    run_until_killed(RESULTS, tmp_path, f"storage.{module}", function, 1)
     assert not (tmp_path / "results.zarr").exists()
     assert not ResultsStore(tmp_path / "results.zarr").is_sealed()
