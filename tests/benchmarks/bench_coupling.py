@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
-from tasks.coupling import Noise, Pair, project, projections, split_bands
+from tasks.coupling import BAND_SPLIT_PX, Noise, Pair, project, projections, split_bands
 from tasks.kkr import outside_columns, window_matrix
 from tasks.refraction import Absorber
 from tasks.simulate import energy_grid
@@ -31,22 +33,28 @@ def main() -> None:
         K, T = window_matrix(energy), outside_columns(energy, absorber, "LiVO2")
         matrices = projections(K, T, (Noise(1.0, 4.0), Noise(1.0, 1.2)), "joint")
         once = time.perf_counter() - started
-        whole, products, split = [], [], []
+        whole, plainly, split = [], [], []
         for _ in range(REPEATS):
-            whole.append(timed(lambda: project(pair, energy, matrices, field)))
-            products.append(timed(lambda: [np.tensordot(matrix, stacked, axes=1) for matrix in matrices]))
+            whole.append(timed(lambda: project(pair, energy, K, T, matrices, field)))
+            plainly.append(timed(lambda: in_plain_steps(stacked, matrices)))
             split.append(timed(lambda: split_bands(stacked, field)))
     pixels = SIDE**2
     print(f"matrices, once a run: {once * 1e3:.0f} ms")
-    for name, seconds in (("whole projection", whole), ("its matrix products", products), ("its band split", split)):
+    for name, seconds in (("whole projection", whole), ("the same, plainly", plainly), ("split of all images", split)):
         print(f"{name:<22} {pixels / np.median(seconds) / 1e6:6.2f} Mpx/s")
 
 
+def in_plain_steps(stacked: NDArray[np.float64], matrices: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Both bands of every image by `scipy.ndimage`, each projected by its own matrix."""
+    low = ndimage.gaussian_filter(stacked, (0, BAND_SPLIT_PX, BAND_SPLIT_PX))
+    return np.asarray(np.tensordot(matrices[0], low, axes=1) + np.tensordot(matrices[1], stacked - low, axes=1))
+
+
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that ``work()`` takes."""
-    started = time.perf_counter()
+    """Processor seconds that ``work()`` takes."""
+    started = time.process_time()
     work()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 if __name__ == "__main__":
