@@ -61,6 +61,8 @@ class Ending:
 def perform_on_worker(work: Callable[[Any, Report], Any], call: Any) -> Any:
     """Run ``work(call, report)`` where Dask put it; ``report`` sends progress to every subscribed client."""
     worker = get_worker()
+    for name, value in WORKER_ENVIRONMENT.items():  # the numerics, not loaded yet, read it; also where others started the worker
+        os.environ.setdefault(name, value)
     step_back(NICENESS)
     return work(call, lambda progress: worker.log_event(TOPIC, progress))
 

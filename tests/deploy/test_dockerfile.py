@@ -3,6 +3,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from service.scheduler import WORKER_ENVIRONMENT
+
 HOUSE = Path(__file__).resolve().parents[2]
 DOCKERFILE = HOUSE / "deploy" / "Dockerfile"
 
@@ -49,3 +53,9 @@ def test_what_is_copied_exists_and_is_let_through() -> None:
 def test_versions_are_those_that_were_tested() -> None:
     (install,) = [value for name, value in instructions() if name == "RUN" and "pip install" in value]
     assert "-c constraints.txt" in install
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "ptyxas.slurm"])
+def test_workers_compute_in_one_thread(name: str) -> None:
+    text = DOCKERFILE.with_name(name).read_text().replace('"', "")
+    assert [f"{key}={value}" for key, value in WORKER_ENVIRONMENT.items() if f"{key}={value}" not in text] == []

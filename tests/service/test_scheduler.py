@@ -13,7 +13,7 @@ import pytest
 
 from service import scheduler
 from service.errors import SchedulerUnavailableError
-from service.scheduler import NICENESS, Cluster
+from service.scheduler import NICENESS, WORKER_ENVIRONMENT, Cluster
 from service.settings import Settings
 
 
@@ -98,6 +98,15 @@ def make_work(seconds=0.0):
     return work
 
 
+def make_environment_work():
+    def work(call, report):
+        import os
+
+        return {name: os.environ.get(name) for name in call}
+
+    return work
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_scheduler_may_be_late_and_die_and_come_back(external, tmp_path):
     told = queue.SimpleQueue()
@@ -113,6 +122,9 @@ def test_a_scheduler_may_be_late_and_die_and_come_back(external, tmp_path):
     assert (ending.fate, ending.result) == ("done", 2)
     assert told.get(timeout=5)["call"] == 1
     assert cluster.n_slots == 1
+
+    cluster.submit("alone", make_environment_work(), list(WORKER_ENVIRONMENT), ended.put)
+    assert ended.get(timeout=30).result == WORKER_ENVIRONMENT, "whoever started the worker, its numerics take one thread"
 
     cluster.submit("two", make_work(seconds=60), 2, ended.put)
     told.get(timeout=10)
