@@ -121,6 +121,21 @@ def measure_gauge(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[n
     return Gauge(log_gain, -float(plane[0] + turned), (-float(plane[1]), -float(plane[2])))
 
 
+def measure_bowl(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[np.floating]) -> Array:
+    """(6,) float64: ln|O| in the vacuum of ``image`` (Y, X) as a `bowl` about its middle, ``weights`` being the dose (Y, X)."""
+    root = np.sqrt(np.asarray(weights[vacuum], dtype=float))
+    y, x = (axis[vacuum] for axis in np.meshgrid(*_centred_axes(vacuum.shape, None), indexing="ij"))
+    terms = np.stack([bowl(unit, y, x) for unit in np.eye(6)])
+    found = np.linalg.lstsq((terms * root).T, np.log(np.abs(image[vacuum])) * root, rcond=None)[0]
+    return np.asarray(found, dtype=float)
+
+
+def bowl(coefficients: Array, y: Array, x: Array) -> Array:
+    """``c0 + c1 y + c2 x + c3 y^2 + c4 x y + c5 x^2``, the shape that y and x [px] have together."""
+    c = coefficients
+    return np.asarray(c[0] + c[1] * y + c[2] * x + c[3] * y**2 + c[4] * x * y + c[5] * x**2)
+
+
 def _upper_plane(basis: Array, values: Array, ripple: float) -> Array:
     """Coefficients (3,) of the plane through the upper envelope of ``values`` (n,).
 
@@ -162,6 +177,6 @@ def _plane_basis(shape: tuple[int, ...]) -> Array:
     return np.stack([np.ones(shape), np.broadcast_to(y[:, None], shape), np.broadcast_to(x[None, :], shape)])
 
 
-def _centred_axes(shape: tuple[int, int], centre: tuple[float, float] | None) -> tuple[Array, Array]:
+def _centred_axes(shape: tuple[int, ...], centre: tuple[float, float] | None) -> tuple[Array, Array]:
     middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2) if centre is None else centre
     return np.arange(shape[0], dtype=float) - middle[0], np.arange(shape[1], dtype=float) - middle[1]

@@ -56,6 +56,24 @@ class ReconstructOptions:
     probe_warmup: Annotated[int, Field(ge=0)] = 3
     """Cycles in which a probe that is still far from its place after the first few is corrected at every position
     (``probe_update="cycle"``); 0 leaves it to the gathered steps."""
+    position_refinement: Literal["none", "affine", "points"] = "none"
+    """Correct the measured positions by the diffraction patterns: none, all by one affine map (scale, rotation, shear), or
+    each by itself. Errors of a few pixels; needs ``subpixel``."""
+    frame_flux: bool = False
+    """Find the flux of every frame, for a source that drifts during the scan."""
+    refine_start: Annotated[int, Field(ge=1)] = 10
+    """Cycle after which positions and flux are first corrected."""
+    refine_every: Annotated[int, Field(ge=1)] = 2
+    """Cycles between two corrections; one costs about as much time as a cycle."""
+
+    @model_validator(mode="after")
+    def _refined_positions_lie_between_pixels(self) -> "ReconstructOptions":
+        if self.position_refinement != "none" and not self.subpixel:
+            raise ValueError(
+                "position_refinement needs subpixel=true, because rounding would undo it; got position_refinement="
+                f'"{self.position_refinement}" and subpixel=false'
+            )
+        return self
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -94,11 +112,13 @@ class FitOptions:
     points before the edge."""
     min_jump_to_sigma: Annotated[float, Field(gt=0)] = 10.0
     """Smallest edge jump, in units of its noise, that mode ``jump`` keeps."""
-    prior: Literal["none", "mean"] = "none"
-    """``mean`` draws the shape parameters towards the fit of the mean spectrum."""
+    prior: Literal["population", "mean", "none"] = "population"
+    """What each pixel may learn from the others about the widths and positions of its features, never about its edge
+    energy or heights: ``population`` draws them as far as the specimen's pixels vary beyond their errors, ``mean`` towards
+    the fit of the mean spectrum, by a fixed spread that also holds the edge energy a little."""
     joint: bool = False
     """Fit absorption and phase together, the phase by the Kramers-Kronig partner of eq. 1, in place of the constraint
-    (needs ``kkr.mode="off"``; no prior). Better where the phase is clearly less noisy than the absorption."""
+    (needs ``kkr.mode="off"``). Better where the phase is clearly less noisy than the absorption."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -158,10 +178,9 @@ class RunOptions:
 
     @model_validator(mode="after")
     def _phase_is_used_once(self) -> "RunOptions":
-        if self.fit.joint and (self.kkr.mode != "off" or self.fit.prior != "none"):
+        if self.fit.joint and self.kkr.mode != "off":
             raise ValueError(
-                'fit.joint needs kkr.mode "off", because the constraint has used the phase already, and fit.prior "none"; '
-                f'got kkr.mode "{self.kkr.mode}" and fit.prior "{self.fit.prior}"'
+                f'fit.joint needs kkr.mode "off", because the constraint has used the phase already; got "{self.kkr.mode}"'
             )
         return self
 

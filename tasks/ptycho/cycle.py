@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.ptycho.constraints import intensity, modulus_correction, object_step, probe_step
 from tasks.ptycho.propagation import back_propagate, displace, displace_adjoint, far_field, frequency_ramps, shift_ramps
-from tasks.ptycho.scan import Canvas, Scan
+from tasks.ptycho.scan import Canvas, Placement, Scan, unmoved
 
 FRACTIONS_PER_PX = 4
 """Displaced copies of the probe along each pixel, in the middles of equal parts; in between its gradient continues it."""
@@ -40,28 +40,40 @@ class Frames(NamedTuple):
     """(B, 2, N) complex64: displaces the probe to each copy; (0, 2, N) where positions are whole pixels."""
     remainder: jax.Array
     """(P, 2) float32: from the copy to the fraction [px], at most an eighth."""
+    gain: jax.Array
+    """(P,) float32: multiplies the amplitudes; the inverse of the frame's scale."""
 
 
-def prepare(scan: Scan, canvas: Canvas, subpixel: bool) -> tuple[Frames, float]:
-    """Frames of a scan, and its photons on good pixels; without ``subpixel`` fractions are dropped."""
+def prepare(scan: Scan, canvas: Canvas, subpixel: bool, placement: Placement | None = None) -> tuple[Frames, float]:
+    """Frames of a scan, and its photons on good pixels; without ``subpixel`` fractions are dropped.
+
+    ``placement`` corrects positions and flux; none takes them as they were measured.
+    """
     saturated = scan.counts == np.iinfo(scan.counts.dtype).max if scan.counts.dtype.kind == "u" else False
     good = np.logical_and(scan.mask, ~np.asarray(saturated))
     amplitude = np.where(good, np.sqrt(scan.counts, dtype=np.float32), np.float32(-1))
     total = float(np.sum(scan.counts, where=good, dtype=float))
-    exact = canvas.corners_px(scan.positions_m, scan.n_pixels)
+    patterns = jnp.asarray(np.fft.ifftshift(amplitude, axes=(1, 2)))
+    copy_ramp = jnp.asarray(shift_ramps(COPIES_PX[: len(COPIES_PX) * subpixel], scan.n_pixels))
+    return place(patterns, copy_ramp, scan, canvas, placement or unmoved(len(scan.counts))), total
+
+
+def place(patterns: jax.Array, copy_ramp: jax.Array, scan: Scan, canvas: Canvas, placement: Placement) -> Frames:
+    """The frames (P, N, N) where ``placement`` puts them, between pixels if there are copies of the probe for it."""
+    exact = placement.corners_px(scan, canvas)
     corner = np.rint(exact)
-    fraction = (exact - corner) * subpixel
+    fraction = (exact - corner) * (len(copy_ramp) > 0)
     part = np.clip(np.floor((fraction + 0.5) * FRACTIONS_PER_PX), 0, FRACTIONS_PER_PX - 1).astype(int)
     copy = part @ [FRACTIONS_PER_PX, 1]
-    frames = Frames(
-        amplitude=jnp.asarray(np.fft.ifftshift(amplitude, axes=(1, 2))),
+    return Frames(
+        amplitude=patterns,
         corner=jnp.asarray(corner, jnp.int32),
         ramp=jnp.asarray(shift_ramps(fraction, scan.n_pixels)),
         copy=jnp.asarray(copy, jnp.int32),
-        copy_ramp=jnp.asarray(shift_ramps(COPIES_PX[: len(COPIES_PX) * subpixel], scan.n_pixels)),
+        copy_ramp=copy_ramp,
         remainder=jnp.asarray(fraction - COPIES_PX[copy], jnp.float32),
+        gain=jnp.asarray(1 / placement.scale, jnp.float32),
     )
-    return frames, total
 
 
 Triple = tuple[jax.Array, jax.Array, jax.Array]
@@ -78,7 +90,7 @@ def update_probe_by_position(
         image, spectrum, patch = carry
         p, following = ps
         displaced = displace(spectrum, frames.ramp[p])
-        correction = modulus_correction(far_field(patch * displaced), frames.amplitude[p])
+        correction = modulus_correction(far_field(patch * displaced), frames.gain[p] * frames.amplitude[p])
         change = back_propagate(correction)
         peak = jnp.max(intensity(displaced))
         image = jax.lax.dynamic_update_slice(image, object_step(patch, displaced, change, alpha / peak), frames.corner[p])
@@ -143,7 +155,7 @@ def gather_probe_over_cycle(
         image, patch, gathered, weight, misfit = carry
         displaced = displaced_to(p)
         # the factor N of a transform there is undone on the way back: only the amplitude must follow
-        correction = modulus_correction(jnp.fft.fft2(patch * displaced), n * frames.amplitude[p])
+        correction = modulus_correction(jnp.fft.fft2(patch * displaced), n * frames.gain[p] * frames.amplitude[p])
         change = jnp.fft.ifft2(correction)
         image = jax.lax.dynamic_update_slice(image, object_step(patch, displaced, change, size), frames.corner[p])
         gathered = add_at(gathered, patch.conj() * change, frames.copy[p] if between else None)

@@ -6,7 +6,7 @@ full step keeps stirring (`ReconstructOptions.probe_update`, ``settle``).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.options import ReconstructOptions
-from tasks.ptycho.cycle import Frames, gather_probe_over_cycle, prepare, update_probe_by_position
+from tasks.ptycho.cycle import Frames, gather_probe_over_cycle, place, prepare, update_probe_by_position
+from tasks.ptycho.flux import levelled
+from tasks.ptycho.placement import corrected, is_due, misfit_slopes
 from tasks.ptycho.probe import add_modes, orthogonal_modes, scale_to_power
-from tasks.ptycho.scan import Canvas, Scan
+from tasks.ptycho.scan import Canvas, Placement, Scan, unmoved
 
 Image = Any
 """NDArray[complex64], or the same on JAX's device between cycles."""
@@ -31,6 +33,9 @@ Without it a probe a third too wide on a sparse scan runs away; photon noise alo
 
 SETTLED_STEP = 0.1
 """The object's step in the last cycle, as a share of alpha."""
+
+LEVEL_EVERY = 20
+"""Cycles between two levellings of the vacuum, where the flux of the frames is free."""
 
 CYCLES_BEFORE_WARMUP = 4
 """Gathered steps of the probe before it is asked whether it is still far."""
@@ -59,6 +64,14 @@ class State:
     seed: int
     errors: NDArray[np.float32]
     """(cycle,) float32: R = sum (|F| - sqrt I)^2 / sum I of each cycle, over good pixels."""
+    displacement_px: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    """(P, 2) float64: corrections of the positions [px]; empty until there are some."""
+    scale: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """(P,) float64: each frame's amplitude relative to the scan's; empty until it is known."""
+
+    def placement(self, n_positions: int) -> Placement:
+        """Where the frames were and how bright, as far as it is known."""
+        return Placement(self.displacement_px, self.scale) if len(self.scale) else unmoved(n_positions)
 
 
 def start(canvas: Canvas, probe: NDArray[np.complex64], options: ReconstructOptions) -> State:
@@ -92,15 +105,31 @@ def run_cycles(
     on_cycle : callable, optional
         Called after each cycle with its number and R; what it raises ends the reconstruction.
     """
-    frames, photons = prepare(scan, canvas, options.subpixel)
+    frames, photons = prepare(scan, canvas, options.subpixel, state.placement(len(scan.counts)))
     for _ in range(n_cycles):
         state, misfit = _one_cycle(frames, photons, state, options)
         state = replace(state, errors=np.append(state.errors, np.float32(misfit / photons)))
+        if is_due(state.cycle, options):
+            state, frames = _corrected_placement(scan, canvas, frames, state, options)
         if on_cycle is not None:
             on_cycle(state.cycle, float(state.errors[-1]))
     image, probe, velocity, object_velocity = map(np.asarray, (state.object, state.probe, state.velocity, state.object_velocity))
     state = replace(state, object=image, probe=probe, velocity=velocity, object_velocity=object_velocity)
     return orthogonalised(state) if len(state.probe) > 1 else state
+
+
+def _corrected_placement(
+    scan: Scan, canvas: Canvas, frames: Frames, state: State, options: ReconstructOptions
+) -> tuple[State, Frames]:
+    """The state with corrected positions and flux, and the frames put there."""
+    slopes = misfit_slopes(jnp.asarray(state.object), jnp.asarray(state.probe), frames)
+    corners = canvas.corners_px(scan.positions_m, scan.n_pixels)
+    found = corrected(state.placement(len(corners)), slopes, corners, options)
+    if options.frame_flux and state.cycle % LEVEL_EVERY < options.refine_every:
+        image, probe, found = levelled(scan, canvas, np.asarray(state.object), np.asarray(state.probe), found)
+        state = replace(state, object=image, probe=probe)
+    state = replace(state, displacement_px=found.displacement_px, scale=found.scale)
+    return state, place(frames.amplitude, frames.copy_ramp, scan, canvas, found)
 
 
 def orthogonalised(state: State) -> State:

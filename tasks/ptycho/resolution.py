@@ -50,7 +50,7 @@ def prtf(scan: Scan, canvas: Canvas, state: State, subpixel: bool = True) -> NDA
     (N // 2 + 1,) float32
         At `detector_frequencies`; NaN in a ring without a good pixel or a photon.
     """
-    frames, _ = prepare(scan, canvas, subpixel)
+    frames, _ = prepare(scan, canvas, subpixel, state.placement(len(scan.counts)))
     explained, measured = _sum_over_frames(jnp.asarray(state.object), jnp.asarray(state.probe), frames)
     n = scan.n_pixels
     ring = ring_numbers((n, n), 1.0, 1 / n).ravel()
@@ -66,7 +66,7 @@ def _sum_over_frames(image: jax.Array, probe: jax.Array, frames: Frames) -> tupl
 
     def add(total: tuple[jax.Array, jax.Array], p: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
         wave = far_field(jax.lax.dynamic_slice(image, frames.corner[p], size) * displace(spectrum, frames.ramp[p]))
-        measured = jnp.maximum(frames.amplitude[p], 0)
+        measured = frames.gain[p] * jnp.maximum(frames.amplitude[p], 0)
         model = jnp.sqrt(jnp.sum(wave.real**2 + wave.imag**2, axis=0))
         return (total[0] + model * measured, total[1] + measured**2), None
 

@@ -61,6 +61,30 @@ class Canvas:
         return (positions_m - np.asarray(self.origin_m)) / self.pixel_size_m - n_pixels // 2
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where each frame was and how bright, as far as it differs from what was measured."""
+
+    displacement_px: NDArray[np.float64]
+    """(P, 2) float64: from the measured position, (y, x) [px]; mean 0."""
+    scale: NDArray[np.float64]
+    """(P,) float64: amplitude relative to the scan's; its mean square is 1."""
+
+    def corners_px(self, scan: Scan, canvas: Canvas) -> NDArray[np.float64]:
+        """(P, 2) float64: where the first pixel of each frame falls [px], never beyond the canvas."""
+        corners = canvas.corners_px(scan.positions_m, scan.n_pixels) + self.displacement_px
+        return np.clip(corners, 0, np.array(canvas.shape) - scan.n_pixels)
+
+    def positions_m(self, scan: Scan, canvas: Canvas) -> NDArray[np.float64]:
+        """(P, 2) float64: the corrected positions of the probe, (y, x) [m]."""
+        return np.asarray(scan.positions_m + self.displacement_px * canvas.pixel_size_m)
+
+
+def unmoved(n_positions: int) -> Placement:
+    """Every frame where and as bright as it was measured."""
+    return Placement(np.zeros((n_positions, 2)), np.ones(n_positions))
+
+
 def plan_canvas(positions_m: NDArray[np.float64], pixel_size_m: float, n_pixels: int) -> Canvas:
     """The smallest canvas that holds every frame, rounded up to `CANVAS_STEP_PX`.
 
