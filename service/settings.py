@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[int, Field(ge=1)] = 32 * 1024 * MEBIBYTE
     """Largest file accepted as one scan."""
     max_project_bytes: Annotated[int, Field(ge=1)] | None = None
-    """Bytes of scans that one project may store; none for no limit."""
+    """Bytes that the scans of one project may take on disk, what is arriving included; none for no limit."""
     max_unfinished_runs: Annotated[int, Field(ge=1)] | None = None
     """Runs that one project may have queued or running; none for no limit."""
     max_run_cost: Annotated[float, Field(gt=0)] | None = None

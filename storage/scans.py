@@ -4,12 +4,12 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from storage.errors import InvalidNameError
+from storage.staging import size_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 """Names that are safe as file names and in addresses."""
@@ -21,7 +21,7 @@ class ScanInfo:
 
     ``sha256`` is that of the file it came from, ``upload`` the name that file was given,
     ``n_entries`` the number of scans it brought, ``digest`` that of what is
-    stored, ``n_bytes`` its size before compression.
+    stored, ``n_bytes`` what it takes on disk.
     """
 
     name: str
@@ -73,7 +73,12 @@ def attributes_of(path: Path) -> dict[str, Any]:
 
 
 def info_of(path: Path) -> ScanInfo:
-    """Read what is known of the scan stored at ``path``."""
+    """Read what is known of the scan stored at ``path``; it never changes, so it is read once."""
+    return _read_info(path, (path / "zarr.json").stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _read_info(path: Path, written_ns: int) -> ScanInfo:
     attributes = attributes_of(path)
     counts = json.loads((path / "counts" / "zarr.json").read_text())
     n_positions, n_pixels, _ = counts["shape"]
@@ -81,7 +86,7 @@ def info_of(path: Path) -> ScanInfo:
         name=path.name,
         n_positions=n_positions,
         n_pixels=n_pixels,
-        n_bytes=int(np.dtype(counts["data_type"]).itemsize) * n_positions * n_pixels**2,
+        n_bytes=size_of(path),
         has_probe=(path / "probe").is_dir(),
         **{key: attributes[key] for key in ScanInfo.__annotations__ if key in attributes},
     )

@@ -96,9 +96,12 @@ def flush(path: Path) -> None:
 def flush_tree(root: Path) -> None:
     """Make every file and directory below ``root`` survive a power failure."""
     paths = [Path(directory, name) for directory, _, files in os.walk(root) for name in (*files, "")]
-    # Side by side, the file system commits many of them at once.
-    with ThreadPoolExecutor(N_FLUSHES) as pool:
-        list(pool.map(flush, paths))
+    try:  # side by side, the file system commits many of them at once
+        with ThreadPoolExecutor(N_FLUSHES) as pool:
+            list(pool.map(flush, paths))
+    except RuntimeError:  # no room for threads in a process that may use little memory
+        for path in paths:
+            flush(path)
 
 
 def abandoned(root: Path, older_than_s: float, depth: int = 3) -> list[Path]:
