@@ -14,6 +14,7 @@ from service.desk import Places
 from service.errors import ConflictError
 from service.facts import FactReader
 from service.graph import DatasetFacts
+from service.ingest import tidy_sockets
 from service.keys import Key
 from service.ledger import Ledger
 from service.limits import Limits
@@ -54,6 +55,7 @@ class Service:
         """Start the cluster and the wheel; runs that an earlier service left unfinished go on."""
         self._lock = lock_folder(self.settings.data_dir)
         sweep(Rubbish(self.settings, self._catalogue))
+        tidy_sockets(self.settings.data_dir / "sockets")
         self.datasets.start()
         self._cluster.start()
         self._orchestrator.start(self._cluster)

@@ -8,9 +8,11 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +34,9 @@ GOODBYE_S: Final = 5.0
 """A child that has answered may take this long to tidy up."""
 PRELOAD: Final = ["service.ingest", "service.cli"]
 """What children find loaded: each imports its parent's main script again, and that of ``ptyxas`` is ``service.cli``."""
+
+SOCKETS: Final = "pymp-"
+"""Name of the folder in which ``multiprocessing`` keeps a process's sockets."""
 
 ERRORS: Final = {
     "conflict": ConflictError,
@@ -102,6 +107,18 @@ def ingest(order: IngestOrder, memory_bytes: int, timeout_s: float) -> tuple[lis
         child.close()
         ours.close()
     return unpack(reply)
+
+
+def tidy_sockets(note: Path) -> None:
+    """Remove the folder of sockets that an earlier service, killed, left in the temporary folder; ``note`` this one's.
+
+    Only one service at a time may have ``note``.
+    """
+    own = get_temp_dir()
+    left = note.read_text() if note.is_file() else own
+    if left != own and Path(left).name.startswith(SOCKETS):
+        shutil.rmtree(left, ignore_errors=True)
+    note.write_text(own)
 
 
 def listen(ours: Connection, timeout_s: float) -> dict[str, Any] | None:

@@ -6,12 +6,23 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.errors import ConflictError, InvalidInputError, NotFoundError, StorageFullError
-from service.ingest import IngestLimits, IngestOrder, beam_width_m, death_notice, ingest, listen, read_file, unpack
+from service.ingest import (
+    IngestLimits,
+    IngestOrder,
+    beam_width_m,
+    death_notice,
+    ingest,
+    listen,
+    read_file,
+    tidy_sockets,
+    unpack,
+)
 from storage.datasets import DatasetStore
 
 LIMITS = IngestLimits(memory_bytes=1 << 30, timeout_s=5, output_bytes=1 << 20)
@@ -92,3 +103,18 @@ def test_a_defocused_beam_is_wider_than_its_focus():
     assert beam_width_m({"kind": "zone_plate"}, 5420.0) is None
     assert beam_width_m({"kind": "kb", "fwhm_m": 3e-7}, 5420.0) == pytest.approx(3e-7)
     assert beam_width_m({"kind": "kb", "fwhm_m": 3e-7, "defocus_m": 4e-4}, 5420.0) == pytest.approx(4.3e-7, rel=0.05)
+
+
+def test_sockets_of_a_killed_service_are_removed(tmp_path):
+    note, left, other = tmp_path / "note", tmp_path / "pymp-left", tmp_path / "something-else"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "listener-1").touch()
+    tidy_sockets(note)
+    own = Path(note.read_text())
+    assert own.is_dir()
+    for folder in (own, left, other):
+        note.write_text(str(folder))
+        tidy_sockets(note)
+        assert Path(note.read_text()) == own
+    assert (own.is_dir(), left.exists(), other.exists()) == (True, False, True)
