@@ -8,6 +8,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+from tasks.chemistry import Density, area_ratio
 from tasks.figures.panel import (
     UM_PER_M,
     add_colour_bar,
@@ -72,7 +73,28 @@ def area_spectra(study: Study, specimen: Specimen) -> Figure:
         axes.set_ylabel(axis_label(name))
         axes.set_xlabel("Energy (eV)")
     panels[0].legend(title="Area", title_fontsize=7)
+    _tell_ratios(panels[1], study, specimen, areas)
     return figure
+
+
+def _tell_ratios(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area, ...]) -> None:
+    """A legend of the areas' electron ratios."""
+    told = [one for one in (area_electrons(specimen, area) for area in areas) if one is not None]
+    if told:
+        words = [f"{ratio:.1f} ± {sigma:.1f}" for ratio, sigma in told]
+        axes.legend(axes.lines[: len(words)], words, title=f"Electrons per {study.absorber}", title_fontsize=7)
+
+
+def area_electrons(specimen: Specimen, area: Area) -> tuple[float, float] | None:
+    """Electrons per absorber over an area, its electrons over its absorber atoms, and one standard error; None without maps."""
+    names = ("n_electron", "n_absorber", "edge_jump", "edge_jump_sigma", "electron_ratio", "electron_ratio_sigma")
+    if not set(names) <= set(specimen.maps):
+        return None
+    electrons, atoms, jump, jump_sigma, ratio, ratio_sigma = (specimen.values(name) for name in names)
+    below = np.abs(jump_sigma / jump)
+    above = np.sqrt(np.maximum((ratio_sigma / ratio) ** 2 - below**2, 0))
+    densities = Density(electrons, above * np.abs(electrons)), Density(atoms, below * np.abs(atoms))
+    return area_ratio(*densities, area_mask(area, electrons.shape))
 
 
 def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area, ...]) -> None:

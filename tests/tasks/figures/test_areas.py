@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.figures.areas import area_mask, area_spectra, choose_areas, normalised_spectrum, reference_spectra
-from tasks.figures.study import Area, Study
+from tasks.figures.areas import area_electrons, area_mask, area_spectra, choose_areas, normalised_spectrum, reference_spectra
+from tasks.figures.study import Area, Specimen, Study
 
 
 def test_an_area_is_a_disc() -> None:
@@ -59,3 +59,37 @@ def test_references_are_overlaid(study: Study) -> None:
     assert names == ["Area A", "Area B", "Area C", "V$_{2}$O$_{3}$", "V$_{2}$O$_{5}$"]
     assert [line.get_linestyle() for line in axes.lines[:3]] == ["-"] * 3
     assert all(line.get_linestyle() != "-" for line in axes.lines[3:])
+
+
+def with_amounts(specimen: Specimen) -> Specimen:
+    """The specimen with 38 electrons an atom, 3 % error of the atoms, 5 % of the ratio."""
+    atoms = np.linspace(1e21, 3e22, specimen.kept().size).reshape(specimen.kept().shape)
+    maps = {
+        "n_absorber": atoms, "n_electron": 38 * atoms, "electron_ratio": np.full(atoms.shape, 38.0),
+        "electron_ratio_sigma": np.full(atoms.shape, 38 * 0.05), "edge_jump": atoms, "edge_jump_sigma": 0.03 * atoms,
+    }  # fmt: skip
+    return replace(specimen, maps={**specimen.maps, **maps})
+
+
+def test_an_area_s_ratio_is_its_electrons_over_its_atoms(study: Study) -> None:
+    one = with_amounts(study.specimens[0])
+    area = choose_areas(one)[0]
+    inside = area_mask(area, one.absorption.shape)
+    electrons, atoms = one.maps["n_electron"], one.maps["n_absorber"]
+    thin = np.argwhere(inside)[0]
+    electrons[tuple(thin)] *= 3
+    ratio, sigma = area_electrons(one, area)
+    assert ratio == pytest.approx(electrons[inside].sum() / atoms[inside].sum())
+    assert ratio != pytest.approx(np.mean(electrons[inside] / atoms[inside]), rel=1e-9)
+    assert sigma == pytest.approx(38 * 0.05 / np.sqrt(inside.sum()), rel=0.1)
+    assert area_electrons(study.specimens[0], area) is None
+
+
+def test_the_phase_panel_tells_the_ratios(study: Study) -> None:
+    one = with_amounts(study.specimens[0])
+    told = [area_electrons(one, area) for area in choose_areas(one)]
+    whole = replace(study, specimens=(one, *study.specimens[1:]))
+    legend = area_spectra(whole, one).axes[-1].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [f"{ratio:.1f} ± {sigma:.1f}" for ratio, sigma in told]
+    assert legend.get_title().get_text() == "Electrons per V"
+    assert area_spectra(study, study.specimens[0]).axes[-1].get_legend() is None
