@@ -66,8 +66,13 @@ class DatasetBody(Body):
     """Detector pixel [m]; needed where the files do not say."""
     probe: ProbeSpec | None = None
     """How the probe starts; needed where the files hold none."""
-    orientation: Annotated[int, Field(ge=0, le=7)] = 0
-    """Flips and transpose that bring the detector's frame to the positions' axes."""
+    orientation: Literal[0, 1, 2, 3, 4, 5, 6, 7, "auto"] = 0
+    """What brings the detector's frames to the positions' axes: the sum of 1 (flip rows), 2 (flip columns) and 4 (transpose,
+    last), or ``auto``, which tries all eight at the lowest energy when the run begins."""
+    beam_centre_px: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] | None = None
+    """Row and column of the beam on the detector, as its frames are stored; else as the files say, else their middle."""
+    n_pixels: Annotated[int, Field(ge=8, le=4096)] | None = None
+    """Side to which frames are cropped about the beam's centre; else as large a square as there is."""
 
 
 class RegisterBody(DatasetBody):
@@ -135,7 +140,7 @@ class DatasetAnswer(Answer):
     distance_m: float | None
     detector_pixel_size_m: float | None
     probe: dict[str, Any] | None
-    orientation: int
+    orientation: int | Literal["auto"]
     energies_ev: list[float]
     scans: list[ScanAnswer]
     n_bytes: int

@@ -69,6 +69,7 @@ def submit(
     probe: Annotated[str, typer.Option(help="Probe as JSON; else as the files say.")] = "",
     distance_m: Annotated[float | None, typer.Option(help="Specimen to detector; else as the files say.")] = None,
     pixel_size_m: Annotated[float | None, typer.Option(help="Detector pixel; else as the files say.")] = None,
+    orientation: Annotated[str, typer.Option(help="0-7: flip rows 1, flip columns 2, transpose 4; or auto.")] = "0",
     reference: Annotated[list[Path], typer.Option(help="XDI spectrum of a compound; repeatable.", exists=True)] = [],  # noqa: B006
     foil: Annotated[Path | None, typer.Option(help="XDI spectrum of a metal foil: calibrates the energies.", exists=True)] = None,
     option: Annotated[list[str], typer.Option("--option", "-o", help="e.g. reconstruct.cycles=300; repeatable.")] = [],  # noqa: B006
@@ -86,6 +87,7 @@ def submit(
         "distance_m": distance_m,
         "detector_pixel_size_m": pixel_size_m,
         "probe": json.loads(probe) if probe else None,
+        "orientation": int(orientation) if orientation.isdecimal() else orientation,
     }
     with plain_words(), Client(url, key) as client:
         options = with_compounds(options_of(option), Absorber(absorber, edge), reference, foil)

@@ -106,7 +106,7 @@ class Datasets:
         ----------
         spec : mapping
             ``title, sample{name, formula, group}, absorber{element, edge}, distance_m, detector_pixel_size_m, probe,
-            orientation``.
+            orientation, beam_centre_px, n_pixels``.
 
         Raises
         ------

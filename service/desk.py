@@ -87,10 +87,10 @@ class Desk:
         with self._storing():
             return self.units.read(key, *names)
 
-    def read_scan(self, dataset: str, scan: str) -> dict[str, Any]:
+    def read_scan(self, dataset: str, scan: str, orientation: int = 0) -> dict[str, Any]:
         """One energy's measurement, as `storage.datasets.DatasetStore.read_scan` has it."""
         with self._storing():
-            return self.datasets.read_scan(dataset, scan)
+            return self.datasets.read_scan(dataset, scan, orientation=orientation)
 
     def write(self, arrays: Mapping[str, NDArray], **facts: Any) -> dict[str, Any]:
         """Keep this unit's arrays, with ``facts`` and the time they took; the facts again, for the receipt."""

@@ -1,6 +1,6 @@
 """What a run must know of its datasets before anything is computed, and whether they can make a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -73,7 +73,7 @@ class FactReader:
             group=sample["group"] or attributes["title"],
             formula=sample["formula"],
             absorber=attributes["absorber"],
-            measurement={"probe": attributes.get("probe")},
+            measurement=measurement_of(attributes),
             scans=tuple(self._scan(dataset_id, info) for info in scans),
             is_open=not attributes["sealed"],
             standard=bool(sample.get("standard", False)),
@@ -88,6 +88,12 @@ class FactReader:
             )
             self._canvases[key] = plan_canvas(positions_m, pixel_size_m, info.n_pixels)
         return ScanFacts(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.digest, self._canvases[key])
+
+
+def measurement_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What images depend on besides their scans; a given orientation is in the scans already."""
+    found = {"orientation": "auto"} if attributes.get("orientation") == "auto" else {}
+    return {"probe": attributes.get("probe"), **found}
 
 
 def check_run(datasets: Sequence[DatasetFacts], options: RunOptions) -> None:

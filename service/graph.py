@@ -27,7 +27,7 @@ STAGES: Final = {
     "reconstruct": 2,
     "couple": 1,
     "spectra": 2,
-    "fit": 1,
+    "fit": 2,
     "maps": 1,
     "references": 1,
     "domains": 2,

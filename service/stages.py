@@ -36,9 +36,10 @@ from tasks.ptycho.scan import Scan, illumination
 from tasks.refraction import Absorber
 from tasks.spectra import Correction, Spectra
 from tasks.spectra import couple as couple_energies
-from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, fit_spectra, mean_prior
+from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, find_prior, fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs
 from tasks.xanes.mask import mask_pixels
+from tasks.xanes.prior import Prior
 from tasks.xanes.references import linear_combination, prepare
 
 Facts = dict[str, Any]
@@ -126,15 +127,15 @@ def fit(
     energy_ev, sample = read["energy_ev"], read["sample_mask"]
     edge_ev = Absorber(**absorber).edge_energy_ev
     absorption = at_edge_wavelength(energy_ev, read["absorption"], edge_ev)
-    prior = mean_prior(energy_ev, absorption[:, sample], edge_ev) if options.prior == "mean" else None
+    prior = find_prior(energy_ev, absorption[:, sample], read["sigma_absorption"], edge_ev, options)
     rows = tile_rows(sample.shape[0], tile, n_tiles)
     inside = sample[rows].ravel()
     pixels = absorption[:, rows].reshape(len(energy_ev), -1)[:, inside]
     desk.check_stop()
     if options.joint:
-        found = fit_with_phase(desk, spectra, (rows, inside), pixels, Absorber(**absorber), formula, options)
+        found = fit_with_phase(desk, spectra, (rows, inside), pixels, Absorber(**absorber), formula, prior)
     else:
-        found = fit_spectra(energy_ev, pixels, read["sigma_absorption"], edge_ev, options, prior)
+        found = fit_spectra(energy_ev, pixels, read["sigma_absorption"], edge_ev, prior)
     status = mask_pixels(
         found, options, energy_ev=energy_ev, absorption=pixels, edge_energy_ev=edge_ev,
         sigma_vacuum=float(np.sqrt(np.mean(read["sigma_absorption"] ** 2))),
@@ -265,7 +266,7 @@ def meet(
 
 def fit_with_phase(
     desk: Desk, spectra: str, where: tuple[slice, Array], absorption: Array, absorber: Absorber, formula: str,
-    options: FitOptions,
+    prior: Prior | None,
 ) -> SpectrumFit:  # fmt: skip
     """Eq. 1 fitted to absorption (E, n) and phase together, ``where`` the rows of the tile and its pixels inside."""
     read = desk.read(spectra, "energy_ev", "phase", "sigma_absorption", "sigma_phase")
@@ -275,7 +276,7 @@ def fit_with_phase(
     electrons, sigma_a, sigma_phi = (
         at_edge_wavelength(energy_ev, values, edge_ev) for values in (-phase, read["sigma_absorption"], read["sigma_phase"])
     )
-    return fit_pairs(Pairs(energy_ev, absorption, electrons, sigma_a, sigma_phi, columns), edge_ev, options)
+    return fit_pairs(Pairs(energy_ev, absorption, electrons, sigma_a, sigma_phi, columns), edge_ev, prior)
 
 
 def first_probe(measured: Scan, supplied: Array | None, spec: Mapping[str, Any] | None) -> Array:

@@ -24,14 +24,22 @@ from storage.errors import (
 from storage.ingest import Check, Hints, ScanRecord, examine, write_scan
 from storage.layout import DATASET
 from storage.readers.format import open_scan
+from storage.readers.framing import turned
 from storage.scans import NAME, ScanInfo, attributes_of, check_name, digest_of, has_group, info_of
 from storage.staging import flush_tree, move_into_place, remove_tree, staged
+from storage.tiles import plan_tiles
 
 SAME_ENERGY_EV = 0.01
 """Energies nearer than this are one energy, measured twice [eV]."""
 
 SAME_LENGTH = 1e-3
 """Distances and pixel sizes of a dataset's scans agree to this fraction."""
+
+AUTO = "auto"
+"""The orientation of frames that are kept as they came, to be turned when they are read."""
+
+TURNED = ("counts", "mask", "probe")
+"""What is turned with the frames."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +185,8 @@ class DatasetStore:
     def _others(self, dataset_id: str, name: str) -> list[ScanInfo]:
         return [info for info in self.scans(dataset_id) if info.upload != name]
 
-    def read_scan(self, dataset_id: str, scan: str | float, counts: bool = True) -> dict[str, Any]:
-        """Read one scan, by name or by energy [eV].
+    def read_scan(self, dataset_id: str, scan: str | float, counts: bool = True, orientation: int = 0) -> dict[str, Any]:
+        """Read one scan, by name or by energy [eV]; ``orientation`` turns its frames once more, block by block.
 
         Returns
         -------
@@ -190,7 +198,7 @@ class DatasetStore:
         info = self._find(dataset_id, scan)
         group = zarr.open_group(store=self._path(dataset_id) / "scans" / info.name, mode="r")
         names = [name for name in DATASET["scans/{scan}"] if name in group and (counts or name != "counts")]
-        arrays = {name: np.asarray(group[name][...]) for name in names}  # type: ignore[index]
+        arrays = {name: _read_turned(group[name], orientation * (name in TURNED)) for name in names}
         numbers = {name: getattr(info, name) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")}
         return {"probe": None, **arrays, **numbers}
 
@@ -251,12 +259,23 @@ class DatasetStore:
             yield
 
 
+def _read_turned(stored: Any, orientation: int) -> NDArray[Any]:
+    """A stored array, its last two axes turned; never twice in memory."""
+    if not orientation:
+        return np.asarray(stored[...])
+    values = np.empty(stored.shape, stored.dtype)
+    for tile in plan_tiles(stored.shape, stored.chunks, stored.chunks):
+        whole = (tile[0], ...) if len(tile) > 2 else ...
+        values[whole] = turned(np.asarray(stored[whole]), orientation)
+    return values
+
+
 def _hints(attributes: Mapping[str, Any]) -> Hints:
     centre = attributes.get("beam_centre_px")
     return Hints(
         distance_m=attributes.get("distance_m"),
         detector_pixel_size_m=attributes.get("detector_pixel_size_m"),
-        orientation=attributes.get("orientation") or 0,
+        orientation=0 if attributes.get("orientation") in (None, AUTO) else attributes["orientation"],
         beam_centre_px=None if centre is None else (float(centre[0]), float(centre[1])),
         n_pixels=attributes.get("n_pixels"),
     )

@@ -23,6 +23,10 @@ class GeometryError(TaskError, ValueError):
     """Positions, distances or pixel sizes that do not describe a ptychographic scan."""
 
 
+class OrientationError(TaskError, ValueError):
+    """Frames that are flipped or transposed against the positions, or that do not tell which way up they are."""
+
+
 class VacuumError(TaskError, ValueError):
     """Too little empty space around the specimen to fix the gauge of the object."""
 

@@ -25,6 +25,7 @@ N_SHOWN: Final = 30
 """Datasets and runs on the page; the API has the rest."""
 
 STAGES: Final = {
+    "orientation": "Which way up the detector is",
     "reconstruct": "Reconstruct every energy",
     "couple": "Couple the energies (Kramers–Kronig)",
     "spectra": "Spectra on one grid",

@@ -36,20 +36,25 @@ class Framing:
         return frames[..., self.rows, self.columns]
 
     def orient(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """Flip and transpose (..., N, N) frames, keeping index ``N // 2`` where it is."""
-        if self.orientation & FLIP_ROWS:
-            frames = _flip(frames, -2)
-        if self.orientation & FLIP_COLUMNS:
-            frames = _flip(frames, -1)
-        if self.orientation & TRANSPOSE:
-            frames = np.swapaxes(frames, -2, -1)
-        return np.ascontiguousarray(frames)
+        """The frames (..., N, N), `turned`."""
+        return turned(frames, self.orientation)
 
     def crop_probe(self, probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Crop a probe (M, ny, nx), given in the specimen's plane, as its far field would be cropped."""
         far = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(probe, (-2, -1)), norm="ortho"), (-2, -1))
         near = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(self.crop(far), (-2, -1)), norm="ortho"), (-2, -1))
         return near.astype(np.complex64)
+
+
+def turned(frames: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Flip and transpose (..., N, N) frames, keeping index ``N // 2`` where it is."""
+    if orientation & FLIP_ROWS:
+        frames = _flip(frames, -2)
+    if orientation & FLIP_COLUMNS:
+        frames = _flip(frames, -1)
+    if orientation & TRANSPOSE:
+        frames = np.swapaxes(frames, -2, -1)
+    return np.ascontiguousarray(frames)
 
 
 def _flip(frames: NDArray[Any], axis: int) -> NDArray[Any]:

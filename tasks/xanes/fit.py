@@ -12,7 +12,7 @@ from tasks.options import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
 from tasks.xanes.kernel import N_RESULTS, fit_all, make_search_room
 from tasks.xanes.model import PARAMETERS
-from tasks.xanes.prior import Prior, prior_around
+from tasks.xanes.prior import Prior, population_prior, prior_around
 from tasks.xanes.solver import Problem, make_room
 from tasks.xanes.start import shape_table
 
@@ -21,6 +21,9 @@ MIN_ENERGIES: Final = len(PARAMETERS)
 
 BLOCK: Final = 4096
 """Spectra transposed at a time."""
+
+PRIOR_SAMPLE: Final = 4000
+"""Most spectra that a prior is made from."""
 
 
 class Status(IntEnum):
@@ -93,7 +96,6 @@ def fit_spectra(
     absorption: NDArray[np.floating],
     sigma: NDArray[np.float64] | None,
     edge_energy_ev: float,
-    options: FitOptions,
     prior: Prior | None = None,
 ) -> SpectrumFit:
     """Fit eq. 1 to each of n spectra by bounded least squares.
@@ -109,10 +111,8 @@ def fit_spectra(
         their ratios weigh (and their size against a prior): errors are scaled by the residual.
     edge_energy_ev : float
         Tabulated edge of the absorber [eV]; bounds and starts are relative to it.
-    options : FitOptions
     prior : Prior, optional
-        Where the shape parameters are drawn to. With ``options.prior == "mean"`` and none given, it is made from the
-        mean of these spectra: give all tiles of a specimen the same one (`tasks.xanes.prior.mean_prior`).
+        Where parameters are drawn to; one for all tiles of a specimen (`find_prior`).
 
     Raises
     ------
@@ -124,11 +124,8 @@ def fit_spectra(
     energy = np.asarray(energy_ev, dtype=np.float64)
     check_energies(energy, edge_energy_ev)
     _check_shapes(energy, absorption, sigma)
-    if options.prior == "mean":
-        sigma = _noise(energy, absorption, edge_energy_ev) if sigma is None else sigma
-        prior = mean_prior(energy, absorption, edge_energy_ev) if prior is None else prior
     weight = np.ones_like(energy) if sigma is None else 1.0 / np.asarray(sigma, dtype=np.float64)
-    return _fit(energy, absorption, weight, edge_energy_ev, prior if options.prior == "mean" else None)
+    return _fit(energy, absorption, weight, edge_energy_ev, prior)
 
 
 def compile_ahead() -> None:
@@ -138,7 +135,7 @@ def compile_ahead() -> None:
     """
     energy = np.linspace(-40.0, 60.0, 2 * MIN_ENERGIES)
     step = np.repeat((energy > 10.0).astype(np.float64)[:, None], 2, axis=1)
-    fit_spectra(energy + 100.0, step, None, 100.0, FitOptions())
+    fit_spectra(energy + 100.0, step, None, 100.0)
 
 
 def at_edge_wavelength(
@@ -153,28 +150,32 @@ def at_edge_wavelength(
     return np.asarray(absorption * (energy / edge_energy_ev))
 
 
-def mean_prior(energy_ev: NDArray[np.float64], absorption: NDArray[np.floating], edge_energy_ev: float) -> Prior:
-    """Prior around the fit of the mean of the finite spectra among ``absorption`` (E, n).
+def find_prior(
+    energy_ev: NDArray[np.float64],
+    absorption: NDArray[np.floating],
+    sigma: NDArray[np.float64] | None,
+    edge_energy_ev: float,
+    options: FitOptions,
+) -> Prior | None:
+    """What the spectra (E, n) of a specimen say of the shapes of each, as ``options.prior`` wants it.
+
+    Parameters are those of `fit_spectra`.
 
     Raises
     ------
-    EnergyGridError
-        The energies cannot determine eq. 1.
-    InvalidOptionError
-        No spectrum is finite.
+    EnergyGridError, InvalidOptionError
     """
-    finite = np.all(np.isfinite(absorption), axis=0)
-    if not finite.any():
-        raise InvalidOptionError(f'prior "mean" needs at least one finite spectrum; got none of {absorption.shape[1]}')
+    finite = np.flatnonzero(np.all(np.isfinite(absorption), axis=0))
+    if options.prior == "none" or not finite.size:
+        return None
+    sample = absorption[:, finite[:: -(-finite.size // PRIOR_SAMPLE)]]
+    alone = fit_spectra(energy_ev, sample, sigma, edge_energy_ev)
+    noise = float(np.sqrt(np.median(alone.chi2) / max(len(energy_ev) - MIN_ENERGIES, 1)))
+    if options.prior == "population":
+        inside = alone.status == Status.OK
+        return population_prior(alone.parameters[:, inside], alone.sigma[:, inside], noise)
     mean = absorption[:, finite].mean(axis=1, dtype=np.float64)[:, None]
-    return prior_around(fit_spectra(energy_ev, mean, None, edge_energy_ev, FitOptions()).parameters[:, 0])
-
-
-def _noise(energy: NDArray[np.float64], absorption: NDArray[np.floating], edge_energy_ev: float) -> NDArray[np.float64]:
-    """Standard deviation of one point (E,), the median residual of up to 1000 of the spectra."""
-    sample = absorption[:, :: max(1, absorption.shape[1] // 1000)]
-    residual = _fit(energy, sample, np.ones_like(energy), edge_energy_ev, None).residual
-    return np.full_like(energy, np.nanmedian(residual))
+    return prior_around(fit_spectra(energy_ev, mean, None, edge_energy_ev).parameters[:, 0], noise)
 
 
 def _fit(
@@ -218,7 +219,7 @@ def _check_shapes(
 
 
 def _prior_terms(prior: Prior | None, edge_energy_ev: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centre and 1/sd (10,) of the Gaussian priors, energies from the edge; no pull without a prior."""
+    """Centre and pull (10,) of the Gaussian priors, energies from the edge; no pull without a prior."""
     if prior is None:
         return np.zeros(len(PARAMETERS)), np.zeros(len(PARAMETERS))
-    return prior.centre - RELATIVE * edge_energy_ev, 1.0 / prior.sd
+    return prior.centre - RELATIVE * edge_energy_ev, prior.noise / prior.sd

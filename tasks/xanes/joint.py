@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import InvalidOptionError
-from tasks.options import FitOptions
 from tasks.xanes.bounds import bounds
 from tasks.xanes.fit import SpectrumFit, Status, fit_spectra
 from tasks.xanes.model import PARAMETERS, eq1, pre_edge_ratio
 from tasks.xanes.partner import eq1_partner
+from tasks.xanes.prior import Prior
 
 Array = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ class Pairs:
     columns: Array
 
 
-def fit_pairs(pairs: Pairs, edge_energy_ev: float, options: FitOptions) -> SpectrumFit:
+def fit_pairs(pairs: Pairs, edge_energy_ev: float, prior: Prior | None = None) -> SpectrumFit:
     """Fit eq. 1 and its partner to n pixels by bounded least squares, from where the fit of the absorption alone ended.
 
     ``residual`` is that of the absorption; errors are scaled by the misfit of both.
@@ -61,21 +61,23 @@ def fit_pairs(pairs: Pairs, edge_energy_ev: float, options: FitOptions) -> Spect
         raise InvalidOptionError(
             f"absorption and phase must have one shape, got {np.shape(pairs.absorption)}, {np.shape(pairs.electrons)}"
         )
-    alone = fit_spectra(pairs.energy_ev, pairs.absorption, pairs.sigma_absorption, edge_energy_ev, options)
+    alone = fit_spectra(pairs.energy_ev, pairs.absorption, pairs.sigma_absorption, edge_energy_ev, prior)
     fitted = np.isin(alone.status, (Status.OK, Status.AT_BOUND, Status.NOT_CONVERGED))
     fitted &= np.all(np.isfinite(pairs.electrons), axis=0)
     indices = np.flatnonzero(fitted)
     found = replace(alone, **{name: getattr(alone, name).copy() for name in SpectrumFit.__dataclass_fields__})
     found.status[~fitted & (alone.status < Status.MASKED_VACUUM)] = Status.MASKED_NOT_FINITE
     for first in range(0, len(indices), BLOCK):
-        _fit_block(pairs, indices[first : first + BLOCK], edge_energy_ev, found)
+        _fit_block(pairs, indices[first : first + BLOCK], edge_energy_ev, prior, found)
     return found
 
 
-def _fit_block(pairs: Pairs, block: NDArray[np.int64], edge_energy_ev: float, found: SpectrumFit) -> None:
+def _fit_block(
+    pairs: Pairs, block: NDArray[np.int64], edge_energy_ev: float, prior: Prior | None, found: SpectrumFit
+) -> None:
     """Refine the parameters of one block of pixels in ``found``, in place."""
     lower, upper = bounds(edge_energy_ev)
-    whitener = _Whitener(pairs)
+    whitener = _Whitener(pairs, prior)
     data = whitener.data(block)
     p = np.clip(found.parameters[:, block].T, lower, upper)
     residual, jacobian = whitener.misfit(p, data)
@@ -104,21 +106,24 @@ def _fit_block(pairs: Pairs, block: NDArray[np.int64], edge_energy_ev: float, fo
 
 
 class _Whitener:
-    """Absorption and phase as one vector of unit errors, the phase off the columns T."""
+    """Absorption, phase off the columns T, and what the prior says, as one vector of unit errors."""
 
-    def __init__(self, pairs: Pairs) -> None:
+    def __init__(self, pairs: Pairs, prior: Prior | None) -> None:
         self.pairs = pairs
+        self.centre = np.zeros(N) if prior is None else prior.centre
+        self.pull = np.zeros(N) if prior is None else prior.noise / prior.sd
         self.basis, _ = np.linalg.qr(pairs.columns / pairs.sigma_phase[:, None])
 
     def data(self, block: NDArray[np.int64]) -> Array:
-        """(n, 2E)."""
+        """(n, 2E + 10)."""
         pairs = self.pairs
         seen = pairs.absorption[:, block].T / pairs.sigma_absorption
         phase = pairs.electrons[:, block].T / pairs.sigma_phase
-        return np.concatenate([seen, phase - phase @ self.basis @ self.basis.T], axis=1)
+        drawn = np.broadcast_to(self.centre * self.pull, (len(seen), N))
+        return np.concatenate([seen, phase - phase @ self.basis @ self.basis.T, drawn], axis=1)
 
     def misfit(self, p: Array, data: Array) -> tuple[Array, Array]:
-        """Residuals (n, 2E) and their derivatives (n, 2E, 10)."""
+        """Residuals (n, 2E + 10) and their derivatives (n, 2E + 10, 10)."""
         pairs = self.pairs
         partner, by_parameter = eq1_partner(pairs.energy_ev, p)
         partner = partner / pairs.sigma_phase
@@ -127,7 +132,9 @@ class _Whitener:
         by_parameter -= self.basis @ (self.basis.T @ by_parameter)
         model = eq1(pairs.energy_ev, p.T).T / pairs.sigma_absorption
         own = _jacobians(pairs.energy_ev, p) / pairs.sigma_absorption[:, None]
-        return np.concatenate([model, partner], axis=1) - data, np.concatenate([own, by_parameter], axis=1)
+        pull = np.broadcast_to(np.diag(self.pull), (len(p), N, N))
+        residual = np.concatenate([model, partner, p * self.pull], axis=1) - data
+        return residual, np.concatenate([own, by_parameter, pull], axis=1)
 
 
 def _jacobians(energy_ev: Array, parameters: Array) -> Array:

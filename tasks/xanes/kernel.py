@@ -180,15 +180,25 @@ def report(problem: Problem, spectrum: Array, p: Array, room: Room, row: Array) 
     for e in range(spectrum.size):
         chi2 += room.residual[e] ** 2
         plain += (room.residual[e] / problem.weight[e]) ** 2
-    freedom = max(spectrum.size - n_free, 1)
+    errors(p, problem.pull, room, row)
+    # what a prior holds is not taken from the data: tr(H (H + P)^-1) parameters are, less those on a bound
+    taken = float(n_free)
+    for j in range(N_PARAMETERS):
+        if problem.pull[j] > 0.0 and problem.lower[j] < p[j] < problem.upper[j]:
+            taken -= min((problem.pull[j] * row[10 + j]) ** 2, 1.0)
+    freedom = max(spectrum.size - taken, 1.0)
     row[22] = math.sqrt(plain / freedom)
     row[23] = chi2
-    errors(p, problem.pull, max(chi2 / freedom, 1e-250), room, row)
+    deviation = math.sqrt(max(chi2 / freedom, 1e-250))
+    for j in range(10, 22):
+        row[j] *= deviation
 
 
 @numba.njit(cache=True, nogil=True)
-def errors(p: Array, pull: Array, variance: float, room: Room, row: Array) -> None:
-    """Standard errors of the ten parameters, of PE and of PE/dmu, into 10-21 of ``row``, from ``room.normal`` = J^T J.
+def errors(p: Array, pull: Array, room: Room, row: Array) -> None:
+    """Standard errors of the ten parameters, of PE and of PE/dmu, into 10-21 of ``row``, for residuals of variance 1.
+
+    They come from ``room.normal`` = J^T J and the prior's pull.
 
     A parameter on a bound is not held there: what lies beyond the bound is unknown too. A parameter without any
     influence on the spectrum is left out and its error is infinite.
@@ -199,12 +209,12 @@ def errors(p: Array, pull: Array, variance: float, room: Room, row: Array) -> No
         row[i] = math.inf
     for i in range(N_PARAMETERS):
         damping[i], slope[i] = 1e-14, 0.0
-        scale[i] = math.sqrt(normal[i, i] / variance + pull[i] * pull[i])
+        scale[i] = math.sqrt(normal[i, i] + pull[i] * pull[i])
         room.free[i] = scale[i] > 1e-100
     for i in range(N_PARAMETERS):
         for j in range(i):
             both = room.free[i] and room.free[j]
-            room.curvature[i, j] = normal[i, j] / variance / (scale[i] * scale[j]) if both else 0.0
+            room.curvature[i, j] = normal[i, j] / (scale[i] * scale[j]) if both else 0.0
         room.curvature[i, i] = 1.0
     for _ in range(15):
         if factorise(room.curvature, damping, room.free, room.factor):

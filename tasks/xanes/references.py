@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import InvalidOptionError, TaskError
-from tasks.options import FitOptions
 from tasks.xanes.fit import SpectrumFit, fit_spectra
 
 MAX_BYTES: Final = 16 << 20
@@ -187,7 +186,7 @@ def fit_reference(reference: Reference, edge_energy_ev: float) -> SpectrumFit:
     relative = reference.energy_ev - edge_energy_ev
     window = (relative >= FIT_EV[0]) & (relative <= FIT_EV[1])
     return fit_spectra(
-        reference.energy_ev[window], reference.absorption[window, None], None, edge_energy_ev, FitOptions()
+        reference.energy_ev[window], reference.absorption[window, None], None, edge_energy_ev
     )
 
 

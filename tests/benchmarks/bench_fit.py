@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeWarning, curve_fit
 from threadpoolctl import threadpool_limits
 
-from tasks.options import FitOptions
 from tasks.simulate import ABSORPTION_JUMP, GRID_OFFSETS_EV, STATES
 from tasks.xanes.bounds import bounds
 from tasks.xanes.fit import fit_spectra
@@ -91,7 +90,7 @@ def row(noise: float, n: int, n_scipy: int) -> str:
     ours_s = []
     for _ in range(3):
         start = time.process_time()
-        ours = fit_spectra(ENERGY, measured, None, EDGE_EV, FitOptions())
+        ours = fit_spectra(ENERGY, measured, None, EDGE_EV)
         ours_s.append((time.process_time() - start) / n)
     few = measured[:, :n_scipy]
     plain_s, plain = seconds_each(lambda y: scipy_fit(y, by_hand(y), analytic=False), few)
@@ -115,7 +114,7 @@ def main() -> None:
     parser.add_argument("--scipy-pixels", type=int, default=100, help="of them, those that scipy fits too")
     args = parser.parse_args()
     warnings.simplefilter("ignore", OptimizeWarning)
-    fit_spectra(ENERGY, spectra(8, 0.01, seed=0)[1], None, EDGE_EV, FitOptions())
+    fit_spectra(ENERGY, spectra(8, 0.01, seed=0)[1], None, EDGE_EV)
     print("eq. 1 fits on one core, pixels/s")
     print(ROW.format("noise", "ours", "curve_fit", "with Jacobian", "ratio", "ours best", "theirs", "in 1 sigma"))
     with threadpool_limits(1):

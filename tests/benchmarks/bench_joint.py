@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from tasks.coupling import Pair, constrain
 from tasks.kkr import outside_columns
-from tasks.options import FitOptions, KKROptions
+from tasks.options import KKROptions
 from tasks.refraction import Absorber
 from tasks.simulate import ABSORPTION_JUMP, STATES, electrons_per_formula, energy_grid
 from tasks.units import electrons_per_absorption
@@ -73,19 +73,19 @@ def compare(noise: float, ratio: float, slow: float, seed: int = 0) -> dict[str,
 
     begun = time.perf_counter()
     lines["absorption alone"] = row(
-        fit_spectra(ENERGY, spectra(pair.absorption), even, EDGE_EV, FitOptions()), state, time.perf_counter() - begun
+        fit_spectra(ENERGY, spectra(pair.absorption), even, EDGE_EV), state, time.perf_counter() - begun
     )
     coupled = constrain(pair, ENERGY, V, "LiVO2", everywhere, everywhere, KKROptions()).pair
     begun = time.perf_counter()
     lines["constraint, then fit"] = row(
-        fit_spectra(ENERGY, spectra(coupled.absorption), even, EDGE_EV, FitOptions()), state, time.perf_counter() - begun
+        fit_spectra(ENERGY, spectra(coupled.absorption), even, EDGE_EV), state, time.perf_counter() - begun
     )
     begun = time.perf_counter()
     pairs = Pairs(
         ENERGY, spectra(pair.absorption), -spectra(pair.phase), even, np.hypot(ratio, slow) * even,
         outside_columns(ENERGY, V, "LiVO2"),
     )  # fmt: skip
-    lines["joint fit"] = row(fit_pairs(pairs, EDGE_EV, FitOptions()), state, time.perf_counter() - begun)
+    lines["joint fit"] = row(fit_pairs(pairs, EDGE_EV), state, time.perf_counter() - begun)
     return lines
 
 

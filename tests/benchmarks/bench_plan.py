@@ -17,7 +17,6 @@ from rich.console import Console
 from service.cli import open_server
 from service.demo import Demo
 from tasks.kkr import joint_projection, outside_columns, window_matrix
-from tasks.options import FitOptions
 from tasks.plan import PlanOptions, expected_parameters, kramers_kronig_error, noise_per_absorber, plan_energies
 from tasks.refraction import Absorber
 from tasks.simulate import STATES, SimulationOptions, electrons_per_formula, energy_grid
@@ -59,9 +58,9 @@ def errors(energy_ev: Array, options: PlanOptions, seed: int) -> list[float]:
     K, T = window_matrix(energy_ev), outside_columns(energy_ev, V, options.compound)
     coupled = joint_projection(K, T, even, options.phase_noise * even) @ np.concatenate([absorption, phase])
     fits = (
-        fit_spectra(energy_ev, absorption, even, EDGE_EV, FitOptions()),
-        fit_spectra(energy_ev, coupled[: energy_ev.size], even, EDGE_EV, FitOptions()),
-        fit_pairs(Pairs(energy_ev, absorption, phase, even, options.phase_noise * even, T), EDGE_EV, FitOptions()),
+        fit_spectra(energy_ev, absorption, even, EDGE_EV),
+        fit_spectra(energy_ev, coupled[: energy_ev.size], even, EDGE_EV),
+        fit_pairs(Pairs(energy_ev, absorption, phase, even, options.phase_noise * even, T), EDGE_EV),
     )
     edges = EDGE_EV + np.array([s.edge_ev for s in STATES])[state]
     ratios = np.array([pre_edge_ratio(expected_parameters(s, options)) for s in STATES])[state]

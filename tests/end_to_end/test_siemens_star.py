@@ -1,5 +1,6 @@
 """A real measurement: the Siemens star of the Velociprobe comes out of its patterns, whatever the probe's first guess."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from skimage.registration import phase_cross_correlation
 from storage.readers.format import open_scan
 from tasks.options import ReconstructOptions
 from tasks.ptycho.engine import run_cycles, start
+from tasks.ptycho.orientation import find_orientation, require_clear
 from tasks.ptycho.probe import ProbeSpec, initial_probe, scale_to_power
 from tasks.ptycho.scan import Scan, plan_canvas
 
@@ -82,6 +84,18 @@ def test_spokes_are_resolved_towards_the_hub(star, radius_px, share):
     harmonics = angular_harmonics(star.object, radius_px)
     assert np.argmax(harmonics) == SPOKES
     assert harmonics[SPOKES] > share
+
+
+def test_frames_of_a_turned_detector_are_recognised(measured):
+    """Rows flipped after a transpose on the way from the detector: undone by flipping rows, then transposing."""
+    scan, probe = measured
+    probe = scale_to_power(probe, power(scan))
+
+    def delivered(frames):
+        return np.roll(frames.swapaxes(-2, -1)[..., ::-1, :], 1, -2)
+
+    turned = replace(scan, counts=delivered(scan.counts), mask=delivered(scan.mask))
+    assert [require_clear(find_orientation(one, probe)) for one in (scan, turned)] == [0, 5]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 
 from tasks.errors import FormulaError, InvalidOptionError
 from tasks.kkr import joint_projection, outside_columns, window_matrix
-from tasks.options import FitOptions
 from tasks.plan import (
     PlanOptions,
     absorbers_per_area,
@@ -62,9 +61,9 @@ def edge_energy_sd(energy_ev, share, options, seed, states) -> dict[str, float]:
     K, T = window_matrix(energy_ev), outside_columns(energy_ev, V, options.compound)
     coupled = joint_projection(K, T, even, options.phase_noise * even) @ np.concatenate([absorption, phase])
     fits = {
-        "absorption alone": fit_spectra(energy_ev, absorption, even, EDGE_EV, FitOptions()),
-        "constraint": fit_spectra(energy_ev, coupled[: energy_ev.size], even, EDGE_EV, FitOptions()),
-        "joint fit": fit_pairs(Pairs(energy_ev, absorption, phase, even, options.phase_noise * even, T), EDGE_EV, FitOptions()),
+        "absorption alone": fit_spectra(energy_ev, absorption, even, EDGE_EV),
+        "constraint": fit_spectra(energy_ev, coupled[: energy_ev.size], even, EDGE_EV),
+        "joint fit": fit_pairs(Pairs(energy_ev, absorption, phase, even, options.phase_noise * even, T), EDGE_EV),
     }
     truth = EDGE_EV + np.array([s.edge_ev for s in states])[state]
     errors = {name: fit.parameters[EDGE] - truth for name, fit in fits.items()}

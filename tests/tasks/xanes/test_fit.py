@@ -1,5 +1,7 @@
 """The fit against scipy, against the truth, and against measured spectra."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
@@ -7,7 +9,7 @@ from scipy.optimize import least_squares
 from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
-from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, compile_ahead, fit_spectra, mean_prior
+from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, compile_ahead, find_prior, fit_spectra
 from tasks.xanes.kernel import fit_all
 from tasks.xanes.model import PARAMETERS, eq1, jacobian, pre_edge_area, pre_edge_ratio
 
@@ -15,8 +17,40 @@ V_K_EV = 5465.0
 EDGE = PARAMETERS.index("edge_energy")
 
 
-def fit(grid, absorption, sigma=None, edge=V_K_EV, **options) -> SpectrumFit:
-    return fit_spectra(grid, absorption, sigma, edge, FitOptions(**options))
+def fit(grid, absorption, sigma=None, edge=V_K_EV, prior="none") -> SpectrumFit:
+    found = find_prior(grid, absorption, sigma, edge, FitOptions(prior=prior))
+    return fit_spectra(grid, absorption, sigma, edge, found)
+
+
+@dataclass(frozen=True)
+class Populations:
+    """Spectra of states that differ in edge energy and pre-edge height, some also in their widths."""
+
+    parameters: np.ndarray
+    absorption: np.ndarray
+    rare: np.ndarray
+
+    def edge_error(self, found: SpectrumFit) -> np.ndarray:
+        return found.parameters[EDGE] - self.parameters[EDGE]
+
+    def ratio_error(self, found: SpectrumFit) -> np.ndarray:
+        return pre_edge_ratio(found.parameters) - pre_edge_ratio(self.parameters)
+
+
+def two_populations(grid, n, noise, seed, rare_share=0.0, rare_edge_width_ev=5.0, rare_line_width_ev=12.0) -> Populations:
+    """``n`` spectra with ``noise`` jumps a point; widths are common but for a rare state's edge and white line."""
+    rng = np.random.default_rng(seed)
+    p = np.tile(np.array([0.02, 1.0, V_K_EV, 3.4, 0.0, V_K_EV + 5.0, 1.2, 0.5, V_K_EV + 23.0, 6.0])[:, None], n)
+    p[EDGE] += rng.choice([12.9, 13.8, 15.2], n)
+    p[4] = rng.choice([0.15, 0.3, 0.5], n)
+    rare = rng.uniform(size=n) < rare_share
+    p[3, rare], p[9, rare] = rare_edge_width_ev, rare_line_width_ev
+    clean = eq1(grid, p)
+    return Populations(p, clean + noise * rng.normal(size=clean.shape), rare)
+
+
+def robust_sd(values) -> float:
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def tight(grid, spectrum, start) -> float:
@@ -155,13 +189,41 @@ def test_prior_mean_steadies_noisy_pixels(grid, simulate) -> None:
         assert rms[1] < gain * rms[0]
 
 
-def test_prior_made_from_all_tiles_is_the_same_for_each(grid, simulate) -> None:
-    truth = simulate(60, 0.05, seed=13)
-    sigma = np.full(40, 0.005)
-    prior = mean_prior(grid, truth.absorption, V_K_EV)
-    whole = fit(grid, truth.absorption, sigma, prior="mean")
-    part = fit_spectra(grid, truth.absorption[:, :7], sigma, V_K_EV, FitOptions(prior="mean"), prior)
-    np.testing.assert_allclose(part.parameters, whole.parameters[:, :7], rtol=1e-12)
+@pytest.mark.parametrize("seed", [21, 22])
+def test_prior_population_learns_what_the_pixels_share(grid, seed) -> None:
+    """Widths alike in all pixels steady the edge energy by a quarter, the pre-edge by a third, and bias neither."""
+    truth = two_populations(grid, 1000, 0.03, seed)
+    plain, drawn = fit(grid, truth.absorption), fit(grid, truth.absorption, prior="population")
+    error, ratio_error = ([of(f) for f in (plain, drawn)] for of in (truth.edge_error, truth.ratio_error))
+    assert robust_sd(error[1]) < 0.8 * robust_sd(error[0])
+    assert robust_sd(ratio_error[1]) < 0.7 * robust_sd(ratio_error[0])
+    assert abs(np.median(error[1])) < 0.1 * robust_sd(error[0])
+    within = np.abs(error[1]) < drawn.sigma[EDGE]
+    assert 0.60 <= within.mean() <= 0.75
+
+
+def test_prior_population_leaves_a_rare_state_its_shape(grid) -> None:
+    """One pixel in ten has a white line twice as wide and an edge half as wide again: nothing is lost on them."""
+    truth = two_populations(grid, 2000, 0.03, seed=23, rare_share=0.1)
+    plain, drawn = fit(grid, truth.absorption), fit(grid, truth.absorption, prior="population")
+    rare = [of[truth.rare] for of in map(truth.edge_error, (plain, drawn))]
+    assert np.sqrt(np.mean(rare[1] ** 2)) < np.sqrt(np.mean(rare[0] ** 2))
+
+
+def test_prior_does_not_depend_on_the_unit_nor_on_the_noise_it_is_told(grid, simulate) -> None:
+    truth = simulate(400, 0.03, seed=24)
+    sigma = np.full(40, 0.003)
+    right = fit(grid, truth.absorption, sigma, prior="population")
+    for told, unit in ((5.0, 1.0), (1.0, 1e-3), (0.2, 1e3)):
+        other = fit(grid, unit * truth.absorption, unit * told * sigma, prior="population")
+        np.testing.assert_allclose(other.parameters[EDGE], right.parameters[EDGE], atol=1e-3)
+        np.testing.assert_allclose(other.sigma[EDGE], right.sigma[EDGE], rtol=1e-3)
+
+
+def test_prior_needs_a_population(grid, simulate) -> None:
+    few = simulate(20, 0.03, seed=25)
+    assert find_prior(grid, few.absorption, None, V_K_EV, FitOptions(prior="population")) is None
+    assert find_prior(grid, np.full((40, 2), np.nan), None, V_K_EV, FitOptions(prior="population")) is None
 
 
 def test_a_bad_pixel_is_a_status_not_an_error(grid, simulate) -> None:
@@ -214,8 +276,6 @@ def test_arrays_that_do_not_match_are_refused(grid) -> None:
         fit(grid, np.zeros((39, 2)))
     with pytest.raises(InvalidOptionError, match="sigma must be"):
         fit(grid, np.zeros((40, 2)), np.zeros(40))
-    with pytest.raises(InvalidOptionError, match="at least one finite"):
-        fit(grid, np.full((40, 2), np.nan), np.ones(40), prior="mean")
 
 
 def test_the_wavelength_bends_the_jump_and_the_correction_mends_it(grid) -> None:

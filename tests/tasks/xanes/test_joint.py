@@ -10,7 +10,7 @@ from tasks.kkr import outside_columns
 from tasks.options import FitOptions
 from tasks.refraction import Absorber
 from tasks.simulate import STATES, electrons_per_formula, energy_grid
-from tasks.xanes.fit import Status, fit_spectra
+from tasks.xanes.fit import Status, find_prior, fit_spectra
 from tasks.xanes.joint import Pairs, _jacobians, fit_pairs
 from tasks.xanes.model import PARAMETERS, jacobian
 
@@ -35,7 +35,7 @@ def noisy_pairs(n: int, sigma: float, ratio: float, seed: int = 0) -> tuple[Pair
 
 def test_without_noise_it_finds_the_truth():
     pairs, edges = noisy_pairs(4, 1e-4, 1.0)
-    found = fit_pairs(pairs, EDGE_EV, FitOptions())
+    found = fit_pairs(pairs, EDGE_EV)
     assert found.parameters[EDGE] == pytest.approx(edges, abs=0.06)
     assert found.parameters[JUMP] == pytest.approx(3.53, rel=0.01)
     assert set(found.status) <= {Status.OK, Status.AT_BOUND}
@@ -45,16 +45,23 @@ def test_the_better_the_phase_the_better_the_fit():
     spread = {}
     for ratio in (0.4, 30.0):
         pairs, edges = noisy_pairs(160, 0.12, ratio)
-        joint = fit_pairs(pairs, EDGE_EV, FitOptions()).parameters[EDGE] - edges
-        alone = fit_spectra(ENERGY, pairs.absorption, None, EDGE_EV, FitOptions()).parameters[EDGE] - edges
+        joint = fit_pairs(pairs, EDGE_EV).parameters[EDGE] - edges
+        alone = fit_spectra(ENERGY, pairs.absorption, None, EDGE_EV).parameters[EDGE] - edges
         spread[ratio] = np.median(np.abs(joint)) / np.median(np.abs(alone))
     assert spread[0.4] < 0.75
     assert spread[30.0] == pytest.approx(1.0, abs=0.06)
 
 
+def test_what_pixels_share_steadies_the_joint_fit_too():
+    pairs, edges = noisy_pairs(160, 0.12, 1.2, seed=4)
+    prior = find_prior(ENERGY, pairs.absorption, pairs.sigma_absorption, EDGE_EV, FitOptions())
+    alone, drawn = (fit_pairs(pairs, EDGE_EV, one).parameters[EDGE] - edges for one in (None, prior))
+    assert np.std(drawn) < 0.9 * np.std(alone)
+
+
 def test_errors_are_honest():
     pairs, edges = noisy_pairs(240, 0.06, 1.2, seed=3)
-    found = fit_pairs(pairs, EDGE_EV, FitOptions())
+    found = fit_pairs(pairs, EDGE_EV)
     within = np.abs(found.parameters[EDGE] - edges) < found.sigma[EDGE]
     assert 0.55 < within.mean() < 0.8
     assert np.all(np.isfinite(found.pre_edge_ratio_sigma))
@@ -68,15 +75,15 @@ def test_derivatives_agree_with_the_models():
 def test_a_pixel_without_phase_has_a_status_and_shapes_must_match():
     pairs, _ = noisy_pairs(3, 0.01, 1.0)
     pairs.electrons[5, 1] = np.nan
-    assert fit_pairs(pairs, EDGE_EV, FitOptions()).status[1] == Status.MASKED_NOT_FINITE
+    assert fit_pairs(pairs, EDGE_EV).status[1] == Status.MASKED_NOT_FINITE
     with pytest.raises(InvalidOptionError, match="one shape"):
-        fit_pairs(dataclasses.replace(pairs, electrons=pairs.electrons[:, :2]), EDGE_EV, FitOptions())
+        fit_pairs(dataclasses.replace(pairs, electrons=pairs.electrons[:, :2]), EDGE_EV)
 
 
 def test_the_unit_of_the_spectra_does_not_matter():
     pairs, _ = noisy_pairs(40, 0.12, 0.5)
     tiny = {name: 1e-24 * getattr(pairs, name) for name in ("absorption", "electrons", "sigma_absorption", "sigma_phase")}
-    found = [fit_pairs(one, EDGE_EV, FitOptions()) for one in (pairs, dataclasses.replace(pairs, **tiny))]
+    found = [fit_pairs(one, EDGE_EV) for one in (pairs, dataclasses.replace(pairs, **tiny))]
     # a start on the verge of two minima may fall either way
     same = np.isclose(found[1].parameters[EDGE], found[0].parameters[EDGE], rtol=0, atol=2e-3)
     assert same.mean() >= 0.95

@@ -13,7 +13,7 @@ V_K_EV = 5465.0
 
 def masked(grid, truth, sample=None, sigma_vacuum=0.0, **options) -> np.ndarray:
     chosen = FitOptions(**options)
-    fit = fit_spectra(grid, truth.absorption, None, V_K_EV, chosen)
+    fit = fit_spectra(grid, truth.absorption, None, V_K_EV)
     return mask_pixels(
         fit,
         chosen,
@@ -52,11 +52,11 @@ def test_paper_mode_keeps_what_the_default_would_not(grid, simulate) -> None:
 def test_at_a_jump_of_one_sigma_most_edge_energies_mislead(grid, simulate) -> None:
     """Why the paper's threshold is not the default: over half of the edge energies are off by more than 1 eV."""
     truth = simulate(800, 1.0, seed=5)
-    fit = fit_spectra(grid, truth.absorption, None, V_K_EV, FitOptions())
+    fit = fit_spectra(grid, truth.absorption, None, V_K_EV)
     off = np.abs(fit.parameters[2] - truth.parameters[2]) > 1.0
     assert np.mean(off) > 0.5
     clear = simulate(800, 0.03, seed=5)
-    fit = fit_spectra(grid, clear.absorption, None, V_K_EV, FitOptions())
+    fit = fit_spectra(grid, clear.absorption, None, V_K_EV)
     assert np.mean(np.abs(fit.parameters[2] - clear.parameters[2]) > 1.0) < 0.01
 
 

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from tasks.xanes.bounds import RELATIVE, bounds
+from tasks.xanes.fit import fit_spectra
 from tasks.xanes.model import eq1
+from tasks.xanes.solver import Problem, make_room, minimise
 from tasks.xanes.start import begin, project, score, shape_table
 
 
@@ -58,3 +61,29 @@ def test_a_spectrum_without_peaks_gets_none(grid) -> None:
     assert start[1] == pytest.approx(1.0, abs=1e-3)
     assert np.all(np.abs(start[[4, 7]]) < 1e-3)
     assert np.all(np.isfinite(start))
+
+
+@pytest.mark.parametrize(("noise", "ours"), [(0.01, 1.0), (0.03, 0.98), (0.1, 0.9)])
+def test_a_start_from_the_data_is_needed(grid, simulate, noise, ours) -> None:
+    """From the tabulated edge with textbook widths the same minimiser ends in the best minimum on 1 to 5 % of pixels."""
+    truth = simulate(150, noise, seed=4)
+    found = fit_spectra(grid, truth.absorption, None, 5465.0)
+    jump, one = truth.absorption[-6:].mean(axis=0) - truth.absorption[:4].mean(axis=0), np.ones(150)
+    naive = [truth.absorption[:4].mean(axis=0), jump, 0 * one, 3 * one, 0.1 * jump, 0 * one, one, 0.1 * jump, 15 * one, 3 * one]
+    ends = [minimised(grid, truth.absorption, np.stack(naive)), minimised(grid, truth.absorption, relative(truth.parameters))]
+    best = np.minimum(found.chi2, np.minimum(*ends))
+    assert np.mean(found.chi2 <= best * (1 + 1e-6)) >= ours
+    assert np.mean(ends[0] <= best * (1 + 1e-6)) < 0.1
+
+
+def relative(parameters) -> np.ndarray:
+    return parameters - 5465.0 * RELATIVE[:, None]
+
+
+def minimised(grid, absorption, starts) -> np.ndarray:
+    """Chi2 of the compiled minimiser begun at ``starts`` (10, n), energies from the edge."""
+    lower, upper = bounds(0.0)
+    problem = Problem(grid - 5465.0, np.ones(len(grid)), lower, upper, np.zeros(10), np.zeros(10))
+    room = make_room(len(grid))
+    columns = zip(np.ascontiguousarray(absorption.T), np.clip(starts, lower[:, None], upper[:, None]).T.copy(), strict=True)
+    return np.array([minimise(problem, spectrum, start, 500, 1e-12, room)[0] for spectrum, start in columns])

@@ -1,0 +1,63 @@
+"""One energy's measurement as ``tasks`` takes it: frames the right way up, and the first guess of their probe."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.desk import Desk
+from service.graph import ScanFacts
+from tasks.ptycho.orientation import FEWEST_CYCLES, find_orientation, require_clear, require_fit
+from tasks.ptycho.probe import ProbeSpec, initial_probe, scale_to_power
+from tasks.ptycho.scan import Scan
+
+Array = NDArray[Any]
+
+AUTO: Final = "auto"
+"""The orientation of a dataset that is found by trying all of them."""
+
+
+def orientation(desk: Desk, *, dataset: str, scan: ScanFacts, measurement: Mapping[str, Any]) -> dict[str, Any]:
+    """Which way up the frames of a dataset are, from one of its energies."""
+    measured, probe = read_measured(desk, dataset, scan.name, measurement)
+    verdict = find_orientation(measured, probe, on_cycle=lambda *_: desk.check_stop())
+    errors = np.array([verdict.errors[one] for one in range(8)])
+    return desk.write({"errors": errors}, orientation=require_clear(verdict), contrast=verdict.contrast)
+
+
+def read_measured(
+    desk: Desk, dataset: str, scan: str, measurement: Mapping[str, Any], orientation: str | None = None
+) -> tuple[Scan, Array]:
+    """A scan and the first guess of its probe; ``orientation`` is the key of the unit that found it, if one had to."""
+    turn = 0 if orientation is None else int(desk.units.attrs(orientation)["orientation"])
+    stored = desk.read_scan(dataset, scan, turn)
+    measured = as_scan(stored)
+    return measured, first_probe(measured, stored["probe"], measurement["probe"])
+
+
+def check_orientation(desk: Desk, dataset: str, measured: Scan, probe: Array, n_cycles: int) -> None:
+    """Before many cycles are spent on frames that their dataset's orientation does not fit.
+
+    Raises
+    ------
+    OrientationError
+    """
+    given = desk.datasets.attributes(dataset).get("orientation") or 0
+    if given != AUTO and n_cycles >= FEWEST_CYCLES:
+        require_fit(measured, probe, given, on_cycle=lambda *_: desk.check_stop())
+
+
+def first_probe(measured: Scan, supplied: Array | None, spec: Mapping[str, Any] | None) -> Array:
+    """(M, N, N) complex64: the probe that came with the scan unless optics were described, with the measured power."""
+    power = float(np.mean(np.sum(measured.counts, axis=(1, 2), where=measured.mask, dtype=float)))
+    if supplied is not None and (spec is None or spec.get("kind") == "supplied"):
+        return scale_to_power(supplied, power)
+    optics = ProbeSpec(**(spec or {}))
+    return initial_probe(optics, measured.energy_ev, measured.pixel_size_m, measured.n_pixels, power)
+
+
+def as_scan(stored: Mapping[str, Any]) -> Scan:
+    """What the store holds of a scan, in the words of ``tasks``."""
+    names = ("counts", "positions_m", "mask", "energy_ev", "distance_m", "detector_pixel_size_m")
+    return Scan(**{name: stored[name] for name in names})
