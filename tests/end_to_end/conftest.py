@@ -23,6 +23,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+import zarr
 from pydantic import TypeAdapter
 
 from service.client import PREFIX, Client
@@ -153,6 +154,13 @@ class Lab:
         """One array of the results as it lies on disk."""
         group, _, name = path.rpartition("/")
         return np.asarray(self.results(job).read(group, name)[0])
+
+    def arrays(self, run_id: str, dataset: str) -> dict[str, np.ndarray]:
+        """Every array of numbers in the results of a run on one dataset, whose name is replaced by ``it``."""
+        group = zarr.open_group(self.serving.data_dir / "runs" / run_id / "results.zarr", mode="r")
+        members = {path: node for path, node in group.members(max_depth=None) if isinstance(node, zarr.Array)}
+        found = {path.replace(dataset, "it"): np.asarray(node[...]) for path, node in members.items()}
+        return {path: values for path, values in found.items() if values.dtype.kind in "biufc"}
 
     def assess(self, job: Job, dataset: str, labels: np.ndarray | None = None) -> Assessment:
         """Errors of the maps of a dataset, and of its domains or other ``labels``, against its truth."""
