@@ -24,7 +24,8 @@ from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
 
 STAGES: Final = {
-    "reconstruct": 2,
+    "orientation": 1,
+    "reconstruct": 3,
     "couple": 1,
     "spectra": 2,
     "fit": 2,
@@ -48,6 +49,8 @@ COST_OF_FRAME_PIXEL: Final = 3e-8
 COST_OF_COUPLED_PIXEL: Final = 1e-6
 COST_OF_FITTED_PIXEL: Final = 5e-5
 COST_OF_FIXED_WORK: Final = 1.0
+CYCLES_OF_ORIENTATION: Final = 40
+"""Trials of all orientations cost about as much as so many cycles of the whole scan."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,10 @@ class Chain:
 def add_rounds(graph: Graph, dataset: DatasetFacts, options: RunOptions, label: str) -> list[Unit]:
     """Reconstruct every energy round by round, the energies meeting in between; the last round's units."""
     rounds = options.rounds()[:1] if dataset.is_open else options.rounds()
+    turned = dataset.measurement.get("orientation") == "auto"
+    if turned and dataset.is_open:
+        return []  # it is found from the lowest energy, and a lower one may come
+    orientation = {"orientation": add_orientation(graph, dataset, label)} if turned else {}
     correction: Unit | None = None
     states: list[Unit] = []
     for number, n_cycles in enumerate(rounds, start=1):
@@ -192,13 +199,20 @@ def add_rounds(graph: Graph, dataset: DatasetFacts, options: RunOptions, label: 
                     "n_cycles": n_cycles,
                     "index": index if correction else None,
                 },
-                {"previous": states[index] if states else None, "correction": correction},
-                cost=COST_OF_FRAME_PIXEL * n_cycles * scan.n_positions * scan.n_pixels**2,
+                {"previous": states[index] if states else None, "correction": correction, **orientation},
+                cost=reconstruction_cost(scan, n_cycles),
                 scan=scan,
             )
             for index, scan in enumerate(dataset.scans)
         ]
     return states
+
+
+def add_orientation(graph: Graph, dataset: DatasetFacts, label: str) -> Unit:
+    """Find out which way up the detector is, from the lowest energy: one unit that every energy waits for."""
+    scan = dataset.scans[0]
+    arguments = {"dataset": dataset.id, "scan": scan, "measurement": dataset.measurement}
+    return graph.add("orientation", label, arguments, {}, cost=reconstruction_cost(scan, CYCLES_OF_ORIENTATION))
 
 
 def add_kkr_barrier(graph: Graph, dataset: DatasetFacts, states: list[Unit], options: RunOptions, label: str) -> Unit:
@@ -291,6 +305,11 @@ def energy_label(energy_ev: float) -> str:
     """An energy as part of a name: ``5420.0eV``, with more digits only where they are needed."""
     digits = 1 if abs(energy_ev - round(energy_ev, 1)) < 1e-6 else 3
     return f"{energy_ev:.{digits}f}eV"
+
+
+def reconstruction_cost(scan: ScanFacts, n_cycles: int) -> float:
+    """Seconds it may take to visit every position of a scan ``n_cycles`` times, roughly."""
+    return COST_OF_FRAME_PIXEL * n_cycles * scan.n_positions * scan.n_pixels**2
 
 
 def couple_cost(dataset: DatasetFacts) -> float:

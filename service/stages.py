@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.desk import Desk
 from service.graph import ScanFacts
+from service.measurement import check_orientation, orientation, read_measured
 from service.publication import figures, results
 from service.sharpness import spectrum_sharpness
 from tasks import chemistry as chemistry_task
@@ -30,9 +31,8 @@ from tasks.options import (
     ReferenceOptions,
 )
 from tasks.ptycho import engine
-from tasks.ptycho.probe import ProbeSpec, initial_probe, scale_to_power
 from tasks.ptycho.resolution import prtf
-from tasks.ptycho.scan import Scan, illumination
+from tasks.ptycho.scan import illumination
 from tasks.refraction import Absorber
 from tasks.spectra import Correction, Spectra
 from tasks.spectra import couple as couple_energies
@@ -59,12 +59,12 @@ def reconstruct(
     index: int | None,
     previous: str | None,
     correction: str | None,
+    orientation: str | None = None,
 ) -> Facts:
     """One round of one energy: from the scan, or on from the round before with what the other energies say."""
-    stored = desk.read_scan(dataset, scan.name)
-    measured = as_scan(stored)
+    measured, probe = read_measured(desk, dataset, scan.name, measurement, orientation)
     if previous is None:
-        probe = first_probe(measured, stored["probe"], measurement["probe"])
+        check_orientation(desk, dataset, measured, probe, n_cycles)
         state = engine.start(scan.canvas, probe, options)
     else:
         state = read_state(desk, previous)
@@ -233,6 +233,7 @@ def domains(
 
 
 FUNCTIONS: Final[Mapping[str, Callable[..., Facts]]] = {
+    "orientation": orientation,
     "reconstruct": reconstruct,
     "couple": couple,
     "spectra": spectra,
@@ -277,21 +278,6 @@ def fit_with_phase(
         at_edge_wavelength(energy_ev, values, edge_ev) for values in (-phase, read["sigma_absorption"], read["sigma_phase"])
     )
     return fit_pairs(Pairs(energy_ev, absorption, electrons, sigma_a, sigma_phi, columns), edge_ev, prior)
-
-
-def first_probe(measured: Scan, supplied: Array | None, spec: Mapping[str, Any] | None) -> Array:
-    """(M, N, N) complex64: the probe that came with the scan unless optics were described, with the measured power."""
-    power = float(np.mean(np.sum(measured.counts, axis=(1, 2), where=measured.mask, dtype=float)))
-    if supplied is not None and (spec is None or spec.get("kind") == "supplied"):
-        return scale_to_power(supplied, power)
-    optics = ProbeSpec(**(spec or {}))
-    return initial_probe(optics, measured.energy_ev, measured.pixel_size_m, measured.n_pixels, power)
-
-
-def as_scan(stored: Mapping[str, Any]) -> Scan:
-    """What the store holds of a scan, in the words of ``tasks``."""
-    names = ("counts", "positions_m", "mask", "energy_ev", "distance_m", "detector_pixel_size_m")
-    return Scan(**{name: stored[name] for name in names})
 
 
 def read_state(desk: Desk, key: str) -> engine.State:

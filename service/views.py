@@ -35,7 +35,7 @@ class DatasetView:
     distance_m: float | None
     detector_pixel_size_m: float | None
     probe: Mapping[str, Any] | None
-    orientation: int
+    orientation: int | Literal["auto"]
     scans: tuple[ScanView, ...]
     created: datetime
     faults: tuple[Fault, ...] = ()

@@ -14,7 +14,8 @@ from service.desk import Call, Places
 from service.facts import FactReader
 from service.graph import DatasetFacts, Graph, ScanFacts, build_graph
 from service.images import read_image, read_partial_image
-from service.stages import as_scan, first_probe, spread, tile_rows
+from service.measurement import as_scan, first_probe
+from service.stages import spread, tile_rows
 from service.work import perform
 from storage.datasets import DatasetStore
 from storage.results import ResultsStore
