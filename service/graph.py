@@ -27,13 +27,13 @@ STAGES: Final = {
     "orientation": 1,
     "reconstruct": 3,
     "couple": 1,
-    "spectra": 2,
+    "spectra": 3,
     "fit": 2,
     "maps": 1,
     "references": 1,
     "domains": 2,
     "figures": 3,
-    "results": 2,
+    "results": 3,
 }
 """Every stage in order, with its version: raise it when the stage computes something else from the same input."""
 

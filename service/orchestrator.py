@@ -286,6 +286,9 @@ class Orchestrator:
         told = {"unit": unit.name, "stage": unit.stage, "energy_ev": unit.energy_ev, "computed": receipt.is_computed}
         spent = {"seconds": receipt.seconds, "storage_seconds": receipt.storage_seconds}
         self._ledger.add_event(walk.run_id, "unit", {**told, **spent, **receipt.facts})
+        for text in receipt.facts.get("notes", ()):
+            walk.remarks.setdefault(unit.stage, []).append(text)
+            self._ledger.add_event(walk.run_id, "note", {"text": text})
 
     def _try_again(self, walk: Walk, unit: Unit, receipt: Receipt) -> None:
         self.meter.note(unit.stage, "lost")

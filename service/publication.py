@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
 from service.compounds import reference_spectra, references_group, theoretical_ratios
+from service.course import course, course_coordinates
 from service.desk import Desk
 from service.sharpness import energy_sharpness, in_results
 from service.versions import library_versions
@@ -43,8 +44,8 @@ class Chapter:
     x_m: Array
     probe: Array
     """(E, M, N, N) complex64."""
-    errors: Array
-    """(E, C) float32."""
+    course: Arrays
+    """As `service.course` has it."""
     sharpness: Arrays
     """As `service.sharpness` has it."""
     spectra: Arrays
@@ -57,6 +58,8 @@ class Chapter:
     mixture: Arrays
     """Shares of the reference compounds, where there are two or more."""
     compounds: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    """Which energies stand out."""
 
     @property
     def probe_pixel_size_m(self) -> Array:
@@ -148,10 +151,10 @@ def read_chapters(
     chapters = []
     grouped = desk.units.attrs(domains)["datasets"] if domains else []
     for number, (about, keys) in enumerate(zip(datasets, states, strict=True)):
-        errors = np.stack([desk.read(key, "errors")["errors"] for key in keys])
+        went = course(desk, keys)
         if not spectra:
             energy_ev = np.array([scan.energy_ev for scan in about["scans"]])
-            chapters.append(single_energy_chapter(about, energy_ev, errors, desk.read(keys[0])))
+            chapters.append(single_energy_chapter(about, energy_ev, went, desk.read(keys[0])))
             continue
         found = desk.read(spectra[number])
         name = f"label{grouped.index(about['id'])}" if about["id"] in grouped else None
@@ -159,17 +162,18 @@ def read_chapters(
         phase_energy_ev = float(desk.units.attrs(maps[number])["phase_energy_ev"])
         chapters.append(
             Chapter(
-                about, found["energy_ev"], found["y_m"], found["x_m"], found["probe"], errors,
+                about, found["energy_ev"], found["y_m"], found["x_m"], found["probe"], went,
                 {name: found[name] for name in SHARPNESS_ARRAYS},
                 {name: single_precision(found[name]) for name in SPECTRA_ARRAYS} | {"shift": single_precision(found["shift_px"])},
                 desk.read(maps[number]), label, phase_energy_ev, desk.read(mixtures[number]) if mixtures else {},
                 desk.units.attrs(mixtures[number])["references"] if mixtures else (),
+                desk.units.attrs(spectra[number])["notes"],
             )
         )  # fmt: skip
     return chapters
 
 
-def single_energy_chapter(about: Mapping[str, Any], energy_ev: Array, errors: Array, state: Arrays) -> Chapter:
+def single_energy_chapter(about: Mapping[str, Any], energy_ev: Array, went: Arrays, state: Arrays) -> Chapter:
     """A dataset of one energy: its image on its own canvas, NaN where the scan did not go."""
     canvas = about["scans"][0].canvas
     field = field_of_view(state["dose"])
@@ -178,7 +182,7 @@ def single_energy_chapter(about: Mapping[str, Any], energy_ev: Array, errors: Ar
     absorption, phase = (np.where(field, image, np.nan)[None].astype(np.float32) for image in images)
     spectra = {"absorption": absorption, "phase": phase}
     sharpness = energy_sharpness(about["scans"][0], state["prtf"])
-    return Chapter(about, energy_ev, y_m, x_m, state["probe"][None], errors, sharpness, spectra, {}, None, None, {})
+    return Chapter(about, energy_ev, y_m, x_m, state["probe"][None], went, sharpness, spectra, {}, None, None, {})
 
 
 def study_of(
@@ -221,7 +225,7 @@ def specimen_of(chapter: Chapter) -> Specimen:
         group=chapter.about["group"],
         standard=chapter.about["standard"],
         mixture=chapter.mixture.get("fraction"),
-        reconstruction=Reconstruction(chapter.errors, chapter.probe, chapter.probe_pixel_size_m, **chapter.sharpness),
+        reconstruction=Reconstruction(chapter.course["error"], chapter.probe, chapter.probe_pixel_size_m, **chapter.sharpness),
         kk_residual=chapter.spectra.get("kk_residual"),
         kk_residual_before=chapter.spectra.get("kk_residual_before"),
     )
@@ -250,7 +254,7 @@ def chapter_groups(chapter: Chapter) -> dict[str, Group]:
 
 
 def reconstruction_group(chapter: Chapter) -> Group:
-    """Probes and errors; v and u are those of the mean pixel, which differs between energies by a percent."""
+    """Probes and how they came about; v and u are those of the mean pixel, which differs between energies by a percent."""
     _, n_modes, n_pixels, _ = chapter.probe.shape
     across = (np.arange(n_pixels) - n_pixels // 2) * float(np.mean(chapter.probe_pixel_size_m))
     coords = {
@@ -258,13 +262,12 @@ def reconstruction_group(chapter: Chapter) -> Group:
         "mode": np.arange(n_modes),
         "v": across,
         "u": across,
-        "cycle": np.arange(1, chapter.errors.shape[1] + 1),
+        **course_coordinates(chapter.course),
     }
-    arrays = {"probe": chapter.probe.astype(np.complex64), "error": chapter.errors.astype(np.float32)}
-    arrays |= in_results(chapter.sharpness)
+    arrays = {"probe": chapter.probe.astype(np.complex64), **chapter.course, **in_results(chapter.sharpness)}
     if chapter.sharpness:
         coords["frequency"] = chapter.sharpness["frequency_per_m"]
-    return Group(coords, arrays, {"probe_pixel_size_m": chapter.probe_pixel_size_m})
+    return Group(coords, arrays, {"probe_pixel_size_m": chapter.probe_pixel_size_m, "warnings": list(chapter.remarks)})
 
 
 def domains_group(

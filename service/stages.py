@@ -36,6 +36,7 @@ from tasks.ptycho.scan import illumination
 from tasks.refraction import Absorber
 from tasks.spectra import Correction, Spectra
 from tasks.spectra import couple as couple_energies
+from tasks.standouts import standouts
 from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, find_prior, fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs
 from tasks.xanes.mask import mask_pixels
@@ -45,7 +46,8 @@ from tasks.xanes.references import linear_combination, prepare
 Facts = dict[str, Any]
 Array = NDArray[Any]
 
-STATE_ARRAYS: Final = tuple(field.name for field in fields(engine.State) if field.name not in ("cycle", "seed"))
+STATE_NUMBERS: Final = ("cycle", "seed", "stops_after")
+STATE_ARRAYS: Final = tuple(field.name for field in fields(engine.State) if field.name not in STATE_NUMBERS)
 
 
 def reconstruct(
@@ -68,7 +70,7 @@ def reconstruct(
         state = engine.start(scan.canvas, probe, options)
     else:
         state = read_state(desk, previous)
-    if correction is not None and index is not None:
+    if correction is not None and index is not None and not state.is_stopped:
         state = read_correction(desk, correction, index).apply(state)
     first = state.cycle
     state = engine.run_cycles(
@@ -76,9 +78,11 @@ def reconstruct(
         on_cycle=lambda cycle, error: desk.tell(cycle - first, n_cycles, error),
     )  # fmt: skip
     arrays = {name: np.asarray(getattr(state, name)) for name in STATE_ARRAYS}
-    arrays["dose"] = illumination(scan.canvas, measured.positions_m, state.probe)
+    arrays["positions_m"] = state.placement(scan.n_positions).positions_m(measured, scan.canvas)
+    arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
     arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
-    return desk.write(arrays, cycle=state.cycle, seed=state.seed, r_factor=float(state.errors[-1]))
+    numbers = {name: getattr(state, name) for name in STATE_NUMBERS}
+    return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), **early_end(scan, first, state, options))
 
 
 def couple(
@@ -116,7 +120,9 @@ def spectra(
     }
     arrays["probe"] = np.stack([c.gauge.onto_probe(probe) for c, probe in zip(corrections, probes, strict=True)])
     arrays |= spectrum_sharpness(desk, scans, states, found, corrections)
-    return desk.write(arrays, **kk_facts(found))
+    r_factor = np.array([desk.read(key, "errors")["errors"][-1] for key in states])
+    remarks = standouts(found.energy_ev, r_factor, found.kk_residual, found.shift_px)
+    return desk.write(arrays, **kk_facts(found), notes=remarks)
 
 
 def fit(
@@ -283,7 +289,16 @@ def fit_with_phase(
 def read_state(desk: Desk, key: str) -> engine.State:
     """The state that a finished round left."""
     numbers = desk.units.attrs(key)
-    return engine.State(**desk.read(key, *STATE_ARRAYS), cycle=numbers["cycle"], seed=numbers["seed"])
+    contents: Facts = {**desk.read(key, *STATE_ARRAYS), **{name: numbers[name] for name in STATE_NUMBERS}}
+    return engine.State(**contents)
+
+
+def early_end(scan: ScanFacts, first: int, state: engine.State, options: ReconstructOptions) -> Facts:
+    """What the run is told where an energy ended early in this round, which began after ``first`` cycles; else nothing."""
+    if not state.is_stopped or state.cycle == first:
+        return {}
+    text = f"{scan.energy_ev:.1f} eV: R has settled, stopped after {state.cycle} of {options.cycles} cycles"
+    return {"notes": [text]}
 
 
 def read_correction(desk: Desk, key: str, index: int) -> Correction:

@@ -53,7 +53,10 @@ class DatasetView:
 
 @dataclass(frozen=True)
 class StageView:
-    """Progress of one stage, in units of work; ``stopped`` if its run ended before it did; ``note`` says why there is none."""
+    """Progress of one stage, in units of work; ``stopped`` if its run ended before it did.
+
+    ``note`` says why there is none, or what to look at.
+    """
 
     name: str
     done: int

@@ -26,6 +26,8 @@ class Walk:
         How far units in flight have come, 0 to 1.
     cost_to_come : float
         Cost of what the graph cannot name yet, because it waits for scans.
+    remarks : dict of str to list of str
+        What the units of a stage want people to know.
     """
 
     run_id: str
@@ -37,6 +39,7 @@ class Walk:
     began: float = field(default_factory=time.monotonic)
     progress_at_start: float = 0.0
     cost_to_come: float = 0.0
+    remarks: dict[str, list[str]] = field(default_factory=dict)
 
     def follow(self, graph: Graph, is_kept: Callable[[str], bool]) -> None:
         """Take up a graph (the first, or one that has grown): find out what is finished; nothing is forgotten."""
@@ -104,10 +107,17 @@ class Walk:
             return StageView(stage, 0, 0, "skipped", "not needed with these options")
         note = AWAITED if self.graph.awaits_scans and names else None
         if names and done == len(names) and note is None:
-            return StageView(stage, done, done, "done")
+            return StageView(stage, done, done, "done", summary(self.remarks.get(stage, [])))
         is_begun = done > 0 or not self.in_flight.keys().isdisjoint(names) or note is not None
         begun: StageState = "stopped" if has_ended else "running"
+        note = note or summary(self.remarks.get(stage, []))
         return StageView(stage, done, len(names), begun if is_begun else "waiting", note)
+
+
+def summary(remarks: Sequence[str]) -> str | None:
+    """Remarks in one line: the first, and how many more there are."""
+    more = f" (and {len(remarks) - 1} more among the run's events)" if len(remarks) > 1 else ""
+    return f"{remarks[0]}{more}" if remarks else None
 
 
 def cost_to_come(facts: Sequence[DatasetFacts], options: RunOptions, graph: Graph) -> float:

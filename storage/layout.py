@@ -91,6 +91,7 @@ COORDINATES: Final = _table(
     ArraySpec("u", ("u",), F64, "m", "position right, from the probe's centre"),
     ArraySpec("mode", ("mode",), INT, "1", "probe mode"),
     ArraySpec("cycle", ("cycle",), INT, "1", "reconstruction cycle"),
+    ArraySpec("position", ("position",), INT, "1", "scan position"),
     ArraySpec("frequency", ("frequency",), F64, "m-1", "spatial frequency"),
     ArraySpec("axis", ("axis",), TEXT, "1", "axis of the image"),
     ArraySpec("domain", ("domain",), INT, "1", "domain, in order of mean edge energy"),
@@ -119,7 +120,12 @@ DATASET: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
 
 _RECONSTRUCTION = _table(
     ArraySpec("probe", ("energy", "mode", "v", "u"), C64, "1", "probe [square root of counts]", "energy"),
-    ArraySpec("error", ("energy", "cycle"), F32, "1", "R factor of each cycle", "energy"),
+    ArraySpec("error", ("energy", "cycle"), F32, "1", "R factor of each cycle; NaN after an early end", "energy"),
+    ArraySpec("cycles", ("energy",), INT, "1", "cycles that were run"),
+    ArraySpec("mode_power", ("energy", "mode"), F32, "1", "share of each mode in the probe's power"),
+    ArraySpec("positions", ("energy", "position", "axis"), F64, "m", "position (y, x) of the probe, as corrected"),
+    ArraySpec("displacement_rms", ("energy",), F32, "pixel", "root mean square correction of the positions"),
+    ArraySpec("frame_flux", ("energy", "position"), F32, "1", "flux of each frame relative to the scan's"),
     ArraySpec("prtf", ("energy", "frequency"), F32, "1", "phase retrieval transfer function", "energy"),
     ArraySpec("frc", ("energy", "frequency"), F32, "1", "Fourier ring correlation with the next energy", "energy"),
     ArraySpec("half_bit", ("frequency",), F32, "1", "half-bit threshold of the ring correlation"),

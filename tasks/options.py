@@ -47,6 +47,13 @@ class ReconstructOptions:
     """Share of its last step that the probe takes again (``probe_update="cycle"``)."""
     object_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
     """Share of its last step that the object takes again after each cycle (``probe_update="cycle"``)."""
+    regularisation: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the probe's peak in what the object's step is divided by; 1 is ePIE, less makes dim places follow as fast as
+    bright ones (rPIE, Maiden et al. 2017)."""
+    probe_regularisation: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The same for the probe's step (``probe_update="position"``; once a cycle it is a half)."""
+    momentum_every: Annotated[int, Field(ge=0)] = 0
+    """Positions between two steps of momentum of object and probe with ``probe_update="position"`` (mPIE); 0 gives none."""
     settle: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of the cycles, at the end, over which the object's step falls to a tenth; 0 keeps it (ePIE as published)."""
     probe_modes: Annotated[int, Field(ge=1, le=8)] = 1
@@ -56,6 +63,9 @@ class ReconstructOptions:
     probe_warmup: Annotated[int, Field(ge=0)] = 3
     """Cycles in which a probe that is still far from its place after the first few is corrected at every position
     (``probe_update="cycle"``); 0 leaves it to the gathered steps."""
+    stop_change: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Stop an energy whose R falls by less than this share over ten cycles: it settles and is done, whatever ``cycles``
+    says, and takes no part in later rounds. 0 never stops; 0.01 is a useful value."""
     position_refinement: Literal["none", "affine", "points"] = "none"
     """Correct the measured positions by the diffraction patterns: none, all by one affine map (scale, rotation, shear), or
     each by itself. Errors of a few pixels; needs ``subpixel``."""

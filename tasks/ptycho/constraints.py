@@ -41,6 +41,16 @@ def object_step(patch: jax.Array, probe: jax.Array, change: jax.Array, size: jax
     return patch + size * jnp.sum(probe.conj() * change, axis=0)
 
 
-def probe_step(patch: jax.Array, change: jax.Array, beta: float) -> jax.Array:
-    """eq. 6: ``beta O* dpsi_m / max |O|^2``, the change of each mode, shape (M, N, N) complex64."""
-    return beta / jnp.max(patch.real**2 + patch.imag**2) * patch.conj() * change
+def probe_step(patch: jax.Array, change: jax.Array, beta: float, regularisation: float | None = None) -> jax.Array:
+    """eq. 6: ``beta O* dpsi_m / max |O|^2``, the change of each mode, shape (M, N, N) complex64; or as `regularised`."""
+    brightness = patch.real**2 + patch.imag**2
+    return beta / regularised(brightness, regularisation) * patch.conj() * change
+
+
+def regularised(brightness: jax.Array, share: float | None) -> jax.Array:
+    """What a step is divided by: the largest of ``brightness`` (N, N), as in ePIE, where ``share`` is None.
+
+    Else, (N, N), ``(1 - share) brightness + share max(brightness)``: rPIE, Maiden, Johnson & Li, Optica 4, 736 (2017).
+    """
+    peak = jnp.max(brightness)
+    return peak if share is None else (1 - share) * brightness + share * peak

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.ptycho.constraints import intensity, modulus_correction, object_step, probe_step
+from tasks.ptycho.constraints import intensity, modulus_correction, object_step, probe_step, regularised
 from tasks.ptycho.propagation import back_propagate, displace, displace_adjoint, far_field, frequency_ramps, shift_ramps
 from tasks.ptycho.scan import Canvas, Placement, Scan, unmoved
 
@@ -81,9 +81,19 @@ Triple = tuple[jax.Array, jax.Array, jax.Array]
 
 @partial(jax.jit, donate_argnums=(0, 1))
 def update_probe_by_position(
-    image: jax.Array, probe: jax.Array, frames: Frames, order: jax.Array, alpha: float, beta: float
+    image: jax.Array,
+    probe: jax.Array,
+    frames: Frames,
+    order: jax.Array,
+    alpha: float,
+    beta: float,
+    regularisation: tuple[float, float] | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """ePIE: one visit to every position in ``order``; returns object, probe and the summed misfit [photons]."""
+    """ePIE: one visit to every position in ``order``; returns object, probe and the summed misfit [photons].
+
+    ``regularisation`` of object and probe makes it rPIE.
+    """
+    of_object, of_probe = regularisation or (None, None)
     size = frames.amplitude.shape[1:]
 
     def visit(carry: Triple, ps: tuple[jax.Array, jax.Array]) -> tuple[Triple, jax.Array]:
@@ -92,9 +102,9 @@ def update_probe_by_position(
         displaced = displace(spectrum, frames.ramp[p])
         correction = modulus_correction(far_field(patch * displaced), frames.gain[p] * frames.amplitude[p])
         change = back_propagate(correction)
-        peak = jnp.max(intensity(displaced))
-        image = jax.lax.dynamic_update_slice(image, object_step(patch, displaced, change, alpha / peak), frames.corner[p])
-        spectrum = spectrum + displace_adjoint(probe_step(patch, change, beta), frames.ramp[p])
+        step = alpha / regularised(intensity(displaced), of_object)
+        image = jax.lax.dynamic_update_slice(image, object_step(patch, displaced, change, step), frames.corner[p])
+        spectrum = spectrum + displace_adjoint(probe_step(patch, change, beta, of_probe), frames.ramp[p])
         return (image, spectrum, jax.lax.dynamic_slice(image, frames.corner[following], size)), jnp.sum(intensity(correction))
 
     first = jax.lax.dynamic_slice(image, frames.corner[order[0]], size)
@@ -124,9 +134,9 @@ class Gathering(NamedTuple):
 
 @partial(jax.jit, donate_argnums=(0,))
 def gather_probe_over_cycle(
-    image: jax.Array, probe: jax.Array, frames: Frames, order: jax.Array, alpha: float
+    image: jax.Array, probe: jax.Array, frames: Frames, order: jax.Array, alpha: float, regularisation: float | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Correct the object at every position in ``order`` under a resting probe.
+    """Correct the object at every position in ``order`` under a resting probe; ``regularisation`` makes its step rPIE's.
 
     Returns
     -------
@@ -157,7 +167,8 @@ def gather_probe_over_cycle(
         # the factor N of a transform there is undone on the way back: only the amplitude must follow
         correction = modulus_correction(jnp.fft.fft2(patch * displaced), n * frames.gain[p] * frames.amplitude[p])
         change = jnp.fft.ifft2(correction)
-        image = jax.lax.dynamic_update_slice(image, object_step(patch, displaced, change, size), frames.corner[p])
+        step = size if regularisation is None else alpha / regularised(intensity(displaced), regularisation)
+        image = jax.lax.dynamic_update_slice(image, object_step(patch, displaced, change, step), frames.corner[p])
         gathered = add_at(gathered, patch.conj() * change, frames.copy[p] if between else None)
         weight = weight + patch.real**2 + patch.imag**2
         return Gathering(image, cut(image, following), gathered, weight, misfit + intensity(correction)), None

@@ -5,10 +5,12 @@ cycle, both have momentum, and the object's step settles over the last cycles, w
 full step keeps stirring (`ReconstructOptions.probe_update`, ``settle``).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,9 @@ Without it a probe a third too wide on a sparse scan runs away; photon noise alo
 
 SETTLED_STEP = 0.1
 """The object's step in the last cycle, as a share of alpha."""
+
+SPAN = 10
+"""Cycles over which R is averaged to see whether it still falls."""
 
 LEVEL_EVERY = 20
 """Cycles between two levellings of the vacuum, where the flux of the frames is free."""
@@ -68,6 +73,13 @@ class State:
     """(P, 2) float64: corrections of the positions [px]; empty until there are some."""
     scale: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     """(P,) float64: each frame's amplitude relative to the scan's; empty until it is known."""
+    stops_after: int | None = None
+    """Cycles after which it ends early, its R having settled; None while it has not."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it ended early: more cycles would change nothing."""
+        return self.stops_after is not None and self.cycle >= self.stops_after
 
     def placement(self, n_positions: int) -> Placement:
         """Where the frames were and how bright, as far as it is known."""
@@ -91,7 +103,7 @@ def run_cycles(
     options: ReconstructOptions,
     on_cycle: Callable[[int, float], None] | None = None,
 ) -> State:
-    """Run ``n_cycles`` more cycles.
+    """Run ``n_cycles`` more cycles, fewer where R has settled and the options say to stop there.
 
     Parameters
     ----------
@@ -107,8 +119,12 @@ def run_cycles(
     """
     frames, photons = prepare(scan, canvas, options.subpixel, state.placement(len(scan.counts)))
     for _ in range(n_cycles):
+        if state.is_stopped:
+            break
         state, misfit = _one_cycle(frames, photons, state, options)
         state = replace(state, errors=np.append(state.errors, np.float32(misfit / photons)))
+        if has_settled(state, options):
+            state = replace(state, stops_after=math.ceil(state.cycle / (1 - options.settle)))
         if is_due(state.cycle, options):
             state, frames = _corrected_placement(scan, canvas, frames, state, options)
         if on_cycle is not None:
@@ -139,10 +155,20 @@ def orthogonalised(state: State) -> State:
     return replace(state, probe=probe, velocity=velocity)
 
 
-def object_step_size(cycle: int, options: ReconstructOptions) -> float:
+def has_settled(state: State, options: ReconstructOptions) -> bool:
+    """Whether R fell by less than ``stop_change`` over the last ten cycles; asked until the object's step settles."""
+    begun = state.stops_after is not None or state.cycle >= (1 - options.settle) * options.cycles
+    if not options.stop_change or begun or state.cycle < 2 * SPAN:
+        return False
+    before, now = (float(np.mean(part)) for part in (state.errors[-2 * SPAN : -SPAN], state.errors[-SPAN:]))
+    return (1 - options.stop_change) * before < now <= before
+
+
+def object_step_size(cycle: int, options: ReconstructOptions, stops_after: int | None = None) -> float:
     """alpha in ``cycle`` (from 0): constant, then linear down to `SETTLED_STEP` over the last ``settle`` of all cycles."""
-    settling = options.settle * options.cycles
-    left = (options.cycles - 1 - cycle) / settling if settling else 1.0
+    n_cycles = stops_after or options.cycles
+    settling = options.settle * n_cycles
+    left = (n_cycles - 1 - cycle) / settling if settling else 1.0
     return options.alpha * (SETTLED_STEP + (1 - SETTLED_STEP) * float(np.clip(left, 0, 1)))
 
 
@@ -168,14 +194,19 @@ def object_inertia(state: State, error: float, options: ReconstructOptions) -> f
 def _one_cycle(frames: Frames, photons: float, state: State, options: ReconstructOptions) -> tuple[State, float]:
     """The next state, its arrays still on JAX's device, and the misfit [photons]."""
     order = jnp.asarray(np.random.default_rng([state.seed, state.cycle]).permutation(len(frames.corner)))
-    alpha = object_step_size(state.cycle, options)
+    alpha = object_step_size(state.cycle, options, state.stops_after)
     beta = options.beta if state.cycle >= options.probe_start else 0.0
     image, probe, velocity = (jnp.array(array) for array in (state.object, state.probe, state.velocity))
-    if options.probe_update == "position" or is_probe_far(state, options):
+    if options.probe_update == "position":
+        image, probe, velocity, object_velocity, misfit = _by_position(
+            (image, probe, velocity, jnp.array(state.object_velocity)), frames, order, (alpha, beta), options
+        )
+    elif is_probe_far(state, options):
         image, probe, misfit = update_probe_by_position(image, probe, frames, order, alpha, beta)
         object_velocity = jnp.zeros_like(image)
     else:
-        image, step, misfit = gather_probe_over_cycle(image, probe, frames, order, alpha)
+        share = options.regularisation if options.regularisation < 1 else None
+        image, step, misfit = gather_probe_over_cycle(image, probe, frames, order, alpha, share)
         moved_meanwhile = is_probe_far(replace(state, cycle=state.cycle - 1), options)
         velocity = (0.0 if moved_meanwhile else options.momentum) * velocity + beta * step
         probe = probe + beta * step + options.momentum * velocity
@@ -184,3 +215,31 @@ def _one_cycle(frames: Frames, photons: float, state: State, options: Reconstruc
         image = image + inertia * object_velocity
     state = replace(state, object=image, probe=probe, velocity=velocity, object_velocity=object_velocity, cycle=state.cycle + 1)
     return state, float(misfit)
+
+
+def _by_position(
+    moving: tuple[Image, Image, Image, Image],
+    frames: Frames,
+    order: jax.Array,
+    steps: tuple[float, float],
+    options: ReconstructOptions,
+) -> tuple[Image, Image, Image, Image, Any]:
+    """ePIE, rPIE or mPIE: object, probe and their velocities (probe's first) after one cycle, and the misfit.
+
+    Momentum: Maiden, Johnson & Li, Optica 4, 736 (2017), after every ``momentum_every`` positions.
+    """
+    image, probe, velocity, object_velocity = moving
+    shares = (options.regularisation, options.probe_regularisation)
+    regularisation = shares if min(shares) < 1 else None
+    if not options.momentum_every:
+        image, probe, misfit = update_probe_by_position(image, probe, frames, order, *steps, regularisation)
+        return image, probe, velocity, object_velocity, misfit
+    total = 0.0
+    for part in jnp.split(order, np.arange(options.momentum_every, len(order), options.momentum_every)):
+        image_before, probe_before = jnp.array(image), jnp.array(probe)
+        image, probe, misfit = update_probe_by_position(image, probe, frames, part, *steps, regularisation)
+        object_velocity = options.object_momentum * object_velocity + image - image_before
+        velocity = options.momentum * velocity + probe - probe_before
+        image, probe = image + options.object_momentum * object_velocity, probe + options.momentum * velocity
+        total = total + misfit
+    return image, probe, velocity, object_velocity, total

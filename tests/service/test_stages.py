@@ -205,6 +205,7 @@ def write_states(places: Places, graph: Graph, seed: int):
                 "object": image, "dose": np.full((64, 64), 1e4, np.float32),
                 "probe": np.ones((1, 32, 32), np.complex64), "errors": np.linspace(0.1, 0.01, 5, dtype=np.float32),
                 "prtf": np.linspace(1, 0, 33, dtype=np.float32),
+                "positions_m": np.zeros((4, 2)), "displacement_px": np.empty((0, 2)), "scale": np.empty(0),
             }  # fmt: skip
             provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": []}
             UnitStore(places.units).write(unit.key, arrays, provenance)

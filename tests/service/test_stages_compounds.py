@@ -57,6 +57,7 @@ def write_states(places, graph, absorber, specimens):
             "object": (image * np.exp(noise[0] + 1j * noise[1])).astype(np.complex64),
             "dose": np.full((64, 64), 1e4, np.float32), "probe": np.ones((1, 32, 32), np.complex64),
             "errors": np.linspace(0.1, 0.01, 3, dtype=np.float32), "prtf": np.linspace(1, 0, 33, dtype=np.float32),
+            "positions_m": np.zeros((4, 2)), "displacement_px": np.empty((0, 2)), "scale": np.empty(0),
         }  # fmt: skip
         UnitStore(places.units).write(unit.key, arrays, {"stage": "reconstruct", "seconds": 1.0, "inputs": []})
 

@@ -1,0 +1,114 @@
+"""How energies were reconstructed reaches the results: where each stopped, its positions, flux and modes, what stands out."""
+
+import io
+from collections import Counter
+
+import numpy as np
+import pytest
+import xarray as xr
+from pydantic import TypeAdapter
+
+from service.course import course, padded
+from service.desk import Call, Places
+from service.facts import FactReader
+from service.graph import build_graph
+from service.walk import Walk, summary
+from service.work import perform
+from storage.datasets import DatasetStore
+from tasks.options import RunOptions
+from tasks.simulate import SimulationOptions, simulate
+
+
+class Shelf:
+    """A desk that has only finished units."""
+
+    def __init__(self, units):
+        self.units = units
+
+    def read(self, key, *names):
+        return {name: self.units[key][name] for name in names}
+
+
+def state(n_cycles, n_positions, *, corrected):
+    probe = np.zeros((2, 4, 4), np.complex64)
+    probe[0, 0, 0], probe[1, 1, 1] = 3, 1j
+    return {
+        "errors": np.linspace(1, 0.1, n_cycles, dtype=np.float32),
+        "positions_m": np.arange(2.0 * n_positions).reshape(-1, 2),
+        "displacement_px": np.tile([3.0, 4.0], (n_positions, 1)) if corrected else np.empty((0, 2)),
+        "scale": np.full(n_positions, 1.1) if corrected else np.empty(0),
+        "probe": probe,
+    }
+
+
+def test_energies_of_unlike_length_stand_side_by_side():
+    found = course(Shelf({"a": state(5, 3, corrected=True), "b": state(3, 4, corrected=True)}), ["a", "b"])
+    np.testing.assert_array_equal(found["cycles"], [5, 3])
+    assert found["error"].shape == (2, 5)
+    assert np.isnan(found["error"][1, 3:]).all()
+    assert np.isfinite(found["error"][0]).all()
+    assert np.isnan(found["positions"][0, 3]).all()
+    np.testing.assert_allclose(found["mode_power"], [[0.9, 0.1]] * 2)
+    np.testing.assert_allclose(found["displacement_rms"], 5)
+    np.testing.assert_allclose(found["frame_flux"][0], [1.21, 1.21, 1.21, np.nan], rtol=1e-6)
+
+
+def test_uncorrected_positions_and_flux_are_not_given_as_corrected():
+    found = course(Shelf({"a": state(5, 3, corrected=False)}), ["a"])
+    assert {"displacement_rms", "frame_flux"}.isdisjoint(found)
+    np.testing.assert_array_equal(padded([np.ones(2), np.zeros(0)]), [[1, 1], [np.nan, np.nan]])
+
+
+@pytest.fixture
+def places(tmp_path):
+    """A dataset of one energy, whose positions are wrong by a pixel."""
+    places = Places(tmp_path / "datasets", tmp_path / "units", tmp_path / "runs")
+    simulation = simulate(
+        SimulationOptions(
+            n_energies=1, n_positions_side=6, n_pixels=48, n_states=1, n_grains=1, radius_m=0.3e-6, pixel_size_m=20e-9
+        )
+    )
+    scan = simulation.scans[0]
+    store = DatasetStore(places.datasets)
+    store.create(
+        "ds_a",
+        {
+            "title": "one energy", "sample": {"name": "", "formula": "LiVO2", "group": ""}, "orientation": 0,
+            "absorber": {"element": "V", "edge": "K"}, "probe": {"kind": "kb", "fwhm_m": 3e-7, "defocus_m": 2e-4},
+            "distance_m": scan.distance_m, "detector_pixel_size_m": scan.detector_pixel_size_m,
+        },
+    )  # fmt: skip
+    file = io.BytesIO()
+    jitter = np.random.default_rng(0).uniform(-20e-9, 20e-9, scan.positions_m.shape)
+    np.savez(file, counts=scan.counts, positions_m=scan.positions_m + jitter, energy_ev=np.array(scan.energy_ev), mask=scan.mask)
+    (tmp_path / "scan.npz").write_bytes(file.getvalue())
+    store.add_scan("ds_a", "e", tmp_path / "scan.npz")
+    store.seal("ds_a")
+    return places
+
+
+def test_an_early_end_is_told_and_published_and_later_rounds_leave_it_alone(places):
+    chosen = {"cycles": 200, "stop_change": 0.1, "position_refinement": "points", "refine_every": 4, "probe_modes": 2}
+    options = TypeAdapter(RunOptions).validate_python({"reconstruct": chosen, "kkr": {"start": 150, "every": 25}})
+    graph = build_graph(FactReader(DatasetStore(places.datasets)).read(["ds_a"]), options, "run_1")
+    told = Counter()
+    for unit in graph.units.values():
+        receipt = perform(Call("run_1", unit, places), lambda _: None)
+        assert receipt.fate == "done", receipt.message
+        told.update(receipt.facts.get("notes", ()))
+    found = xr.open_datatree(places.results("run_1"), engine="zarr")["ds_a/reconstruction"]
+    cycles = int(found["cycles"][0])
+    assert 30 <= cycles < 150
+    assert told == {f"{float(found['energy'][0]):.1f} eV: R has settled, stopped after {cycles} of 200 cycles": 1}
+    assert found["error"].shape == (1, cycles)
+    assert found["positions"].dims == ("energy", "position", "axis")
+    assert 0.3 < float(found["displacement_rms"][0]) < 3
+    assert float(found["mode_power"].sum()) == pytest.approx(1)
+    assert found.attrs["warnings"] == []
+
+
+def test_what_a_stage_has_to_say_is_its_note():
+    assert summary([]) is None
+    assert summary(["a"]) == "a"
+    assert summary(["a", "b", "c"]) == "a (and 2 more among the run's events)"
+    assert Walk("run_1", build_graph([], TypeAdapter(RunOptions).validate_python({}), "run_1")).remarks == {}

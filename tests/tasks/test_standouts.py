@@ -1,0 +1,43 @@
+"""One energy that went wrong is named, with its figure; energies that are merely noisy are not."""
+
+import numpy as np
+import pytest
+
+from tasks.standouts import neighbours, standouts
+
+ENERGY_EV = np.linspace(5420, 5540, 40)
+
+
+def figures(seed):
+    """R that doubles over the edge, residuals and drift with a tenth of scatter."""
+    rng = np.random.default_rng(seed)
+    r_factor = 1e-5 * (1.5 + np.tanh((ENERGY_EV - 5480) / 10) / 2) * np.exp(rng.normal(0, 0.1, 40))
+    return {"r_factor": r_factor, "kk_residual": np.exp(rng.normal(0, 0.1, 40)), "shift_px": rng.normal(0, 1.3, (40, 2))}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ordinary_scatter_is_not_remarked(seed):
+    assert standouts(ENERGY_EV, **figures(seed)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "says"),
+    [
+        ("r_factor", lambda v: 3 * v, "R "),
+        ("kk_residual", lambda v: 4 * v, "Kramers-Kronig residual"),
+        ("shift_px", lambda v: v + np.array([0, 14]), "px from its place"),
+    ],
+)
+@pytest.mark.parametrize("at", [0, 17, 39])
+def test_the_energy_that_went_wrong_is_named(name, spoil, says, at):
+    values = figures(1)
+    values[name][at] = spoil(values[name][at])
+    (text,) = standouts(ENERGY_EV, **values)
+    assert text.startswith(f"{ENERGY_EV[at]:.1f} eV: ")
+    assert says in text
+
+
+def test_few_energies_have_no_neighbours_to_stand_out_from():
+    few = {name: values[:3] * np.array([1, 1, 50]).reshape(-1, *[1] * (values.ndim - 1)) for name, values in figures(0).items()}
+    assert standouts(ENERGY_EV[:3], **few) == []
+    np.testing.assert_allclose(neighbours(np.array([1.0, 5.0, 3.0])), [4.0, 2.0, 3.0])
