@@ -39,3 +39,15 @@ def test_every_figure_is_explained() -> None:
     assert len(named) > 10
     explained = set(re.findall(r"^\| `([a-z-]+)", (HOUSE / "docs/figures.md").read_text(encoding="utf-8"), re.M))
     assert named == {name.removesuffix("-") for name in explained}
+
+
+def test_claims_name_tests_that_exist() -> None:
+    text = (HOUSE / "docs/claims.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(?:end_to_end/)?(test_\w+|bench_\w+)(?:\.py)?(?:::(test_\w+?)(_\.\.\.)?)?`", text)
+    assert len(named) > 40
+    files: dict[str, str] = {}
+    for path in (HOUSE / "tests").rglob("*.py"):
+        files[path.stem] = files.get(path.stem, "") + path.read_text(encoding="utf-8")
+    assert sorted({module for module, *_ in named} - set(files)) == []
+    starts = [(module, f"def {test}{'_' if cut else '('}") for module, test, cut in named if test]
+    assert [start for start in starts if start[1] not in files[start[0]]] == []
