@@ -47,7 +47,7 @@ class DatasetView:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all scans as they were sent."""
+        """Bytes that all scans take on disk."""
         return sum(scan.n_bytes for scan in self.scans)
 
 

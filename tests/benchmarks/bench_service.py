@@ -44,19 +44,19 @@ def scan(energy_ev: float, n_side: int = 6, n_pixels: int = 48) -> bytes:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[str, int]]:
-    """A service in a process of its own: its address and process number."""
+def serving(folder: Path, n_workers: int | None = None) -> Iterator[tuple[str, int]]:
+    """A service in a process of its own, with a worker a core where not given: its address and process number."""
     ptyxas = str(Path(sys.executable).with_name("ptyxas"))
     command = [ptyxas, "serve", "--data-dir", str(folder), "--port", "0", "--dashboard-port", "0"]
+    command += [] if n_workers is None else ["--workers", str(n_workers)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        yield next(word for word in line.split() if word.startswith("http")), process.pid
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            yield next(word for word in line.split() if word.startswith("http")), process.pid
+        finally:
+            process.terminate()
 
 
 def start_run(client: httpx.Client) -> str:
