@@ -6,7 +6,7 @@ full step keeps stirring (`ReconstructOptions.probe_update`, ``settle``).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,11 @@ from tasks.ptycho.scan import Canvas, Placement, Scan, unmoved
 
 Image = Any
 """NDArray[complex64], or the same on JAX's device between cycles."""
+
+Request = tuple[jax.Array, jax.Array, Frames, jax.Array, float, float | None]
+"""Arguments of `gather_probe_over_cycle`."""
+Answer = tuple[jax.Array, jax.Array, jax.Array]
+"""What it returns."""
 
 CYCLES_BEFORE_MOMENTUM = 4
 """Cycles after which the object gathers momentum."""
@@ -86,6 +91,10 @@ class State:
         return Placement(self.displacement_px, self.scale) if len(self.scale) else unmoved(n_positions)
 
 
+Cycles = Generator[Request, Answer | None, State]
+"""Cycles of one energy: each gathered one is asked for, and its answer sent in; the state at the end."""
+
+
 def start(canvas: Canvas, probe: NDArray[np.complex64], options: ReconstructOptions) -> State:
     """An empty object (transmission 1) and the first guess of the probe, with modes added where more are asked for."""
     empty = np.ones(canvas.shape, np.complex64)
@@ -105,6 +114,28 @@ def run_cycles(
 ) -> State:
     """Run ``n_cycles`` more cycles, fewer where R has settled and the options say to stop there.
 
+    Parameters are those of `cycles_of`.
+    """
+    cycles = cycles_of(scan, canvas, state, n_cycles, options, on_cycle)
+    answer = None
+    while True:
+        try:
+            request = cycles.send(answer)
+        except StopIteration as end:
+            return end.value
+        answer = gather_probe_over_cycle(*request)
+
+
+def cycles_of(
+    scan: Scan,
+    canvas: Canvas,
+    state: State,
+    n_cycles: int,
+    options: ReconstructOptions,
+    on_cycle: Callable[[int, float], None] | None = None,
+) -> Cycles:
+    """The same, asking for every gathered cycle instead of running it: several energies can then run theirs together.
+
     Parameters
     ----------
     scan : Scan
@@ -121,7 +152,7 @@ def run_cycles(
     for _ in range(n_cycles):
         if state.is_stopped:
             break
-        state, misfit = _one_cycle(frames, photons, state, options)
+        state, misfit = yield from _one_cycle(frames, photons, state, options)
         state = replace(state, errors=np.append(state.errors, np.float32(misfit / photons)))
         if has_settled(state, options):
             state = replace(state, stops_after=math.ceil(state.cycle / (1 - options.settle)))
@@ -191,7 +222,9 @@ def object_inertia(state: State, error: float, options: ReconstructOptions) -> f
     return options.object_momentum
 
 
-def _one_cycle(frames: Frames, photons: float, state: State, options: ReconstructOptions) -> tuple[State, float]:
+def _one_cycle(
+    frames: Frames, photons: float, state: State, options: ReconstructOptions
+) -> Generator[Request, Answer | None, tuple[State, float]]:
     """The next state, its arrays still on JAX's device, and the misfit [photons]."""
     order = jnp.asarray(np.random.default_rng([state.seed, state.cycle]).permutation(len(frames.corner)))
     alpha = object_step_size(state.cycle, options, state.stops_after)
@@ -206,7 +239,9 @@ def _one_cycle(frames: Frames, photons: float, state: State, options: Reconstruc
         object_velocity = jnp.zeros_like(image)
     else:
         share = options.regularisation if options.regularisation < 1 else None
-        image, step, misfit = gather_probe_over_cycle(image, probe, frames, order, alpha, share)
+        answer = yield image, probe, frames, order, alpha, share
+        assert answer is not None
+        image, step, misfit = answer
         moved_meanwhile = is_probe_far(replace(state, cycle=state.cycle - 1), options)
         velocity = (0.0 if moved_meanwhile else options.momentum) * velocity + beta * step
         probe = probe + beta * step + options.momentum * velocity
