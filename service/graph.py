@@ -178,34 +178,45 @@ class Chain:
 def add_rounds(graph: Graph, dataset: DatasetFacts, options: RunOptions, label: str) -> list[Unit]:
     """Reconstruct every energy round by round, the energies meeting in between; the last round's units."""
     rounds = options.rounds()[:1] if dataset.is_open else options.rounds()
-    turned = dataset.measurement.get("orientation") == "auto"
-    if turned and dataset.is_open:
-        return []  # it is found from the lowest energy, and a lower one may come
-    orientation = {"orientation": add_orientation(graph, dataset, label)} if turned else {}
+    turned, seeded = dataset.measurement.get("orientation") == "auto", options.reconstruct.probe_from == "pilot"
+    if (turned or seeded) and dataset.is_open:
+        return []  # both come from the lowest energy, and a lower one may come
+    orientation: dict[str, Inputs] = {"orientation": add_orientation(graph, dataset, label)} if turned else {}
+    first = {**orientation, "pilot": add_pilot(graph, dataset, options, label, orientation)} if seeded else orientation
     correction: Unit | None = None
     states: list[Unit] = []
     for number, n_cycles in enumerate(rounds, start=1):
         if states and len(states) >= MIN_ENERGIES:
             correction = add_kkr_barrier(graph, dataset, states, options, f"{label}-round{number - 1}")
         states = [
-            graph.add(
-                "reconstruct",
-                f"-{energy_label(scan.energy_ev)}{label}-round{number}",
-                {
-                    "dataset": dataset.id,
-                    "scan": scan,
-                    "measurement": dataset.measurement,
-                    "options": options.reconstruct,
-                    "n_cycles": n_cycles,
-                    "index": index if correction else None,
-                },
-                {"previous": states[index] if states else None, "correction": correction, **orientation},
-                cost=reconstruction_cost(scan, n_cycles),
-                scan=scan,
+            add_round(
+                graph, dataset, scan, f"-{energy_label(scan.energy_ev)}{label}-round{number}",
+                {"options": options.reconstruct, "n_cycles": n_cycles, "index": index if correction else None},
+                {"previous": states[index] if states else None, "correction": correction, **(orientation if states else first)},
             )
             for index, scan in enumerate(dataset.scans)
-        ]
+        ]  # fmt: skip
     return states
+
+
+def add_round(
+    graph: Graph, dataset: DatasetFacts, scan: ScanFacts, label: str, choice: dict[str, Any], inputs: Mapping[str, Inputs]
+) -> Unit:
+    """Some cycles of one energy."""
+    about = {"dataset": dataset.id, "scan": scan, "measurement": dataset.measurement}
+    cost = reconstruction_cost(scan, choice["n_cycles"])
+    return graph.add("reconstruct", label, {**about, **choice}, inputs, cost=cost, scan=scan)
+
+
+def add_pilot(
+    graph: Graph, dataset: DatasetFacts, options: RunOptions, label: str, orientation: Mapping[str, Inputs]
+) -> Unit:
+    """Some cycles of the lowest energy, for its probe: one unit that every energy waits for."""
+    n_cycles = options.reconstruct.pilot_cycles
+    alone = dataclasses.replace(options.reconstruct, cycles=n_cycles, probe_from="optics")
+    choice = {"options": alone, "n_cycles": n_cycles, "index": None}
+    inputs: dict[str, Inputs] = {"previous": None, "correction": None, **orientation}
+    return add_round(graph, dataset, dataset.scans[0], f"-pilot{label}-round0", choice, inputs)
 
 
 def add_orientation(graph: Graph, dataset: DatasetFacts, label: str) -> Unit:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from service.desk import Desk
 from service.graph import ScanFacts
 from tasks.ptycho.orientation import FEWEST_CYCLES, find_orientation, require_clear, require_fit
-from tasks.ptycho.probe import ProbeSpec, initial_probe, scale_to_power
+from tasks.ptycho.probe import ProbeSpec, initial_probe, resized, scale_to_power
 from tasks.ptycho.scan import Scan
 
 Array = NDArray[Any]
@@ -46,6 +46,13 @@ def check_orientation(desk: Desk, dataset: str, measured: Scan, probe: Array, n_
     given = desk.datasets.attributes(dataset).get("orientation") or 0
     if given != AUTO and n_cycles >= FEWEST_CYCLES:
         require_fit(measured, probe, given, on_cycle=lambda *_: desk.check_stop())
+
+
+def seeded_probe(desk: Desk, pilot: str, measured: Scan, probe: Array) -> Array:
+    """(M, N, N) complex64: the pilot's probe on this energy's pixel, with the power of this energy's own ``probe``."""
+    ratio = measured.pixel_size_m / float(desk.units.attrs(pilot)["pixel_size_m"])
+    power = float(np.sum(np.abs(probe) ** 2, dtype=float))
+    return scale_to_power(resized(desk.read(pilot, "probe")["probe"], ratio), power)
 
 
 def first_probe(measured: Scan, supplied: Array | None, spec: Mapping[str, Any] | None) -> Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.desk import Desk
 from service.graph import ScanFacts
-from service.measurement import check_orientation, orientation, read_measured
+from service.measurement import check_orientation, orientation, read_measured, seeded_probe
 from service.publication import figures, results
 from service.sharpness import spectrum_sharpness
 from tasks import chemistry as chemistry_task
@@ -62,11 +62,13 @@ def reconstruct(
     previous: str | None,
     correction: str | None,
     orientation: str | None = None,
+    pilot: str | None = None,
 ) -> Facts:
     """One round of one energy: from the scan, or on from the round before with what the other energies say."""
     measured, probe = read_measured(desk, dataset, scan.name, measurement, orientation)
     if previous is None:
         check_orientation(desk, dataset, measured, probe, n_cycles)
+        probe = probe if pilot is None else seeded_probe(desk, pilot, measured, probe)
         state = engine.start(scan.canvas, probe, options)
     else:
         state = read_state(desk, previous)
@@ -81,7 +83,7 @@ def reconstruct(
     arrays["positions_m"] = state.placement(scan.n_positions).positions_m(measured, scan.canvas)
     arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
     arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
-    numbers = {name: getattr(state, name) for name in STATE_NUMBERS}
+    numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
     return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), **early_end(scan, first, state, options))
 
 

@@ -58,6 +58,11 @@ class ReconstructOptions:
     """Share of the cycles, at the end, over which the object's step falls to a tenth; 0 keeps it (ePIE as published)."""
     probe_modes: Annotated[int, Field(ge=1, le=8)] = 1
     """Modes of a partially coherent probe, whose intensities add; each costs as much as the first."""
+    probe_from: Literal["optics", "pilot"] = "optics"
+    """First guess of the probe: that of the dataset, or the one that a pilot, some cycles of the lowest energy, has made of
+    it. The other energies wait for the pilot, and a live run for the seal."""
+    pilot_cycles: Annotated[int, Field(ge=1, le=10_000)] = 60
+    """Cycles of the pilot (``probe_from="pilot"``)."""
     probe_start: Annotated[int, Field(ge=0)] = 1
     """First cycle that updates the probe."""
     probe_warmup: Annotated[int, Field(ge=0)] = 3

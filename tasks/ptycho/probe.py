@@ -74,6 +74,16 @@ def scale_to_power(probe: NDArray[np.complex64], power: float) -> NDArray[np.com
     return (probe * np.sqrt(power / total)).astype(np.complex64)
 
 
+def resized(probe: NDArray[np.complex64], ratio: float) -> NDArray[np.complex64]:
+    """The same field (M, N, N) on pixels ``ratio`` times as large, by its Fourier series; 0 outside its window."""
+    n = probe.shape[-1]
+    place = pixel_coordinates(n) * ratio
+    waves = np.exp(2j * np.pi * np.multiply.outer(place, np.fft.fftfreq(n)))
+    waves[np.abs(place) > n / 2] = 0
+    spectrum = np.fft.fft2(np.fft.ifftshift(probe, axes=(1, 2))) / n**2
+    return (waves @ spectrum @ waves.T).astype(np.complex64)
+
+
 def add_modes(probe: NDArray[np.complex64], n_modes: int) -> NDArray[np.complex64]:
     """The probe (M, N, N) with as many modes as asked; missing ones are ramps across the first."""
     have, n = probe.shape[:2]

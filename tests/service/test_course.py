@@ -15,6 +15,7 @@ from service.graph import build_graph
 from service.walk import Walk, summary
 from service.work import perform
 from storage.datasets import DatasetStore
+from storage.units import UnitStore
 from tasks.options import RunOptions
 from tasks.simulate import SimulationOptions, simulate
 
@@ -112,3 +113,17 @@ def test_what_a_stage_has_to_say_is_its_note():
     assert summary(["a"]) == "a"
     assert summary(["a", "b", "c"]) == "a (and 2 more among the run's events)"
     assert Walk("run_1", build_graph([], TypeAdapter(RunOptions).validate_python({}), "run_1")).remarks == {}
+
+
+def test_a_pilot_saves_the_first_cycles(places):
+    first_r = {}
+    for origin in ("optics", "pilot"):
+        chosen = {"cycles": 5, "probe_from": origin, "pilot_cycles": 40}
+        options = TypeAdapter(RunOptions).validate_python({"reconstruct": chosen})
+        graph = build_graph(FactReader(DatasetStore(places.datasets)).read(["ds_a"]), options, "run_1")
+        rounds = [unit for unit in graph.units.values() if unit.stage == "reconstruct"]
+        assert [unit.name for unit in rounds][:-1] == ["reconstruct-pilot-round0"] * (origin == "pilot")
+        for unit in rounds:
+            assert perform(Call("run_1", unit, places), lambda _: None).fate == "done"
+        first_r[origin] = UnitStore(places.units).read(rounds[-1].key, "errors")["errors"][0]
+    assert first_r["pilot"] < 0.5 * first_r["optics"]

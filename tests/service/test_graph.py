@@ -140,3 +140,16 @@ def test_compounds_to_draw_and_references_compute_no_map_again():
     assert keys(plain, "figures") != keys(drawn, "figures")
     assert drawn.units["references"].needs == ("spectra", "maps")
     assert keys(plain, "references") == set()
+
+
+def test_a_pilot_lends_its_probe_to_every_energy_and_to_later_rounds_nothing():
+    chosen = options(reconstruct={"probe_from": "pilot", "pilot_cycles": 30, "cycles": 600})
+    graph = build_graph([dataset(12)], chosen, "run_1")
+    pilot = graph.units["reconstruct-pilot-round0"]
+    assert (pilot.needs, pilot.arguments["n_cycles"], pilot.arguments["options"].cycles) == ((), 30, 30)
+    for unit in graph.units.values():
+        if unit.stage == "reconstruct" and unit is not pilot:
+            assert (pilot.name in unit.needs) == unit.name.endswith("round1")
+    assert build_graph([dataset(12, is_open=True)], chosen, "run_1").units == {}
+    longer = options(reconstruct={"probe_from": "pilot", "pilot_cycles": 30, "cycles": 700})
+    assert build_graph([dataset(12)], longer, "run_1").units[pilot.name].key == pilot.key
