@@ -4,7 +4,15 @@ import httpx
 import pytest
 
 from api.errors import BY_STATUS, TABLE, problem_of
-from service.errors import ConflictError, ResultsNotReadyError, ServiceError
+from service.errors import (
+    ConflictError,
+    QuotaError,
+    ResultsNotReadyError,
+    ServiceError,
+    StorageFullError,
+    TooCostlyError,
+    TooManyRunsError,
+)
 from tasks.errors import EnergyGridError
 
 RUNS = "/api/v1/runs"
@@ -68,6 +76,23 @@ def test_a_fault_of_ours_has_an_incident_number_and_no_story(client, service, ca
     incident = problem["detail"].split()[-1]
     assert incident in caplog.text
     assert "division" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (StorageFullError("little is free"), 507, "storage-full"),
+        (QuotaError("too many bytes"), 507, "quota-exceeded"),
+        (TooManyRunsError("too many runs"), 429, "too-many-runs"),
+        (TooCostlyError("too many cycles"), 422, "run-too-costly"),
+    ],
+)
+def test_limits_are_told_as_what_they_are(client, service, dataset: dict, error: ServiceError, status: int, code: str) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    service.runs.submit = refuse
+    assert str(error) in check_problem(client.post(RUNS, json={"datasets": [dataset["id"]]}), status, code)["detail"]
 
 
 def test_nearest_class_of_the_table_decides() -> None:
