@@ -31,7 +31,7 @@ STAGES: Final = {
     "fit": 2,
     "maps": 1,
     "references": 1,
-    "domains": 2,
+    "domains": 3,
     "figures": 3,
     "results": 3,
 }

@@ -17,6 +17,7 @@ from service.publication import figures, results
 from service.sharpness import spectrum_sharpness
 from tasks import chemistry as chemistry_task
 from tasks import domains as domains_task
+from tasks.domain_borders import settle_borders
 from tasks.domain_profile import densities, mean_spectra
 from tasks.domain_stability import domain_stability
 from tasks.gauge import Gauge
@@ -214,7 +215,9 @@ def domains(
     ]
     weights = [one["n_absorber"][mask] for one, mask in zip(read, kept, strict=True)]
     order = [one["edge_energy"][mask] for one, mask in zip(read, kept, strict=True)]
-    found = domains_task.find_domains(values, sigmas, weights, groups, options, order)
+    plain = domains_task.find_domains(values, sigmas, weights, groups, options, order)
+    settled = settle_borders(plain, values, kept) if options.borders == "settled" else plain.labels
+    found = domains_task.relabelled(plain, settled, values, weights, groups)
     absorption = [desk.read(key, "absorption")["absorption"][:, mask] for key, mask in zip(spectra, kept, strict=True)]
     density = densities(found.labels, values, options.n_domains)
     arrays: dict[str, Array] = {
@@ -230,7 +233,7 @@ def domains(
     if options.replicates:
         desk.check_stop()
         stability = domain_stability(
-            values, weights, groups, found, seed=options.seed, n_replicates=options.replicates
+            values, weights, groups, plain, settled=settled, seed=options.seed, n_replicates=options.replicates
         )
         names = ("fraction_interval", "group_interval", "domain_agreement")
         arrays |= {name: getattr(stability, name) for name in names}

@@ -54,6 +54,7 @@ def domain_stability(
     groups: Sequence[str],
     found: Domains,
     *,
+    settled: Sequence[NDArray[np.int8]] | None = None,
     seed: int = 0,
     n_replicates: int = 100,
     level: float = 0.95,
@@ -69,6 +70,8 @@ def domain_stability(
     groups : str a dataset
     found : Domains
         What `find_domains` found of them.
+    settled : (n_i,) int8 array a dataset, optional
+        Labels whose fractions are asked for, where they are others than k-means found (`tasks.domain_borders`).
     seed : int
     n_replicates : int
     level : float
@@ -82,8 +85,9 @@ def domain_stability(
     owner = np.repeat(np.arange(len(labels)), [len(one) for one in labels])
     with threadpool_limits(1):
         agreements = [_agreement(points, label, _replicate(owner, rng), rng) for _ in range(n_replicates)]
+    counted = [label[u] for label, u in zip(settled or found.labels, usable, strict=True)]
     strips = np.stack(
-        [_strip_sums(one, w[u], len(found.centres)) for one, w, u in zip(labels, weights, usable, strict=True)]
+        [_strip_sums(one, w[u], len(found.centres)) for one, w, u in zip(counted, weights, usable, strict=True)]
     )
     drawn = np.stack([strips[:, rng.integers(0, N_STRIPS, N_STRIPS)].sum(axis=1) for _ in range(20 * n_replicates)])
     tails = [50 * (1 - level), 50 * (1 + level)]

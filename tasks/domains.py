@@ -126,11 +126,37 @@ def find_domains(
     centres, inertia = _cluster_each(points[trusted] if n_distinct(points[trusted]) >= k else points, options)
     label = _renumber(nearest(points, centres)[0], _order_key(values, usable, options, order), k)
     labels = _per_dataset(label, usable)
+    return _described(labels, descriptors, weights, groups, scale=scale, inertia=inertia)
+
+
+def relabelled(
+    found: Domains,
+    labels: list[NDArray[np.int8]],
+    descriptors: Sequence[NDArray[np.floating]],
+    weights: Sequence[NDArray[np.floating]],
+    groups: Sequence[str],
+) -> Domains:
+    """``found`` with other labels, (n_i,) int8 a dataset, and the centres and fractions that follow from them."""
+    return _described(labels, descriptors, weights, groups, scale=found.scale, inertia=found.inertia)
+
+
+def _described(
+    labels: list[NDArray[np.int8]],
+    descriptors: Sequence[NDArray[np.floating]],
+    weights: Sequence[NDArray[np.floating]],
+    groups: Sequence[str],
+    *,
+    scale: Array,
+    inertia: Array,
+) -> Domains:
+    """What labels say of the domains 1..k, each of which has a pixel."""
+    label, values = np.concatenate(labels), np.concatenate([np.asarray(d, np.float64) for d in descriptors], axis=1)
+    k = int(label.max())
     names, group_of = group_index(groups)
     sums = weight_sums(labels, weights, k)
     return Domains(
         labels=labels,
-        centres=np.stack([values[label == d].mean(axis=0) for d in range(1, k + 1)]),
+        centres=np.stack([values[:, label == d].mean(axis=1) for d in range(1, k + 1)]),
         scale=scale,
         inertia=inertia,
         elbow=elbow(inertia),

@@ -160,6 +160,9 @@ class DomainOptions:
     """Maps that span the space in which pixels are grouped."""
     standardise: Literal["error", "zscore"] = "error"
     """Divide each descriptor by its median measurement error, or by its spread over all pixels."""
+    borders: Literal["settled", "kmeans"] = "settled"
+    """A pixel on the border of two domains holds a part of each and may look like a third: ``settled`` gives lone pixels
+    and lines to the nearer of the domains beside them, ``kmeans`` leaves them as they are."""
     replicates: Annotated[int, Field(ge=0, le=1000)] = 50
     """Bootstrap replicates behind the intervals of the fractions and the stability of the domains; 0 for none."""
 
