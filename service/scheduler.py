@@ -8,6 +8,7 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -68,9 +69,13 @@ def perform_on_worker(work: Callable[[Any, Report], Any], call: Any) -> Any:
 
 
 def step_back(niceness: int) -> None:
-    """Lower the priority of this thread, and of those it starts, to at least ``niceness``; others of its process keep theirs."""
-    thread = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
+    """Lower the priority of this thread, and of those it starts, to at least ``niceness``; others of its process keep theirs.
+
+    Only Linux has priorities of threads.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class Cluster:
