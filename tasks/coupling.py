@@ -87,7 +87,7 @@ def smooth(images: Array) -> Array:
     """
     height, width = images.shape[-2:]
     along_y, along_x = (ndimage.gaussian_filter1d(np.eye(n), BAND_SPLIT_PX, axis=0).astype(images.dtype) for n in (height, width))
-    result, half = np.empty_like(images), np.empty((height, width), images.dtype)
+    result, half = np.empty(images.shape, images.dtype), np.empty((height, width), images.dtype)
     planes = zip(images.reshape(-1, height, width), result.reshape(-1, height, width), strict=True)
     for image, smoothed in planes:
         for here, near in _strips(height):
