@@ -99,3 +99,30 @@ def test_stopping_early_is_the_same_in_parts_and_never_happens_unasked(measured)
     flat = reconstruct(measured, 25)
     assert not has_settled(flat, ReconstructOptions(cycles=300))
     assert flat.stops_after is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_million_photons_diverge_by_no_rule(seed):
+    """64 x 64 frames, 1e6 photons each: R falls and stays where it fell to."""
+    simulation = simulate(
+        SimulationOptions(
+            n_energies=1, n_positions_side=6, n_pixels=64, radius_m=0.3e-6, photons=1e6, seed=seed, n_states=1, n_grains=1
+        )
+    )
+    scan = simulation.scans[0]
+    canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
+    power = scan.counts.sum() / len(scan.counts)
+    weak = scan, canvas, initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
+    mpie = {"probe_update": "position", "alpha": 0.2, "beta": 0.2, "momentum_every": 12, "object_momentum": 0.9, "momentum": 0.5}
+    for rule in (
+        {},
+        {"probe_update": "position"},
+        {"regularisation": 0.3},
+        mpie,
+        {"position_refinement": "points"},
+        {"frame_flux": True},
+    ):
+        state = reconstruct(weak, 60, **rule)
+        assert np.isfinite(state.object).all()
+        assert state.errors[-1] < 1.05 * state.errors.min(), rule
+        assert state.errors[-1] < 0.1 * state.errors[0], rule

@@ -1,0 +1,137 @@
+"""Update rules against the truth at equal time: what the defaults were chosen by, and what a pilot's probe saves.
+
+A simulated particle, 64 positions of 64 x 64, reconstructed by every rule for as long as the default takes for its cycles
+(processor time of a cycle, measured beside the others, one thread)::
+
+    python tests/benchmarks/bench_defaults.py --seeds 0 1 2 --photons 1e8 1e6
+"""
+
+import argparse
+import os
+import time
+from dataclasses import replace
+from statistics import median
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+
+# ruff: noqa: E402 -- the number of threads is read when the libraries are loaded
+import numpy as np
+from scipy import ndimage
+
+from tasks.gauge import measure_gauge
+from tasks.options import ReconstructOptions
+from tasks.ptycho.engine import State, run_cycles, start
+from tasks.ptycho.probe import initial_probe, resized, scale_to_power
+from tasks.ptycho.scan import Canvas, Scan, plan_canvas
+from tasks.simulate import Simulation, SimulationOptions, electrons_per_formula, simulate, transmission_at
+
+PARTICLE = SimulationOptions(n_energies=1, n_positions_side=8, n_pixels=64, radius_m=0.35e-6)
+
+EPIE = {"probe_update": "position", "settle": 0}
+RULES: dict[str, dict] = {
+    "defaults": {},
+    "defaults, rounded": {"subpixel": False},
+    "defaults, no momentum": {"object_momentum": 0, "momentum": 0},
+    "defaults, share 0.3": {"regularisation": 0.3},
+    "plain ePIE (rounded)": {**EPIE, "subpixel": False},
+    "ePIE": EPIE,
+    "rPIE, share 0.2": {**EPIE, "regularisation": 0.2},
+    "mPIE": {**EPIE, "alpha": 0.2, "beta": 0.2, "momentum_every": 16, "object_momentum": 0.9, "momentum": 0.5},
+    "mPIE, settling": {
+        "probe_update": "position", "alpha": 0.2, "beta": 0.2, "momentum_every": 16, "object_momentum": 0.9, "momentum": 0.5,
+    },
+}  # fmt: skip
+
+Case = tuple[Simulation, Scan, Canvas, np.ndarray]
+
+
+def case(seed: int, photons: float, energy: int = 0, **about: object) -> Case:
+    """One energy of a specimen, and the first guess of its probe."""
+    simulation = simulate(replace(PARTICLE, seed=seed, photons=photons, **about))
+    scan = simulation.scans[energy]
+    canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
+    power = scan.counts.sum(where=scan.mask) / len(scan.counts)
+    guess = initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
+    return simulation, scan, canvas, guess
+
+
+def reconstruct(one: Case, cycles: int, **chosen: object) -> State:
+    """So many cycles of a rule."""
+    _, scan, canvas, probe = one
+    options = ReconstructOptions(cycles=cycles, **chosen)
+    return run_cycles(scan, canvas, start(canvas, probe, options), cycles, options)
+
+
+def object_error(one: Case, state: State) -> float:
+    """Rms of ln(O / truth) in the particle's interior, after the vacuum's gauge and a common shift, relative to ln(truth)."""
+    simulation, scan, canvas, _ = one
+    axes = [canvas.origin_m[k] + np.arange(canvas.shape[k]) * canvas.pixel_size_m - simulation.drift_m[0, k] for k in (0, 1)]
+    electrons = electrons_per_formula(simulation.specimen.states, simulation.energies_ev[:1], simulation.absorber)[0]
+    truth = transmission_at(simulation.specimen, electrons, *axes, scan.energy_ev)
+    particle = simulation.specimen.thickness(*np.meshgrid(*axes, indexing="ij")) > 0
+    around = ndimage.binary_dilation(particle, iterations=9) & ~ndimage.binary_dilation(particle, iterations=2)
+    ratio = (state.object / truth).astype(np.complex64)
+    error = np.log(ratio * measure_gauge(ratio, around).factor(ratio.shape))
+    inside = ndimage.binary_erosion(particle, iterations=3)
+    slopes = np.stack([slope[inside] for slope in np.gradient(np.log(truth))], axis=1)
+    split = np.concatenate([slopes.real, slopes.imag])
+    values = np.concatenate([error[inside].real, error[inside].imag])
+    values = values - split @ np.linalg.lstsq(split, values, rcond=None)[0]
+    return float(np.linalg.norm(values) / np.linalg.norm(np.log(truth[inside])))
+
+
+def seconds_a_cycle(rule: dict) -> float:
+    """Processor time of a cycle, compiled, without what a start costs."""
+    one = case(0, 1e8)
+    times = []
+    for _ in range(4):
+        begun = time.process_time()
+        reconstruct(one, 4, **rule)
+        middle = time.process_time()
+        reconstruct(one, 34, **rule)
+        times.append((time.process_time() - middle - (middle - begun)) / 30)
+    return median(times[1:])
+
+
+def print_rules(seeds: list[int], photons: list[float], cycles: int) -> None:
+    """The table of errors at equal time."""
+    cost = {name: seconds_a_cycle(rule) for name, rule in RULES.items()}
+    print(f"\n{'rule':>22} {'ms a cycle':>10} {'cycles':>7} " + " ".join(f"{f'error at {n:.0e}':>14} {'R':>8}" for n in photons))
+    for name, rule in RULES.items():
+        n_cycles = max(1, round(cycles * cost["defaults"] / cost[name]))
+        cells = []
+        for n_photons in photons:
+            cases = [case(seed, n_photons) for seed in seeds]
+            states = [reconstruct(one, n_cycles, **rule) for one in cases]
+            error = median(object_error(one, state) for one, state in zip(cases, states, strict=True))
+            cells.append(f"{error:>14.4f} {median(float(state.errors[-1]) for state in states):>8.1e}")
+        print(f"{name:>22} {1e3 * cost[name]:>10.2f} {n_cycles:>7} " + " ".join(cells))
+
+
+def print_pilot(pilot_cycles: int, cycles: int) -> None:
+    """Cycles to the R that the optics' probe reaches in ``cycles``, from the probe of a pilot at the lowest energy."""
+    grid = {"n_energies": 5}
+    pilot = reconstruct(case(0, 1e8, 0, **grid), pilot_cycles)
+    print(
+        f"\n{'energy [eV]':>12} {'optics':>8} {'pilot':>8}   cycles to the same R, constant step, pilot of {pilot_cycles} cycles"
+    )
+    for energy in range(1, 5):
+        simulation, scan, canvas, guess = case(0, 1e8, energy, **grid)
+        ratio = scan.pixel_size_m / simulation.scans[0].pixel_size_m
+        seed = scale_to_power(resized(pilot.probe, ratio), float(np.sum(np.abs(guess) ** 2)))
+        errors = [reconstruct((simulation, scan, canvas, probe), cycles, settle=0).errors for probe in (guess, seed)]
+        needed = [int(np.argmax(one <= errors[0][-1])) + 1 if one.min() <= errors[0][-1] else cycles for one in errors]
+        print(f"{scan.energy_ev:>12.1f} {needed[0]:>8} {needed[1]:>8}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--photons", type=float, nargs="+", default=[1e8, 1e6])
+    parser.add_argument("--cycles", type=int, default=120)
+    parser.add_argument("--pilot-cycles", type=int, default=60)
+    arguments = parser.parse_args()
+    print_rules(arguments.seeds, arguments.photons, arguments.cycles)
+    print_pilot(arguments.pilot_cycles, arguments.cycles)
