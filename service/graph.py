@@ -29,7 +29,7 @@ STAGES: Final = {
     "couple": 1,
     "spectra": 3,
     "fit": 2,
-    "maps": 1,
+    "maps": 2,
     "references": 1,
     "domains": 3,
     "figures": 3,

@@ -168,6 +168,12 @@ _MAPS = _table(
     _map("pre_edge_ratio_sigma", "eV", "standard error of the pre-edge ratio"),
     _map("electron_ratio_sigma", "1", "standard error of the electron ratio"),
     _map("edge_jump_sigma", "1", "standard error of the edge jump"),
+    _map("edge_width_sigma", "eV", "standard error of the edge width"),
+    _map("pre_edge_height_sigma", "1", "standard error of the pre-edge height"),
+    _map("pre_edge_energy_sigma", "eV", "standard error of the pre-edge energy, infinite where there is no peak"),
+    _map("pre_edge_area_sigma", "eV", "standard error of the pre-edge area"),
+    _map("white_line_height_sigma", "1", "standard error of the white line height"),
+    _map("white_line_energy_sigma", "eV", "standard error of the white line energy, infinite where there is no peak"),
 )
 
 _POOLED = _table(

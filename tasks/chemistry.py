@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 import xraydb
 from numpy.typing import NDArray
 
 from tasks.errors import FormulaError, InvalidOptionError
-from tasks.options import ChemistryOptions
+from tasks.options import ChemistryOptions, Descriptor
 from tasks.refraction import Absorber, composition, tabulated_f1, tabulated_step
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit
@@ -156,8 +156,8 @@ def chemistry_maps(
     -------
     dict of (Y, X) arrays
         float32: the ten parameters of eq. 1, ``pre_edge_area``, ``pre_edge_ratio`` [eV], ``n_absorber``,
-        ``n_electron`` [m^-2], ``electron_ratio``, ``residual``, and ``<name>_sigma`` for edge_energy, edge_jump,
-        pre_edge_ratio and electron_ratio; ``status`` int8 and ``mask`` bool, True = kept. Masked pixels are NaN in
+        ``n_electron`` [m^-2], ``electron_ratio``, ``residual``, and ``<name>_sigma`` for every
+        `tasks.options.Descriptor`; ``status`` int8 and ``mask`` bool, True = kept. Masked pixels are NaN in
         every map but ``n_electron``, which needs no spectrum.
     """
     shape = np.shape(phase)
@@ -176,11 +176,14 @@ def chemistry_maps(
         "n_absorber": absorbers.value,
         "electron_ratio": electron_ratio,
         "residual": fit.residual,
-        "edge_energy_sigma": fit.sigma[PARAMETERS.index("edge_energy")],
-        "edge_jump_sigma": fit.sigma[jump],
-        "pre_edge_ratio_sigma": fit.pre_edge_ratio_sigma,
-        "electron_ratio_sigma": electron_ratio_sigma,
     }
+    sigma = {
+        **dict(zip(PARAMETERS, fit.sigma, strict=True)),
+        "pre_edge_area": fit.pre_edge_area_sigma,
+        "pre_edge_ratio": fit.pre_edge_ratio_sigma,
+        "electron_ratio": electron_ratio_sigma,
+    }
+    fitted |= {f"{name}_sigma": sigma[name] for name in get_args(Descriptor)}
     mask = kept(status)
     maps: dict[str, NDArray] = {
         name: np.where(mask, values, np.nan).astype(np.float32).reshape(shape) for name, values in fitted.items()

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from service.work import perform
 from storage.datasets import DatasetStore
 from storage.results import ResultsStore
 from storage.units import UnitStore
-from tasks.options import RunOptions
+from tasks.options import Descriptor, RunOptions
 from tasks.ptycho.scan import Canvas
 
 EDGES_EV = (5478.0, 5480.0)
@@ -231,6 +232,8 @@ def test_maps_find_the_edges_that_were_put_in(study):
         found = maps["edge_energy"].values[:, side]
         assert np.nanmedian(found) == pytest.approx(edge_ev, abs=0.2)
     assert maps["mask"].values.sum() > 700
+    for name in get_args(Descriptor):
+        assert np.nanmedian(maps[f"{name}_sigma"].values) > 0, name
 
 
 def test_domains_are_pooled_over_datasets_and_their_shares_sum_to_one(study):

@@ -1,5 +1,7 @@
 """Eqs 2-5: hand-worked values, sums over sums, propagated errors."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from tasks.chemistry import (
     theoretical_electron_ratio,
 )
 from tasks.errors import FormulaError, InvalidOptionError
-from tasks.options import ChemistryOptions
+from tasks.options import ChemistryOptions, Descriptor
 from tasks.refraction import Absorber
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit, Status
@@ -102,9 +104,10 @@ def test_maps_have_the_names_of_the_store_and_hide_masked_pixels() -> None:
     assert set(maps) == {
         "edge_energy", "edge_jump", "edge_width", "offset", "pre_edge_height", "pre_edge_energy", "pre_edge_width",
         "pre_edge_area", "white_line_height", "white_line_energy", "white_line_width", "pre_edge_ratio", "n_absorber",
-        "n_electron", "electron_ratio", "residual", "status", "mask", "edge_energy_sigma", "pre_edge_ratio_sigma",
-        "electron_ratio_sigma", "edge_jump_sigma",
+        "n_electron", "electron_ratio", "residual", "status", "mask", *(f"{name}_sigma" for name in get_args(Descriptor)),
     }  # fmt: skip
+    assert maps["white_line_height_sigma"][0, 0] == pytest.approx(0.01 * 0.05)
+    assert maps["pre_edge_area_sigma"][0, 0] == pytest.approx(0.001)
     assert maps["mask"].ravel().tolist() == [True, True, True, False, False, False]
     assert maps["status"].dtype == np.int8
     assert maps["status"][1, 0] == Status.MASKED_VACUUM
