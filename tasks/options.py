@@ -78,8 +78,8 @@ class ReconstructOptions:
     """Find the flux of every frame, for a source that drifts during the scan."""
     refine_start: Annotated[int, Field(ge=1)] = 10
     """Cycle after which positions and flux are first corrected."""
-    refine_every: Annotated[int, Field(ge=1)] = 2
-    """Cycles between two corrections; one costs about as much time as a cycle."""
+    refine_every: Annotated[int, Field(ge=1)] = 5
+    """Cycles between two corrections; one takes the time of two cycles."""
 
     @model_validator(mode="after")
     def _refined_positions_lie_between_pixels(self) -> "ReconstructOptions":

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.options import ReconstructOptions
-from tasks.ptycho.constraints import SMALLEST_INTENSITY
+from tasks.ptycho.constraints import SMALLEST_INTENSITY, intensity
 from tasks.ptycho.cycle import Frames, displaced_copies
 from tasks.ptycho.scan import Placement
 
@@ -49,14 +49,15 @@ def misfit_slopes(image: jax.Array, probe: jax.Array, frames: Frames) -> Slopes:
         at, down, right = (copy[frames.copy[p] if between else 0] for copy in copies)
         y, x = frames.remainder[p] * between
         patch = jax.lax.dynamic_slice(image, frames.corner[p], (n, n))
-        wave, *steps = jnp.fft.fft2(patch * jnp.stack([at + y * down + x * right, down, right]), norm="ortho")
+        wave, *steps = (jnp.fft.fft2(patch * one, norm="ortho") for one in (at + y * down + x * right, down, right))
         amplitude = frames.gain[p] * frames.amplitude[p]
-        model = jnp.sqrt(jnp.sum(wave.real**2 + wave.imag**2, axis=0) + SMALLEST_INTENSITY)
-        gradients = [jnp.sum(wave.real * step.real + wave.imag * step.imag, axis=0) / model for step in steps]
-        jacobian = jnp.where(amplitude < 0, 0.0, jnp.stack([*gradients, model]))
-        rest = jnp.where(amplitude < 0, 0.0, amplitude - model)
-        matrix = jnp.einsum("kvu,lvu->kl", jacobian, jacobian)
-        return Slopes(matrix, jnp.einsum("kvu,vu->k", jacobian, rest), jnp.mean(rest**2))
+        power = intensity(wave) + SMALLEST_INTENSITY
+        inverse = jnp.where(amplitude < 0, 0.0, jax.lax.rsqrt(power))
+        gradients = [inverse * jnp.sum(wave.real * step.real + wave.imag * step.imag, axis=0) for step in steps]
+        model = inverse * power
+        rows = jnp.stack([*gradients, model, jnp.where(amplitude < 0, 0.0, amplitude - model)]).reshape(4, n * n)
+        products = jnp.matmul(rows, rows.T, precision="highest")
+        return Slopes(products[:3, :3], products[:3, 3], products[3, 3] / n**2)
 
     return jax.lax.map(one_frame, jnp.arange(len(frames.corner)))
 
