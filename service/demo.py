@@ -284,7 +284,8 @@ def assess_run(
     names = ("edge_energy", "pre_edge_ratio", "n_absorber", "electron_ratio", "mask")
     maps = {name: read("maps", name) for name in names}
     y_m, x_m = read("maps", "y"), read("maps", "x")
-    return store, assess(simulation, y_m, x_m, read("spectra", "phase", (0,)), maps, read("domains", "label"))
+    spectra = read("spectra", "absorption"), read("spectra", "phase")
+    return store, assess(simulation, y_m, x_m, spectra, maps, read("domains", "label"))
 
 
 def errors_table(found: Assessment) -> Table:

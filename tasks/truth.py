@@ -55,6 +55,10 @@ class Assessment:
     """Agreement of the domains with the true states: 1 perfect, 0 chance."""
     coverage: float
     """Share of the particle that was kept."""
+    absorption_sd: float
+    """Of a pixel at one energy, rms over energies."""
+    phase_sd_rad: float
+    """The same."""
 
     def as_dict(self) -> dict[str, float]:
         """Field names to values."""
@@ -79,6 +83,15 @@ def true_maps(simulation: Simulation, y_m: Array, x_m: Array) -> Truth:
         state=state,
         particle=thickness > PARTICLE_THICKNESS * specimen.thickness_m,
     )
+
+
+def true_spectra(simulation: Simulation, y_m: Array, x_m: Array) -> tuple[Array, Array]:
+    """Absorption and phase (E, Y, X) at the centres ``y_m`` (Y,), ``x_m`` (X,) [m] in the specimen's own frame."""
+    specimen, energies = simulation.specimen, simulation.energies_ev
+    y, x = np.meshgrid(y_m, x_m, indexing="ij")
+    amount = DENSITY_V_M3 * specimen.thickness(y, x) * electrons_per_absorption(energies)[:, None, None]
+    electrons = electrons_per_formula(specimen.states, energies, simulation.absorber)[:, specimen.state(y, x)]
+    return amount * electrons.imag, -amount * electrons.real
 
 
 def pre_edge_ratios(specimen: Specimen, absorber: Absorber) -> Array:
@@ -115,27 +128,36 @@ def find_offset(simulation: Simulation, y_m: Array, x_m: Array, phase: Array) ->
     return offset
 
 
-def assess(simulation: Simulation, y_m: Array, x_m: Array, phase: Array, maps: dict[str, Array], labels: Array) -> Assessment:
-    """Compare a run's maps with the truth.
+def assess(
+    simulation: Simulation,
+    y_m: Array,
+    x_m: Array,
+    spectra: tuple[NDArray[np.floating], NDArray[np.floating]],
+    maps: dict[str, Array],
+    labels: Array,
+) -> Assessment:
+    """Compare a run's spectra, maps and domains with the truth.
 
     Parameters
     ----------
     simulation : Simulation
     y_m, x_m : (Y,), (X,) float64 arrays
         Pixel centres of the maps.
-    phase : (Y, X) array
-        Phase image of the lowest energy [rad].
+    spectra : two (E, Y, X) arrays
+        Absorption, and phase [rad].
     maps : dict of (Y, X) arrays
         ``edge_energy, pre_edge_ratio, n_absorber, electron_ratio, mask`` as the results store names them.
     labels : (Y, X) int array
         Domains, 0 outside.
     """
-    offset = find_offset(simulation, y_m, x_m, phase)
+    offset = find_offset(simulation, y_m, x_m, spectra[1][0])
     truth = true_maps(simulation, y_m - offset[0], x_m - offset[1])
     kept = np.asarray(maps["mask"], bool)
     inside = ndimage.binary_erosion(truth.particle, iterations=RIM_PX) & kept
     errors = {name: (maps[name] - getattr(truth, name))[inside] for name in ("edge_energy", "pre_edge_ratio", "electron_ratio")}
     labelled = inside & (labels > 0)
+    true = true_spectra(simulation, y_m - offset[0], x_m - offset[1])
+    absorption_sd, phase_sd = (_mean_sd((seen - so)[:, inside]) for seen, so in zip(spectra, true, strict=True))
     return Assessment(
         edge_energy_off_ev=_median(errors["edge_energy"]),
         edge_energy_sd_ev=_robust_sd(errors["edge_energy"]),
@@ -146,6 +168,8 @@ def assess(simulation: Simulation, y_m: Array, x_m: Array, phase: Array, maps: d
         electron_ratio_sd=_robust_sd(errors["electron_ratio"]),
         adjusted_rand=float(adjusted_rand_score(truth.state[labelled], labels[labelled])),
         coverage=float((kept & truth.particle).sum() / truth.particle.sum()),
+        absorption_sd=absorption_sd,
+        phase_sd_rad=phase_sd,
     )
 
 
@@ -155,3 +179,8 @@ def _median(values: Array) -> float:
 
 def _robust_sd(values: Array) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def _mean_sd(errors: Array) -> float:
+    """Rms over energies of the robust standard deviation of errors (E, n)."""
+    return float(np.sqrt(np.mean([_robust_sd(of_energy) ** 2 for of_energy in errors])))

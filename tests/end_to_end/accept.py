@@ -32,9 +32,10 @@ class Limit(NamedTuple):
 LIMITS = {
     1e8: (
         Limit("edge energy", "off by at most 0.08 eV", lambda a: abs(a.edge_energy_off_ev) <= 0.08),
-        Limit("edge energy", "robust sd at most 0.13 eV", lambda a: a.edge_energy_sd_ev <= 0.13),
+        Limit("edge energy", "robust sd at most 0.075 eV", lambda a: a.edge_energy_sd_ev <= 0.075),
         Limit("N_V", "within 3 %", lambda a: abs(a.n_absorber_ratio - 1) <= 0.03),
-        Limit("domains", "adjusted Rand index at least 0.93", lambda a: a.adjusted_rand >= 0.93),
+        Limit("electron ratio", "off by at most 0.2", lambda a: abs(a.electron_ratio_off) <= 0.2),
+        Limit("domains", "adjusted Rand index at least 0.97", lambda a: a.adjusted_rand >= 0.97),
         Limit("particle", "at least 80 % kept", lambda a: a.coverage >= 0.80),
     ),
     1e7: (
@@ -45,7 +46,8 @@ LIMITS = {
 """By photons a frame."""
 
 HEADER = (
-    f"{'photons':>8} {'seed':>4} {'kkr':>6}   {'E0 off':>7} {'sd eV':>6}   {'PE/dmu off':>10} {'sd eV':>6}   {'N_V':>6}   "
+    f"{'photons':>8} {'seed':>4} {'kkr':>6}   {'A, 1e-3':>7} {'phi':>5}   "
+    f"{'E0 off':>7} {'sd eV':>6}   {'PE/dmu off':>10} {'sd eV':>6}   {'N_V':>6}   "
     f"{'e/V off':>7} {'sd':>5}   {'ARI':>5}   {'kept':>4}"
 )
 
@@ -88,7 +90,8 @@ def broken_limits(photons: float, found: Assessment) -> list[str]:
 def row(photons: float, seed: int, mode: str, a: Assessment) -> str:
     """One line of the table."""
     return (
-        f"{photons:8.0e} {seed:4d} {mode[:6]:>6}   {a.edge_energy_off_ev:+7.3f} {a.edge_energy_sd_ev:6.3f}   "
+        f"{photons:8.0e} {seed:4d} {mode[:6]:>6}   {1e3 * a.absorption_sd:7.2f} {1e3 * a.phase_sd_rad:5.2f}   "
+        f"{a.edge_energy_off_ev:+7.3f} {a.edge_energy_sd_ev:6.3f}   "
         f"{a.pre_edge_ratio_off_ev:+10.3f} {a.pre_edge_ratio_sd_ev:6.3f}   {a.n_absorber_ratio:6.4f}   "
         f"{a.electron_ratio_off:+7.2f} {a.electron_ratio_sd:5.2f}   {a.adjusted_rand:5.3f}   {a.coverage:4.2f}"
     )

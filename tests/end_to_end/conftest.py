@@ -167,9 +167,9 @@ class Lab:
         names = ("edge_energy", "pre_edge_ratio", "n_absorber", "electron_ratio", "mask")
         maps = {name: self.array(job, f"{dataset}/maps/{name}") for name in names}
         y_m, x_m = (self.array(job, f"{dataset}/maps/{axis}") for axis in "yx")
-        phase = self.array(job, f"{dataset}/spectra/phase")[0]
+        spectra = self.array(job, f"{dataset}/spectra/absorption"), self.array(job, f"{dataset}/spectra/phase")
         labels = self.array(job, f"{dataset}/domains/label") if labels is None else labels
-        return assess(self.simulations[dataset], y_m, x_m, phase, maps, labels)
+        return assess(self.simulations[dataset], y_m, x_m, spectra, maps, labels)
 
 
 Writer = Callable[[Path, Scan], None]

@@ -16,7 +16,7 @@ from tasks.xanes.references import fit_reference, normalise, read_xdi
 
 
 def findings(found, elbow) -> Findings:
-    one = Assessment(0.0, 0.1, 0.0, 0.1, 1.0, 0.1, 0.4, 0.97, 0.9)
+    one = Assessment(0.0, 0.1, 0.0, 0.1, 1.0, 0.1, 0.4, 0.97, 0.9, 1e-3, 1e-3)
     true = np.array([[0.4, 0.3, 0.2, 0.1]])
     return Findings(["as-prepared 1"], np.asarray(found), true, elbow, [one], 60.0)
 

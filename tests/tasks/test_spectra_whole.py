@@ -67,7 +67,7 @@ def test_any_edge_from_photons_to_maps(manganese):
     absorber = simulation.absorber
     assert spectra.kk_slope == pytest.approx(1, abs=0.1)
     labels = 1 + (maps["edge_energy"] > absorber.edge_energy_ev + 12.45).astype(int)
-    found = assess(simulation, spectra.y_m, spectra.x_m, spectra.phase[0], maps, labels)
+    found = assess(simulation, spectra.y_m, spectra.x_m, (spectra.absorption, spectra.phase), maps, labels)
     assert abs(found.edge_energy_off_ev) < 0.15
     assert found.edge_energy_sd_ev < 0.5
     assert abs(found.pre_edge_ratio_off_ev) < 0.25

@@ -5,7 +5,7 @@ import pytest
 
 from tasks.refraction import Absorber
 from tasks.simulate import Simulation, SimulationOptions, grow_specimen
-from tasks.truth import assess, find_offset, true_maps
+from tasks.truth import assess, find_offset, true_maps, true_spectra
 
 OPTIONS = SimulationOptions(seed=3, n_energies=1)
 AXIS = np.arange(-75, 76) * 15e-9
@@ -36,7 +36,8 @@ def test_the_specimen_is_found_where_it_is(simulation, offset_px):
 
 def test_perfect_maps_score_perfectly(simulation):
     truth, maps = perfect(simulation, np.array([30e-9, 15e-9]))
-    found = assess(simulation, AXIS, AXIS, truth.phase, maps, (truth.state + 1) * truth.particle)
+    spectra = true_spectra(simulation, AXIS - 30e-9, AXIS - 15e-9)
+    found = assess(simulation, AXIS, AXIS, spectra, maps, (truth.state + 1) * truth.particle)
     assert found.adjusted_rand > 0.98
     assert found.coverage > 0.99
     assert found.n_absorber_ratio == pytest.approx(1, abs=1e-3)
@@ -50,9 +51,12 @@ def test_errors_are_reported_as_they_are(simulation):
     maps["n_absorber"] *= 1.04
     maps["mask"] = truth.particle & (AXIS[None, :] > 0)
     labels = np.random.default_rng(2).integers(1, 5, truth.phase.shape) * truth.particle
-    found = assess(simulation, AXIS, AXIS, truth.phase, maps, labels)
+    absorption, phase = true_spectra(simulation, AXIS, AXIS)
+    spectra = absorption + 2e-3 * noise, phase + 1e-3 * noise
+    found = assess(simulation, AXIS, AXIS, spectra, maps, labels)
     assert found.edge_energy_off_ev == pytest.approx(0.2, abs=0.01)
     assert found.edge_energy_sd_ev == pytest.approx(0.1, rel=0.07)
+    assert (found.absorption_sd, found.phase_sd_rad) == pytest.approx((2e-3, 1e-3), rel=0.07)
     assert found.n_absorber_ratio == pytest.approx(1.04, abs=0.002)
     assert abs(found.adjusted_rand) < 0.02
     assert found.coverage == pytest.approx((truth.particle & (AXIS[None, :] > 0)).sum() / truth.particle.sum(), abs=0.01)
