@@ -1,0 +1,232 @@
+"""Workers, an external scheduler and the service killed with SIGKILL at random moments, over and over.
+
+Every run ends as succeeded, with the arrays of a run that nobody disturbed, and what was finished is never computed again.
+The moments come from a seed, which every failure names: ``PTYXAS_TEST_SEED=<seed> pytest <this file>`` meets them again.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from service.client import UnreachableError
+from service.scheduler import WORKER_ENVIRONMENT
+
+SEED = int(os.environ.get("PTYXAS_TEST_SEED", random.SystemRandom().randrange(10**6)))
+N_ENERGIES = 10
+DEATHS = {"embedded": ["worker"] * 3 + ["service"] * 3, "external": ["scheduler"] * 4}
+N_UNITS = 2 * N_ENERGIES + 7
+"""Two rounds, the barrier between them, spectra, fit, maps, domains, figures, results."""
+LOOK_NS = 100_000_000
+"""Between a worker's look for the marker and its line in the ledger another, an orphan, may put the unit in its place."""
+WAIT_S = 400
+DASK = Path(sys.executable).with_name("dask")
+
+
+def markers(data_dir):
+    """When each finished unit was put in its place, by the rename's mark on its folder [ns since 1970], by its key."""
+    found = {}
+    for marker in data_dir.glob("units/*/*/unit.json"):
+        with contextlib.suppress(FileNotFoundError):
+            found[marker.parent.name] = marker.parent.stat().st_ctime_ns
+    return found
+
+
+def kill(processes):
+    """SIGKILL to all of them, none having time to notice the others' end."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+
+
+def tree(pid):
+    """A process and all it started."""
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def workers_below(pid):
+    """Dask's worker processes among those that a process started."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            is_worker = process.environ().get("OMP_NUM_THREADS") == "1"
+            found += [process] if is_worker and any("spawn_main" in word for word in process.cmdline()) else []
+    return found
+
+
+class Arena:
+    """One data folder, a service on it, and the runs that are being disturbed."""
+
+    def __init__(self, folder, open_lab, specimen, writer, options):
+        self.data_dir, self.ledger = folder / "data", folder / "ledger"
+        self._folder, self._open_lab, self._specimen, self._writer, self._options = folder, open_lab, specimen, writer, options
+        self._stack = contextlib.ExitStack()
+        self.lab = None
+
+    def open(self, *flags):
+        """Start the service, again if need be."""
+        self._stack.close()
+        self.lab = self._stack.enter_context(self._open_lab(self.data_dir, *flags))
+
+    def close(self):
+        self._stack.close()
+
+    def submit(self):
+        """The same measurement again, as a dataset of its own that shares no unit with the others: dataset and run."""
+        dataset = self.lab.upload(self._specimen, self._folder, [self._writer])
+        return dataset, self.lab.client.submit([dataset], self._options)["id"]
+
+    def wait_for_units(self, before, n_units, run):
+        """Until so many units more than ``before`` are finished, or the run has ended."""
+        until = time.monotonic() + WAIT_S
+        while len(markers(self.data_dir)) < before + n_units:
+            assert time.monotonic() < until, f"seed {SEED}: {n_units} units were not finished: {self.state(run)}"
+            time.sleep(0.01)
+
+    def state(self, run):
+        with contextlib.suppress(UnreachableError):
+            return self.lab.client.run(run)
+        return "the service is down"
+
+    def end_of(self, run):
+        """The run once it has ended."""
+        until = time.monotonic() + WAIT_S
+        while (view := self.lab.client.run(run))["state"] in ("queued", "running"):
+            assert time.monotonic() < until, f"seed {SEED}: the run does not end: {view}"
+            time.sleep(0.1)
+        return view
+
+    def disturb(self, cluster, strikes):
+        """A run during which ``strikes[kind](moments)`` happen at random moments: its dataset, and the run as it ended."""
+        moments = random.Random(f"{SEED} {cluster}")
+        kinds = moments.sample(DEATHS[cluster], k=len(DEATHS[cluster]))
+        before = len(markers(self.data_dir))
+        dataset, run = self.submit()
+        for kind, n_units in zip(kinds, sorted(moments.choices(range(N_UNITS), k=len(kinds))), strict=True):
+            self.wait_for_units(before, n_units, run)
+            time.sleep(moments.uniform(0, 0.5))
+            strikes[kind](moments)
+        return dataset, self.end_of(run)
+
+
+@pytest.fixture(scope="module")
+def arena(own_lab, specimen, writers, options, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("arena")
+    witness = Path(__file__).with_name("witness.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", str(witness))
+        patch.setenv("PTYXAS_TEST_LEDGER", str(folder / "ledger"))
+        arena = Arena(folder, own_lab, specimen(0, N_ENERGIES), writers["cxi"], options)
+        arena.open()
+        yield arena
+        arena.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(arena):
+    dataset, run = arena.submit()
+    ended = arena.end_of(run)
+    assert ended["state"] == "succeeded", ended["error"]
+    assert len(markers(arena.data_dir)) == N_UNITS
+    return arena.lab.arrays(run, dataset)
+
+
+def check(arena, undisturbed, dataset, run):
+    """The three promises."""
+    assert run["state"] == "succeeded", f"seed {SEED}: {run['error']}"
+    assert {stage["state"] for stage in run["stages"]} <= {"done", "skipped"}
+    arrays = arena.lab.arrays(run["id"], dataset)
+    assert arrays.keys() == undisturbed.keys()
+    for name, values in arrays.items():
+        np.testing.assert_allclose(values, undisturbed[name], rtol=1e-6, atol=0, err_msg=f"seed {SEED}: {name}")
+    finished = markers(arena.data_dir)
+    begun = [line.split() for line in arena.ledger.read_text().splitlines()]
+    again = [key for key, began in begun if int(began) > finished[key] + LOOK_NS]
+    assert again == [], f"seed {SEED}: computed although finished"
+
+
+def test_workers_and_service_killed(arena, undisturbed):
+    def kill_worker(moments):
+        living = workers_below(arena.lab.serving.process.pid)
+        kill(living and [moments.choice(living)])
+
+    def kill_service(moments):
+        process = arena.lab.serving.process
+        # now with all it started, now leaving orphans that work on beside the next service until they notice
+        kill(moments.choice([tree(process.pid), [psutil.Process(process.pid)]]))
+        process.wait()
+        arena.open()
+
+    check(arena, undisturbed, *arena.disturb("embedded", {"worker": kill_worker, "service": kill_service}))
+
+
+class Cluster:
+    """A Dask scheduler and a worker, started again as systemd or Kubernetes would where they end."""
+
+    def __init__(self, folder):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self._log = (folder / "dask.log").open("a")
+        self._folder = folder
+        self.scheduler, self.workers = self._start_scheduler(), self._start_workers()
+        self._closing = threading.Event()
+        self._supervisor = threading.Thread(target=self._keep_workers)
+        self._supervisor.start()
+
+    def _start(self, *command):
+        environment = os.environ | WORKER_ENVIRONMENT
+        return subprocess.Popen(
+            [str(DASK), *command], stdout=self._log, stderr=self._log, env=environment, start_new_session=True
+        )
+
+    def _start_scheduler(self):
+        return self._start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
+
+    def _start_workers(self):
+        return self._start(
+            "worker", self.address, "--host", "127.0.0.1", "--nworkers", "1", "--nthreads", "1", "--no-dashboard",
+            "--local-directory", str(self._folder),
+        )  # fmt: skip
+
+    def kill_scheduler(self, moments):
+        kill([psutil.Process(self.scheduler.pid)])
+        self.scheduler.wait()
+        time.sleep(moments.uniform(0, 1))
+        self.scheduler = self._start_scheduler()
+
+    def _keep_workers(self):
+        while not self._closing.wait(0.2):
+            if self.workers.poll() is not None:
+                self.workers = self._start_workers()
+
+    def close(self):
+        self._closing.set()
+        self._supervisor.join()
+        for process in (self.workers, self.scheduler):
+            if process.poll() is None:
+                kill(tree(process.pid))
+            process.wait()
+        self._log.close()
+
+
+def test_external_scheduler_killed(arena, undisturbed, tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        arena.open("--scheduler", cluster.address)
+        check(arena, undisturbed, *arena.disturb("external", {"scheduler": cluster.kill_scheduler}))
+    finally:
+        arena.close()
+        cluster.close()

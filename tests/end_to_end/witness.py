@@ -1,0 +1,35 @@
+"""Loaded by every Dask worker of a test: writes down each computation of a unit as it begins, whatever becomes of it.
+
+A preload of Dask's (`distributed.worker.preload`), named in the environment; the file to write to is in `LEDGER`.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+LEDGER: Final = "PTYXAS_TEST_LEDGER"
+
+
+def dask_setup(worker: object) -> None:
+    """Stand between every stage and whoever calls it."""
+    from service import stages
+
+    functions: dict[str, Callable[..., Any]] = stages.FUNCTIONS  # type: ignore[assignment]
+    for stage, function in functions.items():
+        functions[stage] = witnessed(function)
+
+
+def witnessed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, which first leaves a line: the unit's key and the time."""
+
+    @functools.wraps(function)
+    def compute(desk: Any, **arguments: Any) -> Any:
+        line = f"{desk.call.unit.key} {time.time_ns()}\n"
+        descriptor = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(descriptor, line.encode())  # one write to a file opened for appending is whole or not there
+        os.close(descriptor)
+        return function(desk, **arguments)
+
+    return compute
