@@ -76,8 +76,9 @@ class Placement:
         return np.clip(corners, 0, np.array(canvas.shape) - scan.n_pixels)
 
     def positions_m(self, scan: Scan, canvas: Canvas) -> NDArray[np.float64]:
-        """(P, 2) float64: the corrected positions of the probe, (y, x) [m]."""
-        return np.asarray(scan.positions_m + self.displacement_px * canvas.pixel_size_m)
+        """(P, 2) float64: the corrected positions of the probe, (y, x) [m], as far as the canvas reaches."""
+        moved_px = self.corners_px(scan, canvas) - canvas.corners_px(scan.positions_m, scan.n_pixels)
+        return np.asarray(scan.positions_m + moved_px * canvas.pixel_size_m)
 
 
 def unmoved(n_positions: int) -> Placement:

@@ -45,6 +45,9 @@ RULES: dict[str, dict] = {
     },
 }  # fmt: skip
 
+STOPS = (0.0, 0.01, 0.001)
+"""Values of ``stop_change``."""
+
 Case = tuple[Simulation, Scan, Canvas, np.ndarray]
 
 
@@ -127,6 +130,17 @@ def print_pilot(pilot_cycles: int, cycles: int) -> None:
         print(f"{scan.energy_ev:>12.1f} {needed[0]:>8} {needed[1]:>8}")
 
 
+def print_early_end(seeds: list[int], photons: list[float]) -> None:
+    """Cycles of 800 after which an energy ends, and its error there."""
+    print(f"\n{'photons':>8} {'specimen':>9} " + " ".join(f"{f'stop {share}':>20}" for share in STOPS))
+    for n_photons in photons:
+        for seed in seeds:
+            one = case(seed, n_photons)
+            ends = [reconstruct(one, 800, stop_change=share) for share in STOPS]
+            cells = " ".join(f"{state.cycle:>10} {object_error(one, state):>9.4f}" for state in ends)
+            print(f"{n_photons:>8.0e} {seed:>9} {cells}")
+
+
 def print_corrections(cycles: int) -> None:
     """What is left of wrong positions and of a drifting flux, and what finding them costs; frames of 96 x 96."""
     rng = np.random.default_rng(0)
@@ -158,5 +172,6 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     print_rules(arguments.seeds, arguments.photons, arguments.cycles)
     print_pilot(arguments.pilot_cycles, arguments.cycles)
+    print_early_end(arguments.seeds, arguments.photons)
     print_corrections(arguments.cycles)
     print_corrections(3 * arguments.cycles)

@@ -14,7 +14,7 @@ from tasks.ptycho.cycle import prepare
 from tasks.ptycho.engine import run_cycles, start
 from tasks.ptycho.placement import Slopes, corrected, misfit_slopes
 from tasks.ptycho.probe import ProbeSpec, initial_probe
-from tasks.ptycho.scan import Placement, Scan, plan_canvas
+from tasks.ptycho.scan import Placement, Scan, illumination, plan_canvas
 
 N, SIDE, PIXEL_M, PHOTONS = 64, 8, 15e-9, 1e8
 OPTICS = ProbeSpec("gaussian", fwhm_m=300e-9, defocus_m=400e-6)
@@ -152,6 +152,10 @@ def test_no_frame_leaves_the_canvas(measured):
     far = Placement(np.full((SIDE**2, 2), 500.0), np.ones(SIDE**2))
     frames, _ = prepare(scan, canvas, True, far)
     assert (np.asarray(frames.corner) + N <= np.array(canvas.shape)).all()
+    probe = np.ones((1, N, N), np.complex64)
+    for displacement in (500.0, -500.0):
+        positions_m = Placement(np.full((SIDE**2, 2), displacement), np.ones(SIDE**2)).positions_m(scan, canvas)
+        assert illumination(canvas, positions_m, probe).sum() == pytest.approx(SIDE**2 * N**2)
 
 
 def test_rounded_positions_are_not_refined():
