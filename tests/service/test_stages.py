@@ -26,6 +26,8 @@ from tasks.ptycho.scan import Canvas
 
 EDGES_EV = (5478.0, 5480.0)
 """Edge energies of the two halves of the made-up specimen."""
+STUCK_EV = 5515.0
+"""The energy at which R stayed high."""
 
 
 @pytest.fixture
@@ -204,7 +206,8 @@ def write_states(places: Places, graph: Graph, seed: int):
             image = np.exp(-(absorption + noise[0]) + 1j * (phase + noise[1])).astype(np.complex64)
             arrays = {
                 "object": image, "dose": np.full((64, 64), 1e4, np.float32),
-                "probe": np.ones((1, 32, 32), np.complex64), "errors": np.linspace(0.1, 0.01, 5, dtype=np.float32),
+                "probe": np.ones((1, 32, 32), np.complex64),
+                "errors": np.linspace(0.1, 0.05 if e == STUCK_EV else 0.01, 5, dtype=np.float32),
                 "prtf": np.linspace(1, 0, 33, dtype=np.float32),
                 "positions_m": np.zeros((4, 2)), "displacement_px": np.empty((0, 2)), "scale": np.empty(0),
             }  # fmt: skip
@@ -261,6 +264,14 @@ def test_resolution_is_published_with_its_curves_and_drawn(study):
     # the transfer of the made-up states falls in a straight line
     assert found["prtf_resolution"].values == pytest.approx(2 * 15e-9 / (1 - 1 / np.e), rel=0.02)
     assert (places.figures("run_1") / "resolution-ds_a.png").is_file()
+
+
+def test_an_energy_that_stuck_is_named_in_the_results(study):
+    places, _ = study
+    for name in ("ds_a", "ds_b"):
+        warnings = xr.open_dataset(places.results("run_1"), group=f"{name}/reconstruction", engine="zarr").attrs["warnings"]
+        assert f"{STUCK_EV:.1f} eV: R 0.05 is 5.0 times its neighbours'" in warnings
+        assert not any(" R " in text and not text.startswith(f"{STUCK_EV:.1f}") for text in warnings)
 
 
 def test_a_results_unit_that_died_after_sealing_is_content_with_what_is_there(study):
