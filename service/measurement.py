@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from service.desk import Desk
 from service.graph import ScanFacts
 from tasks.ptycho.orientation import FEWEST_CYCLES, find_orientation, require_clear, require_fit
-from tasks.ptycho.probe import ProbeSpec, initial_probe, resized, scale_to_power
+from tasks.ptycho.probe import ProbeSpec, aimed, initial_probe, resized, scale_to_power
 from tasks.ptycho.scan import Scan
 
 Array = NDArray[Any]
@@ -61,7 +61,8 @@ def first_probe(measured: Scan, supplied: Array | None, spec: Mapping[str, Any] 
     if supplied is not None and (spec is None or spec.get("kind") == "supplied"):
         return scale_to_power(supplied, power)
     optics = ProbeSpec(**(spec or {}))
-    return initial_probe(optics, measured.energy_ev, measured.pixel_size_m, measured.n_pixels, power)
+    probe = initial_probe(optics, measured.energy_ev, measured.pixel_size_m, measured.n_pixels, power)
+    return aimed(probe, measured.counts, measured.mask)
 
 
 def as_scan(stored: Mapping[str, Any]) -> Scan:

@@ -12,16 +12,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
+from service.batches import Batch, batch_of, endings_of, perform_together
 from service.desk import Call, Places
 from service.errors import SchedulerUnavailableError, ServiceError
 from service.graph import DatasetFacts, Unit, build_graph
 from service.ledger import Ledger, RunRecord
 from service.meter import Meter
-from service.scheduler import Ending, Report
+from service.scheduler import GPU_WORKER, Ending, Report
 from service.views import RunState
-from service.walk import Walk, cost_to_come, fair_share
+from service.walk import Walk, cost_to_come, explain, fair_share
 from service.work import Receipt
 from storage.errors import StorageError
 from storage.units import UnitStore
@@ -51,7 +53,11 @@ class Workforce(Protocol):
     @property
     def n_slots(self) -> int: ...
     def connect(self) -> bool: ...
-    def submit(self, name: str, work: Any, call: Any, on_end: Callable[[Ending], None]) -> None: ...
+    @property
+    def n_gpus(self) -> int: ...
+    def submit(
+        self, name: str, work: Any, call: Any, on_end: Callable[[Ending], None], resources: dict[str, float] | None = None
+    ) -> None: ...
     def cancel(self, names: list[str]) -> None: ...
 
 
@@ -242,26 +248,47 @@ class Orchestrator:
         share = fair_share(SLOTS_A_WORKER * self._cluster.n_slots, len(wanting)) if wanting else 0
         for run_id in wanting:
             walk = self._walks[run_id]
+            self._hand_out_batches(walk, ready[run_id])
             for unit in ready[run_id]:
-                if len(walk.in_flight) >= share:
+                if len(set(walk.in_flight.values())) >= share:
                     break
-                self._hand_out(walk, unit)
+                if unit.name not in walk.in_flight:
+                    self._hand_out(walk, unit)
+
+    def _hand_out_batches(self, walk: Walk, ready: list[Unit]) -> None:
+        """Give units that can run together to workers with a graphics card, while one is free; take them back if none is left."""
+        assert self._cluster is not None
+        n_gpus = self._cluster.n_gpus
+        if not n_gpus:
+            self._cluster.cancel(walk.drop_batches())
+        while sum(other.n_batches for other in self._walks.values()) < n_gpus:
+            units = batch_of([unit for unit in ready if not (self._is_under_way(unit) or self._units.has(unit.key))])
+            if not units:
+                return
+            attempt = walk.start_together(units)
+            batch = Batch(tuple(Call(walk.run_id, unit, self._places) for unit in units))
+            told = partial(self._hear_ending, walk.run_id, units, attempt)
+            self._cluster.submit(attempt, perform_together, batch, told, GPU_WORKER)
+
+    def _hear_ending(self, run_id: str, units: list[Unit], attempt: str, ending: Ending) -> None:
+        for unit, one in zip(units, endings_of(ending, len(units)), strict=True):
+            self._told.put(partial(self._take_back, run_id, unit, attempt, one))
+
+    def _is_under_way(self, unit: Unit) -> bool:
+        """Whether this or another run is at it; its result will serve both."""
+        return any(unit.key == walk.graph.units[name].key for walk in self._walks.values() for name in walk.in_flight)
 
     def _hand_out(self, walk: Walk, unit: Unit) -> None:
         if self._units.has(unit.key):
             self._finish(walk, unit, Receipt("done", is_computed=False))
             self._told.put(lambda: None)  # what this unit held back may be ready now
             return
-        if any(unit.key == other.graph.units[name].key for other in self._walks.values() for name in other.in_flight):
-            return  # another run is at it; its result will serve both
+        if self._is_under_way(unit):
+            return
         attempt = walk.start(unit)
-        call = Call(walk.run_id, unit, self._places)
         assert self._cluster is not None
-
-        def on_end(ending: Ending) -> None:
-            self._told.put(lambda: self._take_back(walk.run_id, unit, attempt, ending))
-
-        self._cluster.submit(attempt, self._work, call, on_end)
+        told = partial(self._hear_ending, walk.run_id, [unit], attempt)
+        self._cluster.submit(attempt, self._work, Call(walk.run_id, unit, self._places), told)
 
     def _take_back(self, run_id: str, unit: Unit, attempt: str, ending: Ending) -> None:
         walk = self._walks.get(run_id)
@@ -321,9 +348,3 @@ class Orchestrator:
     def _tell_all(self, kind: str, data: dict[str, Any]) -> None:
         for run_id in self._walks:
             self._ledger.add_event(run_id, kind, data)
-
-
-def explain(unit: Unit, message: str) -> str:
-    """Why a run failed, in plain words that name the stage and the energy."""
-    place = f"{unit.stage} at {unit.energy_ev:.1f} eV" if unit.energy_ev is not None else unit.stage
-    return f"{place} ({unit.name}) failed: {message}"

@@ -36,6 +36,9 @@ WORKER_ENVIRONMENT: Final = {
 
 ``NPROC`` is what XLA takes for the number of cores; without it every elementwise pass is split among threads."""
 
+GPU_WORKER: Final = {"GPU": 1.0}
+"""What a worker with a graphics card is started with (``dask worker --resources GPU=1``), and a batch asks for."""
+
 CONNECT_TIMEOUT_S: Final = 3.0
 COUNT_S: Final = 2.0
 """Workers are counted at most this often."""
@@ -97,7 +100,7 @@ class Cluster:
         self._futures: dict[str, Future] = {}
         self._guard = threading.Lock()
         self._stale = False
-        self._n_slots, self._counted = settings.workers, -math.inf
+        self._n_slots, self._n_gpus, self._counted = settings.workers, 0, -math.inf
 
     def start(self) -> None:
         """Start the embedded cluster, if there is to be one, and connect."""
@@ -138,12 +141,20 @@ class Cluster:
         return True
 
     def submit(
-        self, name: str, work: Callable[[Any, Report], Any], call: Any, on_end: Callable[[Ending], None]
+        self,
+        name: str,
+        work: Callable[[Any, Report], Any],
+        call: Any,
+        on_end: Callable[[Ending], None],
+        resources: dict[str, float] | None = None,
     ) -> None:
-        """Have a worker run ``work(call, report)``; ``on_end`` hears of it once, in a thread of Dask's own."""
+        """Have a worker run ``work(call, report)``; ``on_end`` hears of it once, in a thread of Dask's own.
+
+        ``resources`` names what the worker must have: ``GPU_WORKER``, or nothing.
+        """
         if self._client is None:
             raise SchedulerUnavailableError("not connected to a Dask scheduler")
-        future = self._client.submit(perform_on_worker, work, call, key=name, pure=False)
+        future = self._client.submit(perform_on_worker, work, call, key=name, pure=False, resources=resources)
         with self._guard:
             self._futures[name] = future
         future.add_done_callback(lambda ended: self._finish(name, ended, on_end))
@@ -166,18 +177,24 @@ class Cluster:
         """Threads of all workers, at least 1: how many units run at the same time."""
         if self.is_connected and time.monotonic() - self._counted > COUNT_S:
             self._counted = time.monotonic()
-            self._n_slots = self._count_threads()
+            self._n_slots, self._n_gpus = self._count_workers()
             if self._embedded is not None:
                 self._embedded.scale(self._settings.workers)  # brings back those that Dask gave up
         return self._n_slots
 
-    def _count_threads(self) -> int:
+    @property
+    def n_gpus(self) -> int:
+        """Workers that were started with ``--resources GPU=1``, as last counted by `n_slots`."""
+        return self._n_gpus
+
+    def _count_workers(self) -> tuple[int, int]:
         assert self._client is not None
         try:
-            workers = self._client.scheduler_info(n_workers=-1)["workers"]
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         except (OSError, KeyError, TimeoutError):
-            return self._n_slots
-        return max(1, sum(worker["nthreads"] for worker in workers.values()))
+            return self._n_slots, self._n_gpus
+        n_gpus = sum(worker.get("resources", {}).keys() >= GPU_WORKER.keys() for worker in workers)
+        return max(1, sum(worker["nthreads"] for worker in workers)), n_gpus
 
     @property
     def dashboard_url(self) -> str | None:

@@ -51,7 +51,12 @@ STATE_NUMBERS: Final = ("cycle", "seed", "stops_after")
 STATE_ARRAYS: Final = tuple(field.name for field in fields(engine.State) if field.name not in STATE_NUMBERS)
 
 
-def reconstruct(
+def reconstruct(desk: Desk, **arguments: Any) -> Facts:
+    """One round of one energy."""
+    return engine.alone(reconstructing(desk, **arguments))
+
+
+def reconstructing(
     desk: Desk,
     *,
     dataset: str,
@@ -64,8 +69,8 @@ def reconstruct(
     correction: str | None,
     orientation: str | None = None,
     pilot: str | None = None,
-) -> Facts:
-    """One round of one energy: from the scan, or on from the round before with what the other energies say."""
+) -> engine.Cycles[Facts]:
+    """The same, its cycles asked for: from the scan, or on from the round before with what the other energies say."""
     measured, probe = read_measured(desk, dataset, scan.name, measurement, orientation)
     if previous is None:
         check_orientation(desk, dataset, measured, probe, n_cycles)
@@ -76,7 +81,7 @@ def reconstruct(
     if correction is not None and index is not None and not state.is_stopped:
         state = read_correction(desk, correction, index).apply(state)
     first = state.cycle
-    state = engine.run_cycles(
+    state = yield from engine.cycles_of(
         measured, scan.canvas, state, n_cycles, options,
         on_cycle=lambda cycle, error: desk.tell(cycle - first, n_cycles, error),
     )  # fmt: skip

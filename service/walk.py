@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -61,6 +62,24 @@ class Walk:
         attempt = f"{unit.name}-{self.run_id}-{self.n_attempts}"
         self.in_flight[unit.name] = attempt
         return attempt
+
+    def start_together(self, units: Sequence[Unit]) -> str:
+        """Note that units go to the cluster as one; the attempt's name, that of them all."""
+        attempt = f"{self.start(units[0])}-and-{len(units) - 1}-more"
+        self.in_flight |= dict.fromkeys((unit.name for unit in units), attempt)
+        return attempt
+
+    @property
+    def n_batches(self) -> int:
+        """Attempts in flight that several units share."""
+        return sum(n_units > 1 for n_units in Counter(self.in_flight.values()).values())
+
+    def drop_batches(self) -> list[str]:
+        """Note that no batch is with the cluster any more; their names."""
+        batches = [attempt for attempt, n_units in Counter(self.in_flight.values()).items() if n_units > 1]
+        for name in [name for name, attempt in self.in_flight.items() if attempt in batches]:
+            self.drop(name)
+        return batches
 
     def finish(self, name: str) -> None:
         """Note that a unit is done."""
@@ -160,3 +179,9 @@ def last_units(graph: Graph) -> Iterable[str]:
 def fair_share(n_slots: int, n_runs: int) -> int:
     """How many units each of ``n_runs`` may have in flight: slots shared evenly, at least one each."""
     return max(1, n_slots // max(1, n_runs))
+
+
+def explain(unit: Unit, message: str) -> str:
+    """Why a run failed, in plain words that name the stage and the energy."""
+    place = f"{unit.stage} at {unit.energy_ev:.1f} eV" if unit.energy_ev is not None else unit.stage
+    return f"{place} ({unit.name}) failed: {message}"

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from tasks.ptycho.cycle import COPIES_PX, Frames, gather_probe_over_cycle
-from tasks.ptycho.engine import Answer, Cycles, Request, State
+from tasks.ptycho.engine import Answer, Cycles, Request, T
 
 TRANSFORM_BUFFERS = 8
 """Arrays of a frame's size that a visit needs at a time, rounded up."""
@@ -30,9 +30,9 @@ def batch_bytes(n_positions: int, n_pixels: int, n_modes: int, image_shape: tupl
     return frames + copies + TRANSFORM_BUFFERS * wave + IMAGE_BUFFERS * 8 * image_shape[0] * image_shape[1]
 
 
-def run_together(energies: Sequence[Cycles]) -> list[State]:
-    """Run the cycles (`engine.cycles_of`) of several energies in step; their states at the end, in order."""
-    ends: dict[int, State] = {}
+def run_together(energies: Sequence[Cycles[T]]) -> list[T]:
+    """Run the cycles (`engine.cycles_of`) of several energies in step; what comes of each, in order."""
+    ends: dict[int, T] = {}
     answers: dict[int, Answer | None] = dict.fromkeys(range(len(energies)))
     stacks = FrameStacks()
     while answers:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.ptycho.constraints import intensity, modulus_correction, object_step, probe_step, regularised
 from tasks.ptycho.propagation import back_propagate, displace, displace_adjoint, far_field, frequency_ramps, shift_ramps
@@ -20,9 +21,14 @@ from tasks.ptycho.scan import Canvas, Placement, Scan, unmoved
 FRACTIONS_PER_PX = 4
 """Displaced copies of the probe along each pixel, in the middles of equal parts; in between its gradient continues it."""
 
+FRAMES_A_BLOCK = 64
+
+SHARED = 0.5
+"""Mean of the fractions' phasors above which they count as one and the same."""
+
 MIDDLES = (np.arange(FRACTIONS_PER_PX) + 0.5) / FRACTIONS_PER_PX - 0.5
 COPIES_PX = np.stack(np.meshgrid(MIDDLES, MIDDLES, indexing="ij"), axis=-1).reshape(-1, 2)
-"""(B, 2) where the copies lie [px]: always all, so that every energy has arrays of one shape and needs one compilation."""
+"""(B, 2) where the copies lie but for a scan's `copies_offset` [px]: always all, so that energies share one compilation."""
 
 
 class Frames(NamedTuple):
@@ -49,31 +55,56 @@ def prepare(scan: Scan, canvas: Canvas, subpixel: bool, placement: Placement | N
 
     ``placement`` corrects positions and flux; none takes them as they were measured.
     """
-    saturated = scan.counts == np.iinfo(scan.counts.dtype).max if scan.counts.dtype.kind == "u" else False
-    good = np.logical_and(scan.mask, ~np.asarray(saturated))
-    amplitude = np.where(good, np.sqrt(scan.counts, dtype=np.float32), np.float32(-1))
-    total = float(np.sum(scan.counts, where=good, dtype=float))
-    patterns = jnp.asarray(np.fft.ifftshift(amplitude, axes=(1, 2)))
-    copy_ramp = jnp.asarray(shift_ramps(COPIES_PX[: len(COPIES_PX) * subpixel], scan.n_pixels))
-    return place(patterns, copy_ramp, scan, canvas, placement or unmoved(len(scan.counts))), total
+    patterns, total = amplitudes(scan)
+    return place(jnp.asarray(patterns), subpixel, scan, canvas, placement or unmoved(len(scan.counts))), total
 
 
-def place(patterns: jax.Array, copy_ramp: jax.Array, scan: Scan, canvas: Canvas, placement: Placement) -> Frames:
-    """The frames (P, N, N) where ``placement`` puts them, between pixels if there are copies of the probe for it."""
+def amplitudes(scan: Scan) -> tuple[NDArray[np.float32], float]:
+    """(P, N, N): square roots of the counts, beam centre at [0, 0], -1 where masked or saturated; and the photons seen.
+
+    Block by block: beside the counts there is nothing else of their size.
+    """
+    patterns = np.empty(scan.counts.shape, np.float32)
+    most = np.iinfo(scan.counts.dtype).max if scan.counts.dtype.kind == "u" else np.inf
+    total = 0.0
+    for first in range(0, len(patterns), FRAMES_A_BLOCK):
+        counts = scan.counts[first : first + FRAMES_A_BLOCK]
+        good = scan.mask & (counts != most)
+        seen = np.where(good, np.sqrt(counts, dtype=np.float32), np.float32(-1))
+        patterns[first : first + FRAMES_A_BLOCK] = np.fft.ifftshift(seen, axes=(1, 2))
+        total += float(np.sum(counts, where=good, dtype=float))
+    return patterns, total
+
+
+def place(patterns: jax.Array, between: bool, scan: Scan, canvas: Canvas, placement: Placement) -> Frames:
+    """The frames (P, N, N) where ``placement`` puts them, ``between`` pixels or not."""
     exact = placement.corners_px(scan, canvas)
-    corner = np.rint(exact)
-    fraction = (exact - corner) * (len(copy_ramp) > 0)
-    part = np.clip(np.floor((fraction + 0.5) * FRACTIONS_PER_PX), 0, FRACTIONS_PER_PX - 1).astype(int)
+    offset = copies_offset(exact) * between
+    corner = np.rint(exact - offset)
+    fraction = (exact - corner) * between
+    part = np.clip(np.floor((fraction - offset + 0.5) * FRACTIONS_PER_PX), 0, FRACTIONS_PER_PX - 1).astype(int)
     copy = part @ [FRACTIONS_PER_PX, 1]
+    copies_px = COPIES_PX + offset
     return Frames(
         amplitude=patterns,
         corner=jnp.asarray(corner, jnp.int32),
         ramp=jnp.asarray(shift_ramps(fraction, scan.n_pixels)),
         copy=jnp.asarray(copy, jnp.int32),
-        copy_ramp=copy_ramp,
-        remainder=jnp.asarray(fraction - COPIES_PX[copy], jnp.float32),
+        copy_ramp=jnp.asarray(shift_ramps(copies_px[: len(copies_px) * between], scan.n_pixels)),
+        remainder=jnp.asarray(fraction - copies_px[copy], jnp.float32),
         gain=jnp.asarray(1 / placement.scale, jnp.float32),
     )
+
+
+def copies_offset(corners_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2,) float64: how far the copies are moved towards the fraction that most of the scan's positions share [px].
+
+    What is gathered goes back from its copy without the remainder. Over many fractions that evens out, and nothing is moved;
+    where most are the same (a raster of whole pixels) it would turn every step of the probe's finest waves, until momentum
+    made them grow.
+    """
+    turns = np.exp(2j * np.pi * FRACTIONS_PER_PX * (corners_px - MIDDLES[0])).mean(axis=0)
+    return np.where(np.abs(turns) > SHARED, np.angle(turns) / (2 * np.pi * FRACTIONS_PER_PX), 0.0)
 
 
 Triple = tuple[jax.Array, jax.Array, jax.Array]

@@ -8,7 +8,7 @@ full step keeps stirring (`ReconstructOptions.probe_update`, ``settle``).
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,9 @@ Request = tuple[jax.Array, jax.Array, Frames, jax.Array, float, float | None]
 """Arguments of `gather_probe_over_cycle`."""
 Answer = tuple[jax.Array, jax.Array, jax.Array]
 """What it returns."""
+T = TypeVar("T")
+Cycles = Generator[Request, Answer | None, T]
+"""Cycles of one energy: each gathered one is asked for, and its answer sent in; then what comes of them."""
 
 CYCLES_BEFORE_MOMENTUM = 4
 """Cycles after which the object gathers momentum."""
@@ -91,10 +94,6 @@ class State:
         return Placement(self.displacement_px, self.scale) if len(self.scale) else unmoved(n_positions)
 
 
-Cycles = Generator[Request, Answer | None, State]
-"""Cycles of one energy: each gathered one is asked for, and its answer sent in; the state at the end."""
-
-
 def start(canvas: Canvas, probe: NDArray[np.complex64], options: ReconstructOptions) -> State:
     """An empty object (transmission 1) and the first guess of the probe, with modes added where more are asked for."""
     empty = np.ones(canvas.shape, np.complex64)
@@ -116,7 +115,11 @@ def run_cycles(
 
     Parameters are those of `cycles_of`.
     """
-    cycles = cycles_of(scan, canvas, state, n_cycles, options, on_cycle)
+    return alone(cycles_of(scan, canvas, state, n_cycles, options, on_cycle))
+
+
+def alone(cycles: Cycles[T]) -> T:
+    """Run the cycles of one energy, one by one."""
     answer = None
     while True:
         try:
@@ -133,7 +136,7 @@ def cycles_of(
     n_cycles: int,
     options: ReconstructOptions,
     on_cycle: Callable[[int, float], None] | None = None,
-) -> Cycles:
+) -> Cycles[State]:
     """The same, asking for every gathered cycle instead of running it: several energies can then run theirs together.
 
     Parameters
@@ -176,7 +179,7 @@ def _corrected_placement(
         image, probe, found = levelled(scan, canvas, np.asarray(state.object), np.asarray(state.probe), found)
         state = replace(state, object=image, probe=probe)
     state = replace(state, displacement_px=found.displacement_px, scale=found.scale)
-    return state, place(frames.amplitude, frames.copy_ramp, scan, canvas, found)
+    return state, place(frames.amplitude, len(frames.copy_ramp) > 0, scan, canvas, found)
 
 
 def orthogonalised(state: State) -> State:
@@ -222,9 +225,7 @@ def object_inertia(state: State, error: float, options: ReconstructOptions) -> f
     return options.object_momentum
 
 
-def _one_cycle(
-    frames: Frames, photons: float, state: State, options: ReconstructOptions
-) -> Generator[Request, Answer | None, tuple[State, float]]:
+def _one_cycle(frames: Frames, photons: float, state: State, options: ReconstructOptions) -> Cycles[tuple[State, float]]:
     """The next state, its arrays still on JAX's device, and the misfit [photons]."""
     order = jnp.asarray(np.random.default_rng([state.seed, state.cycle]).permutation(len(frames.corner)))
     alpha = object_step_size(state.cycle, options, state.stops_after)

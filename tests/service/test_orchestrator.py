@@ -148,7 +148,7 @@ def test_a_run_computes_every_unit_once_and_tells_of_it(make_bench):
     graph = build_graph([facts()], TypeAdapter(RunOptions).validate_python(SHORT), "run_1")
     assert sorted(keys) == sorted(unit.key for unit in graph.units.values())
     assert view.progress == 1.0
-    assert {stage.name for stage in view.stages if stage.state != "done"} == {"references"}  # none were given
+    assert {stage.name for stage in view.stages if stage.state != "done"} == {"orientation", "references"}  # given, not given
     events = bench.ledger.events("run_1", 0)
     assert [e.data["state"] for e in events if e.kind == "state"] == ["queued", "running", "succeeded"]
     assert sum(e.kind == "unit" and e.data["computed"] for e in events) == len(keys)
@@ -313,6 +313,7 @@ class Flaky:
     """A workforce whose scheduler can be taken away: what it was given is then lost without a word."""
 
     n_slots = 2
+    n_gpus = 0
 
     def __init__(self, places):
         self.store = UnitStore(places.units)

@@ -1,5 +1,9 @@
 """The resting probe's displaced copies: as good as the exact displacement, and gathered by their adjoint."""
 
+import subprocess
+import sys
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,3 +102,35 @@ def test_a_gathered_cycle_is_what_its_equations_say():
     expected = gathered / (weight / 2 + weight.max() / 2)
     assert np.linalg.norm(found - image) < 2e-2 * np.linalg.norm(image - 1)
     assert np.linalg.norm(step - expected) < 6e-2 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.125, 0.3])
+def test_copies_lie_where_a_raster_of_one_fraction_needs_them(fraction):
+    """Whole pixels, or all the same part of one: every frame's copy is exact, and nothing is left to the gradient."""
+    scan, canvas, _ = random_scan(0)
+    corners = np.rint(canvas.corners_px(scan.positions_m, 32)) + fraction
+    positions = np.asarray(canvas.origin_m) + (corners + 16) * canvas.pixel_size_m
+    frames, _ = prepare(replace(scan, positions_m=positions), canvas, subpixel=True)
+    assert np.abs(frames.remainder).max() < 1e-4
+    at = np.asarray(frames.corner) + np.angle(np.asarray(frames.copy_ramp)[np.asarray(frames.copy), :, 1]) * -32 / (2 * np.pi)
+    np.testing.assert_allclose(at, corners, atol=1e-4)
+
+
+def test_patterns_are_the_only_array_beside_the_counts():
+    """A child's peak of memory while 100 MiB of patterns are made of 50 MiB of counts."""
+    program = """
+import pathlib
+import numpy as np
+from tasks.ptycho.cycle import amplitudes
+from tasks.ptycho.scan import Scan
+counts = np.ones((400, 256, 256), np.uint16)
+scan = Scan(counts, np.zeros((400, 2)), np.ones((256, 256), bool), 5465.0, 1.0, 75e-6)
+def peak():  # its own, where getrusage knows the parent's as well
+    return next(int(line.split()[1]) for line in pathlib.Path("/proc/self/status").open() if line.startswith("VmHWM"))
+before = peak()
+patterns, photons = amplitudes(scan)
+assert patterns.dtype == np.float32 and photons == counts.size
+print((peak() - before) * 1024 / patterns.nbytes)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 0.9 < float(done.stdout) < 1.6

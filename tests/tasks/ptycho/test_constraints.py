@@ -1,0 +1,96 @@
+"""The far field of a real detector: what it does not see, or sees elsewhere, costs the object little."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tasks.options import ReconstructOptions
+from tasks.ptycho.engine import run_cycles, start
+from tasks.ptycho.probe import ProbeSpec, aimed, initial_probe
+from tasks.ptycho.scan import Scan, plan_canvas
+
+N, PIXEL_M, STEP_PX, CYCLES = 48, 20e-9, 4, 80
+ENERGY_EV, DETECTOR_PIXEL_M = 5465.0, 75e-6
+PHOTONS = 1e7
+
+
+@pytest.fixture(scope="module")
+def known():
+    """An undamaged scan at whole pixels, its canvas, the true object, and a guess of the probe that is 5 % too wide."""
+    rng = np.random.default_rng(5)
+    raster = np.stack(np.meshgrid(np.arange(9), np.arange(9), indexing="ij"), axis=-1).reshape(-1, 2) * STEP_PX
+    places = raster + rng.integers(-1, 2, raster.shape)
+    positions_m = places * PIXEL_M
+    canvas = plan_canvas(positions_m, PIXEL_M, N)
+    corners = np.rint(canvas.corners_px(positions_m, N)).astype(int)
+    y, x = np.indices(canvas.shape) - np.reshape(canvas.shape, (2, 1, 1)) / 2
+    rough = ndimage.gaussian_filter(rng.normal(size=canvas.shape), 2) * 4
+    thickness = np.clip(1.2 - np.hypot(y, x) / 16 + 0.4 * rough, 0, None)
+    image = np.exp(-(0.15 + 1j) * 0.5 * thickness)
+    true, guess = (
+        initial_probe(ProbeSpec("gaussian", width, defocus_m=1e-4), ENERGY_EV, PIXEL_M, N, PHOTONS)[0]
+        for width in (220e-9, 230e-9)
+    )
+    waves = [np.fft.fft2(image[y : y + N, x : x + N] * true, norm="ortho") for y, x in corners]
+    counts = rng.poisson(np.fft.fftshift(np.abs(waves) ** 2, axes=(1, 2))).astype(np.uint32)
+    wavelength_m = 1.239841984e-6 / ENERGY_EV
+    distance_m = PIXEL_M * N * DETECTOR_PIXEL_M / wavelength_m
+    scan = Scan(counts, positions_m, np.ones((N, N), bool), ENERGY_EV, distance_m, DETECTOR_PIXEL_M)
+    return scan, canvas, image, guess[None], thickness > 0.05
+
+
+def object_error(known, damaged):
+    """Rms of ln(O / truth) over the particle, without the constant and the ramp that no pattern shows."""
+    _, canvas, image, guess, particle = known
+    options = ReconstructOptions(cycles=CYCLES)
+    ratio = run_cycles(damaged, canvas, start(canvas, guess, options), CYCLES, options).object / image
+    for axis in (0, 1):
+        inside = particle & np.roll(particle, 1, axis)
+        slope = np.angle(np.sum((ratio * np.roll(ratio, 1, axis).conj())[inside]))
+        ratio = ratio * np.exp(-1j * slope * np.indices(ratio.shape)[axis])
+    error = np.log(ratio[particle] / ratio[particle].mean())
+    return float(np.sqrt(np.mean(np.abs(error) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def undamaged(known):
+    error = object_error(known, known[0])
+    assert error < 0.01
+    return error
+
+
+def masked(scan, bad):
+    """Bad pixels as a detector delivers them: masked, with nonsense in them."""
+    return replace(scan, counts=np.where(bad, 54321, scan.counts).astype(np.uint32), mask=~bad)
+
+
+def test_module_gaps_and_dead_pixels(known, undamaged):
+    bad = np.random.default_rng(0).random((N, N)) < 0.02
+    bad[15:17] = bad[:, 34:36] = True
+    assert object_error(known, masked(known[0], bad)) < 2 * undamaged
+
+
+def test_a_beam_stop(known, undamaged):
+    y, x = np.indices((N, N)) - N // 2
+    assert object_error(known, masked(known[0], np.hypot(y, x) < 1.5)) < 2 * undamaged
+
+
+def test_saturated_pixels(known, undamaged):
+    """The brightest pixels of every frame at the end of their range."""
+    scan = known[0]
+    full = scan.counts > 0.3 * scan.counts.max()
+    assert full.sum() > 4 * len(scan.counts)
+    spoilt = np.where(full, np.iinfo(np.uint32).max, scan.counts).astype(np.uint32)
+    assert object_error(known, replace(scan, counts=spoilt)) < 1.25 * undamaged
+
+
+@pytest.mark.parametrize("shift", [(1, 0), (-4, 3)])
+def test_a_beam_centre_off_by_pixels(known, undamaged, shift):
+    """Nobody said so: the first guess of the probe is aimed at where the frames have the beam."""
+    scan, canvas, image, guess, particle = known
+    moved = replace(scan, counts=np.roll(scan.counts, shift, (1, 2)))
+    to_it = aimed(guess, moved.counts, moved.mask)
+    assert object_error((scan, canvas, image, to_it, particle), moved) < 1.25 * undamaged
+    np.testing.assert_array_equal(aimed(guess, scan.counts, scan.mask), guess)
