@@ -150,6 +150,10 @@ def find_faults(positions_m: NDArray[np.float64], pixel_size_m: float, n_pixels:
         faults.append(
             Fault("positions_m", f"all positions lie within one object pixel ({pixel_size_m:.3g} m): are they in metres?")
         )
+    try:
+        plan_canvas(positions_m, pixel_size_m, n_pixels)
+    except GeometryError as error:
+        faults.append(Fault("positions_m", str(error)))
     if probe_fwhm_m is not None:
         if step_m > probe_fwhm_m:
             faults.append(

@@ -41,7 +41,10 @@ def test_a_sane_scan_has_no_faults():
 @pytest.mark.parametrize(
     ("positions", "fwhm", "field", "says"),
     [
+        (RASTER * 1e3, None, "positions_m", "overlap"),
         (RASTER * 1e6, None, "positions_m", "overlap"),
+        (RASTER * 1e9, None, "positions_m", "are the positions in metres"),
+        (np.concatenate([RASTER, RASTER + 400e-6]), None, "positions_m", "the positions span 0.000401 m = 26800 px"),
         (RASTER * 1e-6, None, "positions_m", "one object pixel"),
         (RASTER * 2.5, 300e-9, "positions_m", "larger than the probe"),
         (RASTER, 600e-9, "probe.fwhm_m", "oversampled"),
