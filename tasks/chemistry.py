@@ -177,16 +177,21 @@ def chemistry_maps(
         "electron_ratio": electron_ratio,
         "residual": fit.residual,
     }
-    sigma = {
-        **dict(zip(PARAMETERS, fit.sigma, strict=True)),
-        "pre_edge_area": fit.pre_edge_area_sigma,
-        "pre_edge_ratio": fit.pre_edge_ratio_sigma,
-        "electron_ratio": electron_ratio_sigma,
-    }
-    fitted |= {f"{name}_sigma": sigma[name] for name in get_args(Descriptor)}
+    fitted |= _standard_errors(fit, electron_ratio_sigma)
     mask = kept(status)
     maps: dict[str, NDArray] = {
         name: np.where(mask, values, np.nan).astype(np.float32).reshape(shape) for name, values in fitted.items()
     }
     maps["n_electron"] = electrons.value.astype(np.float32).reshape(shape)
     return maps | {"status": np.reshape(status, shape).astype(np.int8), "mask": mask.reshape(shape)}
+
+
+def _standard_errors(fit: SpectrumFit, electron_ratio_sigma: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """``<name>_sigma`` (n,) of every descriptor."""
+    sigma = {
+        **dict(zip(PARAMETERS, fit.sigma, strict=True)),
+        "pre_edge_area": fit.pre_edge_area_sigma,
+        "pre_edge_ratio": fit.pre_edge_ratio_sigma,
+        "electron_ratio": electron_ratio_sigma,
+    }
+    return {f"{name}_sigma": sigma[name] for name in get_args(Descriptor)}

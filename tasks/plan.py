@@ -13,6 +13,7 @@ import xraydb
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tasks.chemistry import theoretical_electron_ratio
 from tasks.design import Criterion, Experiment, allot, choose, covariance
@@ -155,10 +156,12 @@ def plan_energies(options: PlanOptions) -> Plan:
     unit = np.array(astuple(reference))
     at = np.flatnonzero(np.isin(everything, candidates))
     wanted = with_departures(options, candidates, whole.rows[:, at], whole.wanted[:, names] / unit[names][:, None])
-    chosen = choose(wanted, options.energies, options.criterion, fixed=(0, len(candidates) - 1))
-    share = np.full(len(chosen), 1 / len(chosen))
-    if options.dose == "split":
-        share = allot(wanted, chosen, options.criterion)
+    # thousands of small products: BLAS' threads only wait for each other
+    with threadpool_limits(1):
+        chosen = choose(wanted, options.energies, options.criterion, fixed=(0, len(candidates) - 1))
+        share = np.full(len(chosen), 1 / len(chosen))
+        if options.dose == "split":
+            share = allot(wanted, chosen, options.criterion)
     effort = np.zeros(len(everything))
     effort[at[chosen]] = share
     energy = candidates[chosen]
