@@ -1,11 +1,14 @@
 """The service killed in the middle of a reconstruction, and started again: nothing finished is computed twice."""
 
+import os
 import time
 from collections import Counter
 
 import httpx
 import numpy as np
 import pytest
+
+from storage.staging import PREFIX, abandoned
 
 
 def markers(data_dir):
@@ -87,10 +90,15 @@ def test_a_listener_goes_on_after_the_last_event_it_saw(survivor):
     assert len(everything) > len(seen)
 
 
-def test_nothing_half_way_is_left(survivor):
+def test_nothing_half_way_has_its_place(survivor):
     data = survivor[0].serving.data_dir
     whole = {marker.parent for marker in data.glob("units/*/*/unit.json")}
-    assert {path for path in data.glob("units/*/*") if path.is_dir()} == whole
+    folders = {path for path in data.glob("units/*/*") if path.is_dir()}
+    killed_at_work = {path for path in folders if path.name.startswith(PREFIX)}
+    assert folders - killed_at_work == whole
+    assert killed_at_work.isdisjoint(whole)
+    assert len(killed_at_work) <= os.cpu_count(), "a worker was killed while it wrote, and no other since"
+    assert set(abandoned(data / "units", older_than_s=0)) == killed_at_work, "gc finds them once they are old"
     assert list((data / "uploads").iterdir()) == []
 
 
