@@ -47,6 +47,9 @@ class Found:
     whole: NDArray[np.complex64]
     correlation: NDArray[np.float32]
     period_m: float
+    """Where the correlation crosses half a bit."""
+    period_at_half_m: float
+    """Where it crosses 0.5, the stricter custom."""
     noise_rad: float
     """Standard deviation of the phase within the hub, where the specimen is flat."""
     innermost_m: float
@@ -87,10 +90,12 @@ def judge(scan: Scan, canvas, probe, cycles: int, chosen: dict, frequency, windo
     second = second * np.exp(1j * np.angle(np.vdot(second[FIELD], halves[0][FIELD])))
     mean = halves[0][FIELD].mean()
     curve = frc(1 + halves[0][FIELD] - mean, 1 + second[FIELD] - mean, window, canvas.pixel_size_m, frequency)
-    period_m = resolved_period_m(frequency, curve, half_bit(window, canvas.pixel_size_m, frequency))
+    thresholds = half_bit(window, canvas.pixel_size_m, frequency), np.full_like(frequency, 0.5)
+    period_m, period_at_half_m = (resolved_period_m(frequency, curve, threshold) for threshold in thresholds)
     y, x = np.indices(whole.shape)
     hub = np.angle(whole[np.hypot(y - HUB_PX[0], x - HUB_PX[1]) < 20])
-    return Found(r_factor, whole, curve, period_m, float(hub.std()), innermost_period_m(whole, canvas.pixel_size_m))
+    innermost_m = innermost_period_m(whole, canvas.pixel_size_m)
+    return Found(r_factor, whole, curve, period_m, period_at_half_m, float(hub.std()), innermost_m)
 
 
 def innermost_period_m(image: NDArray[np.complex64], pixel_size_m: float) -> float:
@@ -152,7 +157,8 @@ if __name__ == "__main__":
     for rule, one in found.items():
         halves, spokes, noise = one.period_m * 1e9, one.innermost_m * 1e9, one.noise_rad * 1e3
         middle = float(one.correlation[(frequency > 4e6) & (frequency < 10e6)].mean())
-        print(f"{rule:>12}: R {one.r_factor:.4f}, halves agree to {halves:.1f} nm (half bit), FRC {middle:.3f} over 4 to 10 / um")
+        print(f"{rule:>12}: R {one.r_factor:.4f}, halves agree to {halves:.1f} nm (half bit), "
+              f"{one.period_at_half_m * 1e9:.1f} nm (0.5), FRC {middle:.3f} over 4 to 10 / um")
         print(f"{'':>12}  spokes told apart down to {spokes:.1f} nm, phase in the hub {noise:.0f} mrad rms")
     if arguments.figure:
         threshold = half_bit(window, canvas.pixel_size_m, frequency)
