@@ -185,7 +185,9 @@ def peers(folder: Path, scan: Scan, canvas: Canvas, probe: np.ndarray) -> Iterat
         np.savez(frames, counts=scan.counts, corner_px=corner_px, probe=probe, detector_pixel_size_m=75e-6, **about)
         for name in PEERS:
             try:
-                found[name] = Peer(peers_python(folder), name, frames)
+                peer = Peer(peers_python(folder), name, frames)
+                peer.run(1)
+                found[name] = peer
             except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
                 reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
                 print(f"{name}: not timed: {reason}")

@@ -35,13 +35,16 @@ def ptylab(frames: dict[str, np.ndarray]) -> Engine:
 
     counts, probe = frames["counts"].astype(np.float32), frames["probe"]
     data = ExperimentalData("test:nodata")
-    data.ptychogram, data.encoder = counts, frames["corner_px"] * float(frames["pixel_size_m"])
+    corner_px = frames["corner_px"]
+    centred_px = corner_px - (corner_px.max(axis=0) + corner_px.min(axis=0)) // 2
+    data.ptychogram, data.encoder = counts, centred_px * float(frames["pixel_size_m"])
     data.wavelength, data.dxd, data.zo = (float(frames[name]) for name in ("wavelength_m", "detector_pixel_size_m", "distance_m"))
     data.entrancePupilDiameter = 600e-9
     data._setData()
     parameters = Params()
     parameters.gpuSwitch = False
     state = Reconstruction(data, parameters)
+    state.No += 32  # room for the last row of frames, which its own choice cuts
     state.initialObject, state.initialProbe = "ones", "circ"
     state.initializeObjectProbe()
     state.probe[...] = probe
