@@ -128,9 +128,9 @@ class FitOptions:
     min_jump_to_sigma: Annotated[float, Field(gt=0)] = 10.0
     """Smallest edge jump, in units of its noise, that mode ``jump`` keeps."""
     prior: Literal["population", "mean", "none"] = "population"
-    """What each pixel may learn from the others about the widths and positions of its features, never about its edge
-    energy or heights: ``population`` draws them as far as the specimen's pixels vary beyond their errors, ``mean`` towards
-    the fit of the mean spectrum, by a fixed spread that also holds the edge energy a little."""
+    """What each pixel may learn from the others about the widths and positions of its features, never about heights:
+    ``population`` draws them as far as the specimen's pixels vary beyond their errors and leaves the edge energy alone;
+    ``mean`` draws them towards the fit of the mean spectrum, by a fixed spread, and the edge energy a little."""
     joint: bool = False
     """Fit absorption and phase together, the phase by the Kramers-Kronig partner of eq. 1, in place of the constraint
     (needs ``kkr.mode="off"``). Better where the phase is clearly less noisy than the absorption."""

@@ -25,6 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from api.app import HttpServer, create_app
+from service.bootstrap import Service
 from service.errors import (
     ConflictError,
     DigestMismatchError,
@@ -405,3 +406,23 @@ def finished(service: FakeService, run: dict[str, Any]) -> dict[str, Any]:
     """A run that has published its results."""
     service.runs.finish(run["id"])
     return run
+
+
+class Quiet(Service):
+    """The real service without a cluster: runs stay queued."""
+
+    def start(self) -> None:
+        self.datasets.start()
+
+    def stop(self) -> None:
+        self.datasets.stop()
+        self._catalogue.close()
+
+    def unready_reason(self) -> str | None:
+        return None
+
+
+@pytest.fixture(scope="session")
+def quiet_service() -> Callable[[Settings], Service]:
+    """Makes a real service without a cluster from its settings."""
+    return Quiet

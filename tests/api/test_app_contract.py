@@ -12,7 +12,6 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from api.app import create_app
-from service.bootstrap import Service
 from service.settings import Settings
 
 N_EXAMPLES = 6
@@ -21,23 +20,9 @@ KNOWN: dict[str, str] = {}
 """Path parameters that lead somewhere: half of the calls use them."""
 
 
-class Quiet(Service):
-    """The real service without a cluster: runs stay queued."""
-
-    def start(self) -> None:
-        self.datasets.start()
-
-    def stop(self) -> None:
-        self.datasets.stop()
-        self._catalogue.close()
-
-    def unready_reason(self) -> str | None:
-        return None
-
-
 @pytest.fixture(scope="module")
-def document(tmp_path_factory: pytest.TempPathFactory, serve: Any) -> Iterator[Any]:
-    service = Quiet(Settings(data_dir=tmp_path_factory.mktemp("house"), min_free_bytes=0, max_upload_bytes=1 << 20))
+def document(tmp_path_factory: pytest.TempPathFactory, serve: Any, quiet_service: Any) -> Iterator[Any]:
+    service = quiet_service(Settings(data_dir=tmp_path_factory.mktemp("house"), min_free_bytes=0, max_upload_bytes=1 << 20))
     body = {"title": "t", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}}
     with serve(create_app(service)) as url:
         KNOWN["dataset_id"] = httpx.post(f"{url}/api/v1/datasets", json=body).json()["id"]

@@ -24,20 +24,6 @@ BODY = {
 }
 
 
-class Quiet(Service):
-    """The real service without a cluster: runs stay queued."""
-
-    def start(self) -> None:
-        self.datasets.start()
-
-    def stop(self) -> None:
-        self.datasets.stop()
-        self._catalogue.close()
-
-    def unready_reason(self) -> str | None:
-        return None
-
-
 class Neighbours:
     """Two holders of keys, and what the first of them has: a dataset, a queued run and a published one."""
 
@@ -85,11 +71,11 @@ def scan() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, serve: Any) -> Iterator[Neighbours]:
+def both(tmp_path_factory: pytest.TempPathFactory, serve: Any, quiet_service: Any) -> Iterator[Neighbours]:
     folder = tmp_path_factory.mktemp("house")
     (mine, first), (theirs, second) = make_key(), make_key()
     write_keys(folder / "keys", [Key(first, "mine", "p1", "admin"), Key(second, "theirs", "p2", "admin")])
-    service = Quiet(Settings(data_dir=folder / "data", api_keys_file=folder / "keys", min_free_bytes=0))
+    service = quiet_service(Settings(data_dir=folder / "data", api_keys_file=folder / "keys", min_free_bytes=0))
     with serve(create_app(service)) as url:
         clients = [httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) for key in (mine, theirs)]
         yield Neighbours(service, *clients)

@@ -1,5 +1,6 @@
 """API keys, as they are made, kept, listed and revoked."""
 
+import hmac
 import stat
 from datetime import date, timedelta
 from pathlib import Path
@@ -93,3 +94,15 @@ def test_keys_are_added_listed_and_revoked(tmp_path: Path) -> None:
     assert [one.name for one in read_keys(path)] == ["other"]
     assert run("revoke", key.id, "--file", path)[0] == 1
     assert run("add", "x", "--project", "a b", "--file", path)[0] == 1
+
+
+def test_every_key_is_compared_in_constant_time_whichever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [make_key() for _ in range(3)]
+    write_keys(tmp_path / "keys", [Key(digest, "name", "p", "read", None) for _, digest in pairs])
+    ring, compared = KeyRing(tmp_path / "keys"), []
+    compare = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append(b) or compare(a, b))
+    for secret in (*(secret for secret, _ in pairs), "unknown"):
+        compared.clear()
+        ring.find(secret)
+        assert compared == [digest for _, digest in pairs]
