@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from service.desk import Call, Desk
-from service.graph import Unit
 from service.scheduler import Ending, Report
+from service.unit import Unit
 from service.work import Receipt, perform
 from tasks.errors import CancelledError
 
@@ -65,7 +65,7 @@ def perform_together(batch: Batch, report: Report) -> list[Receipt]:
 def compute(desks: Sequence[Desk]) -> Mapping[str, Receipt]:
     """Run the units of these desks in step; each writes its own result when it ends."""
     # Only workers load the numerics (JAX, numba); the service itself stays small and starts at once.
-    from service.stages import reconstructing
+    from service.stages.reconstruct import reconstructing
     from tasks.ptycho.batch import run_together
 
     for desk in desks:

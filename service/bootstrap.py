@@ -12,8 +12,8 @@ from service import work
 from service.datasets import Datasets
 from service.desk import Places
 from service.errors import ConflictError
-from service.facts import FactReader
-from service.graph import DatasetFacts
+from service.fact_reader import FactReader
+from service.facts import DatasetFacts
 from service.ingest import tidy_sockets
 from service.keys import Key
 from service.ledger import Ledger

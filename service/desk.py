@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
-from service.graph import Unit
 from service.scheduler import Report
+from service.unit import Unit
 from storage.datasets import DatasetStore
 from storage.units import UnitStore
 from tasks.errors import CancelledError
@@ -19,6 +19,9 @@ REPORT_S: Final = 0.5
 """A unit tells of its progress at most this often."""
 LOOK_S: Final = 0.2
 """A unit looks at the stop flag at most this often: cycles of small frames take milliseconds."""
+
+Facts: TypeAlias = dict[str, Any]
+"""What a unit says of itself, small and JSON-able: R factor, number of pixels, ``notes`` for people."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Desk:
         with self._storing():
             return self.datasets.read_scan(dataset, scan, orientation=orientation)
 
-    def write(self, arrays: Mapping[str, NDArray], **facts: Any) -> dict[str, Any]:
+    def write(self, arrays: Mapping[str, NDArray], **facts: Any) -> Facts:
         """Keep this unit's arrays, with ``facts`` and the time they took; the facts again, for the receipt."""
         unit = self.call.unit
         provenance = {"stage": unit.stage, "unit": unit.name, "inputs": list(unit.inputs), "seconds": self.seconds}

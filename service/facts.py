@@ -1,190 +1,48 @@
-"""What a run must know of its datasets before anything is computed, and whether they can make a run."""
+"""What a run must know of its datasets before anything is computed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from service.errors import Fault, InvalidInputError, NotFoundError
-from service.graph import MIN_ENERGIES, DatasetFacts, ScanFacts
-from service.keys import DEFAULT_PROJECT
-from storage.datasets import DatasetStore
-from storage.errors import DatasetNotFoundError, InvalidNameError, StorageError
-from storage.scans import ScanInfo
-from tasks.chemistry import f2_step
-from tasks.errors import TaskError
-from tasks.options import RunOptions
-from tasks.ptycho.scan import Canvas, plan_canvas
-from tasks.refraction import Absorber, composition
-from tasks.units import object_pixel_size_m
-from tasks.xanes.references import normalise, read_xdi
+from tasks.ptycho.scan import Canvas
 
-SAME_ENERGY_EV: Final = 0.05
-"""Energies of two datasets are the same grid when they agree to this; steps at the edge are ten times this."""
+MIN_ENERGIES: Final = 10
+"""Eq. 1 has ten parameters."""
 
 
-@dataclass
-class FactReader:
-    """Reads the facts of datasets; a scan never changes, so its canvas is planned once."""
+@dataclass(frozen=True)
+class ScanFacts:
+    """What the graph must know of one energy's scan."""
 
-    store: DatasetStore
-    _canvases: dict[tuple[str, str, str], Canvas] = field(default_factory=dict)
-
-    def read(self, dataset_ids: Sequence[str]) -> list[DatasetFacts]:
-        """Facts of each dataset, in the order asked for.
-
-        Raises
-        ------
-        NotFoundError
-            No dataset of that name.
-        """
-        return [self._read(dataset_id) for dataset_id in dataset_ids]
-
-    def check_project(self, dataset_ids: Sequence[str], project: str | None) -> None:
-        """Raise NotFoundError where a dataset is another project's; None has them all."""
-        for dataset_id in dataset_ids:
-            try:
-                owner = self.store.attributes(dataset_id).get("project", DEFAULT_PROJECT)
-            except StorageError:
-                owner = None
-            if project not in (None, owner):
-                raise NotFoundError(f"there is no dataset {dataset_id}")
-
-    def read_checked(self, dataset_ids: Sequence[str], options: RunOptions) -> list[DatasetFacts]:
-        """Facts of datasets that can make a run.
-
-        Raises
-        ------
-        NotFoundError, InvalidInputError
-        """
-        facts = self.read(dataset_ids)
-        check_run(facts, options)
-        return facts
-
-    def _read(self, dataset_id: str) -> DatasetFacts:
-        try:
-            attributes = self.store.attributes(dataset_id)
-            scans = self.store.scans(dataset_id)
-        except (DatasetNotFoundError, InvalidNameError) as error:
-            raise NotFoundError(f"there is no dataset {dataset_id}") from error
-        sample = attributes["sample"]
-        return DatasetFacts(
-            id=dataset_id,
-            title=attributes["title"],
-            group=sample["group"] or attributes["title"],
-            formula=sample["formula"],
-            absorber=attributes["absorber"],
-            measurement=measurement_of(attributes),
-            scans=tuple(self._scan(dataset_id, info) for info in scans),
-            is_open=not attributes["sealed"],
-            standard=bool(sample.get("standard", False)),
-        )
-
-    def _scan(self, dataset_id: str, info: ScanInfo) -> ScanFacts:
-        key = (dataset_id, info.name, info.digest)
-        if key not in self._canvases:
-            positions_m = self.store.read_scan(dataset_id, info.name, counts=False)["positions_m"]
-            pixel_size_m = object_pixel_size_m(
-                info.energy_ev, info.distance_m, info.n_pixels, info.detector_pixel_size_m
-            )
-            self._canvases[key] = plan_canvas(positions_m, pixel_size_m, info.n_pixels)
-        return ScanFacts(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.digest, self._canvases[key])
+    name: str
+    energy_ev: float
+    n_positions: int
+    n_pixels: int
+    sha256: str
+    canvas: Canvas
 
 
-def measurement_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What images depend on besides their scans; a given orientation is in the scans already."""
-    found = {"orientation": "auto"} if attributes.get("orientation") == "auto" else {}
-    return {"probe": attributes.get("probe"), **found}
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What the graph must know of one dataset; ``measurement`` is all else that its images depend on (JSON-able)."""
 
+    id: str
+    title: str
+    group: str
+    formula: str
+    absorber: Mapping[str, str]
+    measurement: Mapping[str, Any]
+    scans: tuple[ScanFacts, ...]
+    is_open: bool = False
+    standard: bool = False
+    """A known compound: mapped like the rest, but no part of the domains."""
 
-def check_run(datasets: Sequence[DatasetFacts], options: RunOptions) -> None:
-    """Refuse a run that could not end well, with everything that is wrong; datasets still open are judged when sealed.
+    @property
+    def energies_ev(self) -> list[float]:
+        """Energies [eV], ascending."""
+        return [scan.energy_ev for scan in self.scans]
 
-    Raises
-    ------
-    InvalidInputError
-    """
-    faults = [] if datasets else [Fault("datasets", "a run needs at least one dataset, got none")]
-    for number, dataset in enumerate(datasets):
-        faults += [Fault(f"datasets.{number}", message) for message in energy_faults(dataset, options.align.energy_offset_ev)]
-    faults += [Fault("datasets", message) for message in mismatches(datasets)]
-    if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
-        faults += chemistry_faults(datasets, options) + reference_faults(datasets, options)
-    if faults:
-        raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
-
-
-def energy_faults(dataset: DatasetFacts, offset_ev: float = 0.0) -> list[str]:
-    """What is wrong with the calibrated energies of one dataset; nothing can be said while scans may come."""
-    energies_ev, n = [energy + offset_ev for energy in dataset.energies_ev], len(dataset.scans)
-    if dataset.is_open or n == 1:
-        return []
-    if n == 0:
-        return [f"dataset {dataset.id} has no scans"]
-    if n < MIN_ENERGIES:
-        return [
-            f"dataset {dataset.id} has {n} energies; the ten parameters of eq. 1 need at least {MIN_ENERGIES} "
-            "(a single energy is reconstructed without spectra)"
-        ]
-    edge_ev = Absorber(**dataset.absorber).edge_energy_ev
-    if not energies_ev[0] < edge_ev < energies_ev[-1]:
-        return [
-            f"dataset {dataset.id} was measured at {energies_ev[0]:.1f} to {energies_ev[-1]:.1f} eV, which does not "
-            f"enclose the {dataset.absorber['element']} {dataset.absorber['edge']} edge at {edge_ev:.1f} eV"
-        ]
-    return []
-
-
-def mismatches(datasets: Sequence[DatasetFacts]) -> list[str]:
-    """Why datasets cannot be analysed together: another absorber, other energies."""
-    found = []
-    absorbers = {f"{dataset.absorber['element']} {dataset.absorber['edge']}" for dataset in datasets}
-    if len(absorbers) > 1:
-        found.append(f"all datasets of a run share one absorber, got {', '.join(sorted(absorbers))}")
-    sealed = [dataset for dataset in datasets if not dataset.is_open and dataset.scans]
-    for dataset in sealed[1:]:
-        first, other = sealed[0].energies_ev, dataset.energies_ev
-        same = len(first) == len(other) and all(abs(a - b) <= SAME_ENERGY_EV for a, b in zip(first, other, strict=True))
-        if not same:
-            found.append(
-                f"datasets of one run are measured at the same energies (to {SAME_ENERGY_EV} eV): {sealed[0].id} has "
-                f"{len(first)} from {first[0]:.1f} eV, {dataset.id} has {len(other)} from {other[0]:.1f} eV"
-            )
-    return found
-
-
-def chemistry_faults(datasets: Sequence[DatasetFacts], options: RunOptions) -> list[Fault]:
-    """Whether the scattering factors asked for exist for the absorber."""
-    faults: dict[str, Any] = {}
-    for dataset in datasets:
-        try:
-            f2_step(Absorber(**dataset.absorber), options.chemistry)
-        except TaskError as error:
-            faults[str(error)] = Fault("options.chemistry.preset", str(error))
-    for number, formula in enumerate(options.chemistry.compounds):
-        for dataset in datasets:
-            field = f"options.chemistry.compounds.{number}"
-            try:
-                if not composition(formula).get(dataset.absorber["element"]):
-                    faults[field] = Fault(field, f"{formula} holds no {dataset.absorber['element']}")
-            except TaskError as error:
-                faults[field] = Fault(field, str(error))
-    return list(faults.values())
-
-
-def reference_faults(datasets: Sequence[DatasetFacts], options: RunOptions) -> list[Fault]:
-    """Which reference spectra cannot be read, are of another element, or do not cover what was measured."""
-    faults = {}
-    for number, text in enumerate(options.references.xdi):
-        field = f"options.references.xdi.{number}"
-        for dataset in datasets:
-            try:
-                reference = normalise(read_xdi(text), Absorber(**dataset.absorber).edge_energy_ev)
-            except TaskError as error:
-                faults[field] = Fault(field, str(error))
-                continue
-            low, high = (float(reference.energy_ev[end]) - options.align.energy_offset_ev for end in (0, -1))
-            energies_ev = [] if dataset.is_open else dataset.energies_ev
-            if any(not low <= energy_ev <= high for energy_ev in energies_ev):
-                message = f"reference {reference.name!r} covers {low:.1f} to {high:.1f} eV, not all measured energies"
-                faults[field] = Fault(field, message)
-    return list(faults.values())
+    @property
+    def is_spectrum(self) -> bool:
+        """Whether all energies are there, and enough of them."""
+        return not self.is_open and len(self.scans) >= MIN_ENERGIES

@@ -1,4 +1,4 @@
-"""The run's graph as plain data: which unit of work needs which, and under what key its result is kept.
+"""The run's graph as plain data: which unit of work needs which.
 
     scan -> reconstruct round 1 --+-> couple (KKR) --+-> reconstruct round 2 -> ... -> spectra -> fit -> maps --+
             one unit an energy    |  one unit, where |   one unit an energy           one     tiles    one      |
@@ -6,104 +6,24 @@
                                                      per dataset ------------------------------------------------+
                             references (mixtures) of each,  pooled over datasets:  domains -> figures -> results <----+
 
-A unit's key is a digest of its stage, the stage's version, its options and the keys of what it reads: the same key is
-the same result, whichever run asks. Nothing here reads a file or knows of Dask.
+Nothing here reads a file or knows of Dask.
 """
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from pydantic_core import to_jsonable_python
-
+from service.cost import CYCLES_OF_ORIENTATION, FIXED_S, coupling_cost, fitting_cost, reconstruction_cost
+from service.facts import MIN_ENERGIES, DatasetFacts, ScanFacts
+from service.unit import Inputs, Unit, make_unit
 from tasks.options import RunOptions
-from tasks.ptycho.scan import Canvas
-
-STAGES: Final = {
-    "orientation": 1,
-    "reconstruct": 3,
-    "couple": 1,
-    "spectra": 3,
-    "fit": 2,
-    "maps": 2,
-    "references": 1,
-    "domains": 3,
-    "figures": 3,
-    "results": 3,
-}
-"""Every stage in order, with its version: raise it when the stage computes something else from the same input."""
 
 SPECTRAL_STAGES: Final = ("couple", "spectra", "fit", "maps", "references", "domains")
 ONLY_STANDARDS: Final = "all datasets are standards, which are no part of the domains"
-MIN_ENERGIES: Final = 10
-"""Eq. 1 has ten parameters."""
 PIXELS_A_TILE: Final = 40_000
 """A tile is fitted in seconds, so that a cancelled run does not keep a worker for long."""
-
-# Costs [s] on one core: only their ratios matter, for the progress bar.
-COST_OF_FRAME_PIXEL: Final = 3e-8
-COST_OF_COUPLED_PIXEL: Final = 1e-6
-COST_OF_FITTED_PIXEL: Final = 5e-5
-COST_OF_FIXED_WORK: Final = 1.0
-CYCLES_OF_ORIENTATION: Final = 40
-"""Trials of all orientations cost about as much as so many cycles of the whole scan."""
-
-
-@dataclass(frozen=True)
-class ScanFacts:
-    """What the graph must know of one energy's scan."""
-
-    name: str
-    energy_ev: float
-    n_positions: int
-    n_pixels: int
-    sha256: str
-    canvas: Canvas
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What the graph must know of one dataset; ``measurement`` is all else that its images depend on (JSON-able)."""
-
-    id: str
-    title: str
-    group: str
-    formula: str
-    absorber: Mapping[str, str]
-    measurement: Mapping[str, Any]
-    scans: tuple[ScanFacts, ...]
-    is_open: bool = False
-    standard: bool = False
-    """A known compound: mapped like the rest, but no part of the domains."""
-
-    @property
-    def energies_ev(self) -> list[float]:
-        """Energies [eV], ascending."""
-        return [scan.energy_ev for scan in self.scans]
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One piece of work: named for people, keyed for the store; ``arguments`` go to the stage's function.
-
-    ``needs`` are the names, ``inputs`` the keys of the units it reads.
-    """
-
-    name: str
-    stage: str
-    key: str
-    arguments: Mapping[str, Any]
-    needs: tuple[str, ...]
-    inputs: tuple[str, ...]
-    cost: float
-    energy_ev: float | None = None
-
-
-Inputs: TypeAlias = "Unit | Sequence[Inputs] | None"
 
 
 @dataclass
@@ -121,15 +41,12 @@ class Graph:
         arguments: Mapping[str, Any],
         inputs: Mapping[str, Inputs],
         *,
-        cost: float = COST_OF_FIXED_WORK,
+        cost: float = FIXED_S,
         scan: ScanFacts | None = None,
     ) -> Unit:
-        """Add one unit; each of ``inputs`` becomes an argument holding the key (or keys) of the units it names."""
-        everything = {**arguments, **{name: keys_of(units) for name, units in inputs.items()}}
-        read = [unit for units in inputs.values() for unit in as_list(units)]
-        needs, from_keys = tuple(unit.name for unit in read), tuple(unit.key for unit in read)
-        key = f"{digest([stage, STAGES[stage], everything])}-{stage}"
-        unit = Unit(f"{stage}{label}", stage, key, everything, needs, from_keys, cost, scan.energy_ev if scan else None)
+        """Add one unit, as `service.unit.make_unit` has it; one of that name already there stays."""
+        energy_ev = None if scan is None else scan.energy_ev
+        unit = make_unit(stage, label, arguments, inputs, cost=cost, energy_ev=energy_ev)
         return self.units.setdefault(unit.name, unit)
 
 
@@ -149,10 +66,10 @@ def build_graph(datasets: Sequence[DatasetFacts], options: RunOptions, run_id: s
     for number, dataset in enumerate(datasets, start=1):
         label = f"-dataset{number}" if len(datasets) > 1 else ""
         chain = Chain(dataset, label, add_rounds(graph, dataset, options, label))
-        chains.append(add_spectroscopy(graph, chain, options) if chain.is_spectrum else chain)
+        chains.append(add_spectroscopy(graph, chain, options) if dataset.is_spectrum else chain)
     if graph.awaits_scans:
         return graph
-    if not all(chain.is_spectrum for chain in chains):
+    if not all(dataset.is_spectrum for dataset in datasets):
         graph.skipped = dict.fromkeys(SPECTRAL_STAGES, f"one energy only; spectra need at least {MIN_ENERGIES}")
     add_pooled(graph, chains, options, run_id)
     return graph
@@ -169,11 +86,6 @@ class Chain:
     maps: Unit | None = None
     mixture: Unit | None = None
 
-    @property
-    def is_spectrum(self) -> bool:
-        """Whether all energies are there, and enough of them."""
-        return not self.dataset.is_open and len(self.dataset.scans) >= MIN_ENERGIES
-
 
 def add_rounds(graph: Graph, dataset: DatasetFacts, options: RunOptions, label: str) -> list[Unit]:
     """Reconstruct every energy round by round, the energies meeting in between; the last round's units."""
@@ -186,7 +98,7 @@ def add_rounds(graph: Graph, dataset: DatasetFacts, options: RunOptions, label: 
     correction: Unit | None = None
     states: list[Unit] = []
     for number, n_cycles in enumerate(rounds, start=1):
-        if states and len(states) >= MIN_ENERGIES:
+        if states and dataset.is_spectrum:
             correction = add_kkr_barrier(graph, dataset, states, options, f"{label}-round{number - 1}")
         states = [
             add_round(
@@ -208,9 +120,7 @@ def add_round(
     return graph.add("reconstruct", label, {**about, **choice}, inputs, cost=cost, scan=scan)
 
 
-def add_pilot(
-    graph: Graph, dataset: DatasetFacts, options: RunOptions, label: str, orientation: Mapping[str, Inputs]
-) -> Unit:
+def add_pilot(graph: Graph, dataset: DatasetFacts, options: RunOptions, label: str, orientation: Mapping[str, Inputs]) -> Unit:
     """Some cycles of the lowest energy, for its probe: one unit that every energy waits for."""
     n_cycles = options.reconstruct.pilot_cycles
     alone = dataclasses.replace(options.reconstruct, cycles=n_cycles, probe_from="optics")
@@ -223,21 +133,21 @@ def add_orientation(graph: Graph, dataset: DatasetFacts, label: str) -> Unit:
     """Find out which way up the detector is, from the lowest energy: one unit that every energy waits for."""
     scan = dataset.scans[0]
     arguments = {"dataset": dataset.id, "scan": scan, "measurement": dataset.measurement}
-    return graph.add("orientation", label, arguments, {}, cost=reconstruction_cost(scan, CYCLES_OF_ORIENTATION))
+    cost = reconstruction_cost(scan, CYCLES_OF_ORIENTATION)
+    return graph.add("orientation", label, arguments, {}, cost=cost)
 
 
 def add_kkr_barrier(graph: Graph, dataset: DatasetFacts, states: list[Unit], options: RunOptions, label: str) -> Unit:
     """Where all energies of one round meet: it needs every one of them, and the next round of each needs it."""
     arguments = couple_arguments(dataset, options)
-    return graph.add("couple", label, arguments, {"states": states}, cost=couple_cost(dataset))
+    return graph.add("couple", label, arguments, {"states": states}, cost=coupling_cost(dataset))
 
 
 def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
     """From the last round's images to maps of chemical state: spectra, fits on tiles of rows, chemistry."""
     dataset, label = chain.dataset, chain.label
-    spectra = graph.add(
-        "spectra", label, couple_arguments(dataset, options), {"states": chain.states}, cost=couple_cost(dataset)
-    )
+    arguments, cost = couple_arguments(dataset, options), coupling_cost(dataset)
+    spectra = graph.add("spectra", label, arguments, {"states": chain.states}, cost=cost)
     n_pixels = math.prod(dataset.scans[0].canvas.shape)
     n_tiles = max(1, math.ceil(n_pixels / PIXELS_A_TILE))
     # only the phase sees the light elements
@@ -248,7 +158,7 @@ def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
             f"{label}-tile{tile + 1}of{n_tiles}",
             {**known, "options": options.fit, "tile": tile, "n_tiles": n_tiles},
             {"spectra": spectra},
-            cost=COST_OF_FITTED_PIXEL * n_pixels / n_tiles,
+            cost=fitting_cost(dataset) / n_tiles,
         )
         for tile in range(n_tiles)
     ]
@@ -316,33 +226,3 @@ def energy_label(energy_ev: float) -> str:
     """An energy as part of a name: ``5420.0eV``, with more digits only where they are needed."""
     digits = 1 if abs(energy_ev - round(energy_ev, 1)) < 1e-6 else 3
     return f"{energy_ev:.{digits}f}eV"
-
-
-def reconstruction_cost(scan: ScanFacts, n_cycles: int) -> float:
-    """Seconds it may take to visit every position of a scan ``n_cycles`` times, roughly."""
-    return COST_OF_FRAME_PIXEL * n_cycles * scan.n_positions * scan.n_pixels**2
-
-
-def couple_cost(dataset: DatasetFacts) -> float:
-    """Seconds it may take to bring all energies together, roughly."""
-    return COST_OF_COUPLED_PIXEL * sum(math.prod(scan.canvas.shape) for scan in dataset.scans)
-
-
-def as_list(units: Inputs) -> list[Unit]:
-    """Whatever a unit reads, as a flat list of units."""
-    if units is None:
-        return []
-    return [units] if isinstance(units, Unit) else [unit for group in units for unit in as_list(group)]
-
-
-def keys_of(units: Inputs) -> Any:
-    """The same shape of nothing, one, or lists of units, with the key in place of each unit."""
-    if units is None or isinstance(units, Unit):
-        return units.key if units else None
-    return [keys_of(group) for group in units]
-
-
-def digest(value: object) -> str:
-    """SHA-256 [hex, 40 digits] of anything JSON can say, independent of the order of names."""
-    text = json.dumps(to_jsonable_python(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:40]

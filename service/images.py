@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidInputError, NotFoundError, ResultsNotReadyError
-from service.graph import Graph, Unit
+from service.graph import Graph
+from service.unit import Unit
 from storage.results import ResultsStore
 from storage.units import UnitStore
 from tasks.figures.picture import render_image

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from service.errors import Fault, QuotaError, TooCostlyError, TooManyRunsError
-from service.graph import DatasetFacts
+from service.facts import DatasetFacts
 from service.settings import Settings
 from tasks.options import RunOptions
 

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.desk import Desk
-from service.graph import ScanFacts
-from tasks.ptycho.orientation import FEWEST_CYCLES, find_orientation, require_clear, require_fit
+from tasks.ptycho.orientation import FEWEST_CYCLES, require_fit
 from tasks.ptycho.probe import ProbeSpec, aimed, initial_probe, resized, scale_to_power
 from tasks.ptycho.scan import Scan
 
@@ -16,14 +15,6 @@ Array = NDArray[Any]
 
 AUTO: Final = "auto"
 """The orientation of a dataset that is found by trying all of them."""
-
-
-def orientation(desk: Desk, *, dataset: str, scan: ScanFacts, measurement: Mapping[str, Any]) -> dict[str, Any]:
-    """Which way up the frames of a dataset are, from one of its energies."""
-    measured, probe = read_measured(desk, dataset, scan.name, measurement)
-    verdict = find_orientation(measured, probe, on_cycle=lambda *_: desk.check_stop())
-    errors = np.array([verdict.errors[one] for one in range(8)])
-    return desk.write({"errors": errors}, orientation=require_clear(verdict), contrast=verdict.contrast)
 
 
 def read_measured(

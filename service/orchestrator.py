@@ -18,10 +18,12 @@ from typing import Any, Final, Protocol
 from service.batches import Batch, batch_of, endings_of, perform_together
 from service.desk import Call, Places
 from service.errors import SchedulerUnavailableError, ServiceError
-from service.graph import DatasetFacts, Unit, build_graph
+from service.facts import DatasetFacts
+from service.graph import build_graph
 from service.ledger import Ledger, RunRecord
 from service.meter import Meter
 from service.scheduler import GPU_WORKER, Ending, Report
+from service.unit import Unit
 from service.views import RunState
 from service.walk import Walk, cost_to_come, explain, fair_share
 from service.work import Receipt

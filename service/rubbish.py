@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from service.errors import NotFoundError
-from service.facts import FactReader
+from service.fact_reader import FactReader
 from service.graph import Graph, build_graph
 from service.ledger import ENDED, OPTIONS
 from service.settings import Settings

@@ -18,7 +18,7 @@ from service.errors import (
     ResultsNotReadyError,
     StorageFullError,
 )
-from service.facts import FactReader
+from service.fact_reader import FactReader
 from service.graph import build_graph
 from service.images import PARTIAL, draw, read_image, read_partial_image
 from service.keys import DEFAULT_PROJECT

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.desk import Desk
-from service.graph import ScanFacts
+from service.facts import ScanFacts
+from tasks.correction import Correction
 from tasks.ptycho.resolution import (
     PRTF_THRESHOLD,
     detector_frequencies,
@@ -17,7 +18,7 @@ from tasks.ptycho.resolution import (
     soft_window,
 )
 from tasks.register import Grid
-from tasks.spectra import Correction, Spectra, resample
+from tasks.spectra import Spectra, resample
 
 Array = NDArray[Any]
 

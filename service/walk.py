@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from service.graph import STAGES, DatasetFacts, Graph, Unit, build_graph
+from service.facts import DatasetFacts
+from service.graph import Graph, build_graph
+from service.unit import STAGES, Unit
 from service.views import StageState, StageView
 from tasks.options import RunOptions
 

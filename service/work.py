@@ -2,12 +2,13 @@
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from service.desk import Call, Desk
+from service.desk import Call, Desk, Facts
 from service.errors import ServiceError, is_disk_full
 from service.scheduler import Report
 from storage.errors import StorageError, UnitMissingError
@@ -29,17 +30,24 @@ class Receipt:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+def function_of(stage: str) -> Callable[..., Facts]:
+    """What computes a stage: the function of its name in the file of its name, loaded when it is first asked for.
+
+    Only workers ask, and each stage loads what it needs of the numerics (JAX, numba, matplotlib): the service itself stays
+    small, and the first reconstruction does not wait for what draws the figures.
+    """
+    function: Callable[..., Facts] = getattr(import_module(f"service.stages.{stage}"), stage)
+    return function
+
+
 def perform(call: Call, report: Report) -> Receipt:
     """Compute one unit, unless its key is there already; failure is a receipt too, in plain words."""
-    # Only workers load the numerics (JAX, numba); the service itself stays small and starts at once.
-    from service.stages import FUNCTIONS
-
     desk = Desk(call, report)
     if desk.units.has(call.unit.key):
         return Receipt("done")
     try:
         desk.check_stop()
-        facts = FUNCTIONS[call.unit.stage](desk, **call.unit.arguments)
+        facts = function_of(call.unit.stage)(desk, **call.unit.arguments)
     except CancelledError as error:
         return Receipt("cancelled", message=str(error))
     except UnitMissingError as error:  # removed while the run counted on it: it is computed again

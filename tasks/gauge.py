@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.restoration import unwrap_phase
 
 from tasks.errors import VacuumError
 
@@ -61,6 +60,9 @@ def smooth_phase(image: NDArray[np.complex64], field: Mask) -> Array:
     turned = inside * np.exp(-1j * np.angle(np.sum(inside[field])))
     phase = np.angle(turned)
     if np.abs(phase[field]).max() > 0.8 * np.pi:
+        # half a second to load, which a reconstruction that measures its vacuum need not wait for
+        from skimage.restoration import unwrap_phase
+
         phase = unwrap_phase(np.ma.array(phase, mask=~field)).filled(0.0)
     return np.asarray(phase + np.angle(np.sum(inside[field])), dtype=float)
 

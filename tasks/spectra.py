@@ -5,17 +5,17 @@ complex object itself, in one interpolation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.correction import Correction
 from tasks.coupling import Constrained, Pair, constrain
 from tasks.errors import EnergyGridError
 from tasks.gauge import Gauge, field_of_view, find_vacuum, measure_gauge, require_vacuum, smooth_phase
 from tasks.options import AlignOptions, KKROptions
-from tasks.ptycho.engine import State
 from tasks.ptycho.scan import Canvas
 from tasks.refraction import Absorber
 from tasks.register import Grid, coarse_shift, common_grid, fine_shift, to_canvas, to_grid
@@ -183,22 +183,6 @@ class Spectra:
     """(E,) standard error of absorption in vacuum."""
     sigma_phase: Array
     """(E,) [rad]."""
-
-
-@dataclass(frozen=True)
-class Correction:
-    """What one energy's reconstruction takes back from the others: object times ``image``, probe against the gauge."""
-
-    image: NDArray[np.complex64]
-    """(Yc, Xc) complex64 factor on the energy's own canvas."""
-    gauge: Gauge
-
-    def apply(self, state: State) -> State:
-        """The state with the correction in its object and the inverse of the gauge on its probe."""
-        image = (state.object * self.image).astype(np.complex64)
-        image_velocity = (state.object_velocity * self.image).astype(np.complex64)
-        probe, velocity = self.gauge.onto_probe(state.probe), self.gauge.onto_probe(state.velocity)
-        return replace(state, object=image, probe=probe, velocity=velocity, object_velocity=image_velocity)
 
 
 def couple(

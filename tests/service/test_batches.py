@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from service.batches import Batch, batch_of, parts, perform_together, unit_bytes
 from service.desk import Call, Desk, Places
-from service.facts import FactReader
+from service.fact_reader import FactReader
 from service.graph import build_graph
 from service.ledger import Ledger
 from service.orchestrator import Orchestrator

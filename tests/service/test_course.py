@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from service.course import course, padded
 from service.desk import Call, Places
-from service.facts import FactReader
+from service.fact_reader import FactReader
 from service.graph import build_graph
 from service.walk import Walk, summary
 from service.work import perform

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 from pydantic import TypeAdapter
 
-from service.graph import DatasetFacts, Graph, ScanFacts, build_graph, digest, energy_label
+from service.facts import DatasetFacts, ScanFacts
+from service.graph import Graph, build_graph, energy_label
 from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
 
@@ -109,12 +110,6 @@ def test_two_datasets_meet_in_the_domains():
     graph = build_graph([dataset(), dataset(name="ds_b")], options(), "run_1")
     assert {"maps-dataset1", "maps-dataset2"} <= set(graph.units["domains"].needs)
     assert "reconstruct-5420.0eV-dataset2-round1" in graph.units
-
-
-def test_a_digest_knows_no_order_of_names_and_refuses_what_is_no_number():
-    assert digest({"a": 1, "b": [2.5]}) == digest({"b": [2.5], "a": 1}) != digest({"a": 1, "b": [2.25]})
-    with pytest.raises(ValueError, match="JSON"):
-        digest({"a": float("nan")})
 
 
 @pytest.mark.parametrize(("energy_ev", "label"), [(5420.0, "5420.0eV"), (5465.25, "5465.250eV"), (5470.1, "5470.1eV")])

@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from service.errors import QuotaError, TooCostlyError, TooManyRunsError
-from service.graph import DatasetFacts, ScanFacts
+from service.facts import DatasetFacts, ScanFacts
 from service.limits import Limits, run_cost
 from service.settings import Settings
 from tasks.options import RunOptions

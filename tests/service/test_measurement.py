@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from service.desk import Call, Places
-from service.facts import FactReader
+from service.fact_reader import FactReader
 from service.graph import build_graph
 from service.work import perform
 from storage.datasets import DatasetStore

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from service.desk import Places
 from service.errors import InvalidInputError, SchedulerUnavailableError
-from service.graph import DatasetFacts, ScanFacts, build_graph
+from service.facts import DatasetFacts, ScanFacts
+from service.graph import build_graph
 from service.ledger import Ledger
 from service.orchestrator import Orchestrator
 from service.scheduler import Cluster, Ending

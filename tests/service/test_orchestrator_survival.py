@@ -19,7 +19,7 @@ SERVICE = textwrap.dedent(
     """A service with made-up datasets and small fake stages, until it is killed or its run has ended."""
     import sys, time
     from pathlib import Path
-    from service.graph import DatasetFacts, ScanFacts
+    from service.facts import DatasetFacts, ScanFacts
     from service.ledger import Ledger
     from service.orchestrator import Orchestrator
     from service.scheduler import Cluster

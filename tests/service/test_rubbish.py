@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from service.graph import DatasetFacts, ScanFacts, build_graph
+from service.facts import DatasetFacts, ScanFacts
+from service.graph import build_graph
 from service.ledger import Ledger
 from service.rubbish import Rubbish, past_rounds
 from service.settings import Settings

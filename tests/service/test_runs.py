@@ -16,9 +16,10 @@ from service.errors import (
     TooCostlyError,
     TooManyRunsError,
 )
-from service.facts import FactReader, check_run
-from service.graph import DatasetFacts, ScanFacts
+from service.fact_reader import FactReader
+from service.facts import DatasetFacts, ScanFacts
 from service.ledger import Ledger
+from service.requirements import check_run
 from service.runs import Runs
 from service.settings import Settings
 from storage.catalogue import Catalogue

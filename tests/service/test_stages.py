@@ -12,11 +12,12 @@ from pydantic import TypeAdapter
 from scipy.special import erf
 
 from service.desk import Call, Places
-from service.facts import FactReader
-from service.graph import DatasetFacts, Graph, ScanFacts, build_graph
+from service.fact_reader import FactReader
+from service.facts import DatasetFacts, ScanFacts
+from service.graph import Graph, build_graph
 from service.images import read_image, read_partial_image
 from service.measurement import as_scan, first_probe
-from service.stages import spread, tile_rows
+from service.pixels import spread, tile_rows
 from service.work import perform
 from storage.datasets import DatasetStore
 from storage.results import ResultsStore

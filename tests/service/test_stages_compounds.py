@@ -7,9 +7,10 @@ import pytest
 import xarray as xr
 from pydantic import TypeAdapter
 
-from service import publication
 from service.desk import Call, Places
-from service.graph import DatasetFacts, ScanFacts, build_graph
+from service.facts import DatasetFacts, ScanFacts
+from service.graph import build_graph
+from service.stages import figures
 from service.work import perform
 from storage.units import UnitStore
 from tasks.options import RunOptions
@@ -99,7 +100,7 @@ def iron(tmp_path_factory):
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         # drawing is tests/tasks/figures' business, and slow
-        patch.setattr(publication, "figure_list", lambda study: seen.append(study) or {})
+        patch.setattr(figures, "figure_list", lambda study: seen.append(study) or {})
         walk(places, graph)
     return seen[0], xr.open_datatree(places.results("run_1"), engine="zarr").load()
 

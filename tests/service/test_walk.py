@@ -2,7 +2,8 @@
 
 from pydantic import TypeAdapter
 
-from service.graph import DatasetFacts, Graph, ScanFacts, build_graph
+from service.facts import DatasetFacts, ScanFacts
+from service.graph import Graph, build_graph
 from service.walk import Walk, cost_to_come, fair_share, unfinished
 from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas

@@ -1,0 +1,76 @@
+"""One energy's frames to its object and probe, a round of cycles at a time."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+import numpy as np
+
+from service.correction import read_correction
+from service.desk import Desk, Facts
+from service.facts import ScanFacts
+from service.measurement import check_orientation, read_measured, seeded_probe
+from tasks.options import ReconstructOptions
+from tasks.ptycho import engine
+from tasks.ptycho.resolution import prtf
+from tasks.ptycho.scan import illumination
+
+STATE_NUMBERS: Final = ("cycle", "seed", "stops_after")
+STATE_ARRAYS: Final = tuple(field.name for field in fields(engine.State) if field.name not in STATE_NUMBERS)
+
+
+def reconstruct(desk: Desk, **arguments: Any) -> Facts:
+    """One round of one energy."""
+    return engine.alone(reconstructing(desk, **arguments))
+
+
+def reconstructing(
+    desk: Desk,
+    *,
+    dataset: str,
+    scan: ScanFacts,
+    measurement: Mapping[str, Any],
+    options: ReconstructOptions,
+    n_cycles: int,
+    index: int | None,
+    previous: str | None,
+    correction: str | None,
+    orientation: str | None = None,
+    pilot: str | None = None,
+) -> engine.Cycles[Facts]:
+    """The same, its cycles asked for: from the scan, or on from the round before with what the other energies say."""
+    measured, probe = read_measured(desk, dataset, scan.name, measurement, orientation)
+    if previous is None:
+        check_orientation(desk, dataset, measured, probe, n_cycles)
+        probe = probe if pilot is None else seeded_probe(desk, pilot, measured, probe)
+        state = engine.start(scan.canvas, probe, options)
+    else:
+        state = read_state(desk, previous)
+    if correction is not None and index is not None and not state.is_stopped:
+        state = read_correction(desk, correction, index).apply(state)
+    first = state.cycle
+    state = yield from engine.cycles_of(
+        measured, scan.canvas, state, n_cycles, options,
+        on_cycle=lambda cycle, error: desk.tell(cycle - first, n_cycles, error),
+    )  # fmt: skip
+    arrays = {name: np.asarray(getattr(state, name)) for name in STATE_ARRAYS}
+    arrays["positions_m"] = state.placement(scan.n_positions).positions_m(measured, scan.canvas)
+    arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
+    arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
+    numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
+    return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), **early_end(scan, first, state, options))
+
+
+def read_state(desk: Desk, key: str) -> engine.State:
+    """The state that a finished round left."""
+    numbers = desk.units.attrs(key)
+    contents: Facts = {**desk.read(key, *STATE_ARRAYS), **{name: numbers[name] for name in STATE_NUMBERS}}
+    return engine.State(**contents)
+
+
+def early_end(scan: ScanFacts, first: int, state: engine.State, options: ReconstructOptions) -> Facts:
+    """What the run is told where an energy ended early in this round, which began after ``first`` cycles; else nothing."""
+    if not state.is_stopped or state.cycle == first:
+        return {}
+    text = f"{scan.energy_ev:.1f} eV: R has settled, stopped after {state.cycle} of {options.cycles} cycles"
+    return {"notes": [text]}

@@ -1,0 +1,28 @@
+"""The last time all energies meet: one grid, one gauge, absorption and phase that belong together."""
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.desk import Desk, Facts
+from service.meeting import Meeting, kk_facts
+from service.sharpness import spectrum_sharpness
+from tasks.spectra import Spectra
+from tasks.standouts import standouts
+
+
+def spectra(desk: Desk, **who: Any) -> Facts:
+    """Spectra of one dataset, how sharp they are, and which energies stand out; ``who`` makes a `service.meeting.Meeting`."""
+    meeting = Meeting(**who)
+    found, corrections = meeting.hold(desk)
+    probes = [desk.read(key, "probe")["probe"] for key in meeting.states]
+    arrays: dict[str, NDArray[Any]] = {
+        field.name: np.asarray(getattr(found, field.name)) for field in fields(Spectra) if field.name != "kk_slope"
+    }
+    arrays["probe"] = np.stack([c.gauge.onto_probe(probe) for c, probe in zip(corrections, probes, strict=True)])
+    arrays |= spectrum_sharpness(desk, meeting.scans, meeting.states, found, corrections)
+    r_factor = np.array([desk.read(key, "errors")["errors"][-1] for key in meeting.states])
+    remarks = standouts(found.energy_ev, r_factor, found.kk_residual, found.shift_px)
+    return desk.write(arrays, **kk_facts(found), notes=remarks)
