@@ -15,6 +15,7 @@ from tasks.options import RunOptions
 UNFINISHED: Final = ("queued", "running")
 ENDED: Final = ("succeeded", "failed", "cancelled")
 OPTIONS: Final = TypeAdapter(RunOptions)
+MOST_NOTES: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,10 @@ class Ledger:
             EventView(row["id"], moment(row["time"]), row["kind"], row["data"])
             for row in self.catalogue.events_after(run_id, after)
         ]
+
+    def notes(self, run_id: str) -> set[str]:
+        """Texts of all notes that a run has been told."""
+        return {row["data"]["text"] for row in self.catalogue.events_after(run_id, limit=MOST_NOTES, kind="note")}
 
     def view(self, run_id: str, dashboard_url: str | None = None, project: str | None = None) -> RunView | None:
         """A run as it stands; None where there is none of that name, or not in that project."""

@@ -1,7 +1,7 @@
 """The wheel: one thread that walks every running run through its graph.
 
-Each turn takes what was told since the last one (endings, progress, wishes), takes up new runs, hands out units that
-are ready, a fair share to each run, and writes down how far each run is. It computes nothing and reads no array.
+Each turn takes what was told since the last one (endings, progress, wishes), takes up new runs, has units that are
+ready handed out, and writes down how far each run is. It computes nothing and reads no array.
 All it holds can be lost: after a restart it is rebuilt from the catalogue and from the keys of finished units.
 """
 
@@ -13,19 +13,20 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from service.batches import Batch, batch_of, endings_of, perform_together
-from service.desk import Call, Places
-from service.errors import SchedulerUnavailableError, ServiceError
+from service.desk import Places
+from service.dispatch import Dispatch, Work, Workforce
+from service.errors import ServiceError
 from service.facts import DatasetFacts
-from service.graph import build_graph
+from service.graph import Graph
 from service.ledger import Ledger, RunRecord
 from service.meter import Meter
-from service.scheduler import GPU_WORKER, Ending, Report
+from service.remarks import Remarks, kept_remarks
+from service.scheduler import Ending
 from service.unit import Unit
 from service.views import RunState
-from service.walk import Walk, cost_to_come, explain, fair_share
+from service.walk import Walk, explain
 from service.work import Receipt
 from storage.errors import StorageError
 from storage.units import UnitStore
@@ -38,8 +39,6 @@ LOOK_S: Final = 2.0
 """Longest time until runs and scans that nobody told of are noticed."""
 PUBLISH_S: Final = 1.0
 """Progress of a run is written down at most this often."""
-SLOTS_A_WORKER: Final = 2
-"""One unit at work and one waiting beside it: no worker idles, and a new run's turn comes soon."""
 MAX_LOSSES: Final = 20
 """A unit lost with its worker or scheduler this often in a row is not tried again."""
 
@@ -47,20 +46,6 @@ UNUSABLE: Final = (ServiceError, StorageError, TaskError)
 """What loading the facts of datasets raises where they cannot make a run."""
 
 log = logging.getLogger(__name__)
-
-
-class Workforce(Protocol):
-    """What the wheel asks of a cluster (`service.scheduler.Cluster`)."""
-
-    @property
-    def n_slots(self) -> int: ...
-    def connect(self) -> bool: ...
-    @property
-    def n_gpus(self) -> int: ...
-    def submit(
-        self, name: str, work: Any, call: Any, on_end: Callable[[Ending], None], resources: dict[str, float] | None = None
-    ) -> None: ...
-    def cancel(self, names: list[str]) -> None: ...
 
 
 class Orchestrator:
@@ -75,7 +60,7 @@ class Orchestrator:
     load_facts : callable
         Facts of datasets, by their ids and a run's options; raises ServiceError where they cannot make a run.
     work : callable
-        ``work(call, report) -> Receipt``, run by a worker for each unit.
+        Run by a worker for each unit.
     """
 
     def __init__(
@@ -83,7 +68,7 @@ class Orchestrator:
         ledger: Ledger,
         places: Places,
         load_facts: Callable[[Sequence[str], RunOptions], list[DatasetFacts]],
-        work: Callable[[Call, Report], Receipt],
+        work: Work,
     ) -> None:
         self.meter = Meter()
         self._ledger = ledger
@@ -93,19 +78,16 @@ class Orchestrator:
         self._work = work
         self._walks: dict[str, Walk] = {}
         self._records: dict[str, RunRecord] = {}
-        self._facts: dict[str, list[DatasetFacts]] = {}
         self._told: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._cluster: Workforce | None = None
-        self._is_connected = True
+        self._dispatch: Dispatch | None = None
         self._looked_around = -math.inf
         self._published: dict[str, float] = {}
-        self._losses: dict[tuple[str, str], int] = {}
 
     def start(self, cluster: Workforce) -> None:
         """Begin turning; runs that an earlier service left unfinished go on."""
-        self._cluster = cluster
+        self._dispatch = Dispatch(cluster, self._places, self._work, self._hear_ending, self._tell_all)
         self._stopping.clear()
         self._thread = threading.Thread(target=self._turn_until_stopped, name="ptyxas-wheel", daemon=True)
         self._thread.start()
@@ -141,8 +123,8 @@ class Orchestrator:
         self._listen()
         self._look_around()
         self._drop_cancelled_runs()
-        if self._walks and self._keep_connected():
-            self._hand_out_units()
+        if self._dispatch is not None and self._walks and self._dispatch.connect(self._walks):
+            self.meter.n_ready = self._dispatch.hand_out(self._walks)
         for run_id, walk in list(self._walks.items()):
             if walk.is_finished:
                 self._end(run_id, "succeeded", None)
@@ -167,12 +149,12 @@ class Orchestrator:
             self._ledger.end_run(record.id, "failed", str(error))
             log.warning("the run cannot be taken up: %s", error, extra={"run": record.id})
             return
-        walk = Walk(record.id, build_graph(facts, record.options, record.id))
-        walk.follow(walk.graph, self._units.has)
-        walk.cost_to_come = cost_to_come(facts, record.options, walk.graph)
+        walk = Walk(record.id, Graph(), remarks=Remarks(self._ledger.notes(record.id)))
+        walk.wire(facts, record.options, self._units.has)
         walk.progress_at_start = walk.progress()
-        self._walks[record.id], self._records[record.id], self._facts[record.id] = walk, record, facts
+        self._walks[record.id], self._records[record.id] = walk, record
         self._ledger.begin_run(record.id)
+        self._tell_again(walk)
         n_units = len(walk.graph.units)
         log.info("%d of %d units to do", n_units - len(walk.done), n_units, extra={"run": record.id})
 
@@ -188,9 +170,9 @@ class Orchestrator:
         self._write_down(run_id, is_final=True)
         self._ledger.end_run(run_id, state, error)
         log.log(logging.WARNING if error else logging.INFO, "%s %s", state, error or "", extra={"run": run_id})
-        del self._walks[run_id], self._records[run_id], self._facts[run_id]
-        if self._cluster is not None:
-            self._cluster.cancel(list(walk.in_flight.values()))
+        del self._walks[run_id], self._records[run_id]
+        if self._dispatch is not None:
+            self._dispatch.take_back(walk)
 
     def _forget_last_look(self) -> None:
         self._looked_around = -math.inf
@@ -203,94 +185,21 @@ class Orchestrator:
         for record in self._ledger.unfinished_runs():
             if record.id not in self._walks:
                 self._take_up(record)
-        for run_id in [run_id for run_id, walk in self._walks.items() if walk.graph.awaits_scans]:
-            record = self._records[run_id]
+        for walk in [walk for walk in self._walks.values() if walk.graph.awaits_scans]:
+            record = self._records[walk.run_id]
             try:
                 facts = self._load_facts(record.datasets, record.options)
             except UNUSABLE as error:
-                self._end(run_id, "failed", str(error))
+                self._end(walk.run_id, "failed", str(error))
                 continue
-            if facts != self._facts[run_id]:
-                self._facts[run_id] = facts
-                walk = self._walks[run_id]
-                walk.follow(build_graph(facts, record.options, run_id), self._units.has)
-                walk.cost_to_come = cost_to_come(facts, record.options, walk.graph)
+            if facts != walk.facts:
+                walk.wire(facts, record.options, self._units.has)
+                self._tell_again(walk)
 
-    # ---- units go out and come back --------------------------------------------------------------------------------
+    # ---- units come back -------------------------------------------------------------------------------------------
 
-    def _keep_connected(self) -> bool:
-        """Whether the cluster can be asked; after a loss all that was in flight is ready again."""
-        assert self._cluster is not None
-        try:
-            is_new = self._cluster.connect()
-        except SchedulerUnavailableError as error:
-            if self._is_connected:
-                self._tell_all("note", {"text": f"{error}; finished work is kept, the run goes on when it is back"})
-            self._is_connected = False
-            self._release_all()
-            return False
-        if is_new:
-            self._release_all()
-        if not self._is_connected:
-            self._tell_all("note", {"text": "the Dask scheduler is back"})
-        self._is_connected = True
-        return True
-
-    def _release_all(self) -> None:
-        for walk in self._walks.values():
-            for name in list(walk.in_flight):
-                walk.drop(name)
-
-    def _hand_out_units(self) -> None:
-        """Give every run that has work its fair share of the slots, one unit in turn."""
-        assert self._cluster is not None
-        ready = {run_id: walk.ready() for run_id, walk in self._walks.items()}
-        wanting = [run_id for run_id, walk in self._walks.items() if ready[run_id] or walk.in_flight]
-        self.meter.n_ready = sum(len(units) for units in ready.values())
-        share = fair_share(SLOTS_A_WORKER * self._cluster.n_slots, len(wanting)) if wanting else 0
-        for run_id in wanting:
-            walk = self._walks[run_id]
-            self._hand_out_batches(walk, ready[run_id])
-            for unit in ready[run_id]:
-                if len(set(walk.in_flight.values())) >= share:
-                    break
-                if unit.name not in walk.in_flight:
-                    self._hand_out(walk, unit)
-
-    def _hand_out_batches(self, walk: Walk, ready: list[Unit]) -> None:
-        """Give units that can run together to workers with a graphics card, while one is free; take them back if none is left."""
-        assert self._cluster is not None
-        n_gpus = self._cluster.n_gpus
-        if not n_gpus:
-            self._cluster.cancel(walk.drop_batches())
-        while sum(other.n_batches for other in self._walks.values()) < n_gpus:
-            units = batch_of([unit for unit in ready if not (self._is_under_way(unit) or self._units.has(unit.key))])
-            if not units:
-                return
-            attempt = walk.start_together(units)
-            batch = Batch(tuple(Call(walk.run_id, unit, self._places) for unit in units))
-            told = partial(self._hear_ending, walk.run_id, units, attempt)
-            self._cluster.submit(attempt, perform_together, batch, told, GPU_WORKER)
-
-    def _hear_ending(self, run_id: str, units: list[Unit], attempt: str, ending: Ending) -> None:
-        for unit, one in zip(units, endings_of(ending, len(units)), strict=True):
-            self._told.put(partial(self._take_back, run_id, unit, attempt, one))
-
-    def _is_under_way(self, unit: Unit) -> bool:
-        """Whether this or another run is at it; its result will serve both."""
-        return any(unit.key == walk.graph.units[name].key for walk in self._walks.values() for name in walk.in_flight)
-
-    def _hand_out(self, walk: Walk, unit: Unit) -> None:
-        if self._units.has(unit.key):
-            self._finish(walk, unit, Receipt("done", is_computed=False))
-            self._told.put(lambda: None)  # what this unit held back may be ready now
-            return
-        if self._is_under_way(unit):
-            return
-        attempt = walk.start(unit)
-        assert self._cluster is not None
-        told = partial(self._hear_ending, walk.run_id, [unit], attempt)
-        self._cluster.submit(attempt, self._work, Call(walk.run_id, unit, self._places), told)
+    def _hear_ending(self, run_id: str, unit: Unit, attempt: str, ending: Ending) -> None:
+        self._told.put(partial(self._take_back, run_id, unit, attempt, ending))
 
     def _take_back(self, run_id: str, unit: Unit, attempt: str, ending: Ending) -> None:
         walk = self._walks.get(run_id)
@@ -311,25 +220,21 @@ class Orchestrator:
         self.meter.note(unit.stage, "computed" if receipt.is_computed else "reused", receipt.seconds)
         about = {"run": walk.run_id, "unit": unit.name, "stage": unit.stage, "seconds": round(receipt.seconds, 3)}
         log.debug("unit done", extra=about)
-        self._losses.pop((walk.run_id, unit.name), None)
         told = {"unit": unit.name, "stage": unit.stage, "energy_ev": unit.energy_ev, "computed": receipt.is_computed}
         spent = {"seconds": receipt.seconds, "storage_seconds": receipt.storage_seconds}
         self._ledger.add_event(walk.run_id, "unit", {**told, **spent, **receipt.facts})
-        for text in receipt.facts.get("notes", ()):
-            walk.remarks.setdefault(unit.stage, []).append(text)
-            self._ledger.add_event(walk.run_id, "note", {"text": text})
+        self._tell_remarks(walk, unit)
 
     def _try_again(self, walk: Walk, unit: Unit, receipt: Receipt) -> None:
         self.meter.note(unit.stage, "lost")
         log.warning("a unit was lost: %s", receipt.message, extra={"run": walk.run_id, "unit": unit.name, "stage": unit.stage})
-        n_losses = self._losses[walk.run_id, unit.name] = self._losses.get((walk.run_id, unit.name), 0) + 1
-        if n_losses > MAX_LOSSES:
+        walk.losses[unit.name] += 1
+        if walk.losses[unit.name] > MAX_LOSSES:
             self._end(walk.run_id, "failed", explain(unit, receipt.message))
             return
         walk.follow(walk.graph, self._units.has)  # what it reads may be lost as well
-        self._ledger.add_event(
-            walk.run_id, "note", {"text": f"{unit.name} was lost and is tried again: {receipt.message}"}
-        )
+        self._tell_again(walk)
+        self._ledger.add_event(walk.run_id, "note", {"text": f"{unit.name} was lost and is tried again: {receipt.message}"})
 
     # ---- what others see -------------------------------------------------------------------------------------------
 
@@ -347,6 +252,15 @@ class Orchestrator:
         walk = self._walks[run_id]
         self._ledger.write_progress(run_id, walk.progress(), walk.eta_s(), walk.stages(has_ended=is_final))
 
-    def _tell_all(self, kind: str, data: dict[str, Any]) -> None:
+    def _tell_all(self, text: str) -> None:
         for run_id in self._walks:
-            self._ledger.add_event(run_id, kind, data)
+            self._ledger.add_event(run_id, "note", {"text": text})
+
+    def _tell_again(self, walk: Walk) -> None:
+        """Tell what was found by units that this run takes as they are: who reuses a result hears its warnings too."""
+        for unit in walk.taken_over():
+            self._tell_remarks(walk, unit)
+
+    def _tell_remarks(self, walk: Walk, unit: Unit) -> None:
+        for text in walk.remarks.hear(unit, kept_remarks(self._units, unit)):
+            self._ledger.add_event(walk.run_id, "note", {"text": text})

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from service.facts import DatasetFacts
 from service.graph import Graph, build_graph
+from service.remarks import Remarks
 from service.unit import STAGES, Unit
 from service.views import StageState, StageView
 from tasks.options import RunOptions
@@ -29,8 +30,10 @@ class Walk:
         How far units in flight have come, 0 to 1.
     cost_to_come : float
         Cost of what the graph cannot name yet, because it waits for scans.
-    remarks : dict of str to list of str
-        What the units of a stage want people to know.
+    facts : list of DatasetFacts
+        What the graph was built from.
+    losses : Counter of str
+        How often in a row units were lost, by name.
     """
 
     run_id: str
@@ -42,7 +45,15 @@ class Walk:
     began: float = field(default_factory=time.monotonic)
     progress_at_start: float = 0.0
     cost_to_come: float = 0.0
-    remarks: dict[str, list[str]] = field(default_factory=dict)
+    facts: list[DatasetFacts] = field(default_factory=list)
+    remarks: Remarks = field(default_factory=Remarks)
+    losses: Counter[str] = field(default_factory=Counter)
+
+    def wire(self, facts: list[DatasetFacts], options: RunOptions, is_kept: Callable[[str], bool]) -> None:
+        """Take up the graph of these facts, as `follow` does."""
+        self.facts = facts
+        self.follow(build_graph(facts, options, self.run_id), is_kept)
+        self.cost_to_come = cost_to_come(facts, options, self.graph)
 
     def follow(self, graph: Graph, is_kept: Callable[[str], bool]) -> None:
         """Take up a graph (the first, or one that has grown): find out what is finished; nothing is forgotten."""
@@ -87,6 +98,11 @@ class Walk:
         """Note that a unit is done."""
         self.drop(name)
         self.done.add(name)
+        del self.losses[name]
+
+    def taken_over(self) -> list[Unit]:
+        """Finished units, in the graph's order, whose remarks this run has not heard: others finished them."""
+        return [unit for name, unit in self.graph.units.items() if name in self.done and name not in self.remarks.heard]
 
     def drop(self, name: str) -> None:
         """Note that a unit is no longer with the cluster."""
@@ -128,17 +144,11 @@ class Walk:
             return StageView(stage, 0, 0, "skipped", "not needed with these options")
         note = AWAITED if self.graph.awaits_scans and names else None
         if names and done == len(names) and note is None:
-            return StageView(stage, done, done, "done", summary(self.remarks.get(stage, [])))
+            return StageView(stage, done, done, "done", self.remarks.summary(stage))
         is_begun = done > 0 or not self.in_flight.keys().isdisjoint(names) or note is not None
         begun: StageState = "stopped" if has_ended else "running"
-        note = note or summary(self.remarks.get(stage, []))
+        note = note or self.remarks.summary(stage)
         return StageView(stage, done, len(names), begun if is_begun else "waiting", note)
-
-
-def summary(remarks: Sequence[str]) -> str | None:
-    """Remarks in one line: the first, and how many more there are."""
-    more = f" (and {len(remarks) - 1} more among the run's events)" if len(remarks) > 1 else ""
-    return f"{remarks[0]}{more}" if remarks else None
 
 
 def cost_to_come(facts: Sequence[DatasetFacts], options: RunOptions, graph: Graph) -> float:

@@ -189,9 +189,10 @@ class Catalogue:
             statement = insert(events).values(run_id=run_id, time=time.time(), kind=kind, data=dict(data))
             return int(connection.execute(statement.returning(events.c.id)).scalar_one())
 
-    def events_after(self, run_id: str, after: int = 0, limit: int = 1000) -> list[Row]:
-        """Events of a run numbered above ``after``, in order."""
-        query = select(events).where(events.c.run_id == run_id, events.c.id > after).order_by(events.c.id).limit(limit)
+    def events_after(self, run_id: str, after: int = 0, limit: int = 1000, kind: str | None = None) -> list[Row]:
+        """Events of a run numbered above ``after``, in order; of one kind, or of all."""
+        wanted = (events.c.run_id == run_id, events.c.id > after, *(() if kind is None else (events.c.kind == kind,)))
+        query = select(events).where(*wanted).order_by(events.c.id).limit(limit)
         with self._read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 

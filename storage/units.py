@@ -88,7 +88,10 @@ class UnitStore:
         UnitMissingError
         """
         self._required(key)
-        content: dict[str, Any] = json.loads((self._path(key) / "zarr.json").read_text())["attributes"]
+        try:
+            content: dict[str, Any] = json.loads((self._path(key) / "zarr.json").read_text())["attributes"]
+        except FileNotFoundError as error:
+            raise UnitMissingError(f"unit {key} was removed while it was read, or is damaged") from error
         return content
 
     def keys(self) -> list[str]:

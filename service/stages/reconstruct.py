@@ -58,7 +58,7 @@ def reconstructing(
     arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
     arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
     numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
-    return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), **early_end(scan, first, state, options))
+    return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), **early_end(scan, state, options))
 
 
 def read_state(desk: Desk, key: str) -> engine.State:
@@ -68,9 +68,9 @@ def read_state(desk: Desk, key: str) -> engine.State:
     return engine.State(**contents)
 
 
-def early_end(scan: ScanFacts, first: int, state: engine.State, options: ReconstructOptions) -> Facts:
-    """What the run is told where an energy ended early in this round, which began after ``first`` cycles; else nothing."""
-    if not state.is_stopped or state.cycle == first:
+def early_end(scan: ScanFacts, state: engine.State, options: ReconstructOptions) -> Facts:
+    """What the run is told where an energy ended early, in this round or before: the rounds before may be cleared away."""
+    if not state.is_stopped:
         return {}
     text = f"{scan.energy_ev:.1f} eV: R has settled, stopped after {state.cycle} of {options.cycles} cycles"
     return {"notes": [text]}

@@ -1,7 +1,6 @@
 """How energies were reconstructed reaches the results: where each stopped, its positions, flux and modes, what stands out."""
 
 import io
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from service.course import course, padded
 from service.desk import Call, Places
 from service.fact_reader import FactReader
 from service.graph import build_graph
-from service.walk import Walk, summary
+from service.remarks import kept_remarks
 from service.work import perform
 from storage.datasets import DatasetStore
 from storage.units import UnitStore
@@ -92,7 +91,7 @@ def test_an_early_end_is_told_and_published_and_later_rounds_leave_it_alone(plac
     chosen = {"cycles": 200, "stop_change": 0.1, "position_refinement": "points", "refine_every": 4, "probe_modes": 2}
     options = TypeAdapter(RunOptions).validate_python({"reconstruct": chosen, "kkr": {"start": 150, "every": 25}})
     graph = build_graph(FactReader(DatasetStore(places.datasets)).read(["ds_a"]), options, "run_1")
-    told = Counter()
+    told = set()
     for unit in graph.units.values():
         receipt = perform(Call("run_1", unit, places), lambda _: None)
         assert receipt.fate == "done", receipt.message
@@ -100,19 +99,14 @@ def test_an_early_end_is_told_and_published_and_later_rounds_leave_it_alone(plac
     found = xr.open_datatree(places.results("run_1"), engine="zarr")["ds_a/reconstruction"]
     cycles = int(found["cycles"][0])
     assert 30 <= cycles < 150
-    assert told == {f"{float(found['energy'][0]):.1f} eV: R has settled, stopped after {cycles} of 200 cycles": 1}
+    assert told == {f"{float(found['energy'][0]):.1f} eV: R has settled, stopped after {cycles} of 200 cycles"}
+    last = [unit for unit in graph.units.values() if unit.stage == "reconstruct"][-1]
+    assert set(kept_remarks(UnitStore(places.units), last)) == told, "the rounds before may be cleared away"
     assert found["error"].shape == (1, cycles)
     assert found["positions"].dims == ("energy", "position", "axis")
     assert 0.3 < float(found["displacement_rms"][0]) < 3
     assert float(found["mode_power"].sum()) == pytest.approx(1)
     assert found.attrs["warnings"] == []
-
-
-def test_what_a_stage_has_to_say_is_its_note():
-    assert summary([]) is None
-    assert summary(["a"]) == "a"
-    assert summary(["a", "b", "c"]) == "a (and 2 more among the run's events)"
-    assert Walk("run_1", build_graph([], TypeAdapter(RunOptions).validate_python({}), "run_1")).remarks == {}
 
 
 def test_a_pilot_saves_the_first_cycles(places):

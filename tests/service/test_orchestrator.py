@@ -34,8 +34,8 @@ def facts(n_energies=12, name="ds_a", is_open=False):
     return DatasetFacts(name, name, "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans, is_open)
 
 
-def make_work(seconds: float = 0.0, fail: str = "", poison: str = ""):
-    """A stand-in for `service.work.perform`: writes a small array under the key, and logs that."""
+def make_work(seconds: float = 0.0, fail: str = "", poison: str = "", remarks: dict[str, str] | None = None):
+    """A stand-in for `service.work.perform`: writes a small array under the key, and logs that; ``remarks`` by unit."""
 
     def work(call, report):
         import os
@@ -59,7 +59,8 @@ def make_work(seconds: float = 0.0, fail: str = "", poison: str = ""):
             return Receipt("failed", message="the sky fell down")
         if poison and call.unit.name == poison:
             os._exit(1)
-        store.write(call.unit.key, {"x": np.ones(3)}, {"pid": os.getpid()})
+        notes = [text for name, text in (remarks or {}).items() if name == call.unit.name]
+        store.write(call.unit.key, {"x": np.ones(3)}, {"pid": os.getpid(), "notes": notes})
         # one file a line: appending to one file from several processes may lose lines
         line = f"{time.time_ns()} {call.unit.key} {call.run_id} {call.unit.stage}"
         (call.places.runs / f"{line}.log").touch()
@@ -365,8 +366,49 @@ def test_a_lost_scheduler_is_waited_for_and_what_was_in_flight_is_given_out_agai
     bench.catalogue.close()
 
 
-def notes(bench):
-    return [event.data["text"] for event in bench.ledger.events("run_1", 0) if event.kind == "note"]
+def notes(bench, run_id="run_1"):
+    return [event.data["text"] for event in bench.ledger.events(run_id, 0) if event.kind == "note"]
+
+
+REMARKS = {
+    "reconstruct-5450.0eV-round1": "5450.0 eV: R has settled",
+    "reconstruct-5450.0eV-round2": "5450.0 eV: R has settled",
+    "spectra": "5470.0 eV: R 0.05 is 5.0 times its neighbours'",
+}
+
+
+def test_a_run_that_reuses_results_is_told_what_was_told_of_them(make_bench):
+    bench = make_bench(make_work(remarks=REMARKS))
+    bench.submit("run_1", "a", **SHORT)
+    first = bench.wait("run_1", "succeeded")
+    assert notes(bench) == [REMARKS["reconstruct-5450.0eV-round1"], REMARKS["spectra"]]
+    bench.submit("run_2", "a", **SHORT, domains={"n_domains": 3})
+    second = bench.wait("run_2", "succeeded")
+    assert notes(bench, "run_2") == notes(bench)
+    assert [stage.note for stage in second.stages] == [stage.note for stage in first.stages]
+    computed = [event.data["stage"] for event in bench.ledger.events("run_2", 0) if event.kind == "unit"]
+    assert computed == ["domains", "figures", "results"]
+
+
+def test_a_run_beside_the_one_that_computes_is_told_as_well(make_bench):
+    bench = make_bench(make_work(seconds=0.05, remarks=REMARKS))
+    for run_id in ("run_1", "run_2"):
+        bench.submit(run_id, "a", **SHORT)
+    for run_id in ("run_1", "run_2"):
+        bench.wait(run_id, "succeeded")
+    assert notes(bench, "run_2") == notes(bench) == [REMARKS["reconstruct-5450.0eV-round1"], REMARKS["spectra"]]
+
+
+def test_a_restarted_wheel_tells_nothing_twice_and_keeps_what_the_stages_had_to_say(make_bench):
+    work = make_work(seconds=0.05, remarks=REMARKS)
+    bench = make_bench(work)
+    bench.submit("run_1", "a", **SHORT)
+    bench.wait_for_units(13)
+    bench.wheel.stop()
+    again = make_bench(work)
+    view = again.wait("run_1", "succeeded")
+    assert notes(again) == [REMARKS["reconstruct-5450.0eV-round1"], REMARKS["spectra"]]
+    assert {stage.name: stage.note for stage in view.stages}["reconstruct"] == REMARKS["reconstruct-5450.0eV-round1"]
 
 
 def test_work_that_was_removed_while_a_run_counted_on_it_is_computed_again(make_bench):

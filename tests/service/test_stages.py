@@ -18,6 +18,7 @@ from service.graph import Graph, build_graph
 from service.images import read_image, read_partial_image
 from service.measurement import as_scan, first_probe
 from service.pixels import spread, tile_rows
+from service.remarks import kept_remarks
 from service.work import perform
 from storage.datasets import DatasetStore
 from storage.results import ResultsStore
@@ -267,8 +268,11 @@ def test_resolution_is_published_with_its_curves_and_drawn(study):
     assert (places.figures("run_1") / "resolution-ds_a.png").is_file()
 
 
-def test_an_energy_that_stuck_is_named_in_the_results(study):
-    places, _ = study
+def test_an_energy_that_stuck_is_named_in_the_results_and_wherever_its_spectra_are_reused(study):
+    places, graph = study
+    for number in (1, 2):
+        remarks = kept_remarks(UnitStore(places.units), graph.units[f"spectra-dataset{number}"])
+        assert f"{STUCK_EV:.1f} eV: R 0.05 is 5.0 times its neighbours'" in remarks
     for name in ("ds_a", "ds_b"):
         warnings = xr.open_dataset(places.results("run_1"), group=f"{name}/reconstruction", engine="zarr").attrs["warnings"]
         assert f"{STUCK_EV:.1f} eV: R 0.05 is 5.0 times its neighbours'" in warnings

@@ -123,6 +123,14 @@ def test_events_from_many_threads_are_numbered_as_they_appear(catalogue: Catalog
     assert {event["kind"] for event in catalogue.events_after("run_2")} == {"cycle"}
 
 
+def test_events_of_one_kind_can_be_asked_for(catalogue: Catalogue) -> None:
+    catalogue.create_run("run_1", "", [], {})
+    for kind in ("state", "note", "progress", "note"):
+        last = catalogue.add_event("run_1", kind, {"text": kind})
+    assert [event["kind"] for event in catalogue.events_after("run_1", kind="note")] == ["note", "note"]
+    assert [event["id"] for event in catalogue.events_after("run_1", last - 1, kind="note")] == [last]
+
+
 def test_event_numbers_are_never_given_twice(catalogue: Catalogue) -> None:
     catalogue.create_run("run_1", "", [], {})
     last = catalogue.add_event("run_1", "state", {"state": "running"})

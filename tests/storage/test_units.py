@@ -124,3 +124,10 @@ def test_a_unit_removed_while_it_is_read_is_no_array_of_zeros(
     monkeypatch.setattr("storage.units.zarr.open_group", remove_after_opening)
     with pytest.raises(UnitMissingError):
         units.read(KEY, "a")
+
+
+def test_attributes_of_a_unit_that_is_damaged_are_missing(units: UnitStore) -> None:
+    units.write(KEY, {}, {"seconds": 1.5})
+    (next(units.root.rglob(MARKER)).parent / "zarr.json").unlink()
+    with pytest.raises(UnitMissingError, match="damaged"):
+        units.attrs(KEY)
