@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
 .PHONY: help venv demo study test lint bench accept docs clean
 .DEFAULT_GOAL := help
@@ -40,11 +41,12 @@ clean:  ## Remove .venv and every cache
 
 $(STAMP): pyproject.toml constraints.txt
 	@python=""; \
-	for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	for candidate in $(CANDIDATES); do \
 	    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; \
 	    then python="$$candidate"; break; fi; \
 	done; \
-	if [ -z "$$python" ]; then echo "ptyxas needs a Python 3.11, 3.12 or 3.13 with venv on the PATH (or: make PYTHON=/path/to/python3)" >&2; exit 1; fi; \
+	if [ -z "$$python" ]; then echo "ptyxas needs Python 3.11, 3.12 or 3.13 with venv; found none among: $(CANDIDATES) (name one: make PYTHON=/path/to/python3)" >&2; exit 1; fi; \
 	test -x $(BIN)/python || "$$python" -m venv $(VENV); \
+	echo "Installing ptyxas into $(VENV) with $$($(BIN)/python --version): 2 GB, a few minutes"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' && \
 	$(BIN)/python -c 'from tasks.xanes.fit import compile_ahead; compile_ahead()' && touch $@
