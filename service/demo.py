@@ -22,9 +22,10 @@ from service.progress import show_run, show_uploads
 from service.settings import Settings
 from storage.cxi import write_cxi
 from storage.results import ResultsStore
+from tasks.chemical_states import formula_of
 from tasks.ptycho.probe import ProbeSpec
 from tasks.refraction import Absorber
-from tasks.simulate import Simulation, SimulationOptions, formula_of, simulate
+from tasks.simulate import Simulation, SimulationOptions, simulate
 from tasks.truth import Assessment, assess
 
 MARK: Final = ".ptyxas-demo"

@@ -20,8 +20,9 @@ from service.errors import ServiceError
 from service.progress import show_run, show_uploads
 from service.settings import Settings
 from storage.results import ResultsStore
-from tasks.domains import elbow
-from tasks.simulate import SimulationOptions, formula_of, reference_text
+from tasks.chemical_states import formula_of, reference_text
+from tasks.kmeans import elbow
+from tasks.simulate import SimulationOptions
 from tasks.truth import Assessment, state_shares
 
 GROUPS: Final = {

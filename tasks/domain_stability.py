@@ -10,7 +10,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from tasks.domains import Domains, group_index, nearest, scaled, share, weight_sums
+from tasks.domains import Domains, group_index, scaled, share, weight_sums
+from tasks.kmeans import nearest
 
 N_STRIPS: Final = 20
 """Parts into which a specimen is cut. Neighbouring pixels are not independent: domains and the resolution are many pixels

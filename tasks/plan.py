@@ -15,13 +15,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from tasks.chemical_states import STATES, ChemicalState, absorption_jump, scattering_factors
 from tasks.chemistry import theoretical_electron_ratio
 from tasks.design import Criterion, Experiment, allot, choose, covariance
+from tasks.energies import energy_grid
 from tasks.errors import FormulaError
 from tasks.kkr import TAPER_EV, outside_columns, residual, transform_matrix, window_matrix
 from tasks.options import CONFIG, ChemistryOptions, Formula
 from tasks.refraction import Absorber, composition, tabulated_f2
-from tasks.simulate import STATES, ChemicalState, absorption_jump, energy_grid, scattering_factors
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import MIN_ENERGIES
 from tasks.xanes.model import PARAMETERS, eq1, jacobian

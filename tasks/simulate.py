@@ -1,9 +1,8 @@
 """A specimen of known chemistry and what a detector would see of it: the demo's data and the tests' ground truth.
 
 The specimen is an irregular particle of a vanadium oxide, grown together from domains; each domain is in one of
-several states with its own edge energy, pre-edge peak and composition. Absorption follows eq. 1 of the paper in the
-window and the Chantler tables far from it; the phase is its Kramers-Kronig partner. Nothing here is taken from the
-reconstruction but the meaning of a scan: probes are displaced analytically, the specimen is averaged within a pixel.
+several states (`tasks.chemical_states`). Nothing here is taken from the reconstruction but the meaning of a scan: probes are
+displaced analytically, the specimen is averaged within a pixel.
 """
 
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
-from scipy.special import erf
 
-from tasks.kkr import table_energies, transform_matrix
+from tasks.chemical_states import STATES, ChemicalState, electrons_per_formula
+from tasks.energies import energy_grid
 from tasks.options import CONFIG
 from tasks.ptycho.probe import ProbeSpec, kb_profile
 from tasks.ptycho.scan import Scan
-from tasks.refraction import Absorber, composition, relativistic_charge, tabulated_f2, tabulated_step, transmission
+from tasks.refraction import Absorber, transmission
 from tasks.units import electrons_per_absorption, object_pixel_size_m
 
 Array = NDArray[np.float64]
@@ -27,43 +26,7 @@ Array = NDArray[np.float64]
 DETECTOR_PIXEL_M = 75e-6
 DENSITY_V_M3 = 2.4e28
 """Vanadium atoms a cubic metre, about that of LiVO2."""
-ABSORPTION_JUMP = 3.53
-"""Step of f'' at the V K edge [electrons], the paper's."""
 SUPERSAMPLING = 3
-
-GRID_OFFSETS_EV = (
-    -45, -30, -15, -5, 0, 1, 2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21.5, 23,
-    25, 27.5, 30, 33, 37, 42, 48, 55, 64, 75,
-)  # fmt: skip
-"""The measured energies about the tabulated edge: four before it, then as fine as 0.5 eV."""
-
-
-@dataclass(frozen=True)
-class ChemicalState:
-    """One state a domain can be in: the parameters of eq. 1 in electrons, relative to the edge, and the formula."""
-
-    formula: str
-    edge_ev: float
-    """b2 above the tabulated edge energy [eV]."""
-    pre_edge_height: float
-    """c11 [electrons]."""
-    edge_width_ev: float = 3.2
-    pre_edge_ev: float = 4.6
-    pre_edge_width_ev: float = 1.1
-    white_line_height: float = 1.3
-    white_line_ev: float = 19.0
-    white_line_width_ev: float = 4.0
-
-
-STATES = (
-    ChemicalState("LiVO2", 12.0, 0.45),
-    ChemicalState("Li10/7V6/7O2", 12.9, 1.10, white_line_height=1.2),
-    ChemicalState("LiVO3", 14.6, 2.10, pre_edge_ev=5.0, white_line_height=1.0, white_line_ev=20.5),
-    ChemicalState("Li1/2VO2", 13.7, 0.75, white_line_height=1.45, white_line_ev=20.0),
-    ChemicalState("V2O5", 15.4, 1.55, pre_edge_ev=5.2, white_line_ev=21.0),
-    ChemicalState("V2O3", 11.3, 0.80, pre_edge_ev=4.4, white_line_ev=18.0),
-)
-"""The states specimens are made of, in the order they are used."""
 
 
 @pydantic_dataclass(frozen=True, config=CONFIG)
@@ -159,12 +122,6 @@ class Simulation:
         return np.array([scan.energy_ev for scan in self.scans])
 
 
-def energy_grid(n_energies: int, edge_ev: float) -> Array:
-    """(E,) energies [eV] about an edge, spread as the measurement's 40 (which 40 gives exactly)."""
-    place = np.linspace(0, len(GRID_OFFSETS_EV) - 1, n_energies) if n_energies > 1 else np.array([0.0])
-    return edge_ev + np.interp(place, np.arange(len(GRID_OFFSETS_EV)), GRID_OFFSETS_EV)
-
-
 def grow_specimen(options: SimulationOptions) -> Specimen:
     """The particle of ``options.seed``; every state holds at least one grain."""
     rng = np.random.default_rng([options.seed, 1])
@@ -194,67 +151,6 @@ def _spread_points(rng: np.random.Generator, n: int, radius: float) -> Array:
         apart = np.linalg.norm(trial[:, None] - points[None], axis=2).min(axis=1) if len(points) else distance
         points = np.vstack([points, trial[np.argmax(apart)]])
     return points
-
-
-def scattering_factors(states: tuple[ChemicalState, ...], energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
-    """(E, S) complex128: ``(Z + f') + i f''`` of one absorber atom in each state [electrons].
-
-    f'' is eq. 1 within 120 eV of the edge and fades into the tables over the next 200 eV; f' its transform over all energies.
-    """
-    edge = absorber.edge_energy_ev
-    nodes = np.unique(np.concatenate([table_energies(energy_ev), np.arange(edge - 60, edge + 120, 0.1), energy_ev]))
-    near = np.clip((320 - np.abs(nodes - edge)) / 200, 0, 1)
-    table = tabulated_f2(absorber.element, nodes)
-    floor = float(tabulated_f2(absorber.element, np.array([edge - 60.0]))[0])
-    jump = absorption_jump(absorber)
-    f2 = np.stack([near * (floor + eq1_in_electrons(state, nodes - edge, jump)) + (1 - near) * table for state in states], axis=1)
-    f1 = relativistic_charge(absorber.element) + transform_matrix(energy_ev, nodes) @ f2
-    at = np.searchsorted(nodes, energy_ev)
-    return f1 + 1j * f2[at]
-
-
-def absorption_jump(absorber: Absorber) -> float:
-    """Step of f'' that specimens of this absorber have [electrons]: the paper's for V K, else the tables'."""
-    return ABSORPTION_JUMP if absorber == Absorber() else tabulated_step(absorber)
-
-
-def eq1_in_electrons(state: ChemicalState, offset_ev: Array, jump: float = ABSORPTION_JUMP) -> Array:
-    """The edge and the two peaks of eq. 1, ``offset_ev`` above the tabulated edge [electrons]."""
-    edge = jump / 2 * (1 + erf((offset_ev - state.edge_ev) / state.edge_width_ev))
-    pre_edge = state.pre_edge_height / (1 + ((offset_ev - state.pre_edge_ev) / state.pre_edge_width_ev) ** 2)
-    white_line = state.white_line_height / (1 + ((offset_ev - state.white_line_ev) / state.white_line_width_ev) ** 2)
-    return np.asarray(edge + pre_edge + white_line)
-
-
-def formula_of(state: ChemicalState, absorber: Absorber) -> str:
-    """The state's formula with the absorber in vanadium's place."""
-    return state.formula.replace("V", absorber.element)
-
-
-def reference_text(state: ChemicalState, absorber: Absorber) -> str:
-    """The XDI file of a pure powder of this state, measured in transmission from 150 eV before the edge to 400 eV after it."""
-    offset_ev = np.concatenate([np.arange(-150.0, -20.0, 5.0), np.arange(-20.0, 60.0, 0.25), np.arange(60.0, 401.0, 2.0)])
-    mu = 0.4 + eq1_in_electrons(state, offset_ev, absorption_jump(absorber))
-    head = [
-        "#XDI/1.0 ptyxas", f"# Element.symbol: {absorber.element}", f"# Element.edge: {absorber.edge}",
-        f"# Sample.name: {formula_of(state, absorber)}", "# Column.1: energy eV", "# Column.2: mutrans", "#---",
-    ]  # fmt: skip
-    rows = [f"{absorber.edge_energy_ev + e:.2f} {m:.6f}" for e, m in zip(offset_ev, mu, strict=True)]
-    return "\n".join([*head, *rows])
-
-
-def electrons_per_formula(states: tuple[ChemicalState, ...], energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
-    """(E, S) complex128: ``sum_j n_j (Z_j + f'_j + i f''_j)`` per absorber atom, light elements included [electrons]."""
-    total = scattering_factors(states, energy_ev, absorber)
-    nodes = np.unique(np.concatenate([table_energies(energy_ev), energy_ev]))
-    matrix, at = transform_matrix(energy_ev, nodes), np.searchsorted(nodes, energy_ev)
-    for s, state in enumerate(states):
-        atoms = composition(formula_of(state, absorber))
-        for element, amount in atoms.items():
-            if element != absorber.element:
-                f2 = tabulated_f2(element, nodes)
-                total[:, s] += amount / atoms[absorber.element] * (relativistic_charge(element) + matrix @ f2 + 1j * f2[at])
-    return total
 
 
 def simulate(options: SimulationOptions | None = None, absorber: Absorber | None = None) -> Simulation:

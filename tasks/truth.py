@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import adjusted_rand_score
 
+from tasks.chemical_states import absorption_jump, electrons_per_formula
 from tasks.refraction import Absorber
 from tasks.register import coarse_shift, fine_shift
-from tasks.simulate import DENSITY_V_M3, Simulation, Specimen, absorption_jump, electrons_per_formula
+from tasks.simulate import DENSITY_V_M3, Simulation, Specimen
 from tasks.units import electrons_per_absorption
 
 Array = NDArray[np.float64]

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from tasks import simulate as simulation
 from tasks import truth
+from tasks.chemical_states import ABSORPTION_JUMP, STATES
 from tasks.kkr import table_energies, transform_matrix
 from tasks.refraction import Absorber, relativistic_charge, tabulated_f2
-from tasks.simulate import ABSORPTION_JUMP, STATES, Simulation, SimulationOptions, Specimen, grow_specimen
+from tasks.simulate import Simulation, SimulationOptions, Specimen, grow_specimen
 from tasks.xanes.references import normalise, read_xdi
 
 Array = NDArray[np.float64]
@@ -56,7 +57,7 @@ class OxideMixture:
 
 
 def electrons_of_mixtures(texts: tuple[str, ...]) -> Callable[..., NDArray[np.complex128]]:
-    """Stands in for `tasks.simulate.electrons_per_formula`: f'' of a vanadium atom is that of the measured powders."""
+    """Stands in for `tasks.chemical_states.electrons_per_formula`: f'' of a vanadium atom is that of the measured powders."""
 
     def electrons(states: tuple, energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
         edge = absorber.edge_energy_ev

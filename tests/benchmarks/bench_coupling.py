@@ -12,9 +12,9 @@ from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
 from tasks.coupling import BAND_SPLIT_PX, Noise, Pair, project, projections, split_bands
+from tasks.energies import energy_grid
 from tasks.kkr import outside_columns, window_matrix
 from tasks.refraction import Absorber
-from tasks.simulate import energy_grid
 
 SIDE = 384
 REPEATS = 5

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.chemical_states import ABSORPTION_JUMP, STATES, electrons_per_formula
 from tasks.coupling import Pair, constrain
+from tasks.energies import energy_grid
 from tasks.kkr import outside_columns
 from tasks.options import KKROptions
 from tasks.refraction import Absorber
-from tasks.simulate import ABSORPTION_JUMP, STATES, electrons_per_formula, energy_grid
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit, at_edge_wavelength, fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs

@@ -16,10 +16,12 @@ from rich.console import Console
 
 from service.cli import open_server
 from service.demo import Demo
+from tasks.chemical_states import STATES, electrons_per_formula
+from tasks.energies import energy_grid
 from tasks.kkr import joint_projection, outside_columns, window_matrix
 from tasks.plan import PlanOptions, expected_parameters, kramers_kronig_error, noise_per_absorber, plan_energies
 from tasks.refraction import Absorber
-from tasks.simulate import STATES, SimulationOptions, electrons_per_formula, energy_grid
+from tasks.simulate import SimulationOptions
 from tasks.xanes.fit import fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs
 from tasks.xanes.model import PARAMETERS, pre_edge_ratio

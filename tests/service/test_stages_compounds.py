@@ -13,20 +13,12 @@ from service.graph import build_graph
 from service.stages import figures
 from service.work import perform
 from storage.units import UnitStore
+from tasks.chemical_states import STATES, absorption_jump, electrons_per_formula, eq1_in_electrons, formula_of
+from tasks.energies import energy_grid
 from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
 from tasks.refraction import Absorber
-from tasks.simulate import (
-    STATES,
-    SimulationOptions,
-    absorption_jump,
-    electrons_per_formula,
-    energy_grid,
-    eq1_in_electrons,
-    formula_of,
-    grow_specimen,
-    transmission_at,
-)
+from tasks.simulate import SimulationOptions, grow_specimen, transmission_at
 from tasks.truth import DENSITY_V_M3
 
 OFFSET_EV = 2.5

@@ -9,8 +9,9 @@ from PIL import Image
 from rich.console import Console
 
 from service.study import STANDARD, Findings, ParticleStudy, fill_gallery, findings_table, smaller
+from tasks.chemical_states import STATES, reference_text
 from tasks.refraction import Absorber
-from tasks.simulate import STATES, Simulation, SimulationOptions, grow_specimen, reference_text
+from tasks.simulate import Simulation, SimulationOptions, grow_specimen
 from tasks.truth import Assessment, state_shares
 from tasks.xanes.references import fit_reference, normalise, read_xdi
 

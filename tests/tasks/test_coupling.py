@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tasks.chemical_states import STATES, electrons_per_formula
 from tasks.coupling import (
     BAND_SPLIT_PX,
     Noise,
@@ -18,11 +19,12 @@ from tasks.coupling import (
     smooth,
     split_bands,
 )
+from tasks.energies import energy_grid
 from tasks.errors import EnergyGridError
 from tasks.kkr import outside_columns, window_matrix
 from tasks.options import KKROptions
 from tasks.refraction import Absorber
-from tasks.simulate import DENSITY_V_M3, STATES, electrons_per_formula, energy_grid
+from tasks.simulate import DENSITY_V_M3
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import at_edge_wavelength, fit_spectra
 from tasks.xanes.model import PARAMETERS

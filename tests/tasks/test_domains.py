@@ -1,13 +1,10 @@
-"""Domains against scikit-learn, and against a known truth."""
+"""Domains against a known truth."""
 
 import numpy as np
 import pytest
-from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_limits
 
-from tasks import domains
-from tasks.domains import Domains, cluster, descriptor_scale, elbow, find_domains, nearest
+from tasks.domains import Domains, descriptor_scale, find_domains
 from tasks.errors import InvalidOptionError
 from tasks.options import DomainOptions
 
@@ -46,31 +43,11 @@ def test_finds_the_states_of_two_specimens_together() -> None:
     np.testing.assert_allclose(found.group_fraction, found.fraction)
 
 
-@pytest.mark.parametrize("k", [2, 5, 6, 9])
-def test_inertia_is_that_of_scikit_learn(k, monkeypatch) -> None:
-    """n_init=10, to 1e-3; in two Dask chunks, and with the starts drawn from a quarter of the points."""
-    monkeypatch.setattr(domains, "CHUNK", 2000)
-    monkeypatch.setattr(domains, "SUBSAMPLE", 900)
-    points = (specimen(3600, 3)[1] / ERRORS[:, None]).T
-    points -= np.median(points, axis=0)
-    with threadpool_limits(1):
-        centres, inertia = cluster(points, k, seed=0)
-        reference = KMeans(k, n_init=10, random_state=0).fit(points)
-    assert inertia == pytest.approx(np.sum(nearest(points, centres)[1]), rel=1e-12)
-    assert inertia <= reference.inertia_ * (1 + 1e-3)
-
-
 def test_inertia_falls_and_the_elbow_is_found() -> None:
     found = grouped([specimen(1500, 4)])
     assert found.inertia.shape == (12,)
     assert np.all(np.diff(found.inertia) < 0)
     assert abs(found.elbow - 4) <= 1
-
-
-def test_elbow_is_the_farthest_point_from_the_chord() -> None:
-    assert elbow(np.array([100.0, 40.0, 10.0, 8.0, 6.0, 4.0])) == 3
-    assert elbow(np.array([5.0, np.nan, np.nan])) == 1
-    assert elbow(np.zeros(12)) == 1
 
 
 def test_labels_ascend_with_edge_energy_whatever_the_seed() -> None:

@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
+from tasks.chemical_states import STATES, scattering_factors
+from tasks.energies import energy_grid
 from tasks.errors import EnergyGridError
 from tasks.kkr import (
     absorption_to_phase,
@@ -19,7 +21,6 @@ from tasks.kkr import (
     window_matrix,
 )
 from tasks.refraction import Absorber, relativistic_charge, tabulated_f1, tabulated_f2
-from tasks.simulate import STATES, energy_grid, scattering_factors
 
 ENERGY = energy_grid(40, 5465.0)
 V = Absorber("V", "K")

@@ -5,6 +5,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from tasks.chemical_states import STATES, electrons_per_formula
+from tasks.energies import energy_grid
 from tasks.errors import FormulaError, InvalidOptionError
 from tasks.kkr import joint_projection, outside_columns, window_matrix
 from tasks.plan import (
@@ -16,7 +18,6 @@ from tasks.plan import (
     plan_energies,
 )
 from tasks.refraction import Absorber
-from tasks.simulate import STATES, electrons_per_formula, energy_grid
 from tasks.xanes.fit import fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs
 from tasks.xanes.model import PARAMETERS

@@ -3,20 +3,10 @@
 import numpy as np
 import pytest
 
+from tasks.chemical_states import electrons_per_formula
 from tasks.ptycho.scan import find_faults
-from tasks.refraction import Absorber, tabulated_f1
-from tasks.simulate import (
-    ABSORPTION_JUMP,
-    STATES,
-    SimulationOptions,
-    diffract,
-    electrons_per_formula,
-    energy_grid,
-    grow_specimen,
-    scattering_factors,
-    simulate,
-    transmission_at,
-)
+from tasks.refraction import Absorber
+from tasks.simulate import SimulationOptions, diffract, grow_specimen, simulate, transmission_at
 from tasks.units import electrons_per_absorption
 
 TINY = SimulationOptions(n_energies=3, n_positions_side=5, n_pixels=48, radius_m=0.25e-6, pixel_size_m=20e-9, photons=1e6)
@@ -26,20 +16,6 @@ V = Absorber("V", "K")
 @pytest.fixture(scope="module")
 def tiny():
     return simulate(TINY)
-
-
-def test_forty_energies_are_the_measurements():
-    energies = energy_grid(40, 5465.0)
-    assert (energies[0], energies[-1]) == (5420.0, 5540.0)
-    assert np.diff(energies).min() == 0.5
-    assert (energies < 5465).sum() == 4
-
-
-@pytest.mark.parametrize("n", [1, 12, 24, 40, 80])
-def test_any_number_of_energies_ascends(n):
-    energies = energy_grid(n, 7112.0)
-    assert len(energies) == n
-    assert np.all(np.diff(energies) > 0)
 
 
 def test_photons_are_poisson_about_the_flux(tiny):
@@ -82,28 +58,6 @@ def test_every_state_has_a_grain(seed):
     assert set(specimen.grain_states) == set(range(5))
     assert specimen.thickness(np.zeros(1), np.zeros(1))[0] > 0.7 * specimen.thickness_m
     assert specimen.thickness(np.array([2e-6]), np.array([0.0]))[0] == 0
-
-
-def test_absorption_steps_at_each_states_own_edge():
-    energy = np.arange(5440.0, 5520.0, 0.5)
-    f2 = scattering_factors(STATES[:3], energy, V).imag
-    for state, spectrum in zip(STATES, f2.T, strict=False):
-        white_line = state.white_line_height / (1 + ((energy - 5465 - state.white_line_ev) / state.white_line_width_ev) ** 2)
-        pre_edge = state.pre_edge_height / (1 + ((energy - 5465 - state.pre_edge_ev) / state.pre_edge_width_ev) ** 2)
-        assert energy[np.argmax(np.gradient(spectrum - white_line - pre_edge))] == pytest.approx(5465 + state.edge_ev, abs=0.6)
-        assert spectrum[-1] - spectrum[0] == pytest.approx(ABSORPTION_JUMP, rel=0.02)
-
-
-def test_far_from_the_edge_the_phase_is_the_tables():
-    energy = np.array([5200.0, 5900.0])
-    ours = scattering_factors(STATES[:1], energy, V).real[:, 0] - 23
-    np.testing.assert_allclose(ours, tabulated_f1("V", energy), atol=0.25)
-
-
-def test_light_elements_add_their_electrons():
-    energy = energy_grid(3, 5465.0)
-    bare, whole = scattering_factors(STATES[:1], energy, V), electrons_per_formula(STATES[:1], energy, V)
-    assert (whole - bare).real[:, 0] == pytest.approx(3 + 2 * 8, abs=0.2)
 
 
 def test_transmission_of_a_thick_place_is_beers_law(tiny):

@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tasks.chemical_states import electrons_per_formula
+from tasks.energies import energy_grid
 from tasks.errors import EnergyGridError, VacuumError
 from tasks.gauge import Gauge
 from tasks.options import AlignOptions, KKROptions, ReconstructOptions
 from tasks.ptycho.engine import start
 from tasks.ptycho.scan import Canvas
 from tasks.refraction import Absorber
-from tasks.simulate import SimulationOptions, electrons_per_formula, energy_grid, grow_specimen, transmission_at
+from tasks.simulate import SimulationOptions, grow_specimen, transmission_at
 from tasks.spectra import align, couple
 from tasks.units import object_pixel_size_m
 

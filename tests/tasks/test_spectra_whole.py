@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from tasks.chemical_states import formula_of
 from tasks.chemistry import chemistry_maps
 from tasks.options import AlignOptions, ChemistryOptions, FitOptions, KKROptions, ReconstructOptions
 from tasks.ptycho.engine import run_cycles, start
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import illumination, plan_canvas
 from tasks.refraction import Absorber
-from tasks.simulate import SimulationOptions, formula_of, simulate
+from tasks.simulate import SimulationOptions, simulate
 from tasks.spectra import couple
 from tasks.truth import assess
 from tasks.xanes.fit import Status, at_edge_wavelength, fit_spectra

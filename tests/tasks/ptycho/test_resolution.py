@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tasks.chemical_states import electrons_per_formula
 from tasks.options import AlignOptions, ReconstructOptions
 from tasks.ptycho.engine import run_cycles, start
 from tasks.ptycho.probe import initial_probe
@@ -20,7 +21,7 @@ from tasks.ptycho.resolution import (
     soft_window,
 )
 from tasks.ptycho.scan import illumination, plan_canvas
-from tasks.simulate import SimulationOptions, electrons_per_formula, simulate, transmission_at
+from tasks.simulate import SimulationOptions, simulate, transmission_at
 from tasks.spectra import align
 
 PIXEL_M = 10e-9
