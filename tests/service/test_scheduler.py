@@ -16,6 +16,9 @@ from service.errors import SchedulerUnavailableError
 from service.scheduler import NICENESS, WORKER_ENVIRONMENT, Cluster
 from service.settings import Settings
 
+WAIT_S = 120
+"""A process starts in seconds, but in a minute on a machine that is busy with others."""
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -116,27 +119,27 @@ def test_a_scheduler_may_be_late_and_die_and_come_back(external, tmp_path):
     assert not cluster.is_connected
     first = external.start_scheduler()
     external.start_worker()
-    connect_within(cluster, 20)
+    connect_within(cluster, WAIT_S)
     cluster.submit("one", make_work(), 1, ended.put)
-    ending = ended.get(timeout=30)
+    ending = ended.get(timeout=WAIT_S)
     assert (ending.fate, ending.result) == ("done", 2)
-    assert told.get(timeout=5)["call"] == 1
+    assert told.get(timeout=WAIT_S)["call"] == 1
     assert cluster.n_slots == 1
 
     cluster.submit("alone", make_environment_work(), list(WORKER_ENVIRONMENT), ended.put)
-    assert ended.get(timeout=30).result == WORKER_ENVIRONMENT, "whoever started the worker, its numerics take one thread"
+    assert ended.get(timeout=WAIT_S).result == WORKER_ENVIRONMENT, "whoever started the worker, its numerics take one thread"
 
-    cluster.submit("two", make_work(seconds=60), 2, ended.put)
-    told.get(timeout=10)
+    cluster.submit("two", make_work(seconds=2 * WAIT_S), 2, ended.put)
+    told.get(timeout=WAIT_S)
     os.kill(first.pid, signal.SIGKILL)
-    assert ended.get(timeout=10).fate == "lost"
+    assert ended.get(timeout=WAIT_S).fate == "lost"
     external.start_scheduler()
     external.start_worker()
-    assert connect_within(cluster, 30) is True
+    assert connect_within(cluster, WAIT_S) is True
     assert cluster.connect() is False
     cluster.submit("two-again", make_work(), 2, ended.put)
-    assert ended.get(timeout=30).result == 3
-    assert told.get(timeout=5)["call"] == 2
+    assert ended.get(timeout=WAIT_S).result == 3
+    assert told.get(timeout=WAIT_S)["call"] == 2
     cluster.stop()
 
 
@@ -149,12 +152,13 @@ def test_an_embedded_worker_that_dask_gave_up_is_replaced(tmp_path, monkeypatch)
     cluster.start()
     try:
         cluster.submit("first", make_priority_work(), 0, ended.put)
-        priorities, pid = ended.get(timeout=30).result
-        assert priorities == (0, NICENESS), "only the thread that computes steps back"
+        priorities, pid = ended.get(timeout=WAIT_S).result
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert priorities == (own, max(own, NICENESS)), "only the thread that computes steps back"
         os.kill(pid, signal.SIGKILL)
         time.sleep(0.5)
         cluster.submit("second", make_priority_work(), 0, ended.put)
-        until = time.monotonic() + 60
+        until = time.monotonic() + WAIT_S
         while ended.empty() and time.monotonic() < until:
             assert cluster.n_slots == 1
             time.sleep(0.1)
