@@ -17,7 +17,6 @@ from service.facts import DatasetFacts, ScanFacts
 from service.graph import Graph, build_graph
 from service.images import read_image, read_partial_image
 from service.measurement import as_scan, first_probe
-from service.pixels import spread, tile_rows
 from service.remarks import kept_remarks
 from service.work import perform
 from storage.datasets import DatasetStore
@@ -166,18 +165,6 @@ def test_a_supplied_probe_is_used_unless_optics_are_described(places, single, sp
     assert np.sum(np.abs(probe) ** 2) == pytest.approx(power, rel=1e-4)
     correlation = abs(np.vdot(probe, supplied)) / np.linalg.norm(probe) / np.linalg.norm(supplied)
     assert (correlation > 0.999) == same
-
-
-def test_tiles_are_all_rows_once():
-    for n_rows, n_tiles in ((100, 7), (5, 8), (64, 1)):
-        rows = [row for tile in range(n_tiles) for row in range(n_rows)[tile_rows(n_rows, tile, n_tiles)]]
-        assert rows == list(range(n_rows))
-
-
-def test_values_return_to_their_places():
-    inside = np.array([True, False, True])
-    assert np.array_equal(spread(np.array([[1.0, 2.0]]), inside), [[1.0, np.nan, 2.0]], equal_nan=True)
-    assert np.array_equal(spread(np.array([1, 2], np.int8), inside, fill=0), [1, 0, 2])
 
 
 # ---- a spectrum, from objects that were never measured ---------------------------------------------------------------
