@@ -17,14 +17,15 @@ STATE_ARRAYS = ("errors", "positions_m", "displacement_px", "scale", "probe")
 def course(desk: Desk, keys: Sequence[str]) -> dict[str, Array]:
     """Of the energies whose last rounds have these keys, by the names of the results store.
 
-    ``error`` (E, C), ``cycles`` (E,), ``mode_power`` (E, M) and ``positions`` (E, P, 2) always; ``displacement_rms`` (E,)
-    [px] and ``frame_flux`` (E, P) where positions or flux were corrected.
+    ``error`` (E, C), ``noise_error`` and ``cycles`` (E,), ``mode_power`` (E, M) and ``positions`` (E, P, 2) always;
+    ``displacement_rms`` (E,) [px] and ``frame_flux`` (E, P) where positions or flux were corrected.
     """
     states = [desk.read(key, *STATE_ARRAYS) for key in keys]
     found = {
         "error": padded([state["errors"] for state in states]),
+        "noise_error": np.array([desk.units.attrs(key)["noise_error"] for key in keys], np.float32),
         "cycles": np.array([len(state["errors"]) for state in states], np.int32),
-        "mode_power": np.stack([power_fractions(state["probe"]) for state in states]).astype(np.float32),
+        "mode_power": padded([power_fractions(state["probe"]).astype(np.float32) for state in states], 0),
         "positions": padded([state["positions_m"] for state in states]),
     }
     if all(len(state["scale"]) for state in states):
@@ -34,9 +35,9 @@ def course(desk: Desk, keys: Sequence[str]) -> dict[str, Array]:
     return found
 
 
-def padded(arrays: Sequence[Array]) -> Array:
-    """(E, L, ...) of E arrays (L_e, ...), L the longest; NaN behind the end of the shorter ones."""
-    whole = np.full((len(arrays), max(map(len, arrays)), *arrays[0].shape[1:]), np.nan, arrays[0].dtype)
+def padded(arrays: Sequence[Array], behind: float = np.nan) -> Array:
+    """(E, L, ...) of E arrays (L_e, ...), L the longest; ``behind`` the end of the shorter ones."""
+    whole = np.full((len(arrays), max(map(len, arrays)), *arrays[0].shape[1:]), behind, arrays[0].dtype)
     for row, values in zip(whole, arrays, strict=True):
         row[: len(values)] = values
     return whole

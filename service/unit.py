@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 STAGES: Final = {
     "orientation": 1,
-    "reconstruct": 3,
+    "reconstruct": 4,
     "couple": 1,
     "spectra": 3,
     "fit": 2,

@@ -121,8 +121,9 @@ DATASET: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
 _RECONSTRUCTION = _table(
     ArraySpec("probe", ("energy", "mode", "v", "u"), C64, "1", "probe [square root of counts]", "energy"),
     ArraySpec("error", ("energy", "cycle"), F32, "1", "R factor of each cycle; NaN after an early end", "energy"),
+    ArraySpec("noise_error", ("energy",), F32, "1", "R factor that photon noise alone would leave"),
     ArraySpec("cycles", ("energy",), INT, "1", "cycles that were run"),
-    ArraySpec("mode_power", ("energy", "mode"), F32, "1", "share of each mode in the probe's power"),
+    ArraySpec("mode_power", ("energy", "mode"), F32, "1", "share of each mode in the probe's power; 0 where an energy has fewer"),
     ArraySpec("positions", ("energy", "position", "axis"), F64, "m", "position (y, x) of the probe, as corrected"),
     ArraySpec("displacement_rms", ("energy",), F32, "pixel", "root mean square correction of the positions"),
     ArraySpec("frame_flux", ("energy", "position"), F32, "1", "flux of each frame relative to the scan's"),

@@ -56,8 +56,10 @@ class ReconstructOptions:
     """Positions between two steps of momentum of object and probe with ``probe_update="position"`` (mPIE); 0 gives none."""
     settle: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of the cycles, at the end, over which the object's step falls to a tenth; 0 keeps it (ePIE as published)."""
-    probe_modes: Annotated[int, Field(ge=1, le=8)] = 1
-    """Modes of a partially coherent probe, whose intensities add; each costs as much as the first."""
+    probe_modes: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = "auto"
+    """Modes of a partially coherent probe, whose intensities add; each costs as much as the first. ``auto`` begins with one
+    and adds another, up to three, where R no longer falls and yet is well above what photon noise leaves
+    (``probe_update="cycle"``)."""
     probe_from: Literal["optics", "pilot"] = "optics"
     """First guess of the probe: that of the dataset, or the one that a pilot, some cycles of the lowest energy, has made of
     it. The other energies wait for the pilot, and a live run for the seal."""

@@ -62,7 +62,9 @@ def specimen_of(chapter: Chapter) -> Specimen:
         group=chapter.about["group"],
         standard=chapter.about["standard"],
         mixture=chapter.mixture.get("fraction"),
-        reconstruction=Reconstruction(chapter.course["error"], chapter.probe, chapter.probe_pixel_size_m, **chapter.sharpness),
+        reconstruction=Reconstruction(
+            chapter.course["error"], chapter.course["noise_error"], chapter.probe, chapter.probe_pixel_size_m, **chapter.sharpness
+        ),
         kk_residual=chapter.spectra.get("kk_residual"),
         kk_residual_before=chapter.spectra.get("kk_residual_before"),
     )

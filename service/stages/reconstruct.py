@@ -15,7 +15,7 @@ from tasks.ptycho import engine
 from tasks.ptycho.resolution import prtf
 from tasks.ptycho.scan import illumination
 
-STATE_NUMBERS: Final = ("cycle", "seed", "stops_after")
+STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "noise_error")
 STATE_ARRAYS: Final = tuple(field.name for field in fields(engine.State) if field.name not in STATE_NUMBERS)
 
 
@@ -58,7 +58,7 @@ def reconstructing(
     arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
     arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
     numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
-    return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), **early_end(scan, state, options))
+    return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), notes=notes(scan, state, options, len(probe)))
 
 
 def read_state(desk: Desk, key: str) -> engine.State:
@@ -68,9 +68,11 @@ def read_state(desk: Desk, key: str) -> engine.State:
     return engine.State(**contents)
 
 
-def early_end(scan: ScanFacts, state: engine.State, options: ReconstructOptions) -> Facts:
-    """What the run is told where an energy ended early, in this round or before: the rounds before may be cleared away."""
-    if not state.is_stopped:
-        return {}
-    text = f"{scan.energy_ev:.1f} eV: R has settled, stopped after {state.cycle} of {options.cycles} cycles"
-    return {"notes": [text]}
+def notes(scan: ScanFacts, state: engine.State, options: ReconstructOptions, modes_before: int) -> list[str]:
+    """What the run is told of an energy's course, in this round or before: the rounds before may be cleared away."""
+    told = []
+    if options.probe_modes == "auto" and len(state.probe) > modes_before:
+        told.append(f"{len(state.probe)} modes of the probe, because one left R well above photon noise")
+    if state.is_stopped:
+        told.append(f"R has settled, stopped after {state.cycle} of {options.cycles} cycles")
+    return [f"{scan.energy_ev:.1f} eV: {text}" for text in told]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.course import padded
 from service.desk import Desk, Facts
 from service.meeting import Meeting, kk_facts
 from service.sharpness import spectrum_sharpness
@@ -21,8 +22,9 @@ def spectra(desk: Desk, **who: Any) -> Facts:
     arrays: dict[str, NDArray[Any]] = {
         field.name: np.asarray(getattr(found, field.name)) for field in fields(Spectra) if field.name != "kk_slope"
     }
-    arrays["probe"] = np.stack([c.gauge.onto_probe(probe) for c, probe in zip(corrections, probes, strict=True)])
+    arrays["probe"] = padded([c.gauge.onto_probe(probe) for c, probe in zip(corrections, probes, strict=True)], 0)
     arrays |= spectrum_sharpness(desk, meeting.scans, meeting.states, found, corrections)
     r_factor = np.array([desk.read(key, "errors")["errors"][-1] for key in meeting.states])
-    remarks = standouts(found.energy_ev, r_factor, found.kk_residual, found.shift_px)
+    noise = np.array([desk.units.attrs(key)["noise_error"] for key in meeting.states])
+    remarks = standouts(found.energy_ev, r_factor, noise, found.kk_residual, found.shift_px)
     return desk.write(arrays, **kk_facts(found), notes=remarks)

@@ -19,13 +19,17 @@ _NM = 1e9
 
 
 def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
-    """R-factor of every energy against the cycle."""
+    """R-factor of every energy against the cycle, and what photon noise alone would leave."""
     figure = new_figure(0.6 * PAGE_MM, 62)
     axes = figure.subplots()
     scale = _energy_scale(specimen.energy_ev)
     cycles = np.arange(1, reconstruction.error.shape[1] + 1)
     for energy_ev, error in zip(specimen.energy_ev, reconstruction.error, strict=True):
         axes.plot(cycles, error, color=scale.to_rgba(energy_ev), linewidth=0.8)
+    if reconstruction.noise_error is not None:
+        noise = float(np.median(reconstruction.noise_error))
+        axes.axhline(noise, color=INK, linewidth=0.9, linestyle="--", label="photon noise")
+        axes.legend(loc="upper right")
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(_decimal))

@@ -17,6 +17,8 @@ class Reconstruction:
 
     error: NDArray[np.float32]
     """(E, C) R-factor of each cycle; NaN for a cycle that was not run."""
+    noise_error: NDArray[np.float32] | None = None
+    """(E,) R-factor that photon noise alone would leave."""
     probe: NDArray[np.complex64] | None = None
     """(E, M, N, N) probe modes, strongest first."""
     probe_pixel_size_m: NDArray[np.float64] | None = None

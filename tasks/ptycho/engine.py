@@ -8,7 +8,7 @@ full step keeps stirring (`ReconstructOptions.probe_update`, ``settle``).
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.options import ReconstructOptions
+from tasks.ptycho.coherence import ASKED_AFTER, EXCESS, MOST_MODES, PAYS, TRIAL_CYCLES, has_stalled, noise_misfit
 from tasks.ptycho.cycle import Frames, gather_probe_over_cycle, place, prepare, update_probe_by_position
 from tasks.ptycho.flux import levelled
 from tasks.ptycho.placement import corrected, is_due, misfit_slopes
@@ -83,6 +84,8 @@ class State:
     """(P,) float64: each frame's amplitude relative to the scan's; empty until it is known."""
     stops_after: int | None = None
     """Cycles after which it ends early, its R having settled; None while it has not."""
+    noise_error: float | None = None
+    """The R that photon noise alone would leave; None before the first cycles."""
 
     @property
     def is_stopped(self) -> bool:
@@ -94,13 +97,29 @@ class State:
         return Placement(self.displacement_px, self.scale) if len(self.scale) else unmoved(n_positions)
 
 
+class Light(NamedTuple):
+    """What is measured, and where: it stays with the energy while its state goes on."""
+
+    scan: Scan
+    canvas: Canvas
+    frames: Frames
+    """Where `State.placement` puts them."""
+    photons: float
+    """On good pixels of all frames."""
+
+
 def start(canvas: Canvas, probe: NDArray[np.complex64], options: ReconstructOptions) -> State:
     """An empty object (transmission 1) and the first guess of the probe, with modes added where more are asked for."""
     empty = np.ones(canvas.shape, np.complex64)
-    if options.probe_modes > len(probe):
-        probe = scale_to_power(add_modes(probe, options.probe_modes), float(np.sum(np.abs(probe) ** 2, dtype=float)))
-    probe = probe.astype(np.complex64)
+    probe = with_modes(probe, len(probe) if options.probe_modes == "auto" else options.probe_modes)
     return State(empty, probe, np.zeros_like(probe), np.zeros_like(empty), 0, options.seed, np.empty(0, np.float32))
+
+
+def with_modes(probe: NDArray[np.complex64], n_modes: int) -> NDArray[np.complex64]:
+    """The probe (M, N, N) complex64 with at least ``n_modes`` modes, and its own power."""
+    if n_modes <= len(probe):
+        return probe.astype(np.complex64)
+    return scale_to_power(add_modes(probe, n_modes), float(np.sum(np.abs(probe) ** 2, dtype=float)))
 
 
 def run_cycles(
@@ -151,27 +170,47 @@ def cycles_of(
     on_cycle : callable, optional
         Called after each cycle with its number and R; what it raises ends the reconstruction.
     """
-    frames, photons = prepare(scan, canvas, options.subpixel, state.placement(len(scan.counts)))
-    for _ in range(n_cycles):
-        if state.is_stopped:
-            break
-        state, misfit = yield from _one_cycle(frames, photons, state, options)
-        state = replace(state, errors=np.append(state.errors, np.float32(misfit / photons)))
-        if has_settled(state, options):
-            state = replace(state, stops_after=math.ceil(state.cycle / (1 - options.settle)))
-        if is_due(state.cycle, options):
-            state, frames = _corrected_placement(scan, canvas, frames, state, options)
+    light = Light(scan, canvas, *prepare(scan, canvas, options.subpixel, state.placement(len(scan.counts))))
+    end = state.cycle + n_cycles
+    while state.cycle < end and not state.is_stopped:
+        if state.cycle + TRIAL_CYCLES <= end and is_mode_missing(state, light, options):
+            state, light = yield from _try_another_mode(light, state, options, on_cycle)
+        if state.cycle < end:
+            state, light = yield from _one_cycle(light, state, options)
         if on_cycle is not None:
             on_cycle(state.cycle, float(state.errors[-1]))
+    state = replace(
+        state, noise_error=noise_misfit(jnp.asarray(state.object), jnp.asarray(state.probe), light.frames) / light.photons
+    )
     image, probe, velocity, object_velocity = map(np.asarray, (state.object, state.probe, state.velocity, state.object_velocity))
     state = replace(state, object=image, probe=probe, velocity=velocity, object_velocity=object_velocity)
     return orthogonalised(state) if len(state.probe) > 1 else state
 
 
-def _corrected_placement(
-    scan: Scan, canvas: Canvas, frames: Frames, state: State, options: ReconstructOptions
-) -> tuple[State, Frames]:
+def _try_another_mode(
+    light: Light, state: State, options: ReconstructOptions, on_cycle: Callable[[int, float], None] | None
+) -> Cycles[tuple[State, Light]]:
+    """Some cycles more with another mode; without them where R does not show that it was missing."""
+    tried, seen = with_another_mode(state), light
+    for _ in range(TRIAL_CYCLES):
+        tried, seen = yield from _one_cycle(seen, tried, options)
+        if on_cycle is not None:
+            on_cycle(state.cycle, float(tried.errors[-1]))
+    return (tried, seen) if tried.errors[-1] < PAYS * state.errors[-1] else (state, light)
+
+
+def _one_cycle(light: Light, state: State, options: ReconstructOptions) -> Cycles[tuple[State, Light]]:
+    """The state after one cycle more, and the light as far as it is known then."""
+    state, misfit = yield from _visit_all(light, state, options)
+    state = replace(state, errors=np.append(state.errors, np.float32(misfit / light.photons)))
+    if has_settled(state, options):
+        state = replace(state, stops_after=math.ceil(state.cycle / (1 - options.settle)))
+    return _corrected_placement(light, state, options) if is_due(state.cycle, options) else (state, light)
+
+
+def _corrected_placement(light: Light, state: State, options: ReconstructOptions) -> tuple[State, Light]:
     """The state with corrected positions and flux, and the frames put there."""
+    scan, canvas, frames, _ = light
     slopes = misfit_slopes(jnp.asarray(state.object), jnp.asarray(state.probe), frames)
     corners = canvas.corners_px(scan.positions_m, scan.n_pixels)
     found = corrected(state.placement(len(corners)), slopes, corners, options)
@@ -179,7 +218,7 @@ def _corrected_placement(
         image, probe, found = levelled(scan, canvas, np.asarray(state.object), np.asarray(state.probe), found)
         state = replace(state, object=image, probe=probe)
     state = replace(state, displacement_px=found.displacement_px, scale=found.scale)
-    return state, place(frames.amplitude, len(frames.copy_ramp) > 0, scan, canvas, found)
+    return state, light._replace(frames=place(frames.amplitude, len(frames.copy_ramp) > 0, scan, canvas, found))
 
 
 def orthogonalised(state: State) -> State:
@@ -189,10 +228,34 @@ def orthogonalised(state: State) -> State:
     return replace(state, probe=probe, velocity=velocity)
 
 
+def is_mode_missing(state: State, light: Light, options: ReconstructOptions) -> bool:
+    """Whether R no longer falls and yet lies clearly above what photon noise leaves, and a mode more can be tried.
+
+    Not where the trial would reach into the cycles in which the object settles: R falls there in any case.
+    """
+    grows = options.probe_modes == "auto" and options.probe_update == "cycle" and len(state.probe) < MOST_MODES
+    has_time = not has_begun_to_settle(replace(state, cycle=state.cycle + TRIAL_CYCLES), options)
+    if not (grows and has_time and state.cycle in ASKED_AFTER and has_stalled(state.errors)):
+        return False
+    noise = noise_misfit(jnp.asarray(state.object), jnp.asarray(state.probe), light.frames)
+    return float(state.errors[-1]) * light.photons > EXCESS * noise
+
+
+def with_another_mode(state: State) -> State:
+    """The state with one mode more, at rest."""
+    probe = with_modes(np.asarray(state.probe), len(state.probe) + 1)
+    velocity = np.concatenate([state.velocity, np.zeros_like(probe[:1])])
+    return replace(state, probe=probe, velocity=velocity)
+
+
+def has_begun_to_settle(state: State, options: ReconstructOptions) -> bool:
+    """Whether the object's step has begun to fall, at the end of all cycles or at an early one."""
+    return state.stops_after is not None or state.cycle >= (1 - options.settle) * options.cycles
+
+
 def has_settled(state: State, options: ReconstructOptions) -> bool:
     """Whether R fell by less than ``stop_change`` over the last ten cycles; asked until the object's step settles."""
-    begun = state.stops_after is not None or state.cycle >= (1 - options.settle) * options.cycles
-    if not options.stop_change or begun or state.cycle < 2 * SPAN:
+    if not options.stop_change or has_begun_to_settle(state, options) or state.cycle < 2 * SPAN:
         return False
     before, now = (float(np.mean(part)) for part in (state.errors[-2 * SPAN : -SPAN], state.errors[-SPAN:]))
     return (1 - options.stop_change) * before < now <= before
@@ -225,8 +288,9 @@ def object_inertia(state: State, error: float, options: ReconstructOptions) -> f
     return options.object_momentum
 
 
-def _one_cycle(frames: Frames, photons: float, state: State, options: ReconstructOptions) -> Cycles[tuple[State, float]]:
+def _visit_all(light: Light, state: State, options: ReconstructOptions) -> Cycles[tuple[State, float]]:
     """The next state, its arrays still on JAX's device, and the misfit [photons]."""
+    frames, photons = light.frames, light.photons
     order = jnp.asarray(np.random.default_rng([state.seed, state.cycle]).permutation(len(frames.corner)))
     alpha = object_step_size(state.cycle, options, state.stops_after)
     beta = options.beta if state.cycle >= options.probe_start else 0.0

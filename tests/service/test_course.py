@@ -1,6 +1,8 @@
 """How energies were reconstructed reaches the results: where each stopped, its positions, flux and modes, what stands out."""
 
 import io
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,26 +14,33 @@ from service.desk import Call, Places
 from service.fact_reader import FactReader
 from service.graph import build_graph
 from service.remarks import kept_remarks
+from service.stages.reconstruct import notes
 from service.work import perform
 from storage.datasets import DatasetStore
 from storage.units import UnitStore
-from tasks.options import RunOptions
+from tasks.options import ReconstructOptions, RunOptions
+from tasks.ptycho.engine import State
 from tasks.simulate import SimulationOptions, simulate
 
 
 class Shelf:
-    """A desk that has only finished units."""
+    """A desk that has only finished units, and a store that knows their numbers."""
 
-    def __init__(self, units):
-        self.units = units
+    def __init__(self, contents):
+        self.contents = contents
+        self.units = self
 
     def read(self, key, *names):
-        return {name: self.units[key][name] for name in names}
+        return {name: self.contents[key][name] for name in names}
+
+    def attrs(self, key):
+        return {"noise_error": 0.25 * len(self.contents[key]["errors"])}
 
 
-def state(n_cycles, n_positions, *, corrected):
-    probe = np.zeros((2, 4, 4), np.complex64)
-    probe[0, 0, 0], probe[1, 1, 1] = 3, 1j
+def state(n_cycles, n_positions, *, corrected, n_modes=2):
+    probe = np.zeros((n_modes, 4, 4), np.complex64)
+    for k, amplitude in enumerate((3, 1j)[:n_modes]):
+        probe[k, k, k] = amplitude
     return {
         "errors": np.linspace(1, 0.1, n_cycles, dtype=np.float32),
         "positions_m": np.arange(2.0 * n_positions).reshape(-1, 2),
@@ -51,6 +60,23 @@ def test_energies_of_unlike_length_stand_side_by_side():
     np.testing.assert_allclose(found["mode_power"], [[0.9, 0.1]] * 2)
     np.testing.assert_allclose(found["displacement_rms"], 5)
     np.testing.assert_allclose(found["frame_flux"][0], [1.21, 1.21, 1.21, np.nan], rtol=1e-6)
+
+
+def test_an_energy_with_fewer_modes_has_none_of_their_power():
+    shelf = Shelf({"a": state(5, 3, corrected=False), "b": state(3, 3, corrected=False, n_modes=1)})
+    found = course(shelf, ["a", "b"])
+    np.testing.assert_allclose(found["mode_power"], [[0.9, 0.1], [1, 0]])
+    np.testing.assert_allclose(found["noise_error"], [1.25, 0.75])
+
+
+def test_a_probe_that_grew_is_told():
+    scan = SimpleNamespace(energy_ev=5465.0)
+    grown = State(*[np.zeros((1, 4, 4))] * 4, cycle=60, seed=0, errors=np.ones(60, np.float32))
+    auto = ReconstructOptions(cycles=60)
+    (text,) = notes(scan, replace(grown, probe=np.zeros((2, 4, 4))), auto, modes_before=1)
+    assert text.startswith("5465.0 eV: 2 modes of the probe")
+    assert notes(scan, grown, auto, modes_before=1) == []
+    assert notes(scan, replace(grown, probe=np.zeros((2, 4, 4))), replace(auto, probe_modes=2), modes_before=1) == []
 
 
 def test_uncorrected_positions_and_flux_are_not_given_as_corrected():

@@ -12,7 +12,13 @@ def figures(seed):
     """R that doubles over the edge, residuals and drift with a tenth of scatter."""
     rng = np.random.default_rng(seed)
     r_factor = 1e-5 * (1.5 + np.tanh((ENERGY_EV - 5480) / 10) / 2) * np.exp(rng.normal(0, 0.1, 40))
-    return {"r_factor": r_factor, "kk_residual": np.exp(rng.normal(0, 0.1, 40)), "shift_px": rng.normal(0, 1.3, (40, 2))}
+    noise_error = r_factor / 1.3
+    return {
+        "r_factor": r_factor,
+        "noise_error": noise_error,
+        "kk_residual": np.exp(rng.normal(0, 0.1, 40)),
+        "shift_px": rng.normal(0, 1.3, (40, 2)),
+    }
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -35,6 +41,15 @@ def test_the_energy_that_went_wrong_is_named(name, spoil, says, at):
     (text,) = standouts(ENERGY_EV, **values)
     assert text.startswith(f"{ENERGY_EV[at]:.1f} eV: ")
     assert says in text
+
+
+def test_an_unexplained_misfit_is_remarked_once():
+    values = figures(2)
+    values["noise_error"] = values["r_factor"] / np.exp(np.random.default_rng(0).normal(np.log(8), 0.2, 40))
+    (text,) = standouts(ENERGY_EV, **values)
+    times = float(text.removeprefix("R is ").split()[0])
+    assert times == pytest.approx(8, rel=0.1)
+    assert "position_refinement" in text
 
 
 def test_few_energies_have_no_neighbours_to_stand_out_from():

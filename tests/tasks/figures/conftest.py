@@ -42,6 +42,7 @@ def make_reconstruction(rng: np.random.Generator, n_energies: int) -> Reconstruc
     cycles = np.arange(1, 301)
     return Reconstruction(
         error=(0.02 + 0.4 * cycles**-0.8 * rng.uniform(0.9, 1.1, (n_energies, 1))).astype(np.float32),
+        noise_error=np.full(n_energies, 0.018, np.float32),
         probe=np.broadcast_to(probe, (n_energies, 1, 64, 64)).astype(np.complex64),
         probe_pixel_size_m=np.full(n_energies, PIXEL_SIZE_M),
         frequency_per_m=frequency,

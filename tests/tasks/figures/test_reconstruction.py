@@ -20,7 +20,9 @@ def found(specimen: Specimen) -> Reconstruction:
 
 def test_every_energy_has_its_convergence(specimen: Specimen, found: Reconstruction) -> None:
     axes = convergence(specimen, found).axes[0]
-    assert len(axes.lines) == specimen.energy_ev.size
+    *energies, noise = axes.lines
+    assert len(energies) == specimen.energy_ev.size
+    np.testing.assert_allclose(noise.get_ydata(), found.noise_error[0])
     np.testing.assert_allclose(axes.lines[3].get_ydata(), found.error[3])
     assert axes.lines[0].get_xdata()[0] == 1
 

@@ -9,8 +9,8 @@ from scipy import ndimage
 from tasks.chemical_states import electrons_per_formula
 from tasks.gauge import measure_gauge
 from tasks.options import ReconstructOptions
-from tasks.ptycho.engine import object_step_size, orthogonalised, run_cycles, start
-from tasks.ptycho.probe import initial_probe, power_fractions
+from tasks.ptycho.engine import object_step_size, run_cycles, start
+from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import plan_canvas
 from tasks.simulate import SimulationOptions, simulate, transmission_at
 
@@ -191,26 +191,3 @@ def test_the_caller_hears_of_every_cycle_and_can_stop(measured):
         run_cycles(scan, canvas, start(canvas, probe, options), 5, options, listen)
     assert [cycle for cycle, _ in heard] == [1, 2, 3]
     assert all(error > 0 for _, error in heard)
-
-
-def test_a_partially_coherent_probe_is_told_by_its_modes(measured):
-    """A fifth of the power in a second mode: one mode cannot explain it, two find its share."""
-    _, scan, canvas, guess = measured
-    n = scan.n_pixels
-    power = float(np.sum(np.abs(guess) ** 2))
-    first, second = orthogonalised(start(canvas, guess, ReconstructOptions(probe_modes=2))).probe
-    true = np.stack([mode * np.sqrt(share * power / np.sum(np.abs(mode) ** 2)) for mode, share in ((first, 0.8), (second, 0.2))])
-    rng = np.random.default_rng(0)
-    smooth = ndimage.gaussian_filter(rng.normal(size=(2, *canvas.shape)), (0, 3, 3)) * 4
-    specimen, counts = np.exp(-0.2 * np.abs(smooth[0]) + 1j * smooth[1]), []
-    positions = np.rint(canvas.corners_px(scan.positions_m, n)).astype(int)
-    for y, x in positions:
-        far = np.fft.fft2(specimen[y : y + n, x : x + n] * true, norm="ortho")
-        counts.append(np.fft.fftshift(rng.poisson(np.sum(np.abs(far) ** 2, axis=0))))
-    whole = np.asarray(canvas.origin_m) + (positions + n // 2) * canvas.pixel_size_m
-    coherent = replace(scan, counts=np.array(counts, np.uint32), positions_m=whole, mask=np.ones_like(scan.mask))
-    one, two = (reconstruct((None, coherent, canvas, guess), 100, probe_modes=modes) for modes in (1, 2))
-    assert two.errors[-1] < 0.1 * one.errors[-1]
-    assert power_fractions(two.probe) == pytest.approx([0.8, 0.2], abs=0.03)
-    a, b = two.probe.reshape(2, -1)
-    assert abs(np.vdot(a, b)) < 1e-3 * np.linalg.norm(a) * np.linalg.norm(b)

@@ -1,0 +1,141 @@
+"""What photon noise leaves of the misfit is known; a mode is added where the beam lacked coherence, and only there."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tasks.options import ReconstructOptions
+from tasks.ptycho.coherence import ASKED_AFTER, BRIGHT, noise_misfit, share_left
+from tasks.ptycho.cycle import prepare
+from tasks.ptycho.engine import orthogonalised, run_cycles, start
+from tasks.ptycho.probe import initial_probe, power_fractions
+from tasks.ptycho.scan import Placement, plan_canvas
+from tasks.simulate import SimulationOptions, simulate
+
+SMALL = SimulationOptions(
+    n_energies=1, n_positions_side=8, n_pixels=48, n_states=1, n_grains=1, radius_m=0.3e-6, pixel_size_m=20e-9
+)
+
+
+def case(seed, photons):
+    """One energy's scan, its canvas and the first guess of its probe."""
+    simulation = simulate(replace(SMALL, seed=seed, photons=photons))
+    scan = simulation.scans[0]
+    canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
+    power = scan.counts.sum() / len(scan.counts)
+    return scan, canvas, initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
+
+
+def partly_coherent(seed, photons, share):
+    """The same beam over a smooth random object, with ``share`` of its power in a second mode; whole pixels, Poisson counts."""
+    scan, canvas, guess = case(seed, photons)
+    n, rng = scan.n_pixels, np.random.default_rng(seed)
+    modes = orthogonalised(start(canvas, guess, ReconstructOptions(probe_modes=2))).probe
+    powers = np.array([1 - share, share]) * np.sum(np.abs(guess) ** 2)
+    true = modes * np.sqrt(powers / np.sum(np.abs(modes) ** 2, axis=(1, 2)))[:, None, None]
+    smooth = ndimage.gaussian_filter(rng.normal(size=(2, *canvas.shape)), (0, 3, 3)) * 4
+    specimen = np.exp(-0.2 * np.abs(smooth[0]) + 1j * smooth[1])
+    corners = np.rint(canvas.corners_px(scan.positions_m, n)).astype(int)
+    far = [np.fft.fft2(specimen[y : y + n, x : x + n] * true, norm="ortho") for y, x in corners]
+    counts = np.fft.fftshift(rng.poisson(np.sum(np.abs(far) ** 2, axis=1)), axes=(1, 2)).astype(np.uint32)
+    positions_m = np.asarray(canvas.origin_m) + (corners + n // 2) * canvas.pixel_size_m
+    return replace(scan, counts=counts, positions_m=positions_m, mask=np.ones_like(scan.mask)), canvas, guess
+
+
+def reconstruct(one, cycles, **options):
+    scan, canvas, probe = one
+    chosen = ReconstructOptions(cycles=cycles, **options)
+    return run_cycles(scan, canvas, start(canvas, probe, chosen), cycles, chosen)
+
+
+def test_the_noise_of_a_root_is_a_quarter_where_it_is_bright_and_twice_the_mean_where_it_is_dark():
+    share = share_left()
+    step = BRIGHT / (len(share) - 1)
+    assert share[-1] * BRIGHT**2 == pytest.approx(0.25, rel=0.005)
+    assert share[1] == pytest.approx(2 - 2 * step, rel=0.01)
+
+
+@pytest.mark.parametrize("photons", [1e3, 1e5, 1e7])
+def test_what_photon_noise_leaves_is_what_counts_of_the_model_leave(photons):
+    """Poisson counts of a known model, dark to bright, with frames of unlike flux and pixels that are masked."""
+    rng = np.random.default_rng(3)
+    scan, canvas, probe = case(0, photons)
+    scale = rng.uniform(0.8, 1.2, len(scan.counts))
+    placement = Placement(np.zeros((len(scale), 2)), scale)
+    mask = rng.random(scan.mask.shape) > 0.2
+    image = np.exp(-0.1 + 0.5j * ndimage.gaussian_filter(rng.normal(size=canvas.shape), 2)).astype(np.complex64)
+    n = scan.n_pixels
+    corners = np.rint(canvas.corners_px(scan.positions_m, n)).astype(int)
+    whole = replace(scan, positions_m=np.asarray(canvas.origin_m) + (corners + n // 2) * canvas.pixel_size_m, mask=mask)
+    far = np.array([np.fft.fft2(image[y : y + n, x : x + n] * probe[0], norm="ortho") for y, x in corners])
+    mean = scale[:, None, None] ** 2 * np.abs(np.fft.fftshift(far, axes=(1, 2))) ** 2
+    left = []
+    for _ in range(100):
+        counts = rng.poisson(mean)
+        misfit = (np.sqrt(counts) - np.sqrt(mean)) ** 2 / scale[:, None, None] ** 2
+        left.append(float(np.sum(misfit * mask)))
+    frames, _ = prepare(replace(whole, counts=counts.astype(np.uint32)), canvas, True, placement)
+    assert noise_misfit(jnp.asarray(image), jnp.asarray(probe), frames) == pytest.approx(np.mean(left), rel=0.01)
+
+
+def test_a_partially_coherent_probe_is_told_by_its_modes():
+    """A fifth of the power in a second mode: one mode cannot explain it, two find its share."""
+    one, two = (reconstruct(partly_coherent(0, 1e6, 0.2), 100, probe_modes=modes) for modes in (1, 2))
+    assert two.errors[-1] < 0.1 * one.errors[-1]
+    assert power_fractions(two.probe) == pytest.approx([0.8, 0.2], abs=0.03)
+    a, b = two.probe.reshape(2, -1)
+    assert abs(np.vdot(a, b)) < 1e-3 * np.linalg.norm(a) * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize(("photons", "share"), [(1e8, 0.2), (1e6, 0.2), (1e8, 0.02)])
+def test_a_mode_is_added_where_the_beam_was_partly_coherent(photons, share):
+    one = partly_coherent(0, photons, share)
+    grown, single = (reconstruct(one, 120, probe_modes=modes) for modes in ("auto", 1))
+    assert len(grown.probe) == 2
+    assert power_fractions(grown.probe) == pytest.approx([1 - share, share], abs=0.2 * share)
+    assert grown.errors[-1] < 0.5 * single.errors[-1]
+    assert grown.errors[-1] < 2.5 * grown.noise_error
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("photons", "times"), [(1e5, 1.3), (1e6, 1.3), (1e8, 2.5)])
+def test_a_coherent_beam_keeps_its_one_mode_at_no_cost(seed, photons, times):
+    one = case(seed, photons)
+    auto, single = (reconstruct(one, 125, probe_modes=modes) for modes in ("auto", 1))
+    np.testing.assert_array_equal(auto.object, single.object)
+    assert auto.errors[-1] < times * auto.noise_error
+
+
+def test_wrong_flux_is_not_taken_for_a_lack_of_coherence():
+    """The misfit is far above photon noise, but a mode on trial does not lower it, and leaves nothing behind."""
+    scan, canvas, guess = case(0, 1e8)
+    flux = np.random.default_rng(0).uniform(0.8, 1.2, (len(scan.counts), 1, 1))
+    one = replace(scan, counts=np.rint(scan.counts * flux).astype(scan.counts.dtype)), canvas, guess
+    heard = []
+    chosen = ReconstructOptions(cycles=70)
+    auto = run_cycles(scan=one[0], canvas=canvas, state=start(canvas, guess, chosen), n_cycles=70, options=chosen,
+                      on_cycle=lambda cycle, _: heard.append(cycle))  # fmt: skip
+    single = reconstruct(one, 70, probe_modes=1)
+    assert auto.errors[-1] > 3 * auto.noise_error
+    assert len(heard) > len(auto.errors) == 70, "no mode was tried"
+    np.testing.assert_array_equal(auto.object, single.object)
+
+
+def test_the_rule_of_the_paper_keeps_the_modes_it_was_given():
+    grown = reconstruct(partly_coherent(0, 1e8, 0.2), ASKED_AFTER[0] + 25, probe_update="position", settle=0)
+    assert len(grown.probe) == 1
+    assert len(grown.errors) == ASKED_AFTER[0] + 25
+
+
+def test_a_probe_grows_alike_in_one_piece_and_in_two():
+    one = partly_coherent(1, 1e8, 0.2)
+    scan, canvas, probe = one
+    chosen = ReconstructOptions(cycles=120)
+    first = run_cycles(scan, canvas, start(canvas, probe, chosen), 40, chosen)
+    second = run_cycles(scan, canvas, first, 80, chosen)
+    whole = reconstruct(one, 120)
+    assert len(second.probe) == len(whole.probe) == 2
+    np.testing.assert_allclose(second.errors, whole.errors, rtol=1e-3)
