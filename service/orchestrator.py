@@ -77,13 +77,11 @@ class Orchestrator:
         self._load_facts = load_facts
         self._work = work
         self._walks: dict[str, Walk] = {}
-        self._records: dict[str, RunRecord] = {}
         self._told: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._dispatch: Dispatch | None = None
         self._looked_around = -math.inf
-        self._published: dict[str, float] = {}
 
     def start(self, cluster: Workforce) -> None:
         """Begin turning; runs that an earlier service left unfinished go on."""
@@ -120,10 +118,11 @@ class Orchestrator:
                 time.sleep(TURN_S)
 
     def _turn(self) -> None:
+        assert self._dispatch is not None
         self._listen()
         self._look_around()
         self._drop_cancelled_runs()
-        if self._dispatch is not None and self._walks and self._dispatch.connect(self._walks):
+        if self._walks and self._dispatch.connect(self._walks):
             self.meter.n_ready = self._dispatch.hand_out(self._walks)
         for run_id, walk in list(self._walks.items()):
             if walk.is_finished:
@@ -131,7 +130,8 @@ class Orchestrator:
             else:
                 self._write_down(run_id)
         self.meter.n_in_flight = sum(len(walk.in_flight) for walk in self._walks.values())
-        self.meter.n_ready = self.meter.n_ready if self._walks else 0
+        if not self._walks:
+            self.meter.n_ready = 0
 
     def _listen(self) -> None:
         """Wait for something to be told, then take all of it."""
@@ -152,15 +152,16 @@ class Orchestrator:
         walk = Walk(record.id, Graph(), remarks=Remarks(self._ledger.notes(record.id)))
         walk.wire(facts, record.options, self._units.has)
         walk.progress_at_start = walk.progress()
-        self._walks[record.id], self._records[record.id] = walk, record
+        self._walks[record.id] = walk
         self._ledger.begin_run(record.id)
         self._tell_again(walk)
         n_units = len(walk.graph.units)
         log.info("%d of %d units to do", n_units - len(walk.done), n_units, extra={"run": record.id})
 
     def _drop_cancelled_runs(self) -> None:
-        for run_id in [run_id for run_id in self._walks if self._places.stop_flag(run_id).exists()]:
-            self._end(run_id, "cancelled", None)
+        for run_id in list(self._walks):
+            if self._places.stop_flag(run_id).exists():
+                self._end(run_id, "cancelled", None)
 
     def _end(self, run_id: str, state: RunState, error: str | None) -> None:
         """Write down how a run ended, and let go of it."""
@@ -170,7 +171,7 @@ class Orchestrator:
         self._write_down(run_id, is_final=True)
         self._ledger.end_run(run_id, state, error)
         log.log(logging.WARNING if error else logging.INFO, "%s %s", state, error or "", extra={"run": run_id})
-        del self._walks[run_id], self._records[run_id]
+        del self._walks[run_id]
         if self._dispatch is not None:
             self._dispatch.take_back(walk)
 
@@ -183,18 +184,21 @@ class Orchestrator:
             return
         self._looked_around = time.monotonic()
         for record in self._ledger.unfinished_runs():
-            if record.id not in self._walks:
+            walk = self._walks.get(record.id)
+            if walk is None:
                 self._take_up(record)
-        for walk in [walk for walk in self._walks.values() if walk.graph.awaits_scans]:
-            record = self._records[walk.run_id]
-            try:
-                facts = self._load_facts(record.datasets, record.options)
-            except UNUSABLE as error:
-                self._end(walk.run_id, "failed", str(error))
-                continue
-            if facts != walk.facts:
-                walk.wire(facts, record.options, self._units.has)
-                self._tell_again(walk)
+            elif walk.graph.awaits_scans:
+                self._look_again(walk, record)
+
+    def _look_again(self, walk: Walk, record: RunRecord) -> None:
+        try:
+            facts = self._load_facts(record.datasets, record.options)
+        except UNUSABLE as error:
+            self._end(walk.run_id, "failed", str(error))
+            return
+        if facts != walk.facts:
+            walk.wire(facts, record.options, self._units.has)
+            self._tell_again(walk)
 
     # ---- units come back -------------------------------------------------------------------------------------------
 
@@ -245,12 +249,10 @@ class Orchestrator:
 
     def _write_down(self, run_id: str, *, is_final: bool = False) -> None:
         """Write down how far a run is, where that changed, not too often."""
-        now = time.monotonic()
-        if not is_final and now - self._published.get(run_id, 0.0) < PUBLISH_S:
-            return
-        self._published[run_id] = now
         walk = self._walks[run_id]
-        self._ledger.write_progress(run_id, walk.progress(), walk.eta_s(), walk.stages(has_ended=is_final))
+        if is_final or time.monotonic() - walk.published >= PUBLISH_S:
+            walk.published = time.monotonic()
+            self._ledger.write_progress(run_id, walk.progress(), walk.eta_s(), walk.stages(has_ended=is_final))
 
     def _tell_all(self, text: str) -> None:
         for run_id in self._walks:

@@ -1,6 +1,7 @@
 """One run's way through its graph: what is done, what is ready, how far it is. Plain bookkeeping, no I/O."""
 
 import dataclasses
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +35,8 @@ class Walk:
         What the graph was built from.
     losses : Counter of str
         How often in a row units were lost, by name.
+    published : float
+        When its progress was last written down, by `time.monotonic`.
     """
 
     run_id: str
@@ -48,6 +51,7 @@ class Walk:
     facts: list[DatasetFacts] = field(default_factory=list)
     remarks: Remarks = field(default_factory=Remarks)
     losses: Counter[str] = field(default_factory=Counter)
+    published: float = -math.inf
 
     def wire(self, facts: list[DatasetFacts], options: RunOptions, is_kept: Callable[[str], bool]) -> None:
         """Take up the graph of these facts, as `follow` does."""

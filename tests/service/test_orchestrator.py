@@ -105,6 +105,13 @@ class Bench:
             time.sleep(0.02)
         assert len(self.log()) >= n, [(w.in_flight, w.stages()) for w in self.wheel._walks.values()]
 
+    def wait_for_idle_workers(self, timeout=30):
+        """Wait until no worker has anything to do."""
+        until = time.monotonic() + timeout
+        while any(self.cluster._client.processing().values()) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not any(self.cluster._client.processing().values())
+
     def log(self):
         """Key, run and stage of every unit computed, in order."""
         return [path.stem.split()[1:] for path in sorted(self.places.runs.glob("*.log"))]
@@ -212,10 +219,7 @@ def test_cancelling_stops_units_at_work_within_two_seconds(make_bench):
     bench.places.raise_stop_flag("run_1")
     bench.wheel.nudge()
     bench.wait("run_1", "cancelled", timeout=2)
-    until = time.monotonic() + 2
-    while any(bench.cluster._client.processing().values()) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(bench.cluster._client.processing().values())
+    bench.wait_for_idle_workers(timeout=2)
     assert bench.log() == []
 
 
@@ -244,7 +248,7 @@ def test_a_restarted_wheel_goes_on_and_computes_nothing_twice(make_bench):
     bench.wait_for_units(5)
     bench.wheel.stop()
     assert bench.ledger.view("run_1").state == "running"
-    time.sleep(0.5)  # units in flight end without anyone to hear of it
+    bench.wait_for_idle_workers()  # units in flight end without anyone to hear of it
     again = make_bench()
     again.wait("run_1", "succeeded")
     keys = [line[0] for line in again.log()]
