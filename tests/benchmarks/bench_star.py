@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from tasks.figures.panel import add_colour_bar, add_scale_bar, show_image, whole_view
 from tasks.figures.style import PAGE_MM, draw_png, new_figure
-from tasks.ptycho.probe import scale_to_power
 from tasks.ptycho.resolution import frc, half_bit, resolved_period_m
 from tasks.ptycho.scan import Scan, plan_canvas
 
@@ -142,7 +141,6 @@ def main() -> None:
     if not star.STAR.is_file():
         raise SystemExit(print(f"the Siemens star is not timed: {star.STAR.name} is not in ../shared/data"))
     scan, probe = star.measured()
-    probe = scale_to_power(probe, star.mean_power(scan))
     found = {
         rule: [judge(scan, probe, arguments.cycles, options | {"seed": seed}) for seed in range(arguments.seeds)]
         for rule, options in RULES.items()

@@ -12,6 +12,7 @@ from skimage.registration import phase_cross_correlation
 from storage.readers.format import open_scan
 from tasks.options import ReconstructOptions
 from tasks.ptycho.engine import State, run_cycles, start
+from tasks.ptycho.probe import scale_to_power
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 
 Image = NDArray[np.complex64]
@@ -39,7 +40,7 @@ def measured() -> tuple[Scan, Image]:
         counts = np.asarray(source.frames[0 : source.frames.shape[0]])
         mask = np.ones(counts.shape[1:], bool) if source.mask is None else source.mask
         scan = Scan(counts, source.positions_m, mask, source.energy_ev, source.distance_m, source.detector_pixel_size_m)
-        return scan, source.probe
+        return scan, scale_to_power(source.probe, mean_power(scan))
 
 
 def mean_power(scan: Scan) -> float:

@@ -3,17 +3,13 @@
 import importlib
 import re
 import sys
-from pathlib import Path
 
 import pytest
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture
 def bench(monkeypatch):
     """Run a benchmark by its name, with flags."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
 
     def run(name, *flags):
         monkeypatch.setattr(sys, "argv", [name, *flags])
