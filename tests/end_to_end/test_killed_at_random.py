@@ -29,7 +29,8 @@ N_UNITS = 2 * N_ENERGIES + 7
 """Two rounds, the barrier between them, spectra, fit, maps, domains, figures, results."""
 LOOK_NS = 100_000_000
 """Between a worker's look for the marker and its line in the ledger another, an orphan, may put the unit in its place."""
-WAIT_S = 400
+WAIT_S = 900
+"""A disturbed run takes three minutes, and seven on a machine that is busy with others."""
 DASK = Path(sys.executable).with_name("dask")
 
 
