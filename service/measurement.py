@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.desk import Desk
+from tasks.ptycho.beam import fitted
 from tasks.ptycho.orientation import FEWEST_CYCLES, require_fit
-from tasks.ptycho.probe import ProbeSpec, aimed, initial_probe, resized, scale_to_power
+from tasks.ptycho.probe import ProbeSpec, initial_probe, resized, scale_to_power
 from tasks.ptycho.scan import Scan
 
 Array = NDArray[Any]
@@ -47,13 +48,12 @@ def seeded_probe(desk: Desk, pilot: str, measured: Scan, probe: Array) -> Array:
 
 
 def first_probe(measured: Scan, supplied: Array | None, spec: Mapping[str, Any] | None) -> Array:
-    """(M, N, N) complex64: the probe that came with the scan unless optics were described, with the measured power."""
-    power = float(np.mean(np.sum(measured.counts, axis=(1, 2), where=measured.mask, dtype=float)))
+    """(M, N, N) complex64: the probe that came with the scan unless optics were described, with the beam's power."""
+    mean, good = measured.mean_pattern()
     if supplied is not None and (spec is None or spec.get("kind") == "supplied"):
-        return scale_to_power(supplied, power)
+        return fitted(supplied, mean, good, aim=False)
     optics = ProbeSpec(**(spec or {}))
-    probe = initial_probe(optics, measured.energy_ev, measured.pixel_size_m, measured.n_pixels, power)
-    return aimed(probe, measured.counts, measured.mask)
+    return fitted(initial_probe(optics, measured.energy_ev, measured.pixel_size_m, measured.n_pixels, 1.0), mean, good)
 
 
 def as_scan(stored: Mapping[str, Any]) -> Scan:

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeAlias
 from pydantic_core import to_jsonable_python
 
 STAGES: Final = {
-    "orientation": 1,
-    "reconstruct": 4,
+    "orientation": 2,
+    "reconstruct": 5,
     "couple": 1,
     "spectra": 3,
     "fit": 2,

@@ -12,6 +12,7 @@ from service.facts import ScanFacts
 from service.measurement import check_orientation, read_measured, seeded_probe
 from tasks.options import ReconstructOptions
 from tasks.ptycho import engine
+from tasks.ptycho.beam import hidden_beam, hidden_share
 from tasks.ptycho.resolution import prtf
 from tasks.ptycho.scan import illumination
 
@@ -48,6 +49,7 @@ def reconstructing(
         state = read_state(desk, previous)
     if correction is not None and index is not None and not state.is_stopped:
         state = read_correction(desk, correction, index).apply(state)
+    hidden = hidden_share(probe, measured.mask)
     first = state.cycle
     state = yield from engine.cycles_of(
         measured, scan.canvas, state, n_cycles, options,
@@ -58,7 +60,8 @@ def reconstructing(
     arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
     arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
     numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
-    return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), notes=notes(scan, state, options, len(probe)))
+    told = hidden_beam(scan.energy_ev, hidden) + notes(scan, state, options, len(probe))
+    return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), notes=told)
 
 
 def read_state(desk: Desk, key: str) -> engine.State:

@@ -6,6 +6,7 @@ once, divided by the number of frames, and does not come back as slow ripples of
 between pixels: the probe stands still during a cycle, so its displaced copies are made once.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -21,7 +22,8 @@ from tasks.ptycho.scan import Canvas, Placement, Scan, unmoved
 FRACTIONS_PER_PX = 4
 """Displaced copies of the probe along each pixel, in the middles of equal parts; in between its gradient continues it."""
 
-FRAMES_A_BLOCK = 64
+ALIGNMENT = 64
+"""Bytes; XLA copies what begins elsewhere."""
 
 SHARED = 0.5
 """Mean of the fractions' phasors above which they count as one and the same."""
@@ -56,7 +58,7 @@ def prepare(scan: Scan, canvas: Canvas, subpixel: bool, placement: Placement | N
     ``placement`` corrects positions and flux; none takes them as they were measured.
     """
     patterns, total = amplitudes(scan)
-    return place(jnp.asarray(patterns), subpixel, scan, canvas, placement or unmoved(len(scan.counts))), total
+    return place(taken_over(patterns), subpixel, scan, canvas, placement or unmoved(len(scan.counts))), total
 
 
 def amplitudes(scan: Scan) -> tuple[NDArray[np.float32], float]:
@@ -64,16 +66,26 @@ def amplitudes(scan: Scan) -> tuple[NDArray[np.float32], float]:
 
     Block by block: beside the counts there is nothing else of their size.
     """
-    patterns = np.empty(scan.counts.shape, np.float32)
-    most = np.iinfo(scan.counts.dtype).max if scan.counts.dtype.kind == "u" else np.inf
+    patterns = aligned(scan.counts.shape)
     total = 0.0
-    for first in range(0, len(patterns), FRAMES_A_BLOCK):
-        counts = scan.counts[first : first + FRAMES_A_BLOCK]
-        good = scan.mask & (counts != most)
+    for frames, counts, good in scan.blocks():
         seen = np.where(good, np.sqrt(counts, dtype=np.float32), np.float32(-1))
-        patterns[first : first + FRAMES_A_BLOCK] = np.fft.ifftshift(seen, axes=(1, 2))
+        patterns[frames] = np.fft.ifftshift(seen, axes=(1, 2))
         total += float(np.sum(counts, where=good, dtype=float))
     return patterns, total
+
+
+def aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """An array of this shape, not set, that begins at a multiple of `ALIGNMENT`."""
+    n_bytes = math.prod(shape) * 4
+    memory = np.empty(n_bytes + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + n_bytes].view(np.float32).reshape(shape)
+
+
+def taken_over(patterns: NDArray[np.float32]) -> jax.Array:
+    """The patterns as JAX has them: the very same memory where it computes there, not to be written to any more."""
+    return jnp.from_dlpack(patterns) if jax.default_backend() == "cpu" else jnp.asarray(patterns)
 
 
 def place(patterns: jax.Array, between: bool, scan: Scan, canvas: Canvas, placement: Placement) -> Frames:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.options import ReconstructOptions
+from tasks.ptycho.beam import lasting_momentum
 from tasks.ptycho.coherence import ASKED_AFTER, EXCESS, MOST_MODES, PAYS, TRIAL_CYCLES, has_stalled, noise_misfit
 from tasks.ptycho.cycle import Frames, gather_probe_over_cycle, place, prepare, update_probe_by_position
 from tasks.ptycho.flux import levelled
@@ -140,12 +141,12 @@ def run_cycles(
 def alone(cycles: Cycles[T]) -> T:
     """Run the cycles of one energy, one by one."""
     answer = None
-    while True:
-        try:
-            request = cycles.send(answer)
-        except StopIteration as end:
-            return end.value
-        answer = gather_probe_over_cycle(*request)
+    try:
+        while True:
+            # a request that had a name would keep its frames while those who asked go on
+            answer = gather_probe_over_cycle(*cycles.send(answer))
+    except StopIteration as end:
+        return end.value
 
 
 def cycles_of(
@@ -308,8 +309,9 @@ def _visit_all(light: Light, state: State, options: ReconstructOptions) -> Cycle
         assert answer is not None
         image, step, misfit = answer
         moved_meanwhile = is_probe_far(replace(state, cycle=state.cycle - 1), options)
-        velocity = (0.0 if moved_meanwhile else options.momentum) * velocity + beta * step
-        probe = probe + beta * step + options.momentum * velocity
+        momentum = lasting_momentum(options.momentum, probe, light.scan.mask)
+        velocity = (0.0 if moved_meanwhile else momentum) * velocity + beta * step
+        probe = probe + beta * step + momentum * velocity
         inertia = object_inertia(state, float(misfit) / photons, options)
         object_velocity = image - state.object + inertia * state.object_velocity
         image = image + inertia * object_velocity

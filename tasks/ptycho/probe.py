@@ -14,9 +14,6 @@ from tasks.units import wavelength_m
 
 Array = NDArray[np.float64]
 
-BEAM_CENTRE_PX = 0.5
-"""Where the mean frame's middle lies nearer to the middle of the frame than this, the beam is taken to be there."""
-
 
 @dataclass(frozen=True, config=CONFIG)
 class ProbeSpec:
@@ -180,21 +177,3 @@ def zone_plate(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels:
     field = np.fft.fftshift(np.fft.ifft2(pupil))
     first = fine // 2 - n_pixels // 2
     return field[first : first + n_pixels, first : first + n_pixels]
-
-
-def aimed(probe: NDArray[np.complex64], counts: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
-    """The probe (M, N, N) with the beam where the frames (P, N, N) have it: in the middle of the mean good count.
-
-    A beam beside the frame's middle is a ramp on the probe, and ePIE is slow to find one that goes once around; a middle
-    less than `BEAM_CENTRE_PX` away is taken as it is.
-    """
-    mean = np.mean(counts, axis=0, dtype=float) * mask
-    n = mask.shape[0]
-    indices = np.arange(n) - n // 2
-    if not mean.any():
-        return probe
-    y, x = (float(mean.sum(axis=1 - axis) @ indices / mean.sum()) for axis in (0, 1))
-    if np.hypot(y, x) < BEAM_CENTRE_PX:
-        return probe
-    down, right = (np.exp(2j * np.pi * part * indices / n) for part in (y, x))
-    return (probe * down[:, None] * right).astype(np.complex64)

@@ -1,5 +1,6 @@
 """A scan: diffraction patterns, where the probe was, and the object array that holds them all."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ CANVAS_STEP_PX = 32
 
 MAX_CANVAS_PX = 16_384
 """Largest object side reconstructed in one piece (2 GiB of complex64)."""
+
+BLOCK_PIXELS = 2**19
+"""Pixels of the frames looked at together, at least one frame: what is made of them stays within a few MiB."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,23 @@ class Scan:
     def pixel_size_m(self) -> float:
         """Pixel of the object [m]."""
         return object_pixel_size_m(self.energy_ev, self.distance_m, self.n_pixels, self.detector_pixel_size_m)
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray, NDArray[np.bool_]]]:
+        """Frames, their counts (F, N, N), and where these are good: neither masked nor at the end of their range."""
+        full = np.iinfo(self.counts.dtype).max if self.counts.dtype.kind == "u" else np.inf
+        n_frames = max(1, BLOCK_PIXELS // self.n_pixels**2)
+        for first in range(0, len(self.counts), n_frames):
+            frames = slice(first, first + n_frames)
+            counts = self.counts[frames]
+            yield frames, counts, self.mask & (counts != full)
+
+    def mean_pattern(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(N, N) each: mean count of every pixel where it was good, 0 where it never was; and whether it ever was."""
+        total, n_good = np.zeros(self.mask.shape), np.zeros(self.mask.shape, int)
+        for _, counts, good in self.blocks():
+            total += np.sum(counts, axis=0, where=good, dtype=float)
+            n_good += np.count_nonzero(good, axis=0)
+        return total / np.maximum(n_good, 1), n_good > 0
 
 
 @dataclass(frozen=True)

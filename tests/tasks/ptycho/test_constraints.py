@@ -7,8 +7,9 @@ import pytest
 from scipy import ndimage
 
 from tasks.options import ReconstructOptions
+from tasks.ptycho.beam import aimed, fitted
 from tasks.ptycho.engine import run_cycles, start
-from tasks.ptycho.probe import ProbeSpec, aimed, initial_probe
+from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.scan import Scan, plan_canvas
 
 N, PIXEL_M, STEP_PX, CYCLES = 48, 20e-9, 4, 80
@@ -18,6 +19,11 @@ PHOTONS = 1e7
 
 @pytest.fixture(scope="module")
 def known():
+    """A beam that is three pixels wide on the detector."""
+    return measure(ProbeSpec("gaussian", 220e-9, defocus_m=1e-4))
+
+
+def measure(optics):
     """An undamaged scan at whole pixels, its canvas, the true object, and a guess of the probe that is 5 % too wide."""
     rng = np.random.default_rng(5)
     raster = np.stack(np.meshgrid(np.arange(9), np.arange(9), indexing="ij"), axis=-1).reshape(-1, 2) * STEP_PX
@@ -30,8 +36,8 @@ def known():
     thickness = np.clip(1.2 - np.hypot(y, x) / 16 + 0.4 * rough, 0, None)
     image = np.exp(-(0.15 + 1j) * 0.5 * thickness)
     true, guess = (
-        initial_probe(ProbeSpec("gaussian", width, defocus_m=1e-4), ENERGY_EV, PIXEL_M, N, PHOTONS)[0]
-        for width in (220e-9, 230e-9)
+        initial_probe(replace(optics, fwhm_m=width), ENERGY_EV, PIXEL_M, N, PHOTONS)[0]
+        for width in (optics.fwhm_m, optics.fwhm_m * 23 / 22)
     )
     waves = [np.fft.fft2(image[y : y + N, x : x + N] * true, norm="ortho") for y, x in corners]
     counts = rng.poisson(np.fft.fftshift(np.abs(waves) ** 2, axes=(1, 2))).astype(np.uint32)
@@ -77,6 +83,24 @@ def test_a_beam_stop(known, undamaged):
     assert object_error(known, masked(known[0], np.hypot(y, x) < 1.5)) < 2 * undamaged
 
 
+@pytest.fixture(scope="module")
+def wide():
+    """A beam six pixels wide on the detector, and the error without a stop in it."""
+    case = measure(ProbeSpec("gaussian", 90e-9, defocus_m=2e-4))
+    return case, object_error(case, case[0])
+
+
+@pytest.mark.parametrize(("radius_px", "arm_px", "hidden"), [(2.1, 0, 0.35), (2.1, 3, 0.4), (2.5, 3, 0.6)])
+def test_a_stop_behind_which_photons_are_counted_costs_a_fifth_at_most(wide, radius_px, arm_px, hidden):
+    """From the third of the beam to more than half; the first guess has its power from what is seen beside the stop."""
+    (scan, canvas, image, guess, particle), undamaged = wide
+    y, x = np.indices((N, N)) - N // 2
+    stopped = masked(scan, (np.hypot(y, x) < radius_px) | ((np.abs(x) < arm_px / 2) & (y > 0)))
+    assert np.sum(scan.counts, where=~stopped.mask) > hidden * scan.counts.sum()
+    guess = fitted(guess, *stopped.mean_pattern())
+    assert object_error((scan, canvas, image, guess, particle), stopped) < 1.2 * undamaged
+
+
 def test_saturated_pixels(known, undamaged):
     """The brightest pixels of every frame at the end of their range."""
     scan = known[0]
@@ -91,6 +115,6 @@ def test_a_beam_centre_off_by_pixels(known, undamaged, shift):
     """Nobody said so: the first guess of the probe is aimed at where the frames have the beam."""
     scan, canvas, image, guess, particle = known
     moved = replace(scan, counts=np.roll(scan.counts, shift, (1, 2)))
-    to_it = aimed(guess, moved.counts, moved.mask)
+    to_it = aimed(guess, *moved.mean_pattern())
     assert object_error((scan, canvas, image, to_it, particle), moved) < 1.25 * undamaged
-    np.testing.assert_array_equal(aimed(guess, scan.counts, scan.mask), guess)
+    np.testing.assert_array_equal(aimed(guess, *scan.mean_pattern()), guess)

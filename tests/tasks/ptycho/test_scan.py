@@ -34,6 +34,21 @@ def test_scan_pixel_is_lambda_z_over_np():
     assert scan.pixel_size_m == pytest.approx(1.239841984e-6 / 5420 * 0.5 / (96 * 75e-6))
 
 
+def test_the_mean_pattern_counts_a_pixel_only_where_it_was_good():
+    """One masked, one at the end of its range in half of the frames, one in all; more frames than a block holds."""
+    counts = np.full((40, 256, 256), 7, np.uint16)
+    counts[::2, 0, 1] = counts[:, 0, 2] = np.iinfo(np.uint16).max
+    counts[:20, 0, 3] = 9
+    mask = np.ones((256, 256), bool)
+    mask[0, 0] = False
+    scan = Scan(counts, np.zeros((40, 2)), mask, 5420.0, 0.5, 75e-6)
+    assert len(list(scan.blocks())) > 1
+    mean, good = scan.mean_pattern()
+    assert mean[0, :5] == pytest.approx([0, 7, 0, 8, 7])
+    assert good[0, :4].tolist() == [False, True, False, True]
+    assert good[1:].all()
+
+
 def test_a_sane_scan_has_no_faults():
     assert find_faults(RASTER, 15e-9, 64, 300e-9) == []
 
