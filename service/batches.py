@@ -95,9 +95,11 @@ def parts(desks: Sequence[Desk], limit_bytes: float) -> Iterator[list[Desk]]:
 def unit_bytes(about: Mapping[str, Any]) -> int:
     """Bytes that one unit takes on the device."""
     from tasks.ptycho.batch import batch_bytes
+    from tasks.ptycho.coherence import MOST_MODES
 
     scan, options = about["scan"], about["options"]
-    return batch_bytes(scan.n_positions, scan.n_pixels, options.probe_modes, scan.canvas.shape, subpixel=options.subpixel)
+    n_modes = MOST_MODES if options.probe_modes == "auto" else options.probe_modes
+    return batch_bytes(scan.n_positions, scan.n_pixels, n_modes, scan.canvas.shape, subpixel=options.subpixel)
 
 
 def memory_bytes() -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.gauge import Gauge
-from tasks.ptycho.engine import State
+from tasks.ptycho.state import State
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from tasks.ptycho import engine
 from tasks.ptycho.beam import hidden_beam, hidden_share
 from tasks.ptycho.resolution import prtf
 from tasks.ptycho.scan import illumination
+from tasks.ptycho.state import State, start
 
 STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "noise_error")
-STATE_ARRAYS: Final = tuple(field.name for field in fields(engine.State) if field.name not in STATE_NUMBERS)
+STATE_ARRAYS: Final = tuple(field.name for field in fields(State) if field.name not in STATE_NUMBERS)
 
 
 def reconstruct(desk: Desk, **arguments: Any) -> Facts:
@@ -44,7 +45,7 @@ def reconstructing(
     if previous is None:
         check_orientation(desk, dataset, measured, probe, n_cycles)
         probe = probe if pilot is None else seeded_probe(desk, pilot, measured, probe)
-        state = engine.start(scan.canvas, probe, options)
+        state = start(scan.canvas, probe, options)
     else:
         state = read_state(desk, previous)
     if correction is not None and index is not None and not state.is_stopped:
@@ -64,14 +65,14 @@ def reconstructing(
     return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), notes=told)
 
 
-def read_state(desk: Desk, key: str) -> engine.State:
+def read_state(desk: Desk, key: str) -> State:
     """The state that a finished round left."""
     numbers = desk.units.attrs(key)
     contents: Facts = {**desk.read(key, *STATE_ARRAYS), **{name: numbers[name] for name in STATE_NUMBERS}}
-    return engine.State(**contents)
+    return State(**contents)
 
 
-def notes(scan: ScanFacts, state: engine.State, options: ReconstructOptions, modes_before: int) -> list[str]:
+def notes(scan: ScanFacts, state: State, options: ReconstructOptions, modes_before: int) -> list[str]:
     """What the run is told of an energy's course, in this round or before: the rounds before may be cleared away."""
     told = []
     if options.probe_modes == "auto" and len(state.probe) > modes_before:

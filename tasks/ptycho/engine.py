@@ -7,25 +7,22 @@ full step keeps stirring (`ReconstructOptions.probe_update`, ``settle``).
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.options import ReconstructOptions
 from tasks.ptycho.beam import lasting_momentum
 from tasks.ptycho.coherence import ASKED_AFTER, EXCESS, MOST_MODES, PAYS, TRIAL_CYCLES, has_stalled, noise_misfit
 from tasks.ptycho.cycle import Frames, gather_probe_over_cycle, place, prepare, update_probe_by_position
 from tasks.ptycho.flux import levelled
+from tasks.ptycho.pace import has_begun_to_settle, has_settled, is_probe_far, object_inertia, object_step_size
 from tasks.ptycho.placement import corrected, is_due, misfit_slopes
-from tasks.ptycho.probe import add_modes, orthogonal_modes, scale_to_power
-from tasks.ptycho.scan import Canvas, Placement, Scan, unmoved
-
-Image = Any
-"""NDArray[complex64], or the same on JAX's device between cycles."""
+from tasks.ptycho.scan import Canvas, Scan
+from tasks.ptycho.state import Image, State, orthogonalised, with_another_mode
 
 Request = tuple[jax.Array, jax.Array, Frames, jax.Array, float, float | None]
 """Arguments of `gather_probe_over_cycle`."""
@@ -35,67 +32,8 @@ T = TypeVar("T")
 Cycles = Generator[Request, Answer | None, T]
 """Cycles of one energy: each gathered one is asked for, and its answer sent in; then what comes of them."""
 
-CYCLES_BEFORE_MOMENTUM = 4
-"""Cycles after which the object gathers momentum."""
-
-STUMBLE = 1.05
-"""A cycle whose R is this many times the last one's ends the object's momentum, which starts anew (O'Donoghue & Candes, 2015).
-
-Without it a probe a third too wide on a sparse scan runs away; photon noise alone moves R by less than a hundredth."""
-
-SETTLED_STEP = 0.1
-"""The object's step in the last cycle, as a share of alpha."""
-
-SPAN = 10
-"""Cycles over which R is averaged to see whether it still falls."""
-
 LEVEL_EVERY = 20
 """Cycles between two levellings of the vacuum, where the flux of the frames is free."""
-
-CYCLES_BEFORE_WARMUP = 4
-"""Gathered steps of the probe before it is asked whether it is still far."""
-
-FAR_STEP = 0.04
-"""A probe whose gathered step is this large, relative to its norm, after `CYCLES_BEFORE_WARMUP` is far from its place.
-
-Simulated specimens from guesses of the right width, whatever their defocus: 0.015 to 0.03; a third too wide or too
-narrow: 0.055 and 0.07; the Siemens star of the tests, from any guess: 0.06 to 0.08."""
-
-
-@dataclass(frozen=True)
-class State:
-    """All that a reconstruction needs to go on, here or elsewhere, with the same result."""
-
-    object: Image
-    """(Y, X) complex64; JAX's own array between cycles, as the next two."""
-    probe: Image
-    """(M, N, N) complex64 [sqrt photons]."""
-    velocity: Image
-    """(M, N, N) complex64: the probe's momentum."""
-    object_velocity: Image
-    """(Y, X) complex64: the object's momentum."""
-    cycle: int
-    """Cycles done."""
-    seed: int
-    errors: NDArray[np.float32]
-    """(cycle,) float32: R = sum (|F| - sqrt I)^2 / sum I of each cycle, over good pixels."""
-    displacement_px: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
-    """(P, 2) float64: corrections of the positions [px]; empty until there are some."""
-    scale: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    """(P,) float64: each frame's amplitude relative to the scan's; empty until it is known."""
-    stops_after: int | None = None
-    """Cycles after which it ends early, its R having settled; None while it has not."""
-    noise_error: float | None = None
-    """The R that photon noise alone would leave; None before the first cycles."""
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it ended early: more cycles would change nothing."""
-        return self.stops_after is not None and self.cycle >= self.stops_after
-
-    def placement(self, n_positions: int) -> Placement:
-        """Where the frames were and how bright, as far as it is known."""
-        return Placement(self.displacement_px, self.scale) if len(self.scale) else unmoved(n_positions)
 
 
 class Light(NamedTuple):
@@ -107,20 +45,6 @@ class Light(NamedTuple):
     """Where `State.placement` puts them."""
     photons: float
     """On good pixels of all frames."""
-
-
-def start(canvas: Canvas, probe: NDArray[np.complex64], options: ReconstructOptions) -> State:
-    """An empty object (transmission 1) and the first guess of the probe, with modes added where more are asked for."""
-    empty = np.ones(canvas.shape, np.complex64)
-    probe = with_modes(probe, len(probe) if options.probe_modes == "auto" else options.probe_modes)
-    return State(empty, probe, np.zeros_like(probe), np.zeros_like(empty), 0, options.seed, np.empty(0, np.float32))
-
-
-def with_modes(probe: NDArray[np.complex64], n_modes: int) -> NDArray[np.complex64]:
-    """The probe (M, N, N) complex64 with at least ``n_modes`` modes, and its own power."""
-    if n_modes <= len(probe):
-        return probe.astype(np.complex64)
-    return scale_to_power(add_modes(probe, n_modes), float(np.sum(np.abs(probe) ** 2, dtype=float)))
 
 
 def run_cycles(
@@ -222,13 +146,6 @@ def _corrected_placement(light: Light, state: State, options: ReconstructOptions
     return state, light._replace(frames=place(frames.amplitude, len(frames.copy_ramp) > 0, scan, canvas, found))
 
 
-def orthogonalised(state: State) -> State:
-    """The state with its modes orthogonal, the strongest first; nothing that is measured changes."""
-    mixture = orthogonal_modes(state.probe)
-    probe, velocity = (np.tensordot(mixture, array, 1).astype(np.complex64) for array in (state.probe, state.velocity))
-    return replace(state, probe=probe, velocity=velocity)
-
-
 def is_mode_missing(state: State, light: Light, options: ReconstructOptions) -> bool:
     """Whether R no longer falls and yet lies clearly above what photon noise leaves, and a mode more can be tried.
 
@@ -240,53 +157,6 @@ def is_mode_missing(state: State, light: Light, options: ReconstructOptions) -> 
         return False
     noise = noise_misfit(jnp.asarray(state.object), jnp.asarray(state.probe), light.frames)
     return float(state.errors[-1]) * light.photons > EXCESS * noise
-
-
-def with_another_mode(state: State) -> State:
-    """The state with one mode more, at rest."""
-    probe = with_modes(np.asarray(state.probe), len(state.probe) + 1)
-    velocity = np.concatenate([state.velocity, np.zeros_like(probe[:1])])
-    return replace(state, probe=probe, velocity=velocity)
-
-
-def has_begun_to_settle(state: State, options: ReconstructOptions) -> bool:
-    """Whether the object's step has begun to fall, at the end of all cycles or at an early one."""
-    return state.stops_after is not None or state.cycle >= (1 - options.settle) * options.cycles
-
-
-def has_settled(state: State, options: ReconstructOptions) -> bool:
-    """Whether R fell by less than ``stop_change`` over the last ten cycles; asked until the object's step settles."""
-    if not options.stop_change or has_begun_to_settle(state, options) or state.cycle < 2 * SPAN:
-        return False
-    before, now = (float(np.mean(part)) for part in (state.errors[-2 * SPAN : -SPAN], state.errors[-SPAN:]))
-    return (1 - options.stop_change) * before < now <= before
-
-
-def object_step_size(cycle: int, options: ReconstructOptions, stops_after: int | None = None) -> float:
-    """alpha in ``cycle`` (from 0): constant, then linear down to `SETTLED_STEP` over the last ``settle`` of all cycles."""
-    n_cycles = stops_after or options.cycles
-    settling = options.settle * n_cycles
-    left = (n_cycles - 1 - cycle) / settling if settling else 1.0
-    return options.alpha * (SETTLED_STEP + (1 - SETTLED_STEP) * float(np.clip(left, 0, 1)))
-
-
-def is_probe_far(state: State, options: ReconstructOptions) -> bool:
-    """Whether the next cycle belongs to the warm-up: corrected at every position until the probe is near its place.
-
-    At every position a probe gets there in three cycles instead of thirty; started earlier, or from a probe that is
-    near, it leaves slow ripples in the object's phase that take hundreds of cycles to go.
-    """
-    since = state.cycle - options.probe_start - CYCLES_BEFORE_WARMUP
-    if not 0 <= since < options.probe_warmup:
-        return False
-    return float(np.linalg.norm(state.velocity)) > FAR_STEP * float(np.linalg.norm(state.probe))
-
-
-def object_inertia(state: State, error: float, options: ReconstructOptions) -> float:
-    """Share of its last step that the object takes again after a cycle with R ``error``; none after a stumble."""
-    if state.cycle < CYCLES_BEFORE_MOMENTUM or not error < STUMBLE * state.errors[-1]:
-        return 0.0
-    return options.object_momentum
 
 
 def _visit_all(light: Light, state: State, options: ReconstructOptions) -> Cycles[tuple[State, float]]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from tasks.errors import OrientationError
 from tasks.options import ReconstructOptions
-from tasks.ptycho.engine import State, run_cycles, start
+from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.scan import Scan, illumination, plan_canvas
+from tasks.ptycho.state import State, start
 
 OnCycle = Callable[[int, float], None]
 

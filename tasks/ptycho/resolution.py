@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.ptycho.cycle import Frames, prepare
-from tasks.ptycho.engine import State
 from tasks.ptycho.propagation import displace, far_field
 from tasks.ptycho.scan import Canvas, Scan
+from tasks.ptycho.state import State
 
 Array = NDArray[np.float64]
 

@@ -33,9 +33,10 @@ from scipy import ndimage
 
 from tasks.options import ReconstructOptions
 from tasks.ptycho.cycle import gather_probe_over_cycle, prepare, update_probe_by_position
-from tasks.ptycho.engine import run_cycles, start
+from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
+from tasks.ptycho.state import start
 from tasks.units import wavelength_m
 
 ENERGY_EV = 5465.0

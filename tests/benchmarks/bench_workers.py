@@ -23,9 +23,10 @@ def reconstruct_one(n_cycles: int) -> float:
     import numpy as np
 
     from tasks.options import ReconstructOptions
-    from tasks.ptycho.engine import run_cycles, start
+    from tasks.ptycho.engine import run_cycles
     from tasks.ptycho.probe import ProbeSpec, initial_probe
     from tasks.ptycho.scan import Scan, plan_canvas
+    from tasks.ptycho.state import start
     from tasks.units import wavelength_m
 
     rng, n, pixel_m = np.random.default_rng(0), 128, 15e-9

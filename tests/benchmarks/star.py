@@ -11,9 +11,10 @@ from skimage.registration import phase_cross_correlation
 
 from storage.readers.format import open_scan
 from tasks.options import ReconstructOptions
-from tasks.ptycho.engine import State, run_cycles, start
+from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.probe import scale_to_power
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
+from tasks.ptycho.state import State, start
 
 Image = NDArray[np.complex64]
 

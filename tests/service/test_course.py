@@ -19,7 +19,7 @@ from service.work import perform
 from storage.datasets import DatasetStore
 from storage.units import UnitStore
 from tasks.options import ReconstructOptions, RunOptions
-from tasks.ptycho.engine import State
+from tasks.ptycho.state import State
 from tasks.simulate import SimulationOptions, simulate
 
 

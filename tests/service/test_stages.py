@@ -200,7 +200,7 @@ def write_states(places: Places, graph: Graph, seed: int):
                 "prtf": np.linspace(1, 0, 33, dtype=np.float32),
                 "positions_m": np.zeros((4, 2)), "displacement_px": np.empty((0, 2)), "scale": np.empty(0),
             }  # fmt: skip
-            provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": []}
+            provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": [], "noise_error": 0.009}
             UnitStore(places.units).write(unit.key, arrays, provenance)
 
 

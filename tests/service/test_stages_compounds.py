@@ -52,7 +52,8 @@ def write_states(places, graph, absorber, specimens):
             "errors": np.linspace(0.1, 0.01, 3, dtype=np.float32), "prtf": np.linspace(1, 0, 33, dtype=np.float32),
             "positions_m": np.zeros((4, 2)), "displacement_px": np.empty((0, 2)), "scale": np.empty(0),
         }  # fmt: skip
-        UnitStore(places.units).write(unit.key, arrays, {"stage": "reconstruct", "seconds": 1.0, "inputs": []})
+        provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": [], "noise_error": 0.009}
+        UnitStore(places.units).write(unit.key, arrays, provenance)
 
 
 def xdi(state, absorber) -> str:

@@ -10,8 +10,8 @@ from tasks.energies import energy_grid
 from tasks.errors import EnergyGridError, VacuumError
 from tasks.gauge import Gauge
 from tasks.options import AlignOptions, KKROptions, ReconstructOptions
-from tasks.ptycho.engine import start
 from tasks.ptycho.scan import Canvas
+from tasks.ptycho.state import start
 from tasks.refraction import Absorber
 from tasks.simulate import SimulationOptions, grow_specimen, transmission_at
 from tasks.spectra import align, couple

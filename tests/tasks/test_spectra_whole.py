@@ -6,9 +6,10 @@ import pytest
 from tasks.chemical_states import formula_of
 from tasks.chemistry import chemistry_maps
 from tasks.options import AlignOptions, ChemistryOptions, FitOptions, KKROptions, ReconstructOptions
-from tasks.ptycho.engine import run_cycles, start
+from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import illumination, plan_canvas
+from tasks.ptycho.state import start
 from tasks.refraction import Absorber
 from tasks.simulate import SimulationOptions, simulate
 from tasks.spectra import couple

@@ -7,9 +7,10 @@ import pytest
 
 from tasks.options import ReconstructOptions
 from tasks.ptycho.batch import batch_bytes, run_together
-from tasks.ptycho.engine import cycles_of, run_cycles, start
+from tasks.ptycho.engine import cycles_of, run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import plan_canvas
+from tasks.ptycho.state import start
 from tasks.simulate import SimulationOptions, simulate
 
 SMALL = SimulationOptions(

@@ -10,9 +10,10 @@ from scipy import ndimage
 from tasks.options import ReconstructOptions
 from tasks.ptycho.coherence import ASKED_AFTER, BRIGHT, noise_misfit, share_left
 from tasks.ptycho.cycle import prepare
-from tasks.ptycho.engine import orthogonalised, run_cycles, start
+from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.probe import initial_probe, power_fractions
 from tasks.ptycho.scan import Placement, plan_canvas
+from tasks.ptycho.state import orthogonalised, start
 from tasks.simulate import SimulationOptions, simulate
 
 SMALL = SimulationOptions(

@@ -8,9 +8,10 @@ from scipy import ndimage
 
 from tasks.options import ReconstructOptions
 from tasks.ptycho.beam import aimed, fitted
-from tasks.ptycho.engine import run_cycles, start
+from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.scan import Scan, plan_canvas
+from tasks.ptycho.state import start
 
 N, PIXEL_M, STEP_PX, CYCLES = 48, 20e-9, 4, 80
 ENERGY_EV, DETECTOR_PIXEL_M = 5465.0, 75e-6

@@ -9,9 +9,11 @@ from scipy import ndimage
 from tasks.chemical_states import electrons_per_formula
 from tasks.gauge import measure_gauge
 from tasks.options import ReconstructOptions
-from tasks.ptycho.engine import object_step_size, run_cycles, start
+from tasks.ptycho.engine import run_cycles
+from tasks.ptycho.pace import object_step_size
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import plan_canvas
+from tasks.ptycho.state import start
 from tasks.simulate import SimulationOptions, simulate, transmission_at
 
 SMALL = SimulationOptions(

@@ -6,9 +6,11 @@ import pytest
 
 from tasks.options import ReconstructOptions
 from tasks.ptycho.cycle import gather_probe_over_cycle, prepare, update_probe_by_position
-from tasks.ptycho.engine import has_settled, object_step_size, run_cycles, start
+from tasks.ptycho.engine import run_cycles
+from tasks.ptycho.pace import has_settled, object_step_size
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import plan_canvas
+from tasks.ptycho.state import start
 from tasks.simulate import SimulationOptions, simulate
 
 

@@ -11,10 +11,11 @@ from scipy import ndimage
 
 from tasks.options import ReconstructOptions
 from tasks.ptycho.cycle import prepare
-from tasks.ptycho.engine import run_cycles, start
+from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.placement import Slopes, corrected, misfit_slopes
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.scan import Placement, Scan, illumination, plan_canvas
+from tasks.ptycho.state import start
 
 N, SIDE, PIXEL_M, PHOTONS = 64, 8, 15e-9, 1e8
 OPTICS = ProbeSpec("gaussian", fwhm_m=300e-9, defocus_m=400e-6)

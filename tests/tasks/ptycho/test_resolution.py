@@ -7,7 +7,7 @@ import pytest
 
 from tasks.chemical_states import electrons_per_formula
 from tasks.options import AlignOptions, ReconstructOptions
-from tasks.ptycho.engine import run_cycles, start
+from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.resolution import (
     PRTF_THRESHOLD,
@@ -21,6 +21,7 @@ from tasks.ptycho.resolution import (
     soft_window,
 )
 from tasks.ptycho.scan import illumination, plan_canvas
+from tasks.ptycho.state import start
 from tasks.simulate import SimulationOptions, simulate, transmission_at
 from tasks.spectra import align
 
