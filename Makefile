@@ -2,7 +2,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed
+STAMP := $(VENV)/.compiled
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
 .PHONY: help venv demo study test lint bench accept docs clean
@@ -39,7 +40,11 @@ docs: $(STAMP)  ## Write the pages of docs/ that follow from the code
 clean:  ## Remove .venv and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 
-$(STAMP): pyproject.toml constraints.txt
+# The fit's machine code: a process that compiles it and one that loads it differ in the last bits, so it is there before any.
+$(STAMP): $(INSTALLED) $(wildcard tasks/xanes/*.py)
+	@$(BIN)/python -c 'from tasks.xanes.fit import compile_ahead; compile_ahead()' && touch $@
+
+$(INSTALLED): pyproject.toml constraints.txt
 	@python=""; \
 	for candidate in $(CANDIDATES); do \
 	    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; \
@@ -48,5 +53,4 @@ $(STAMP): pyproject.toml constraints.txt
 	if [ -z "$$python" ]; then echo "ptyxas needs Python 3.11, 3.12 or 3.13 with venv; found none among: $(CANDIDATES) (name one: make PYTHON=/path/to/python3)" >&2; exit 1; fi; \
 	test -x $(BIN)/python || "$$python" -m venv $(VENV); \
 	echo "Installing ptyxas into $(VENV) with $$($(BIN)/python --version): 2 GB, a few minutes"; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' && \
-	$(BIN)/python -c 'from tasks.xanes.fit import compile_ahead; compile_ahead()' && touch $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' && touch $@
