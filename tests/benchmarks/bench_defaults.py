@@ -24,8 +24,9 @@ from scipy import ndimage
 from tasks.chemical_states import electrons_per_formula
 from tasks.gauge import measure_gauge
 from tasks.options import ReconstructOptions
+from tasks.ptycho.beam import fitted
 from tasks.ptycho.engine import run_cycles
-from tasks.ptycho.probe import initial_probe, resized, scale_to_power
+from tasks.ptycho.probe import ProbeSpec, initial_probe, resized, scale_to_power
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.state import State, start
 from tasks.simulate import Simulation, SimulationOptions, simulate, transmission_at
@@ -49,6 +50,12 @@ RULES: dict[str, dict] = {
 
 STOPS = (0.0, 0.01, 0.001)
 """Values of ``stop_change``."""
+
+STOPS_PX = {
+    3e-7: [(0, 0), (0.5, 0), (1.1, 0), (1.5, 3), (2.1, 0)],
+    1e-7: [(0, 0), (1.5, 0), (3, 0), (3, 3), (4.5, 0)],
+}
+"""Radius of a beam stop and width of its arm [px], by the width of the beam on the specimen [m]."""
 
 Case = tuple[Simulation, Scan, Canvas, np.ndarray]
 
@@ -143,6 +150,21 @@ def print_early_end(seeds: list[int], photons: list[float]) -> None:
             print(f"{n_photons:>8.0e} {seed:>9} {cells}")
 
 
+def print_beam_stops(cycles: int) -> None:
+    """Error behind stops of several sizes, after some cycles and after four times as many."""
+    print(f"\n{'beam':>8} {'stop [px]':>10} {'arm [px]':>9} {'hidden':>7} {f'{cycles} cycles':>12} {f'{4 * cycles} cycles':>12}")
+    for width_m, stops in STOPS_PX.items():
+        simulation, scan, canvas, guess = case(0, 1e8, probe=ProbeSpec("kb", width_m, 2e-4))
+        y, x = np.indices(scan.mask.shape) - scan.n_pixels // 2
+        for radius_px, arm_px in stops:
+            hidden = (np.hypot(y, x) < radius_px) | ((np.abs(x) < arm_px / 2) & (y > 0))
+            stopped = replace(scan, mask=scan.mask & ~hidden)
+            one = simulation, stopped, canvas, fitted(guess, *stopped.mean_pattern())
+            soon, late = (object_error(one, reconstruct(one, n)) for n in (cycles, 4 * cycles))
+            share = scan.counts.sum(where=hidden) / scan.counts.sum()
+            print(f"{width_m * 1e9:>5.0f} nm {radius_px:>10} {arm_px:>9} {share:>7.0%} {soon:>12.4f} {late:>12.4f}")
+
+
 def print_corrections(cycles: int) -> None:
     """What is left of wrong positions and of a drifting flux, and what finding them costs; frames of 96 x 96."""
     rng = np.random.default_rng(0)
@@ -175,5 +197,6 @@ if __name__ == "__main__":
     print_rules(arguments.seeds, arguments.photons, arguments.cycles)
     print_pilot(arguments.pilot_cycles, arguments.cycles)
     print_early_end(arguments.seeds, arguments.photons)
+    print_beam_stops(arguments.cycles)
     print_corrections(arguments.cycles)
     print_corrections(3 * arguments.cycles)
