@@ -36,6 +36,12 @@ MOST_FRAMES = 100
 CLEARLY = 1.3
 """R of the best orientation must be so many times smaller than the next pair's: 2.2 on the Siemens star, 25 to 79 simulated."""
 
+SURELY = 1.6
+FITS = 0.03
+"""An orientation that was given is contradicted by one whose R is so many times smaller and at most this, in two orders.
+
+0.021 and 2.2 times on the Siemens star. Frames that show nothing, under a wrong probe, leave 0.02 to 0.09, by chance."""
+
 LEAST_CONTRAST = 0.2
 """Correlation of absorption and phase above which the sign of the phase is known: 0.5 to 0.9 on the same."""
 
@@ -119,18 +125,23 @@ def require_clear(verdict: Verdict) -> int:
 
 
 def require_fit(scan: Scan, probe: NDArray[np.complex64], given: int, on_cycle: OnCycle | None = None) -> None:
-    """Find out in a few cycles whether frames that ``given`` has turned already would fit clearly better otherwise.
+    """Find out in a few cycles whether frames that ``given`` has turned already fit another orientation, and that far better.
 
     Raises
     ------
     OrientationError
         Naming both.
     """
-    found = float(_trial(middle_of(scan), probe, 0, TRIAL, on_cycle).errors[-1])
+    part = middle_of(scan)
+    found = float(_trial(part, probe, 0, TRIAL, on_cycle).errors[-1])
     if found < GOOD_ERROR:
         return
     verdict = find_orientation(scan, probe, on_cycle)
-    if verdict.is_clear and verdict.best not in (0, HALF_TURN):
+    if verdict.best in (0, HALF_TURN) or verdict.lead < SURELY or verdict.errors[verdict.best] > FITS:
+        return
+    other_order = replace(TRIAL, seed=TRIAL.seed + 1)
+    now, then = (float(_trial(part, probe, one, other_order, on_cycle).errors[-1]) for one in (0, verdict.best))
+    if now > SURELY * then and then < FITS:
         best = composed(given, verdict.best)
         raise OrientationError(
             f"the frames do not fit the positions: R {found:.3g} after {TRIAL.cycles} cycles with orientation {given}, "

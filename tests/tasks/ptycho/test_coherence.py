@@ -74,7 +74,7 @@ def test_what_photon_noise_leaves_is_what_counts_of_the_model_leave(photons):
     far = np.array([np.fft.fft2(image[y : y + n, x : x + n] * probe[0], norm="ortho") for y, x in corners])
     mean = scale[:, None, None] ** 2 * np.abs(np.fft.fftshift(far, axes=(1, 2))) ** 2
     left = []
-    for _ in range(100):
+    for _ in range(40):
         counts = rng.poisson(mean)
         misfit = (np.sqrt(counts) - np.sqrt(mean)) ** 2 / scale[:, None, None] ** 2
         left.append(float(np.sum(misfit * mask)))
@@ -84,14 +84,14 @@ def test_what_photon_noise_leaves_is_what_counts_of_the_model_leave(photons):
 
 def test_a_partially_coherent_probe_is_told_by_its_modes():
     """A fifth of the power in a second mode: one mode cannot explain it, two find its share."""
-    one, two = (reconstruct(partly_coherent(0, 1e6, 0.2), 100, probe_modes=modes) for modes in (1, 2))
+    one, two = (reconstruct(partly_coherent(0, 1e6, 0.2), 70, probe_modes=modes) for modes in (1, 2))
     assert two.errors[-1] < 0.1 * one.errors[-1]
     assert power_fractions(two.probe) == pytest.approx([0.8, 0.2], abs=0.03)
     a, b = two.probe.reshape(2, -1)
     assert abs(np.vdot(a, b)) < 1e-3 * np.linalg.norm(a) * np.linalg.norm(b)
 
 
-@pytest.mark.parametrize(("photons", "share"), [(1e8, 0.2), (1e6, 0.2), (1e8, 0.02)])
+@pytest.mark.parametrize(("photons", "share"), [(1e6, 0.2), (1e8, 0.02)])
 def test_a_mode_is_added_where_the_beam_was_partly_coherent(photons, share):
     one = partly_coherent(0, photons, share)
     grown, single = (reconstruct(one, 120, probe_modes=modes) for modes in ("auto", 1))
@@ -101,11 +101,11 @@ def test_a_mode_is_added_where_the_beam_was_partly_coherent(photons, share):
     assert grown.errors[-1] < 2.5 * grown.noise_error
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("photons", "times"), [(1e5, 1.3), (1e6, 1.3), (1e8, 2.5)])
 def test_a_coherent_beam_keeps_its_one_mode_at_no_cost(seed, photons, times):
     one = case(seed, photons)
-    auto, single = (reconstruct(one, 125, probe_modes=modes) for modes in ("auto", 1))
+    auto, single = (reconstruct(one, 80, probe_modes=modes) for modes in ("auto", 1))
     np.testing.assert_array_equal(auto.object, single.object)
     assert auto.errors[-1] < times * auto.noise_error
 

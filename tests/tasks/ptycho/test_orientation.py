@@ -16,7 +16,8 @@ from tasks.ptycho.orientation import (
     require_clear,
     require_fit,
 )
-from tasks.ptycho.probe import initial_probe
+from tasks.ptycho.probe import ProbeSpec, initial_probe
+from tasks.ptycho.scan import Scan
 from tasks.simulate import SimulationOptions, simulate
 
 SMALL = SimulationOptions(
@@ -90,6 +91,19 @@ def test_a_wrong_orientation_is_named_and_the_right_one_suggested(measured, give
 
 def test_a_right_orientation_passes(measured):
     require_fit(*measured, 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_frames_that_show_nothing_contradict_no_orientation(seed):
+    """The same round spot everywhere under a probe of another width: one orientation fits up to twice as well by chance."""
+    rng = np.random.default_rng(seed)
+    n = 48
+    r2 = ((np.indices((n, n)) - n // 2) ** 2).sum(axis=0)
+    counts = rng.poisson(200 * np.exp(-r2 / 30), (36, n, n)).astype(np.uint16)
+    positions_m = np.indices((6, 6)).reshape(2, -1).T * 100e-9
+    scan = Scan(counts, positions_m, np.ones((n, n), bool), 5450.0, 0.5, 75e-6)
+    power = float(counts.sum(dtype=float) / len(counts))
+    require_fit(scan, initial_probe(ProbeSpec("gaussian", 3e-7), 5450.0, scan.pixel_size_m, n, power), 0)
 
 
 def test_an_orientation_that_nothing_tells_is_an_error_that_says_why():
