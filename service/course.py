@@ -1,4 +1,4 @@
-"""How the reconstruction of every energy went, side by side: as long as the longest, NaN where an energy has less."""
+"""How the reconstruction of every energy went, side by side: what an energy has less of is NaN, of modes no power."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -34,7 +34,9 @@ def standouts(energy_ev: Array, r_factor: Array, noise_error: Array, kk_residual
     shift_px : (E, 2) float array
         Where the specimen sits relative to its mean place.
     """
-    found = unexplained(r_factor, noise_error)
+    diverged = ~np.isfinite(r_factor)
+    found = [f"{e:.1f} eV: the reconstruction diverged, its R is not a number" for e in energy_ev[diverged]]
+    found += unexplained(r_factor, noise_error)
     for name, values in (("R", r_factor), ("Kramers-Kronig residual", kk_residual)):
         logarithm = np.log(np.maximum(values, np.finfo(np.float32).tiny))
         excess = logarithm - neighbours(logarithm)
@@ -53,13 +55,14 @@ def standouts(energy_ev: Array, r_factor: Array, noise_error: Array, kk_residual
 
 def unexplained(r_factor: Array, noise_error: Array) -> list[str]:
     """One sentence where the model misses much of what the patterns (E energies) say, none where it explains them."""
-    times = float(np.median(r_factor / noise_error))
-    if times < MOST_NOISE:
+    times = r_factor / noise_error
+    times = times[np.isfinite(times)]
+    if not len(times) or np.median(times) < MOST_NOISE:
         return []
     return [
-        f"R is {times:.1f} times what photon noise leaves (median over energies): the model does not explain the patterns. "
-        "Usual causes: wrong positions (reconstruct.position_refinement), drifting flux (reconstruct.frame_flux), bad "
-        "pixels missing in the mask, background, too few cycles"
+        f"R is {np.median(times):.1f} times what photon noise leaves (median over energies): the model does not explain the "
+        "patterns. Usual causes: wrong positions (reconstruct.position_refinement), drifting flux (reconstruct.frame_flux), "
+        "bad pixels missing in the mask, background, too few cycles"
     ]
 
 

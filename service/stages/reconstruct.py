@@ -18,6 +18,8 @@ from tasks.ptycho.scan import illumination
 from tasks.ptycho.state import State, start
 
 STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "noise_error")
+GUESS_NUMBERS: Final = ("guessed_modes", "hidden_share")
+"""Of the probe that the first round began with; later rounds know only what became of it."""
 STATE_ARRAYS: Final = tuple(field.name for field in fields(State) if field.name not in STATE_NUMBERS)
 
 
@@ -46,11 +48,12 @@ def reconstructing(
         check_orientation(desk, dataset, measured, probe, n_cycles)
         probe = probe if pilot is None else seeded_probe(desk, pilot, measured, probe)
         state = start(scan.canvas, probe, options)
+        guess: Facts = {"guessed_modes": len(probe), "hidden_share": hidden_share(probe, measured.mask)}
     else:
         state = read_state(desk, previous)
+        guess = {name: desk.units.attrs(previous)[name] for name in GUESS_NUMBERS}
     if correction is not None and index is not None and not state.is_stopped:
         state = read_correction(desk, correction, index).apply(state)
-    hidden = hidden_share(probe, measured.mask)
     first = state.cycle
     state = yield from engine.cycles_of(
         measured, scan.canvas, state, n_cycles, options,
@@ -60,8 +63,8 @@ def reconstructing(
     arrays["positions_m"] = state.placement(scan.n_positions).positions_m(measured, scan.canvas)
     arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
     arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
-    numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
-    told = hidden_beam(scan.energy_ev, hidden) + notes(scan, state, options, len(probe))
+    numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m} | guess
+    told = hidden_beam(scan.energy_ev, guess["hidden_share"]) + notes(scan, state, options, guess["guessed_modes"])
     return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), notes=told)
 
 

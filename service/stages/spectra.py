@@ -25,6 +25,6 @@ def spectra(desk: Desk, **who: Any) -> Facts:
     arrays["probe"] = padded([c.gauge.onto_probe(probe) for c, probe in zip(corrections, probes, strict=True)], 0)
     arrays |= spectrum_sharpness(desk, meeting.scans, meeting.states, found, corrections)
     r_factor = np.array([desk.read(key, "errors")["errors"][-1] for key in meeting.states])
-    noise = np.array([desk.units.attrs(key)["noise_error"] for key in meeting.states])
+    noise = np.array([desk.units.attrs(key)["noise_error"] for key in meeting.states], float)
     remarks = standouts(found.energy_ev, r_factor, noise, found.kk_residual, found.shift_px)
     return desk.write(arrays, **kk_facts(found), notes=remarks)

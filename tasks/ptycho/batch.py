@@ -34,7 +34,7 @@ def run_together(energies: Sequence[Cycles[T]]) -> list[T]:
     """Run the cycles (`engine.cycles_of`) of several energies in step; what comes of each, in order."""
     ends: dict[int, T] = {}
     answers: dict[int, Answer | None] = dict.fromkeys(range(len(energies)))
-    stacks = FrameStacks()
+    stacks: dict[tuple[int, ...], FrameStacks] = {}
     while answers:
         requests: dict[int, Request] = {}
         for number, answer in answers.items():
@@ -43,8 +43,10 @@ def run_together(energies: Sequence[Cycles[T]]) -> list[T]:
             except StopIteration as end:
                 ends[number] = end.value
         answers = {}
-        for alike in by_shape(requests):
-            found = gather_together([requests[number] for number in alike], stacks)
+        groups = by_shape(requests)
+        stacks = {tuple(alike): stacks.get(tuple(alike)) or FrameStacks() for alike in groups}
+        for alike in groups:
+            found = gather_together([requests[number] for number in alike], stacks[tuple(alike)])
             answers |= dict(zip(alike, found, strict=True))
     return [ends[number] for number in range(len(energies))]
 
@@ -59,7 +61,7 @@ def by_shape(requests: dict[int, Request]) -> list[list[int]]:
 
 
 class FrameStacks:
-    """Frames of the last batch, stacked; what has not changed since is not moved again."""
+    """Frames of one group of energies, stacked; what has not changed since the last cycle is not moved again."""
 
     def __init__(self) -> None:
         self._parts: tuple[tuple[jax.Array, ...], ...] = ()

@@ -19,7 +19,8 @@ from tasks.ptycho.propagation import displace, far_field
 EXCESS = 1.6
 """Misfit, in units of what photon noise leaves, from which a mode is missing.
 
-Coherent simulated specimens at 1e5 to 1e8 photons a frame: 1.1 to 1.4 when R has stopped falling; the Siemens star of the tests
+Coherent simulated specimens at 1e5 to 1e8 photons a frame: 1.1 to 1.4 when R has stopped falling (up to 2.1 where the probe
+does not fit into the frame, and there a mode on trial does not stay); the Siemens star of the tests
 2.0, with two modes 1.5."""
 
 MOST_MODES = 3
@@ -28,13 +29,14 @@ MOST_MODES = 3
 ASKED_AFTER = (20, 40, 80)
 """Cycles after which it is asked."""
 TRIAL_CYCLES = 10
+"""Cycles of a mode on trial."""
 PAYS = 0.85
 """A mode on trial stays if it lowers R to less than this share: what is wrong with positions or flux it does not mend, and what
 `STALLED` lets R fall by itself is less."""
 
-SPAN = 5
+STALL_CYCLES = 5
 STALLED = 0.05
-"""R has stopped falling once it has fallen by less than this share over `SPAN` cycles."""
+"""R has stopped falling once it has fallen by less than this share over `STALL_CYCLES`."""
 
 BRIGHT = 12.0
 """Amplitude from which the noise of a root is a quarter of a photon to within half a percent."""
@@ -42,7 +44,7 @@ BRIGHT = 12.0
 
 def has_stalled(errors: NDArray[np.float32]) -> bool:
     """Whether R, one a cycle, has stopped falling."""
-    return len(errors) > SPAN and bool(errors[-1] > (1 - STALLED) * errors[-1 - SPAN])
+    return len(errors) > STALL_CYCLES and bool(errors[-1] > (1 - STALLED) * errors[-1 - STALL_CYCLES])
 
 
 def noise_misfit(image: jax.Array, probe: jax.Array, frames: Frames) -> float:

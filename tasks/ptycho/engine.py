@@ -93,20 +93,20 @@ def cycles_of(
     n_cycles : int
     options : ReconstructOptions
     on_cycle : callable, optional
-        Called after each cycle with its number and R; what it raises ends the reconstruction.
+        Called after each cycle with its number and R, and after each cycle of a mode's trial with the number of the last
+        cycle before it; what it raises ends the reconstruction.
     """
     light = Light(scan, canvas, *prepare(scan, canvas, options.subpixel, state.placement(len(scan.counts))))
     end = state.cycle + n_cycles
     while state.cycle < end and not state.is_stopped:
         if state.cycle + TRIAL_CYCLES <= end and is_mode_missing(state, light, options):
             state, light = yield from _try_another_mode(light, state, options, on_cycle)
-        if state.cycle < end:
+        if state.cycle < end and not state.is_stopped:
             state, light = yield from _one_cycle(light, state, options)
         if on_cycle is not None:
             on_cycle(state.cycle, float(state.errors[-1]))
-    state = replace(
-        state, noise_error=noise_misfit(jnp.asarray(state.object), jnp.asarray(state.probe), light.frames) / light.photons
-    )
+    noise = noise_misfit(jnp.asarray(state.object), jnp.asarray(state.probe), light.frames) / light.photons
+    state = replace(state, noise_error=noise if math.isfinite(noise) else None)
     image, probe, velocity, object_velocity = map(np.asarray, (state.object, state.probe, state.velocity, state.object_velocity))
     state = replace(state, object=image, probe=probe, velocity=velocity, object_velocity=object_velocity)
     return orthogonalised(state) if len(state.probe) > 1 else state

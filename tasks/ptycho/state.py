@@ -38,7 +38,7 @@ class State:
     stops_after: int | None = None
     """Cycles after which it ends early, its R having settled; None while it has not."""
     noise_error: float | None = None
-    """The R that photon noise alone would leave; None before the first cycles."""
+    """The R that photon noise alone would leave; None before the first cycles, or of a model that is not finite."""
 
     @property
     def is_stopped(self) -> bool:

@@ -28,7 +28,7 @@ def found(measured):
 
 
 def test_misfit_lies_far_below_what_is_known_of_this_scan(found):
-    # 0.0191 after 12 and 0.0185 after 60 cycles of plain ePIE
+    # 0.0191 after 12 and 0.0185 after 60 cycles of ePIE between pixels
     assert found.errors[11] < 0.0185
     assert found.errors[59] < 0.0100
 

@@ -52,6 +52,13 @@ def test_an_unexplained_misfit_is_remarked_once():
     assert "position_refinement" in text
 
 
+def test_a_diverged_energy_is_named_and_spoils_no_other_figure():
+    values = figures(4)
+    values["r_factor"][7] = values["noise_error"][7] = np.nan
+    (text,) = standouts(ENERGY_EV, **values)
+    assert text.startswith(f"{ENERGY_EV[7]:.1f} eV: the reconstruction diverged")
+
+
 def test_few_energies_have_no_neighbours_to_stand_out_from():
     few = {name: values[:3] * np.array([1, 1, 50]).reshape(-1, *[1] * (values.ndim - 1)) for name, values in figures(0).items()}
     assert standouts(ENERGY_EV[:3], **few) == []
