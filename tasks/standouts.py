@@ -17,7 +17,7 @@ LEAST_FACTOR = 1.5
 """R or a residual this many times its neighbours' at least."""
 LEAST_JUMP_PX = 3.0
 MOST_NOISE = 3.0
-"""R this many times what photon noise leaves: the Siemens star of the tests, measured, ends at 1.5, simulated ones at 1.1 to 2."""
+"""R this many times what photon noise leaves: a measured Siemens star ends at 1.5, simulated specimens at 1.1 to 2."""
 
 
 def standouts(energy_ev: Array, r_factor: Array, noise_error: Array, kk_residual: Array, shift_px: Array) -> list[str]:
