@@ -33,6 +33,8 @@ class Walk:
         Cost of what the graph cannot name yet, because it waits for scans.
     facts : list of DatasetFacts
         What the graph was built from.
+    remarks : Remarks
+        What its units had to say, and what of it was told.
     losses : Counter of str
         How often in a row units were lost, by name.
     published : float

@@ -37,10 +37,10 @@ CLEARLY = 1.3
 """R of the best orientation must be so many times smaller than the next pair's: 2.2 on the Siemens star, 25 to 79 simulated."""
 
 SURELY = 1.6
-FITS = 0.03
-"""An orientation that was given is contradicted by one whose R is so many times smaller and at most this, in two orders.
+"""R must be so many times smaller, in two orders of visits, before a given orientation is contradicted: 2.2 on the star."""
 
-0.021 and 2.2 times on the Siemens star. Frames that show nothing, under a wrong probe, leave 0.02 to 0.09, by chance."""
+FITS = 0.03
+"""And at most this: 0.021 on the star. Frames that show nothing, under a wrong probe, leave 0.02 to 0.09, by chance."""
 
 LEAST_CONTRAST = 0.2
 """Correlation of absorption and phase above which the sign of the phase is known: 0.5 to 0.9 on the same."""

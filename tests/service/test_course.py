@@ -135,6 +135,19 @@ def test_an_early_end_is_told_and_published_and_later_rounds_leave_it_alone(plac
     assert found.attrs["warnings"] == []
 
 
+def test_later_rounds_remember_the_probe_that_the_first_began_with(places):
+    """A pilot's two modes were there from the start; later rounds, which know no pilot, must not tell that they grew."""
+    chosen = {"cycles": 6, "probe_from": "pilot", "pilot_cycles": 3, "probe_modes": 2}
+    options = TypeAdapter(RunOptions).validate_python({"reconstruct": chosen, "kkr": {"start": 3, "every": 3}})
+    graph = build_graph(FactReader(DatasetStore(places.datasets)).read(["ds_a"]), options, "run_1")
+    rounds = [unit for unit in graph.units.values() if unit.stage == "reconstruct"]
+    for unit in rounds:
+        assert perform(Call("run_1", unit, places), lambda _: None).fate == "done"
+    pilot, first, second = (UnitStore(places.units).attrs(unit.key) for unit in rounds)
+    assert [one["guessed_modes"] for one in (pilot, first, second)] == [1, 2, 2]
+    assert first["hidden_share"] == second["hidden_share"]
+
+
 def test_a_pilot_saves_the_first_cycles(places):
     first_r = {}
     for origin in ("optics", "pilot"):
