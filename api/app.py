@@ -13,17 +13,17 @@ from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
-from api import errors
-from api.cors import Cors
+from api import problems as errors
 from api.dependencies import problems
-from api.etags import JsonTags
-from api.guard import Guard
-from api.keys import KeyCheck
-from api.metrics import HttpCounts, HttpMeter
+from api.middleware.api_keys import KeyCheck
+from api.middleware.cors import Cors
+from api.middleware.etags import JsonTags
+from api.middleware.metrics import HttpCounts, HttpMeter
+from api.middleware.security import Guard
 from api.routes import datasets, events, figures, health, options, results, runs, web
 from api.schemas import ProblemAnswer
+from service.api_keys import ApiKeys
 from service.bootstrap import Service
-from service.keys import KeyRing
 from service.settings import LOOPBACK_HOSTS, Settings
 
 PREFIX: Final = "/api/v1"
@@ -86,7 +86,7 @@ def guard(app: FastAPI, settings: Settings) -> None:
     """Put what every request has to pass around ``app``, the innermost first."""
     hosts = None
     if settings.api_keys_file is not None:
-        app.add_middleware(KeyCheck, ring=KeyRing(settings.api_keys_file))
+        app.add_middleware(KeyCheck, ring=ApiKeys(settings.api_keys_file))
     else:
         hosts = LOOPBACK_HOSTS.union(settings.allowed_hosts)
     if settings.cors_origins:

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Request
 
-from api.errors import MEDIA_TYPE
+from api.problems import MEDIA_TYPE
 from api.schemas import ProblemAnswer
+from service.api_keys import Key
 from service.bootstrap import Service
-from service.keys import Key
 
 
 def whole_service_of(request: Request) -> Service:

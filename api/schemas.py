@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from tasks.options import RunOptions
 from tasks.ptycho.probe import ProbeSpec
-from tasks.refraction import Absorber
+from tasks.scattering import Absorber
 
 Item = TypeVar("Item")
 

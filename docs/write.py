@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from api.errors import BY_STATUS, TABLE
+from api.problems import BY_STATUS, TABLE
 from service.settings import Settings
 from tasks.options import RunOptions
 

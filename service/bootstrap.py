@@ -8,25 +8,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from service import work
+from service.api_keys import Key
 from service.datasets import Datasets
-from service.desk import Places
 from service.errors import ConflictError
-from service.fact_reader import FactReader
-from service.facts import DatasetFacts
-from service.ingest import tidy_sockets
-from service.keys import Key
-from service.ledger import Ledger
-from service.limits import Limits
-from service.meter import Measures
-from service.orchestrator import Orchestrator
-from service.rubbish import Rubbish
+from service.execution import worker as work
+from service.execution.cluster import Cluster
+from service.execution.metrics import Snapshot
+from service.execution.runner import Runner
+from service.quotas import Limits
+from service.records.run_inputs import RunInputReader
+from service.records.run_repository import RunRepository
+from service.retention import Retention
 from service.runs import Runs
-from service.scheduler import Cluster
 from service.settings import Settings
+from service.stages.context import DataPaths
+from service.uploads.sandbox import tidy_sockets
 from service.versions import library_versions
-from storage.catalogue import Catalogue
-from storage.datasets import DatasetStore
+from service.workflow.inputs import RunInput
+from storage.catalogue.catalogue import Catalogue
+from storage.datasets.store import DatasetStore
 from tasks.options import RunOptions
 
 log = logging.getLogger(__name__)
@@ -42,11 +42,11 @@ class Service:
         self._lock: IO[bytes] | None = None
         self._shows_dashboard = True
         self._catalogue = Catalogue(settings.catalogue_url)
-        ledger = Ledger(self._catalogue)
-        places = Places(settings.datasets_dir, settings.units_dir, settings.runs_dir)
+        ledger = RunRepository(self._catalogue)
+        places = DataPaths(settings.datasets_dir, settings.units_dir, settings.runs_dir)
         store = DatasetStore(settings.datasets_dir)
-        facts = FactReader(store)
-        self._orchestrator = Orchestrator(ledger, places, loader(facts, Limits(settings)), work.perform)
+        facts = RunInputReader(store)
+        self._orchestrator = Runner(ledger, places, loader(facts, Limits(settings)), work.perform)
         self._cluster = Cluster(settings, self._orchestrator.hear_progress)
         self.datasets = Datasets(settings, store, self._orchestrator.nudge, ledger.users_of)
         self.runs = Runs(settings, ledger, places, facts, self._orchestrator, lambda: self.dashboard_url)
@@ -54,7 +54,7 @@ class Service:
     def start(self) -> None:
         """Start the cluster and the wheel; runs that an earlier service left unfinished go on."""
         self._lock = lock_folder(self.settings.data_dir)
-        sweep(Rubbish(self.settings, self._catalogue))
+        sweep(Retention(self.settings, self._catalogue))
         tidy_sockets(self.settings.data_dir / "sockets")
         self.datasets.start()
         self._cluster.start()
@@ -90,10 +90,10 @@ class Service:
             return "the Dask scheduler cannot be reached"
         return None
 
-    def measures(self) -> Measures:
+    def measures(self) -> Snapshot:
         """What the whole service holds and does, all projects together."""
         datasets = self.datasets.list()
-        return Measures(
+        return Snapshot(
             n_runs=self._catalogue.count_by_state(),
             n_datasets=len(datasets),
             n_dataset_bytes=sum(dataset.n_bytes for dataset in datasets),
@@ -121,16 +121,14 @@ def lock_folder(data_dir: Path) -> IO[bytes]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise ConflictError(
-            f"another ptyxas service works in {data_dir}: stop it, or choose another data_dir"
-        ) from error
+        raise ConflictError(f"another ptyxas service works in {data_dir}: stop it, or choose another data_dir") from error
     return file
 
 
-def loader(reader: FactReader, limits: Limits) -> Callable[[Sequence[str], RunOptions], list[DatasetFacts]]:
+def loader(reader: RunInputReader, limits: Limits) -> Callable[[Sequence[str], RunOptions], list[RunInput]]:
     """How a run's facts are read while it goes on: a live one may outgrow its limits."""
 
-    def load(dataset_ids: Sequence[str], options: RunOptions) -> list[DatasetFacts]:
+    def load(dataset_ids: Sequence[str], options: RunOptions) -> list[RunInput]:
         facts = reader.read_checked(dataset_ids, options)
         limits.check_cost(facts, options)
         return facts
@@ -138,7 +136,7 @@ def loader(reader: FactReader, limits: Limits) -> Callable[[Sequence[str], RunOp
     return load
 
 
-def sweep(rubbish: Rubbish) -> None:
+def sweep(rubbish: Retention) -> None:
     """Remove what writers that died left half-way; the disk is theirs no longer."""
     for waste in rubbish.leftovers():
         try:

@@ -16,11 +16,11 @@ from typing import Any, BinaryIO, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from service.digests import read_content_digest
+from service.api_keys import DEFAULT_PROJECT
 from service.errors import (
     ConflictError,
     DigestMismatchError,
-    Fault,
+    FieldError,
     ForbiddenPathError,
     InvalidInputError,
     NotFoundError,
@@ -28,16 +28,16 @@ from service.errors import (
     TooLargeError,
     is_disk_full,
 )
-from service.ingest import IngestOrder, ingest
-from service.keys import DEFAULT_PROJECT
-from service.limits import Arrival, Limits
+from service.quotas import Arrival, Limits
+from service.records.views import DatasetView, ScanView
 from service.settings import Settings
-from service.views import DatasetView, ScanView
-from storage.datasets import DatasetStore
+from service.uploads.content_digest import read_content_digest
+from service.uploads.sandbox import IngestOrder, ingest
+from storage.datasets.store import DatasetStore
 from storage.errors import DatasetNotFoundError, InvalidNameError
 from tasks.errors import TaskError
 from tasks.ptycho.probe import ProbeSpec
-from tasks.refraction import Absorber, composition
+from tasks.scattering import Absorber, composition
 
 BLOCK_BYTES: Final = 1 << 20
 """Bytes gathered before they are hashed and written: a thread's work at a time, not a network packet's."""
@@ -147,7 +147,7 @@ class Datasets:
                 received = await self._receive(stream, path, arrival)
             if announced is not None and announced != received.sha256:
                 message = f"the bytes received have sha-256 {received.sha256}, announced was {announced}"
-                raise DigestMismatchError(message, [Fault("Content-Digest", message)])
+                raise DigestMismatchError(message, [FieldError("Content-Digest", message)])
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._readers, self._take_in, dataset_id, name, path, received.sha256)
         finally:
@@ -233,7 +233,7 @@ class Datasets:
                     self._check_free_disk()
             await asyncio.to_thread(write_block, file, digest, bytes(block))
         if n_bytes == 0:
-            raise InvalidInputError("the body is empty", [Fault("body", "the body is empty")])
+            raise InvalidInputError("the body is empty", [FieldError("body", "the body is empty")])
         return Received(path, digest.hexdigest(), n_bytes)
 
     def _take_in(self, dataset_id: str, name: str, path: Path, sha256: str | None = None) -> tuple[ScanView, bool]:
@@ -268,14 +268,14 @@ class Datasets:
             found = [asked] if asked.is_file() else sorted(file for file in asked.glob("*") if file.is_file())
             resolved = [file.resolve() for file in found]
         except ValueError as error:
-            raise InvalidInputError(f"path cannot be read: {error}", [Fault("path", f"cannot be read: {error}")]) from error
+            raise InvalidInputError(f"path cannot be read: {error}", [FieldError("path", f"cannot be read: {error}")]) from error
         except OSError as error:  # said like any other refusal: what lies elsewhere is nobody's business
             raise ForbiddenPathError(f"{path} is not below one of the folders this service may read") from error
         for file in (asked, *resolved):
             if not any(file.is_relative_to(root) for root in roots):
                 raise ForbiddenPathError(f"{path} is not below one of the folders this service may read")
         if not resolved:
-            raise InvalidInputError(f"{path} holds no files", [Fault("path", "holds no files")])
+            raise InvalidInputError(f"{path} holds no files", [FieldError("path", "holds no files")])
         return resolved
 
 
@@ -296,26 +296,26 @@ def write_block(file: BinaryIO, digest: Any, block: bytes) -> None:
         raise
 
 
-def spec_faults(spec: Mapping[str, Any]) -> list[Fault]:
+def spec_faults(spec: Mapping[str, Any]) -> list[FieldError]:
     """What is wrong with a new dataset's description, field by field."""
     faults = []
     absorber = Absorber(**spec["absorber"])
     try:
         _ = absorber.edge_energy_ev
     except TaskError as error:
-        faults.append(Fault("absorber", str(error)))
+        faults.append(FieldError("absorber", str(error)))
     try:
         if absorber.element not in composition(spec["sample"]["formula"]):
             text = f"sample.formula must contain the absorber {absorber.element}, got {spec['sample']['formula']!r}"
-            faults.append(Fault("sample.formula", text))
+            faults.append(FieldError("sample.formula", text))
     except TaskError as error:
-        faults.append(Fault("sample.formula", str(error)))
+        faults.append(FieldError("sample.formula", str(error)))
     try:
         TypeAdapter(ProbeSpec).validate_python(spec.get("probe") or {})
     except ValidationError as error:
         for item in error.errors():
             field = ".".join(("probe", *(str(part) for part in item["loc"])))
-            faults.append(Fault(field, f"{field}: {item['msg']}"))
+            faults.append(FieldError(field, f"{field}: {item['msg']}"))
     return faults
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Fault:
+class FieldError:
     """One thing wrong with a request: which field, and what to do about it."""
 
     field: str
@@ -28,7 +28,7 @@ class ConflictError(ServiceError, RuntimeError):
 class InvalidInputError(ServiceError, ValueError):
     """A request or file that cannot be used; ``faults`` names every field that is wrong."""
 
-    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+    def __init__(self, message: str, faults: Sequence[FieldError] = ()) -> None:
         super().__init__(message)
         self.faults = tuple(faults)
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from service.desk import Places
+from service.api_keys import DEFAULT_PROJECT
 from service.errors import (
     ConflictError,
     IdempotencyError,
@@ -18,19 +18,19 @@ from service.errors import (
     ResultsNotReadyError,
     StorageFullError,
 )
-from service.fact_reader import FactReader
-from service.graph import build_graph
-from service.images import PARTIAL, draw, read_image, read_partial_image
-from service.keys import DEFAULT_PROJECT
-from service.ledger import ENDED, OPTIONS, UNFINISHED, Ledger
-from service.limits import Limits
-from service.orchestrator import Orchestrator
+from service.execution.runner import Runner
+from service.previews import PARTIAL, draw, read_image, read_partial_image
+from service.quotas import Limits
+from service.records.run_inputs import RunInputReader
+from service.records.run_repository import ENDED, OPTIONS, UNFINISHED, RunRepository
+from service.records.views import EventView, FigureView, RunView
 from service.settings import Settings
-from service.views import EventView, FigureView, RunView
-from storage.catalogue import new_id
+from service.stages.context import DataPaths
+from service.workflow.graph import build_graph
+from storage.artifacts import ArtifactStore
+from storage.catalogue.catalogue import new_id
 from storage.errors import CatalogueError
 from storage.results import ResultsStore
-from storage.units import UnitStore
 from tasks.options import RunOptions
 
 log = logging.getLogger(__name__)
@@ -42,10 +42,10 @@ class Runs:
     def __init__(
         self,
         settings: Settings,
-        ledger: Ledger,
-        places: Places,
-        facts: FactReader,
-        orchestrator: Orchestrator,
+        ledger: RunRepository,
+        places: DataPaths,
+        facts: RunInputReader,
+        orchestrator: Runner,
         dashboard_url: Callable[[], str | None],
     ) -> None:
         self._settings = settings
@@ -209,7 +209,7 @@ class Runs:
         elif variable in PARTIAL:
             options = OPTIONS.validate_python(dict(view.options))
             graph = build_graph(self._facts.read([dataset]), options, run_id)
-            picture = read_partial_image(UnitStore(self._places.units), graph, variable, energy_ev)
+            picture = read_partial_image(ArtifactStore(self._places.units), graph, variable, energy_ev)
         else:
             self._results(run_id)
             raise AssertionError("unreachable: an unsealed store raises")

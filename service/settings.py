@@ -70,9 +70,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _strangers_need_keys(self) -> Self:
         if self.host not in LOOPBACK_HOSTS and self.api_keys_file is None:
-            raise ValueError(
-                f"host {self.host!r} is reachable from the network: give api_keys_file, or listen on 127.0.0.1"
-            )
+            raise ValueError(f"host {self.host!r} is reachable from the network: give api_keys_file, or listen on 127.0.0.1")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key are given together or not at all")
         return self

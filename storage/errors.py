@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Fault:
+class FieldError:
     """One thing wrong with a file from outside: which field, and what to do about it."""
 
     field: str
@@ -19,8 +19,8 @@ class StorageError(Exception):
 class InvalidScanError(StorageError, ValueError):
     """A scan that cannot be accepted, with everything found wrong with it."""
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults: tuple[Fault, ...] = tuple(faults)
+    def __init__(self, faults: Iterable[FieldError]) -> None:
+        self.faults: tuple[FieldError, ...] = tuple(faults)
         super().__init__(self.faults)
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class LayoutError(StorageError, ValueError):
     """An array that the layout does not know, or whose shape or dtype is not the layout's."""
 
 
-class UnitMissingError(StorageError, LookupError):
+class ArtifactMissingError(StorageError, LookupError):
     """A finished unit that is not there, or an array it does not hold."""
 
 

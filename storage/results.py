@@ -13,11 +13,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from storage.atomic import staged, write_file
+from storage.chunks import plan_tiles
 from storage.errors import LayoutError, ResultsError
 from storage.layout import COORDINATES, RESULTS, ArraySpec, results_group
 from storage.readers.record import Node
-from storage.staging import staged, write_file
-from storage.tiles import plan_tiles
 
 Values: TypeAlias = NDArray[Any] | Node
 

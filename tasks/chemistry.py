@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import FormulaError, InvalidOptionError
 from tasks.options import ChemistryOptions, Descriptor
-from tasks.refraction import Absorber, composition, tabulated_f1, tabulated_step
+from tasks.scattering import Absorber, composition, tabulated_f1, tabulated_step
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit
 from tasks.xanes.mask import kept
@@ -162,9 +162,7 @@ def chemistry_maps(
     """
     shape = np.shape(phase)
     if fit.status.shape != (int(np.prod(shape)),):
-        raise InvalidOptionError(
-            f"fits of {fit.status.size} pixels do not fill a phase image of {shape}; is a tile missing?"
-        )
+        raise InvalidOptionError(f"fits of {fit.status.size} pixels do not fill a phase image of {shape}; is a tile missing?")
     jump = PARAMETERS.index("edge_jump")
     absorbers = absorber_density(fit.parameters[jump], fit.sigma[jump], absorber, options)
     electrons = electron_density(np.ravel(phase), np.ravel(np.broadcast_to(sigma_phase, shape)), phase_energy_ev)

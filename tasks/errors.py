@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Fault:
+class FieldError:
     """One thing wrong with an input: which field, and what to do about it."""
 
     field: str

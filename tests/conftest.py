@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks import simulate as simulation
-from tasks import truth
-from tasks.chemical_states import ABSORPTION_JUMP, STATES
-from tasks.kkr import table_energies, transform_matrix
-from tasks.refraction import Absorber, relativistic_charge, tabulated_f2
-from tasks.simulate import Simulation, SimulationOptions, Specimen, grow_specimen
+from tasks.coupling.kkr import table_energies, transform_matrix
+from tasks.scattering import Absorber, relativistic_charge, tabulated_f2
+from tasks.simulation import specimen as simulation
+from tasks.simulation import truth
+from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES
+from tasks.simulation.specimen import Simulation, SimulationOptions, Specimen, grow_specimen
 from tasks.xanes.references import normalise, read_xdi
 
 Array = NDArray[np.float64]
@@ -45,7 +45,7 @@ class OxideMixture:
     references: tuple[str, ...]
     """Texts of the XDI files, V2O3 first."""
     find_offset: Callable[[Array, Array, Array], Array]
-    """`tasks.truth.find_offset` of this specimen."""
+    """`tasks.simulation.truth.find_offset` of this specimen."""
 
     def share(self, y_m: Array, x_m: Array, phase: Array) -> tuple[Array, NDArray[np.bool_]]:
         """True share of V2O5 (Y, X) on a run's grid, and where the particle is thick, found on its first phase image."""
@@ -57,7 +57,7 @@ class OxideMixture:
 
 
 def electrons_of_mixtures(texts: tuple[str, ...]) -> Callable[..., NDArray[np.complex128]]:
-    """Stands in for `tasks.chemical_states.electrons_per_formula`: f'' of a vanadium atom is that of the measured powders."""
+    """Stands in for `electrons_per_formula` of the simulation: f'' of a vanadium atom is that of the measured powders."""
 
     def electrons(states: tuple, energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
         edge = absorber.edge_energy_ev

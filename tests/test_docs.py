@@ -35,7 +35,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_figure_is_explained() -> None:
-    named = set(re.findall(r'yield f?"([a-z-]+?)(?:-\{name\})?"', (HOUSE / "tasks/figures/gallery.py").read_text()))
+    named = set(re.findall(r'yield (?:\(\s*)?f?"([a-z-]+?)(?:-\{name\})?"', (HOUSE / "tasks/figures/gallery.py").read_text()))
     assert len(named) > 10
     explained = set(re.findall(r"^\| `([a-z-]+)", (HOUSE / "docs/figures.md").read_text(encoding="utf-8"), re.M))
     assert named == {name.removesuffix("-") for name in explained}

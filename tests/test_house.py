@@ -123,7 +123,11 @@ def test_importing_the_science_and_the_store_is_light(room: str) -> None:
     forbidden = ["distributed", "dask.distributed", "fastapi", "starlette", "matplotlib.pyplot"]
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_EVERYTHING, room, *forbidden],
-        cwd=HOUSE, capture_output=True, text=True, timeout=300, check=False,
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.dependencies import DatasetId, ScanName, ServiceDep, problems
-from api.paging import Paging, part_of
+from api.pagination import Paging, part_of
 from api.schemas import DatasetAnswer, DatasetBody, Page, RegisterBody, ScanAnswer
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
@@ -17,9 +17,7 @@ FILE_BODY: Final[dict[str, Any]] = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-SAME_BYTES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": ScanAnswer, "description": "The same bytes were there."}
-}
+SAME_BYTES: Final[dict[int | str, dict[str, Any]]] = {200: {"model": ScanAnswer, "description": "The same bytes were there."}}
 
 
 @router.post("", status_code=201, responses=problems(422))

@@ -33,9 +33,7 @@ async def follow_run(
         yield event
 
 
-async def events_after(
-    service: Service, run_id: str, after: int, closing: asyncio.Event
-) -> AsyncIterable[ServerSentEvent]:
+async def events_after(service: Service, run_id: str, after: int, closing: asyncio.Event) -> AsyncIterable[ServerSentEvent]:
     """Events with an identity above ``after``, until the run has ended or the service closes."""
     yield ServerSentEvent(retry=1000)
     while not closing.is_set():

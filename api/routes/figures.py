@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.dependencies import DatasetId, RunId, ServiceDep, problems
-from api.files import send_bytes, send_file
+from api.responses import send_bytes, send_file
 from api.schemas import FigureAnswer, FigureList, ImageQuery
 
 router = APIRouter(prefix="/runs", tags=["figures"])
@@ -39,9 +39,7 @@ def get_figure(run_id: RunId, name: str, service: ServiceDep, request: Request) 
     return send_file(request, service.runs.figure_path(run_id, name), "image/png")
 
 
-@router.get(
-    "/{run_id}/images/{dataset_id}/{variable}.png", response_class=Response, responses=PNG | problems(404, 409, 422)
-)
+@router.get("/{run_id}/images/{dataset_id}/{variable}.png", response_class=Response, responses=PNG | problems(404, 409, 422))
 def get_image(
     run_id: RunId,
     dataset_id: DatasetId,

@@ -5,7 +5,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from api.dependencies import ServiceDep, WholeServiceDep, problems
-from api.metrics import CONTENT_TYPE, measure_lines
+from api.middleware.metrics import CONTENT_TYPE, measure_lines
 from api.schemas import HealthAnswer, VersionAnswer
 
 router = APIRouter(tags=["health"])

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from api.dependencies import RunId, ServiceDep, problems
-from api.errors import GoneError
-from api.files import send_file
+from api.problems import GoneError
+from api.responses import send_file
 from service.errors import NotFoundError
 
 router = APIRouter(prefix="/runs", tags=["results"])

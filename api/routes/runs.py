@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.dependencies import RunId, ServiceDep, problems
-from api.paging import Paging, part_of
+from api.pagination import Paging, part_of
 from api.schemas import Page, RunAnswer, RunBody
 
 router = APIRouter(prefix="/runs", tags=["runs"])

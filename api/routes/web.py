@@ -10,10 +10,10 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi.templating import Jinja2Templates
 
 from api.dependencies import ServiceDep
-from api.wording import bytes_in_words, energies_in_words, seconds_in_words
+from api.pages.filters import bytes_in_words, energies_in_words, seconds_in_words
 from service.bootstrap import Service
 from service.errors import NotFoundError, ResultsNotReadyError
-from service.views import DatasetView, FigureView, RunView
+from service.records.views import DatasetView, FigureView, RunView
 
 router = APIRouter(include_in_schema=False)
 
@@ -54,9 +54,7 @@ SPECTRA: Final = {"absorption": "Absorption", "phase": "Phase"}
 
 
 @router.get("/", response_class=HTMLResponse)
-def get_page(
-    service: ServiceDep, request: Request, run: Annotated[str | None, Query(max_length=100)] = None
-) -> Response:
+def get_page(service: ServiceDep, request: Request, run: Annotated[str | None, Query(max_length=100)] = None) -> Response:
     """Datasets, runs, and one run in full: the one asked for, or the newest."""
     runs = sorted(service.runs.list(), key=lambda view: str(view.created), reverse=True)[:N_SHOWN]
     datasets = sorted(service.datasets.list(), key=lambda view: str(view.created), reverse=True)[:N_SHOWN]

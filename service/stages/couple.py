@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from service.correction import correction_arrays
-from service.desk import Desk, Facts
-from service.meeting import Meeting, kk_facts
+from service.stages.context import StageContext, StepAttributes
+from service.stages.correction import correction_arrays
+from service.stages.coupling import Meeting, kk_facts
 
 
-def couple(desk: Desk, **who: Any) -> Facts:
-    """Bring all energies together, as `service.meeting.Meeting` has it, and keep what each takes back."""
+def couple(desk: StageContext, **who: Any) -> StepAttributes:
+    """Bring all energies together, as `service.stages.coupling.Meeting` has it, and keep what each takes back."""
     found, corrections = Meeting(**who).hold(desk)
     return desk.write(correction_arrays(corrections), **kk_facts(found))

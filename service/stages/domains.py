@@ -5,26 +5,26 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from service.desk import Desk, Facts
-from service.pixels import pick, spread
-from tasks.domain_borders import settle_borders
-from tasks.domain_profile import densities, mean_spectra
-from tasks.domain_stability import domain_stability
-from tasks.domains import find_domains, relabelled
+from service.stages.context import StageContext, StepAttributes
+from service.stages.pixels import pick, spread
+from tasks.domains.borders import settle_borders
+from tasks.domains.clustering import find_domains, relabelled
+from tasks.domains.profile import densities, mean_spectra
+from tasks.domains.stability import domain_stability
 from tasks.options import DomainOptions
 
 Array = NDArray[Any]
 
 
 def domains(
-    desk: Desk,
+    desk: StageContext,
     *,
     datasets: Sequence[str],
     groups: Sequence[str],
     options: DomainOptions,
     spectra: Sequence[str],
     maps: Sequence[str],
-) -> Facts:
+) -> StepAttributes:
     """Pixels of all datasets grouped together, and what each group has in common."""
     read = [desk.read(key) for key in maps]
     kept = [one["mask"] for one in read]

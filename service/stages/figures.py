@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from service.chapter import Arrays, Chapter, Contents
-from service.compounds import reference_spectra, theoretical_ratios
-from service.desk import Desk, Facts
+from service.stages.compounds import reference_spectra, theoretical_ratios
+from service.stages.context import StageContext, StepAttributes
+from service.stages.dataset_results import Arrays, DatasetResults, RunResults
 from tasks.figures.gallery import figure_list
 from tasks.figures.study import PooledDomains, Reconstruction, Specimen, Study
 from tasks.options import RunOptions
 
 
-def figures(desk: Desk, **found: Any) -> Facts:
-    """Draw what a run found; ``found`` makes its `service.chapter.Contents`."""
-    contents = Contents(**found)
+def figures(desk: StageContext, **found: Any) -> StepAttributes:
+    """Draw what a run found; ``found`` makes its `service.stages.dataset_results.RunResults`."""
+    contents = RunResults(**found)
     pooled, attributes = contents.pooled(desk)
     drawn = figure_list(study_of(contents.chapters(desk), pooled, attributes, contents.options))
     arrays = {name: np.frombuffer(figure.png, np.uint8) for name, figure in drawn.items()}
@@ -24,7 +24,7 @@ def figures(desk: Desk, **found: Any) -> Facts:
     return {"n_figures": len(arrays)}
 
 
-def study_of(chapters: Sequence[Chapter], pooled: Arrays, attributes: Mapping[str, Any], options: RunOptions) -> Study:
+def study_of(chapters: Sequence[DatasetResults], pooled: Arrays, attributes: Mapping[str, Any], options: RunOptions) -> Study:
     """The run in the words of the figures."""
     domains = None
     if pooled:
@@ -47,7 +47,7 @@ def study_of(chapters: Sequence[Chapter], pooled: Arrays, attributes: Mapping[st
     )
 
 
-def specimen_of(chapter: Chapter) -> Specimen:
+def specimen_of(chapter: DatasetResults) -> Specimen:
     """One dataset in the words of the figures."""
     return Specimen(
         name=chapter.about["id"],

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.desk import Desk, Facts
-from service.pixels import spread, tile_rows
-from tasks.kkr import outside_columns
+from service.stages.context import StageContext, StepAttributes
+from service.stages.pixels import spread, tile_rows
+from tasks.coupling.kkr import outside_columns
 from tasks.options import FitOptions
-from tasks.refraction import Absorber
+from tasks.scattering import Absorber
 from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, find_prior, fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs
 from tasks.xanes.mask import mask_pixels
@@ -21,8 +21,15 @@ Array = NDArray[Any]
 
 
 def fit(
-    desk: Desk, *, absorber: Mapping[str, str], options: FitOptions, tile: int, n_tiles: int, spectra: str, formula: str = ""
-) -> Facts:
+    desk: StageContext,
+    *,
+    absorber: Mapping[str, str],
+    options: FitOptions,
+    tile: int,
+    n_tiles: int,
+    spectra: str,
+    formula: str = "",
+) -> StepAttributes:
     """Eq. 1 fitted to the pixels of one tile of rows, those of the specimen."""
     read = desk.read(spectra, "energy_ev", "absorption", "sample_mask", "sigma_absorption")
     energy_ev, sample = read["energy_ev"], read["sample_mask"]
@@ -48,7 +55,7 @@ def fit(
 
 
 def fit_with_phase(
-    desk: Desk, spectra: str, where: tuple[slice, Array], absorption: Array, absorber: Absorber, formula: str,
+    desk: StageContext, spectra: str, where: tuple[slice, Array], absorption: Array, absorber: Absorber, formula: str,
     prior: Prior | None,
 ) -> SpectrumFit:  # fmt: skip
     """Eq. 1 fitted to absorption (E, n) and phase together, ``where`` the rows of the tile and its pixels inside."""

@@ -4,22 +4,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from service.desk import Desk, Facts
+from service.stages.context import StageContext, StepAttributes
 from tasks.chemistry import chemistry_maps
 from tasks.options import ChemistryOptions, FitOptions
-from tasks.refraction import Absorber
+from tasks.scattering import Absorber
 from tasks.xanes.fit import SpectrumFit
 
 
 def maps(
-    desk: Desk,
+    desk: StageContext,
     *,
     absorber: Mapping[str, str],
     fit: FitOptions,
     options: ChemistryOptions,
     spectra: str,
     tiles: Sequence[str],
-) -> Facts:
+) -> StepAttributes:
     """All maps of one dataset; ``tiles`` are the keys of its fits, ``fit`` the options they were made with."""
     read = desk.read(spectra, "energy_ev", "phase", "sigma_phase", "sample_mask")
     pieces = [desk.read(key) for key in tiles]

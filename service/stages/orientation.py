@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from service.desk import Desk, Facts
-from service.facts import ScanFacts
-from service.measurement import read_measured
+from service.stages.context import StageContext, StepAttributes
+from service.stages.scans import read_measured
+from service.workflow.inputs import ScanInput
 from tasks.ptycho.orientation import find_orientation, require_clear
 
 
-def orientation(desk: Desk, *, dataset: str, scan: ScanFacts, measurement: Mapping[str, Any]) -> Facts:
+def orientation(desk: StageContext, *, dataset: str, scan: ScanInput, measurement: Mapping[str, Any]) -> StepAttributes:
     """Which way up the frames of a dataset are, from one of its energies."""
     measured, probe = read_measured(desk, dataset, scan.name, measurement)
     verdict = find_orientation(measured, probe, on_cycle=lambda *_: desk.check_stop())

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.correction import read_correction
-from service.desk import Desk, Facts
-from service.facts import ScanFacts
-from service.measurement import check_orientation, read_measured, seeded_probe
+from service.stages.context import StageContext, StepAttributes
+from service.stages.correction import read_correction
+from service.stages.scans import check_orientation, read_measured, seeded_probe
+from service.workflow.inputs import ScanInput
 from tasks.options import ReconstructOptions
 from tasks.ptycho import engine
 from tasks.ptycho.beam import hidden_beam, hidden_share
@@ -23,16 +23,16 @@ GUESS_NUMBERS: Final = ("guessed_modes", "hidden_share")
 STATE_ARRAYS: Final = tuple(field.name for field in fields(State) if field.name not in STATE_NUMBERS)
 
 
-def reconstruct(desk: Desk, **arguments: Any) -> Facts:
+def reconstruct(desk: StageContext, **arguments: Any) -> StepAttributes:
     """One round of one energy."""
     return engine.alone(reconstructing(desk, **arguments))
 
 
 def reconstructing(
-    desk: Desk,
+    desk: StageContext,
     *,
     dataset: str,
-    scan: ScanFacts,
+    scan: ScanInput,
     measurement: Mapping[str, Any],
     options: ReconstructOptions,
     n_cycles: int,
@@ -41,14 +41,14 @@ def reconstructing(
     correction: str | None,
     orientation: str | None = None,
     pilot: str | None = None,
-) -> engine.Cycles[Facts]:
+) -> engine.Cycles[StepAttributes]:
     """The same, its cycles asked for: from the scan, or on from the round before with what the other energies say."""
     measured, probe = read_measured(desk, dataset, scan.name, measurement, orientation)
     if previous is None:
         check_orientation(desk, dataset, measured, probe, n_cycles)
         probe = probe if pilot is None else seeded_probe(desk, pilot, measured, probe)
         state = start(scan.canvas, probe, options)
-        guess: Facts = {"guessed_modes": len(probe), "hidden_share": hidden_share(probe, measured.mask)}
+        guess: StepAttributes = {"guessed_modes": len(probe), "hidden_share": hidden_share(probe, measured.mask)}
     else:
         state = read_state(desk, previous)
         guess = {name: desk.units.attrs(previous)[name] for name in GUESS_NUMBERS}
@@ -68,14 +68,14 @@ def reconstructing(
     return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), notes=told)
 
 
-def read_state(desk: Desk, key: str) -> State:
+def read_state(desk: StageContext, key: str) -> State:
     """The state that a finished round left."""
     numbers = desk.units.attrs(key)
-    contents: Facts = {**desk.read(key, *STATE_ARRAYS), **{name: numbers[name] for name in STATE_NUMBERS}}
+    contents: StepAttributes = {**desk.read(key, *STATE_ARRAYS), **{name: numbers[name] for name in STATE_NUMBERS}}
     return State(**contents)
 
 
-def notes(scan: ScanFacts, state: State, options: ReconstructOptions, modes_before: int) -> list[str]:
+def notes(scan: ScanInput, state: State, options: ReconstructOptions, modes_before: int) -> list[str]:
     """What the run is told of an energy's course, in this round or before: the rounds before may be cleared away."""
     told = []
     if options.probe_modes == "auto" and len(state.probe) > modes_before:

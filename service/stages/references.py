@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 
-from service.desk import Desk, Facts
-from service.pixels import spread
+from service.stages.context import StageContext, StepAttributes
+from service.stages.pixels import spread
 from tasks.options import ReferenceOptions
-from tasks.refraction import Absorber
+from tasks.scattering import Absorber
 from tasks.xanes.fit import at_edge_wavelength
 from tasks.xanes.references import linear_combination, prepare
 
 
-def references(desk: Desk, *, absorber: Mapping[str, str], options: ReferenceOptions, spectra: str, maps: str) -> Facts:
+def references(
+    desk: StageContext, *, absorber: Mapping[str, str], options: ReferenceOptions, spectra: str, maps: str
+) -> StepAttributes:
     """Shares of the compounds, their errors and what no mixture explains, in their places on the map."""
     read = desk.read(spectra, "energy_ev", "absorption")
     mask = desk.read(maps, "mask")["mask"]

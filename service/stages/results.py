@@ -7,24 +7,24 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_jsonable_python
 
-from service.chapter import Arrays, Chapter, Contents, single_precision
-from service.compounds import references_group
-from service.course import course_coordinates
-from service.desk import Desk, Facts
-from service.sharpness import in_results
+from service.stages.compounds import references_group
+from service.stages.context import StageContext, StepAttributes
+from service.stages.convergence import course_coordinates
+from service.stages.dataset_results import Arrays, DatasetResults, RunResults, single_precision
+from service.stages.resolution import in_results
 from service.versions import library_versions
+from storage.atomic import write_file
 from storage.errors import ResultsError
 from storage.results import Group, ResultsStore, write_results
-from storage.staging import write_file
 from tasks.options import RunOptions
 
 
-def results(desk: Desk, *, run_id: str, figures: str, **found: Any) -> Facts:
-    """Publish the run: figures as files, then the results store, sealed by one rename; ``found`` makes its `Contents`."""
+def results(desk: StageContext, *, run_id: str, figures: str, **found: Any) -> StepAttributes:
+    """Publish the run: figures as files, then the results store, sealed by one rename; ``found`` makes its `RunResults`."""
     store = desk.call.places.results(run_id)
     publish_figures(desk, run_id, figures)
     if not ResultsStore(store).is_sealed():
-        contents = Contents(**found)
+        contents = RunResults(**found)
         attributes = {
             "run": run_id,
             "options": to_jsonable_python(contents.options),
@@ -41,7 +41,7 @@ def results(desk: Desk, *, run_id: str, figures: str, **found: Any) -> Facts:
     return desk.write({}, run_id=run_id)
 
 
-def groups_of(desk: Desk, contents: Contents) -> dict[str, Group]:
+def groups_of(desk: StageContext, contents: RunResults) -> dict[str, Group]:
     """All groups of the results store, by their paths."""
     chapters = contents.chapters(desk)
     tree = {path: group for chapter in chapters for path, group in chapter_groups(chapter).items()}
@@ -53,7 +53,7 @@ def groups_of(desk: Desk, contents: Contents) -> dict[str, Group]:
     return tree
 
 
-def publish_figures(desk: Desk, run_id: str, key: str) -> None:
+def publish_figures(desk: StageContext, run_id: str, key: str) -> None:
     """Write the run's figures as files, the list of them last."""
     folder = desk.call.places.figures(run_id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def publish_figures(desk: Desk, run_id: str, key: str) -> None:
     write_file(folder / "figures.json", json.dumps(desk.units.attrs(key)["listed"]).encode())
 
 
-def chapter_groups(chapter: Chapter) -> dict[str, Group]:
+def chapter_groups(chapter: DatasetResults) -> dict[str, Group]:
     """One dataset's groups of the results store."""
     name = chapter.about["id"]
     plane = {"y": chapter.y_m, "x": chapter.x_m}
@@ -84,7 +84,7 @@ def chapter_groups(chapter: Chapter) -> dict[str, Group]:
     return groups
 
 
-def reconstruction_group(chapter: Chapter) -> Group:
+def reconstruction_group(chapter: DatasetResults) -> Group:
     """Probes and how they came about; v and u are those of the mean pixel, which differs between energies by a percent."""
     _, n_modes, n_pixels, _ = chapter.probe.shape
     across = (np.arange(n_pixels) - n_pixels // 2) * float(np.mean(chapter.probe_pixel_size_m))
@@ -101,7 +101,9 @@ def reconstruction_group(chapter: Chapter) -> Group:
     return Group(coords, arrays, {"probe_pixel_size_m": chapter.probe_pixel_size_m, "warnings": list(chapter.remarks)})
 
 
-def domains_group(pooled: Arrays, attributes: Mapping[str, Any], chapters: Sequence[Chapter], options: RunOptions) -> Group:
+def domains_group(
+    pooled: Arrays, attributes: Mapping[str, Any], chapters: Sequence[DatasetResults], options: RunOptions
+) -> Group:
     """What the domains of all datasets have in common."""
     coords = {
         "domain": np.arange(1, options.domains.n_domains + 1),
@@ -122,7 +124,7 @@ def domains_group(pooled: Arrays, attributes: Mapping[str, Any], chapters: Seque
     return Group(coords, {name: pooled[name] for name in (*names, *bootstrap) if name in pooled}, facts)
 
 
-def timings(desk: Desk, keys: Sequence[str]) -> dict[str, float]:
+def timings(desk: StageContext, keys: Sequence[str]) -> dict[str, float]:
     """Seconds of computing in each stage, over all units that led to ``keys``, whichever run computed them."""
     seconds: dict[str, float] = {}
     seen: set[str] = set()

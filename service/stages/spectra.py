@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.course import padded
-from service.desk import Desk, Facts
-from service.meeting import Meeting, kk_facts
-from service.sharpness import spectrum_sharpness
-from tasks.spectra import Spectra
-from tasks.standouts import standouts
+from service.stages.context import StageContext, StepAttributes
+from service.stages.convergence import padded
+from service.stages.coupling import Meeting, kk_facts
+from service.stages.resolution import spectrum_sharpness
+from tasks.coupling.outliers import standouts
+from tasks.coupling.spectra import Spectra
 
 
-def spectra(desk: Desk, **who: Any) -> Facts:
-    """Spectra of one dataset, how sharp they are, and which energies stand out; ``who`` makes a `service.meeting.Meeting`."""
+def spectra(desk: StageContext, **who: Any) -> StepAttributes:
+    """Spectra of one dataset, how sharp they are, and which energies stand out."""
     meeting = Meeting(**who)
     found, corrections = meeting.hold(desk)
     probes = [desk.read(key, "probe")["probe"] for key in meeting.states]

@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import Fault, HostileFileError, UnknownFormatError
+from storage.errors import FieldError, HostileFileError, UnknownFormatError
 from storage.readers.record import DAMAGE
 
 MAX_MEMBERS: Final = 100_000
@@ -41,7 +41,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(path)
     except DAMAGE as error:
-        raise UnknownFormatError([Fault("file", f"is a damaged ZIP archive: {error}")]) from error
+        raise UnknownFormatError([FieldError("file", f"is a damaged ZIP archive: {error}")]) from error
     with archive:
         faults = list(_faults(archive))
         if faults:
@@ -49,21 +49,21 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _faults(archive: zipfile.ZipFile) -> Iterator[Fault]:
+def _faults(archive: zipfile.ZipFile) -> Iterator[FieldError]:
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
-        yield Fault("file", f"has {len(members)} members, more than {MAX_MEMBERS}")
+        yield FieldError("file", f"has {len(members)} members, more than {MAX_MEMBERS}")
         return
     names = [member.filename for member in members]
     if len(set(names)) != len(names):
-        yield Fault("file", "has two members of one name")
+        yield FieldError("file", "has two members of one name")
     size = os.stat(str(archive.filename)).st_size
     if sum(member.compress_size for member in members) > size:
-        yield Fault("file", "has members that overlap")
+        yield FieldError("file", "has members that overlap")
     for member in members:
         message = _member_fault(member)
         if message:
-            yield Fault(member.filename[:200], message)
+            yield FieldError(member.filename[:200], message)
 
 
 def _member_fault(member: zipfile.ZipInfo) -> str:
@@ -92,7 +92,7 @@ def unpack(archive: zipfile.ZipFile, folder: Path) -> None:
     """
     total = sum(member.file_size for member in archive.infolist())
     if total > max(SMALL_BYTES, MAX_UNPACKED * os.stat(str(archive.filename)).st_size):
-        raise HostileFileError([Fault("file", f"unpacks to {total / 2**20:.0f} MiB, over {MAX_UNPACKED} to 1")])
+        raise HostileFileError([FieldError("file", f"unpacks to {total / 2**20:.0f} MiB, over {MAX_UNPACKED} to 1")])
     for member in archive.infolist():
         target = folder / member.filename
         if not member.is_dir():
@@ -117,7 +117,7 @@ class NpyMember:
         try:
             self.shape, self.dtype, self._offset = self._read_header()
         except DAMAGE as error:
-            raise UnknownFormatError([Fault(name, f"is not a readable .npy array: {error}")]) from error
+            raise UnknownFormatError([FieldError(name, f"is not a readable .npy array: {error}")]) from error
 
     def _read_header(self) -> tuple[tuple[int, ...], np.dtype[Any], int]:
         with self._archive.open(self._name) as file:

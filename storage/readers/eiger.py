@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from storage.errors import Fault, HostileFileError, InvalidScanError, UnknownFormatError
+from storage.errors import FieldError, HostileFileError, InvalidScanError, UnknownFormatError
 from storage.readers.archive import NpyMember, open_archive, read_npy
 from storage.readers.fields import Fields
 from storage.readers.hdf5 import find_node, find_object, is_hdf5, open_hdf5
@@ -45,14 +45,14 @@ def read_folder(folder: Path, stack: ExitStack) -> list[ScanSource]:
         A link in the folder, or a file that fails its audit.
     """
     files = sorted(folder.rglob("*"))
-    links = [Fault(file.name, "is a symbolic link; files must be in the folder") for file in files if file.is_symlink()]
+    links = [FieldError(file.name, "is a symbolic link; files must be in the folder") for file in files if file.is_symlink()]
     if links:
         raise HostileFileError(links)
     plain = [file for file in files if file.is_file()]
     opened = {file: stack.enter_context(open_hdf5(file, external=True)) for file in plain if is_hdf5(file)}
     masters = {file: handle for file, handle in opened.items() if data_names(handle)}
     if not masters:
-        raise UnknownFormatError([Fault("file", f"holds no EIGER master: {[file.name for file in files][:10]}")])
+        raise UnknownFormatError([FieldError("file", f"holds no EIGER master: {[file.name for file in files][:10]}")])
     others = [file for file in plain if file not in masters and not _is_data(opened.get(file))]
     sources = []
     for path, handle in masters.items():
@@ -152,9 +152,9 @@ def read_positions(path: Path) -> Any:
     except InvalidScanError:
         raise
     except DAMAGE as error:
-        raise InvalidScanError([Fault("positions_m", f"cannot be read from {path.name}: {error}")]) from error
+        raise InvalidScanError([FieldError("positions_m", f"cannot be read from {path.name}: {error}")]) from error
     if found is None:
-        raise InvalidScanError([Fault("positions_m", f"missing: nothing named positions_m in {path.name}")])
+        raise InvalidScanError([FieldError("positions_m", f"missing: nothing named positions_m in {path.name}")])
     return found
 
 

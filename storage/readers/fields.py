@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import Fault
+from storage.errors import FieldError
 from storage.readers.record import DAMAGE, Node
 from storage.readers.stack import FrameStack, RasterRow
 
@@ -35,16 +35,16 @@ class Fields:
     ----------
     find : callable
         Path in the file -> array there, or None.
-    faults : list of Fault
+    faults : list of FieldError
         What was wrong with the fields read so far.
     """
 
     find: Callable[[str], Node | None]
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[FieldError] = field(default_factory=list)
 
     def fault(self, name: str, message: str) -> None:
         """Keep a fault for the report."""
-        self.faults.append(Fault(name, message))
+        self.faults.append(FieldError(name, message))
 
     def node(self, name: str, *paths: str, required: bool = True) -> Node | None:
         """Return the array at the first of ``paths`` that holds one."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import h5py
 
-from storage.errors import Fault, InvalidScanError, UnknownFormatError
+from storage.errors import FieldError, InvalidScanError, UnknownFormatError
 from storage.readers.archive import open_archive, unpack
 from storage.readers.cxi import entries, read_cxi
 from storage.readers.eiger import data_names, read_folder, read_master
@@ -47,7 +47,7 @@ def open_scan(path: Path) -> Iterator[list[ScanSource]]:
         except DAMAGE as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise
-            raise UnknownFormatError([Fault("file", f"is damaged: {error}")]) from error
+            raise UnknownFormatError([FieldError("file", f"is damaged: {error}")]) from error
         yield sources
 
 
@@ -60,7 +60,7 @@ def _read(path: Path, stack: ExitStack) -> list[ScanSource]:
         return _read_zip(path, stack)
     with path.open("rb") as head:
         start = head.read(8)
-    raise UnknownFormatError([Fault("file", f"is none of {KNOWN}: it starts with {start!r}")])
+    raise UnknownFormatError([FieldError("file", f"is none of {KNOWN}: it starts with {start!r}")])
 
 
 def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
@@ -76,7 +76,7 @@ def _read_hdf5(file: h5py.File) -> list[ScanSource]:
         return [read_master(file, "file", {})]
     if NAMES & set(file):
         return [read_plain(find_in_hdf5(file), "file")]
-    raise UnknownFormatError([Fault("file", f"is HDF5, but none of {KNOWN}: it holds {sorted(file)[:10]}")])
+    raise UnknownFormatError([FieldError("file", f"is HDF5, but none of {KNOWN}: it holds {sorted(file)[:10]}")])
 
 
 def _read_zip(path: Path, stack: ExitStack) -> list[ScanSource]:
@@ -87,7 +87,7 @@ def _read_zip(path: Path, stack: ExitStack) -> list[ScanSource]:
     if NAMES & {name.removesuffix(".npy") for name in names}:
         return [read_plain(find_in_npz(archive, stack), "file")]
     if not any(_starts_like_hdf5(archive, name) for name in names):
-        raise UnknownFormatError([Fault("file", f"is a ZIP archive, but none of {KNOWN}: it holds {names[:10]}")])
+        raise UnknownFormatError([FieldError("file", f"is a ZIP archive, but none of {KNOWN}: it holds {names[:10]}")])
     # HDF5 cannot be read inside an archive; beside it there is room, for that is where the upload went.
     folder = Path(
         stack.enter_context(

@@ -13,7 +13,7 @@ import h5py
 import hdf5plugin  # noqa: F401  h5py decompresses with the filters this brings
 import numpy as np
 
-from storage.errors import Fault, HostileFileError, UnknownFormatError
+from storage.errors import FieldError, HostileFileError, UnknownFormatError
 from storage.readers.record import DAMAGE, Node
 
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
@@ -67,30 +67,32 @@ def open_hdf5(path: Path, external: bool = False) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r", locking="best-effort")
     except OSError as error:
-        raise UnknownFormatError([Fault("file", f"is not a readable HDF5 file: {error}")]) from error
+        raise UnknownFormatError([FieldError("file", f"is not a readable HDF5 file: {error}")]) from error
     with file:
         try:
             _audit(file, external)
         except HostileFileError:
             raise
         except DAMAGE as error:
-            raise UnknownFormatError([Fault("file", f"is a damaged HDF5 file: {error}")]) from error
+            raise UnknownFormatError([FieldError("file", f"is a damaged HDF5 file: {error}")]) from error
         yield file
 
 
 def _audit(file: h5py.File, external: bool) -> None:
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     seen: set[int] = set()
     pending: list[tuple[h5py.Group, int]] = [(file["/"], 0)]
     while pending:
         group, depth = pending.pop()
         if depth > MAX_DEPTH or len(seen) > MAX_OBJECTS:
-            raise HostileFileError([Fault("file", f"has over {MAX_OBJECTS} objects, or groups over {MAX_DEPTH} deep")])
+            raise HostileFileError([FieldError("file", f"has over {MAX_OBJECTS} objects, or groups over {MAX_DEPTH} deep")])
         for name in group:
             where = f"{group.name.rstrip('/')}/{name}"
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink) and not external:
-                faults.append(Fault(where, f"external link to {link.filename!r} is refused; store the data inside, or ZIP both"))
+                faults.append(
+                    FieldError(where, f"external link to {link.filename!r} is refused; store the data inside, or ZIP both")
+                )
             if not isinstance(link, h5py.HardLink):
                 continue
             address = h5py.h5o.get_info(group.id, name.encode("utf-8", "surrogateescape")).addr
@@ -101,7 +103,7 @@ def _audit(file: h5py.File, external: bool) -> None:
             if isinstance(child, h5py.Group):
                 pending.append((child, depth + 1))
             elif isinstance(child, h5py.Dataset):
-                faults += [Fault(where, message) for message in _dataset_faults(child)]
+                faults += [FieldError(where, message) for message in _dataset_faults(child)]
         if len(faults) > 20:
             break
     if faults:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import Fault
+from storage.errors import FieldError
 
 DAMAGE: Final = (
     OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, SyntaxError, SystemError, struct.error,
@@ -56,7 +56,7 @@ class ScanSource:
         Guess of the probe.
     beam_centre_px : (y, x) [px]
         Where the direct beam meets the detector.
-    faults : tuple of Fault
+    faults : tuple of FieldError
         Everything the reader found wrong; the fields concerned are None.
     """
 
@@ -69,7 +69,7 @@ class ScanSource:
     mask: NDArray[np.bool_] | None = None
     probe: NDArray[np.complex64] | None = None
     beam_centre_px: tuple[float, float] | None = None
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[FieldError, ...] = ()
 
 
 def frames_per_block(frames: Node) -> int:

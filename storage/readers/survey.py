@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import Fault
+from storage.errors import FieldError
 from storage.readers.framing import Framing
 from storage.readers.record import DAMAGE, ScanSource, blocks
 
@@ -27,13 +27,13 @@ class Survey:
         Good pixels, those that overflowed in any frame taken out; not yet oriented.
     largest : int
         Largest count in a good pixel.
-    faults : list of Fault
+    faults : list of FieldError
         At most one of each kind, naming the first frame concerned.
     """
 
     good: NDArray[np.bool_]
     largest: int = 0
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[FieldError] = field(default_factory=list)
     _kinds: set[str] = field(default_factory=set)
 
     @property
@@ -48,7 +48,7 @@ class Survey:
         self._kinds.add(kind)
         frame, row, column = (int(index[0]) for index in np.nonzero(bad))
         self.faults.append(
-            Fault("counts", f"{kind}: {int(bad.sum())} pixels from frame {start + frame}, row {row}, column {column}")
+            FieldError("counts", f"{kind}: {int(bad.sum())} pixels from frame {start + frame}, row {row}, column {column}")
         )
 
 
@@ -66,9 +66,9 @@ def survey_counts(source: ScanSource, framing: Framing) -> Survey:
         for start, frames in blocks(source.frames):
             _survey_block(survey, start, framing.crop(frames))
     except DAMAGE as error:
-        survey.faults.append(Fault("counts", f"cannot be read to the end: {error}"))
+        survey.faults.append(FieldError("counts", f"cannot be read to the end: {error}"))
     if not survey.faults and survey.largest == 0:
-        survey.faults.append(Fault("counts", "every count is zero"))
+        survey.faults.append(FieldError("counts", "every count is zero"))
     return survey
 
 

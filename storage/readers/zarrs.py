@@ -14,7 +14,7 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, ZipStore
 
-from storage.errors import Fault, HostileFileError, UnknownFormatError
+from storage.errors import FieldError, HostileFileError, UnknownFormatError
 from storage.readers.archive import open_archive
 from storage.readers.plain import read_plain
 from storage.readers.record import DAMAGE, Node, ScanSource
@@ -64,7 +64,7 @@ def open_zarr_zip(path: Path) -> Iterator[list[ScanSource]]:
 def open_zarr_folder(path: Path) -> Iterator[list[ScanSource]]:
     """Open a Zarr hierarchy in a folder; links in it are refused."""
     files = [file for file in sorted(path.rglob("*")) if not file.is_dir() or file.is_symlink()]
-    links = [Fault(file.name, "is a symbolic link; files must be in the folder") for file in files if file.is_symlink()]
+    links = [FieldError(file.name, "is a symbolic link; files must be in the folder") for file in files if file.is_symlink()]
     if links:
         raise HostileFileError(links)
     sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
@@ -76,14 +76,14 @@ def _is_metadata(name: str, size: int) -> bool:
     if PurePosixPath(name).name != "zarr.json":
         return False
     if size > MAX_METADATA_BYTES:
-        raise HostileFileError([Fault(name, f"is {size} bytes of metadata, more than {MAX_METADATA_BYTES}")])
+        raise HostileFileError([FieldError(name, f"is {size} bytes of metadata, more than {MAX_METADATA_BYTES}")])
     return True
 
 
 def _audit(metadata: Mapping[str, bytes], sizes: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """Parse all metadata; return that of each node by its path."""
     nodes: dict[str, dict[str, Any]] = {}
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     for name, content in metadata.items():
         where = name.removesuffix("zarr.json").strip("/")
         try:
@@ -92,9 +92,9 @@ def _audit(metadata: Mapping[str, bytes], sizes: Mapping[str, int]) -> dict[str,
                 raise ValueError(f"Zarr version {node['zarr_format']}, not 3")
             if node["node_type"] == "array":
                 stored = sum(size for other, size in sizes.items() if other.startswith(f"{where}/") and other != name)
-                faults += [Fault(where or "file", message) for message in _array_faults(node, stored)]
+                faults += [FieldError(where or "file", message) for message in _array_faults(node, stored)]
         except (*DAMAGE, AttributeError) as error:
-            faults.append(Fault(where or "file", f"is damaged Zarr metadata: {error}"))
+            faults.append(FieldError(where or "file", f"is damaged Zarr metadata: {error}"))
             continue
         nodes[where] = node
     if faults:
@@ -134,7 +134,7 @@ def _read_sources(store: Store, nodes: Mapping[str, Mapping[str, Any]], top: str
     arrays = {path for path, node in nodes.items() if node["node_type"] == "array"}
     groups = sorted(path.rpartition("/")[0] for path in arrays if path.rpartition("/")[2] == "counts")
     if not groups:
-        raise UnknownFormatError([Fault("file", f"is Zarr without an array named counts: it holds {sorted(arrays)[:10]}")])
+        raise UnknownFormatError([FieldError("file", f"is Zarr without an array named counts: it holds {sorted(arrays)[:10]}")])
     return [read_plain(_find(store, nodes, arrays, group, top), group or "file") for group in groups]
 
 

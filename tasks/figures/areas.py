@@ -110,8 +110,12 @@ def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area,
         for rim, width in (("white", 2.6), (colour, 1.4)):
             axes.add_patch(Circle((area.x * p, area.y * p), area.radius_px * p, fill=False, color=rim, linewidth=width))
         axes.annotate(
-            plain_text(area.name), ((area.x + area.radius_px) * p, (area.y - area.radius_px) * p), fontsize=7, fontweight="bold",
-            color=colour, path_effects=[withStroke(linewidth=1.8, foreground="white")],
+            plain_text(area.name),
+            ((area.x + area.radius_px) * p, (area.y - area.radius_px) * p),
+            fontsize=7,
+            fontweight="bold",
+            color=colour,
+            path_effects=[withStroke(linewidth=1.8, foreground="white")],
         )
 
 
@@ -141,7 +145,10 @@ def reference_spectra(study: Study, specimen: Specimen) -> Figure:
     for i, reference in enumerate(study.references):
         near = (reference.energy_ev >= energy[0]) & (reference.energy_ev <= energy[-1])
         axes.plot(
-            reference.energy_ev[near], reference.absorption[near], color=INK, label=formula_text(reference.name),
+            reference.energy_ev[near],
+            reference.absorption[near],
+            color=INK,
+            label=formula_text(reference.name),
             linestyle=_REFERENCE_DASHES[i % len(_REFERENCE_DASHES)],
         )
         if reference.parameters is not None:

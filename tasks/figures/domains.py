@@ -45,8 +45,15 @@ def elbow(domains: PooledDomains) -> Figure:
     axes.plot(k[[0, -1]], share[[0, -1]], color="#BBBBBB", linewidth=0.8, linestyle="--")
     axes.plot(k, share, "o-", color=INK)
     at = domains.elbow - 1
-    axes.plot(k[at], share[at], "o", markersize=10, markerfacecolor="none", markeredgecolor="#D55E00",
-              label=f"elbow: k = {domains.elbow}")
+    axes.plot(
+        k[at],
+        share[at],
+        "o",
+        markersize=10,
+        markerfacecolor="none",
+        markeredgecolor="#D55E00",
+        label=f"elbow: k = {domains.elbow}",
+    )
     used = domains.fraction.shape[1]
     if used <= k.size:
         axes.axvline(used, color="#0072B2", linewidth=0.8, linestyle=":", label=f"used: k = {used}")
@@ -70,8 +77,15 @@ def domain_maps(study: Study, n_domains: int) -> Figure:
 
 def _explain_domains(figure: Figure, n_domains: int) -> None:
     patches = [Patch(color=DOMAIN_COLOURS[k], label=f"{k + 1}") for k in range(n_domains)]
-    figure.legend(handles=patches, title="Domain", title_fontsize=7, loc="outside lower center", ncols=n_domains,
-                  handlelength=1, columnspacing=1.2)
+    figure.legend(
+        handles=patches,
+        title="Domain",
+        title_fontsize=7,
+        loc="outside lower center",
+        ncols=n_domains,
+        handlelength=1,
+        columnspacing=1.2,
+    )
 
 
 def densities(study: Study, n_domains: int) -> Figure:
@@ -97,13 +111,19 @@ def _density(axes: Axes, pixels: NDArray[np.float64], span: tuple[float, float],
     axes.plot(x, np.where(height > 1e-3 * height.max(), height, np.nan), color=DOMAIN_COLOURS[k - 1])
     if height.max() > 0:
         top = int(np.argmax(height))
-        axes.annotate(f"{k}", (x[top], height[top]), xytext=(0, 1.5), textcoords="offset points", ha="center",
-                      fontsize=6.5, color=DOMAIN_COLOURS[k - 1], fontweight="bold")
+        axes.annotate(
+            f"{k}",
+            (x[top], height[top]),
+            xytext=(0, 1.5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=6.5,
+            color=DOMAIN_COLOURS[k - 1],
+            fontweight="bold",
+        )
 
 
-def smooth_density(
-    pixels: NDArray[np.float64], span: tuple[float, float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def smooth_density(pixels: NDArray[np.float64], span: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Gaussian kernel density of ``pixels`` (n,) on a grid a little wider than ``span``; Silverman's bandwidth.
 
     The spread is the smaller of the standard deviation and the interquartile range / 1.34, so that a few outliers
@@ -136,13 +156,13 @@ def fractions(study: Study, domains: PooledDomains) -> Figure:
 def _stacked_bars(axes: Axes, names: Sequence[str], fraction: NDArray[np.float64]) -> None:
     left = np.zeros(len(names))
     for k in range(fraction.shape[1]):
-        axes.barh(range(len(names)), fraction[:, k], left=left, color=DOMAIN_COLOURS[k], height=0.72, edgecolor="white",
-                  linewidth=0.6)
+        axes.barh(
+            range(len(names)), fraction[:, k], left=left, color=DOMAIN_COLOURS[k], height=0.72, edgecolor="white", linewidth=0.6
+        )
         for i, share in enumerate(fraction[:, k]):
             if share >= 0.06:
                 ink = "white" if k in (0, 2, 3, 7, 8, 10) else INK
-                axes.annotate(f"{100 * share:.0f}", (left[i] + share / 2, i), ha="center", va="center", fontsize=6.5,
-                              color=ink)
+                axes.annotate(f"{100 * share:.0f}", (left[i] + share / 2, i), ha="center", va="center", fontsize=6.5, color=ink)
         left += fraction[:, k]
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25", "50", "75", "100 %"])
@@ -161,8 +181,7 @@ def _group_bars(axes: Axes, study: Study, domains: PooledDomains) -> None:
     for g, (group, share) in enumerate(zip(study.groups(), shares, strict=True)):
         at = np.arange(1, n_domains + 1) + (g - (n_groups - 1) / 2) * width
         hatch = _HATCHES[g % len(_HATCHES)]
-        axes.bar(at, share, width * 0.92, color=DOMAIN_COLOURS[:n_domains], edgecolor="white", linewidth=0.5,
-                 hatch=hatch)
+        axes.bar(at, share, width * 0.92, color=DOMAIN_COLOURS[:n_domains], edgecolor="white", linewidth=0.5, hatch=hatch)
         if domains.group_interval is not None:
             interval = np.clip(np.abs(domains.group_interval[:, g] - share), 0, None)
             axes.errorbar(at, share, interval, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.5)

@@ -18,9 +18,7 @@ def complex_images(study: Study, specimen: Specimen) -> Figure:
     panels = figure.subplots(1, 2)
     for axes, name, which in zip(panels, ("absorption", "phase"), (-1, 0), strict=True):
         limits = shared_limits([getattr(other, name)[which] for other in specimens], 0.5, 99.8)
-        shown = show_image(
-            axes, getattr(specimen, name)[which], specimen.pixel_size_m, view, quantity(name).cmap, limits
-        )
+        shown = show_image(axes, getattr(specimen, name)[which], specimen.pixel_size_m, view, quantity(name).cmap, limits)
         axes.set_title(f"{name.capitalize()}, {specimen.energy_ev[which]:.1f} eV", loc="left")
         add_scale_bar(axes)
         add_colour_bar(axes, shown, axis_label(name))

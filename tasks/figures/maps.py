@@ -151,9 +151,17 @@ def _mark_theory(column: Sequence[Axes], study: Study, span: float) -> None:
             axes.axvline(ratio, color=FAINT, linewidth=0.8)
         # two names side by side would lie on each other: the left one leans to the left
         lean = -1 if after - ratio < 0.1 * span else 1
-        column[0].annotate(formula_text(formula), (ratio, 1.0), xycoords=column[0].get_xaxis_transform(), xytext=(0, 1),
-                           textcoords="offset points", rotation=35 * lean, ha="left" if lean > 0 else "right",
-                           va="bottom", fontsize=6)
+        column[0].annotate(
+            formula_text(formula),
+            (ratio, 1.0),
+            xycoords=column[0].get_xaxis_transform(),
+            xytext=(0, 1),
+            textcoords="offset points",
+            rotation=35 * lean,
+            ha="left" if lean > 0 else "right",
+            va="bottom",
+            fontsize=6,
+        )
 
 
 def _explain_groups(figure: Figure, study: Study) -> None:

@@ -94,9 +94,7 @@ def colour_map(name: str) -> Colormap:
     return cmap.with_extremes(bad="white")
 
 
-def show_image(
-    axes: Axes, image: NDArray, pixel_size_m: float, view: View, cmap: str, limits: tuple[float, float]
-) -> AxesImage:
+def show_image(axes: Axes, image: NDArray, pixel_size_m: float, view: View, cmap: str, limits: tuple[float, float]) -> AxesImage:
     """Draw ``image`` (Y, X) in micrometres, without axes; every pixel is one flat square, NaN is white."""
     values = np.ma.masked_invalid(np.asarray(image, dtype=np.float64))
     shown = place_image(axes, values, pixel_size_m, cmap=colour_map(cmap), vmin=limits[0], vmax=limits[1])
@@ -174,8 +172,7 @@ def add_scale_bar(axes: Axes) -> None:
     if figure is None:
         raise ValueError("a scale bar needs axes that belong to a figure")
     below = axes.get_xaxis_transform() + ScaledTranslation(0, -6 / 72, figure.dpi_scale_trans)
-    axes.plot([left, end], [0, 0], transform=below, clip_on=False, color=INK, linewidth=2, solid_capstyle="butt",
-              gid="scale-bar")
+    axes.plot([left, end], [0, 0], transform=below, clip_on=False, color=INK, linewidth=2, solid_capstyle="butt", gid="scale-bar")
     axes.text(end, 0, f" {length_text(length)}", transform=below, va="center", ha="left")
 
 

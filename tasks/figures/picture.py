@@ -11,7 +11,17 @@ from tasks.figures.panel import add_scale_bar, shared_limits, show_image, whole_
 from tasks.figures.style import DOMAIN_COLOURS, draw_whole_png
 
 COLOUR_MAPS: Final = (
-    "viridis", "cividis", "plasma", "magma", "inferno", "gray", "gray_r", "bone", "twilight", "RdBu_r", "coolwarm",
+    "viridis",
+    "cividis",
+    "plasma",
+    "magma",
+    "inferno",
+    "gray",
+    "gray_r",
+    "bone",
+    "twilight",
+    "RdBu_r",
+    "coolwarm",
     "domains",
 )
 """Colour maps that may be asked for; ``domains`` gives whole numbers the colours of the domains, 0 in white."""
@@ -74,9 +84,7 @@ def _limits(values: NDArray, cmap: str, vmin: float | None, vmax: float | None) 
     return lower, upper
 
 
-def _picture(
-    values: NDArray, pixel_size_m: float, cmap: str, limits: tuple[float, float], width: int, label: str
-) -> Figure:
+def _picture(values: NDArray, pixel_size_m: float, cmap: str, limits: tuple[float, float], width: int, label: str) -> Figure:
     view = whole_view(values.shape, pixel_size_m)
     # a large picture has larger type, not more empty space
     dpi = max(_MIN_DPI, width / _MAX_WIDTH_INCH)

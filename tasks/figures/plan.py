@@ -4,10 +4,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tasks.chemical_states import STATES
 from tasks.figures.panel import formula_text
 from tasks.figures.style import AREA_COLOURS, FAINT, INK, draw_png, new_figure
-from tasks.plan import Plan, expected_parameters
+from tasks.planning.plan import Plan, expected_parameters
+from tasks.simulation.chemical_states import STATES
 from tasks.xanes.model import PARAMETERS, eq1, jacobian
 
 SENSITIVITIES = {

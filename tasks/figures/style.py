@@ -46,8 +46,18 @@ STYLE: Final[Any] = {
 }
 
 DOMAIN_COLOURS: Final = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7",
-    "#F0E442", "#000000", "#882255", "#999933", "#332288", "#AAAAAA",
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#F0E442",
+    "#000000",
+    "#882255",
+    "#999933",
+    "#332288",
+    "#AAAAAA",
 )
 """Colours of domains 1..12: Okabe and Ito's eight, then four of Paul Tol's muted ones."""
 GROUP_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -66,9 +76,7 @@ def new_figure(width_mm: float, height_mm: float, *, images: bool = False) -> Fi
     return Figure(figsize=size, dpi=DPI, layout="compressed" if images else "constrained")
 
 
-def draw_png(
-    title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> bytes:
+def draw_png(title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs) -> bytes:
     """PNG of the figure that ``build(*args, **kwargs)`` returns, in the house's style, cut to what is drawn.
 
     The file holds no date and no library version, so that the same arrays give the same bytes.
@@ -77,9 +85,7 @@ def draw_png(
         return _print(build(*args, **kwargs), title, bbox_inches="tight", pad_inches=0.03)
 
 
-def draw_whole_png(
-    title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> bytes:
+def draw_whole_png(title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs) -> bytes:
     """PNG of exactly the figure's size in pixels, otherwise as ``draw_png``."""
     with _DRAWING, matplotlib.rc_context(STYLE):
         return _print(build(*args, **kwargs), title)
@@ -87,7 +93,5 @@ def draw_whole_png(
 
 def _print(figure: Figure, title: str, **cut: Any) -> bytes:
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(
-        buffer, format="png", metadata={"Title": title, "Software": "ptyxas"}, **cut
-    )
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", metadata={"Title": title, "Software": "ptyxas"}, **cut)
     return buffer.getvalue()

@@ -36,7 +36,7 @@ LEVEL_EVERY = 20
 """Cycles between two levellings of the vacuum, where the flux of the frames is free."""
 
 
-class Light(NamedTuple):
+class CycleInputs(NamedTuple):
     """What is measured, and where: it stays with the energy while its state goes on."""
 
     scan: Scan
@@ -96,7 +96,7 @@ def cycles_of(
         Called after each cycle with its number and R, and after each cycle of a mode's trial with the number of the last
         cycle before it; what it raises ends the reconstruction.
     """
-    light = Light(scan, canvas, *prepare(scan, canvas, options.subpixel, state.placement(len(scan.counts))))
+    light = CycleInputs(scan, canvas, *prepare(scan, canvas, options.subpixel, state.placement(len(scan.counts))))
     end = state.cycle + n_cycles
     while state.cycle < end and not state.is_stopped:
         if state.cycle + TRIAL_CYCLES <= end and is_mode_missing(state, light, options):
@@ -113,8 +113,8 @@ def cycles_of(
 
 
 def _try_another_mode(
-    light: Light, state: State, options: ReconstructOptions, on_cycle: Callable[[int, float], None] | None
-) -> Cycles[tuple[State, Light]]:
+    light: CycleInputs, state: State, options: ReconstructOptions, on_cycle: Callable[[int, float], None] | None
+) -> Cycles[tuple[State, CycleInputs]]:
     """Some cycles more with another mode; without them where R does not show that it was missing."""
     tried, seen = with_another_mode(state), light
     for _ in range(TRIAL_CYCLES):
@@ -124,7 +124,7 @@ def _try_another_mode(
     return (tried, seen) if tried.errors[-1] < PAYS * state.errors[-1] else (state, light)
 
 
-def _one_cycle(light: Light, state: State, options: ReconstructOptions) -> Cycles[tuple[State, Light]]:
+def _one_cycle(light: CycleInputs, state: State, options: ReconstructOptions) -> Cycles[tuple[State, CycleInputs]]:
     """The state after one cycle more, and the light as far as it is known then."""
     state, misfit = yield from _visit_all(light, state, options)
     state = replace(state, errors=np.append(state.errors, np.float32(misfit / light.photons)))
@@ -133,7 +133,7 @@ def _one_cycle(light: Light, state: State, options: ReconstructOptions) -> Cycle
     return _corrected_placement(light, state, options) if is_due(state.cycle, options) else (state, light)
 
 
-def _corrected_placement(light: Light, state: State, options: ReconstructOptions) -> tuple[State, Light]:
+def _corrected_placement(light: CycleInputs, state: State, options: ReconstructOptions) -> tuple[State, CycleInputs]:
     """The state with corrected positions and flux, and the frames put there."""
     scan, canvas, frames, _ = light
     slopes = misfit_slopes(jnp.asarray(state.object), jnp.asarray(state.probe), frames)
@@ -146,7 +146,7 @@ def _corrected_placement(light: Light, state: State, options: ReconstructOptions
     return state, light._replace(frames=place(frames.amplitude, len(frames.copy_ramp) > 0, scan, canvas, found))
 
 
-def is_mode_missing(state: State, light: Light, options: ReconstructOptions) -> bool:
+def is_mode_missing(state: State, light: CycleInputs, options: ReconstructOptions) -> bool:
     """Whether R no longer falls and yet lies clearly above what photon noise leaves, and a mode more can be tried.
 
     Not where the trial would reach into the cycles in which the object settles: R falls there in any case.
@@ -159,7 +159,7 @@ def is_mode_missing(state: State, light: Light, options: ReconstructOptions) -> 
     return float(state.errors[-1]) * light.photons > EXCESS * noise
 
 
-def _visit_all(light: Light, state: State, options: ReconstructOptions) -> Cycles[tuple[State, float]]:
+def _visit_all(light: CycleInputs, state: State, options: ReconstructOptions) -> Cycles[tuple[State, float]]:
     """The next state, its arrays still on JAX's device, and the misfit [photons]."""
     frames, photons = light.frames, light.photons
     order = jnp.asarray(np.random.default_rng([state.seed, state.cycle]).permutation(len(frames.corner)))

@@ -8,8 +8,8 @@ to tell one. In vacuum |O| = 1, so its ln|O| is q.
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.coupling.gauge import bowl, field_of_view, find_vacuum, measure_bowl
 from tasks.errors import VacuumError
-from tasks.gauge import bowl, field_of_view, find_vacuum, measure_bowl
 from tasks.ptycho.probe import pixel_coordinates
 from tasks.ptycho.scan import Canvas, Placement, Scan, illumination
 

@@ -57,9 +57,7 @@ def evaluate(energy: Array, spectrum: Array, weight: Array, p: Array, pieces: Ar
         pieces[0, e] = 0.5 + 0.5 * (
             a[0] + d * (a[1] + d * (a[2] + d * (a[3] + d * (a[4] + d * (a[5] + d * a[6])))))
         )  # fmt: skip
-        pieces[1, e] = 0.5 * (
-            a[1] + d * (2.0 * a[2] + d * (3.0 * a[3] + d * (4.0 * a[4] + d * (5.0 * a[5] + d * 6.0 * a[6]))))
-        )
+        pieces[1, e] = 0.5 * (a[1] + d * (2.0 * a[2] + d * (3.0 * a[3] + d * (4.0 * a[4] + d * (5.0 * a[5] + d * 6.0 * a[6])))))
         pieces[2, e] = inside
     chi2 = 0.0
     centre1, per_width1, centre2, per_width2 = p[5], 1.0 / p[6], p[8], 1.0 / p[9]

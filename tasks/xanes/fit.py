@@ -203,9 +203,7 @@ def _fit(
     return SpectrumFit(parameters, out[10:20], out[20], out[21], out[22], out[23], status)
 
 
-def _check_shapes(
-    energy: NDArray[np.float64], absorption: NDArray[np.floating], sigma: NDArray[np.float64] | None
-) -> None:
+def _check_shapes(energy: NDArray[np.float64], absorption: NDArray[np.floating], sigma: NDArray[np.float64] | None) -> None:
     if absorption.ndim != 2 or absorption.shape[0] != energy.size:
         raise InvalidOptionError(
             f"absorption must be (E, n) with E = {energy.size} energies, one spectrum a column; got {absorption.shape}"

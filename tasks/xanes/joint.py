@@ -1,6 +1,6 @@
 """Eq. 1 fitted to absorption and phase together: the phase follows the Kramers-Kronig partner of eq. 1, plus the columns T.
 
-The projection of `tasks.coupling` moves any spectrum to the nearest Kramers-Kronig pair; here the pair is eq. 1's from
+The projection of `tasks.coupling.projection` moves any spectrum to the nearest Kramers-Kronig pair; here the pair is eq. 1's from
 the start. Amounts of the columns T are no parameters: the phase is looked at off their span.
 """
 
@@ -37,7 +37,7 @@ class Pairs:
     sigma_absorption, sigma_phase : (E,) float64 arrays
         Standard errors of both, in the same unit.
     columns : (E, C) float64 array
-        T of `tasks.kkr.outside_columns`, in any unit.
+        T of `tasks.coupling.kkr.outside_columns`, in any unit.
     """
 
     energy_ev: Array
@@ -72,9 +72,7 @@ def fit_pairs(pairs: Pairs, edge_energy_ev: float, prior: Prior | None = None) -
     return found
 
 
-def _fit_block(
-    pairs: Pairs, block: NDArray[np.int64], edge_energy_ev: float, prior: Prior | None, found: SpectrumFit
-) -> None:
+def _fit_block(pairs: Pairs, block: NDArray[np.int64], edge_energy_ev: float, prior: Prior | None, found: SpectrumFit) -> None:
     """Refine the parameters of one block of pixels in ``found``, in place."""
     lower, upper = bounds(edge_energy_ev)
     whitener = _Whitener(pairs, prior)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.xanes.cholesky import factorise
 from tasks.xanes.curve import N_PARAMETERS
-from tasks.xanes.solver import MAX_ITERATIONS, TOLERANCE, Problem, Room, linearise, minimise, objective
+from tasks.xanes.solver import MAX_ITERATIONS, TOLERANCE, Problem, Workspace, linearise, minimise, objective
 from tasks.xanes.start import PRE_EDGE_BELOW_EDGE_EV, ShapeTable, begin, project, score
 
 N_PRE_EDGES: Final = len(PRE_EDGE_BELOW_EDGE_EV)
@@ -32,7 +32,7 @@ OK, AT_BOUND, NOT_CONVERGED, NOT_FINITE = 0, 1, 2, 5
 Array = NDArray[np.float64]
 
 
-class SearchRoom(NamedTuple):
+class SearchWorkspace(NamedTuple):
     """Scratch of one thread for the starts."""
 
     weighted: Array
@@ -43,11 +43,11 @@ class SearchRoom(NamedTuple):
     best: Array
 
 
-def make_search_room(table: ShapeTable) -> SearchRoom:
+def make_search_room(table: ShapeTable) -> SearchWorkspace:
     """Scratch for spectra on the energies of ``table``."""
     n_energies, n_columns = table.basis.shape
     n_steps, n_shapes = table.pre_edges.shape
-    return SearchRoom(
+    return SearchWorkspace(
         np.zeros(n_energies),
         np.zeros(n_columns, dtype=np.float32),
         np.zeros(n_steps, dtype=np.float32),
@@ -59,7 +59,7 @@ def make_search_room(table: ShapeTable) -> SearchRoom:
 
 @numba.njit(cache=True, nogil=True)
 def fit_all(
-    problem: Problem, table: ShapeTable, spectra: Array, room: Room, search_room: SearchRoom,
+    problem: Problem, table: ShapeTable, spectra: Array, room: Workspace, search_room: SearchWorkspace,
     result: Array, status: NDArray[np.int8],
 ) -> None:  # fmt: skip
     """Fit n spectra (n, E), filling ``result`` and ``status``.
@@ -91,7 +91,7 @@ def fit_all(
 
 
 @numba.njit(cache=True, nogil=True)
-def search(problem: Problem, table: ShapeTable, spectrum: Array, room: Room, own: SearchRoom) -> bool:
+def search(problem: Problem, table: ShapeTable, spectrum: Array, room: Workspace, own: SearchWorkspace) -> bool:
     """Best minimum found, into ``own.best`` (10,); True where its fit converged.
 
     One start is enough for nineteen spectra of twenty at 3 % noise. A fit that ends slowly or on a bound, usually with
@@ -168,7 +168,7 @@ def move_pre_edge(problem: Problem, spectrum: Array, known: Array, centre_ev: fl
 
 
 @numba.njit(cache=True, nogil=True)
-def report(problem: Problem, spectrum: Array, p: Array, room: Room, row: Array) -> None:
+def report(problem: Problem, spectrum: Array, p: Array, room: Workspace, row: Array) -> None:
     """Fill a row (24,) of the result of `fit_all` at the fitted ``p`` (10,)."""
     objective(problem, spectrum, p, room)
     linearise(problem, p, room, room.rows[0])
@@ -195,7 +195,7 @@ def report(problem: Problem, spectrum: Array, p: Array, room: Room, row: Array) 
 
 
 @numba.njit(cache=True, nogil=True)
-def errors(p: Array, pull: Array, room: Room, row: Array) -> None:
+def errors(p: Array, pull: Array, room: Workspace, row: Array) -> None:
     """Standard errors of the ten parameters, of PE and of PE/dmu, into 10-21 of ``row``, for residuals of variance 1.
 
     They come from ``room.normal`` = J^T J and the prior's pull.
@@ -239,7 +239,7 @@ def errors(p: Array, pull: Array, room: Room, row: Array) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def along(slope: Array, scale: Array, room: Room, column: Array) -> float:
+def along(slope: Array, scale: Array, room: Workspace, column: Array) -> float:
     """Standard error of a function whose derivatives by the parameters are ``slope`` (10,).
 
     ``L^-1 s`` of the factor of the scaled curvature is enough: its length is the error.

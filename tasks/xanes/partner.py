@@ -2,7 +2,7 @@
 
 ``f'(E) = -(1/pi) P int f''(x) / (x - E) dx`` near the edge (the mirror pole at -E adds what is constant to 1e-4 there).
 The partner of a Lorentzian is ``t / (1 + t^2)``, that of an erf step the mean logarithm of the distance to a Gaussian,
-a smooth function of (E - b2) / b3 that is tabulated once. Beyond the window the tables take over, as in `tasks.kkr`.
+a smooth function of (E - b2) / b3 that is tabulated once. Beyond the window the tables take over, as in `tasks.coupling.kkr`.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ from scipy.integrate import cumulative_simpson
 from scipy.interpolate import CubicSpline
 from scipy.special import dawsn
 
-from tasks.kkr import TAPER_EV, transform_matrix
+from tasks.coupling.kkr import TAPER_EV, transform_matrix
 
 Array = NDArray[np.float64]
 

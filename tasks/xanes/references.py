@@ -185,9 +185,7 @@ def fit_reference(reference: Reference, edge_energy_ev: float) -> SpectrumFit:
     """
     relative = reference.energy_ev - edge_energy_ev
     window = (relative >= FIT_EV[0]) & (relative <= FIT_EV[1])
-    return fit_spectra(
-        reference.energy_ev[window], reference.absorption[window, None], None, edge_energy_ev
-    )
+    return fit_spectra(reference.energy_ev[window], reference.absorption[window, None], None, edge_energy_ev)
 
 
 def first_inflection_ev(reference: Reference, edge_energy_ev: float) -> float:

@@ -38,7 +38,7 @@ class Problem(NamedTuple):
     pull: Array
 
 
-class Room(NamedTuple):
+class Workspace(NamedTuple):
     """Scratch of one thread, so that no fit allocates."""
 
     pieces: Array
@@ -51,9 +51,9 @@ class Room(NamedTuple):
     free: NDArray[np.bool_]
 
 
-def make_room(n_energies: int) -> Room:
+def make_room(n_energies: int) -> Workspace:
     """Scratch for spectra of ``n_energies`` points."""
-    return Room(
+    return Workspace(
         np.zeros((7, n_energies)),
         np.zeros(n_energies),
         np.zeros((N_PARAMETERS, n_energies)),
@@ -66,7 +66,7 @@ def make_room(n_energies: int) -> Room:
 
 
 @numba.njit(cache=True, nogil=True)
-def objective(problem: Problem, spectrum: Array, p: Array, room: Room) -> float:
+def objective(problem: Problem, spectrum: Array, p: Array, room: Workspace) -> float:
     """Chi2 and the prior's penalty; leaves ``room.pieces`` and ``room.residual`` at ``p`` (10,)."""
     value = evaluate(problem.energy, spectrum, problem.weight, p, room.pieces, room.residual)
     for i in range(N_PARAMETERS):
@@ -76,7 +76,7 @@ def objective(problem: Problem, spectrum: Array, p: Array, room: Room) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def linearise(problem: Problem, p: Array, room: Room, gradient: Array) -> None:
+def linearise(problem: Problem, p: Array, room: Workspace, gradient: Array) -> None:
     """Gauss-Newton matrix without (``room.normal``) and with the prior (``room.curvature``), and half the gradient."""
     differentiate(problem.weight, p, room.pieces, room.jacobian)
     normal_equations(room.jacobian, room.residual, room.normal, gradient)
@@ -89,9 +89,7 @@ def linearise(problem: Problem, p: Array, room: Room, gradient: Array) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def bounded_step(
-    problem: Problem, p: Array, gradient: Array, damping: Array, room: Room, step: Array, fixed: Array
-) -> bool:
+def bounded_step(problem: Problem, p: Array, gradient: Array, damping: Array, room: Workspace, step: Array, fixed: Array) -> bool:
     """Damped Gauss-Newton step inside the box.
 
     Parameters on a wall that the gradient presses against it stay there. Those that the step would carry through a wall
@@ -140,7 +138,7 @@ def predicted_gain(curvature: Array, gradient: Array, step: Array) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def minimise(
-    problem: Problem, spectrum: Array, p: Array, max_iterations: int, tolerance: float, room: Room
+    problem: Problem, spectrum: Array, p: Array, max_iterations: int, tolerance: float, room: Workspace
 ) -> tuple[float, int, bool]:
     """Move ``p`` (10,), which lies within the bounds, to a minimum for one spectrum (E,).
 

@@ -69,11 +69,7 @@ def shape_table(relative_ev: Array, weight: Array) -> ShapeTable:
     absent = len(steps) + len(peaks)
     members = np.array(
         [
-            [
-                (s, p, w)
-                for p in (*map(row.__getitem__, pre[s]), absent)
-                for w in (*map(row.__getitem__, white[s]), absent)
-            ]
+            [(s, p, w) for p in (*map(row.__getitem__, pre[s]), absent) for w in (*map(row.__getitem__, white[s]), absent)]
             for s in range(len(steps))
         ],
         dtype=np.int32,
@@ -167,9 +163,7 @@ def _gather(products: NDArray[np.float32], columns: NDArray[np.int32], out: NDAr
 
 
 @numba.njit(cache=True, nogil=True)
-def score(
-    table: ShapeTable, products: NDArray[np.float32], gain: NDArray[np.float32], room: NDArray[np.float32]
-) -> None:
+def score(table: ShapeTable, products: NDArray[np.float32], gain: NDArray[np.float32], room: NDArray[np.float32]) -> None:
     """Most chi2 that a shape of each step removes, into ``gain`` (S,); ``room`` (3, K) is scratch.
 
     The loops are functions of their own because only so are they compiled to vector instructions.

@@ -25,21 +25,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from api.app import HttpServer, create_app
+from service.api_keys import Key
 from service.bootstrap import Service
 from service.errors import (
     ConflictError,
     DigestMismatchError,
-    Fault,
+    FieldError,
     IdempotencyError,
     InvalidInputError,
     NotFoundError,
     ResultsNotReadyError,
     TooLargeError,
 )
-from service.keys import Key
-from service.meter import Measures, Meter
+from service.execution.metrics import Metrics, Snapshot
+from service.records.views import DatasetView, EventView, FigureView, RunView, ScanView, StageView
 from service.settings import Settings
-from service.views import DatasetView, EventView, FigureView, RunView, ScanView, StageView
 from tasks.errors import FormulaError
 from tasks.options import RunOptions
 
@@ -60,8 +60,13 @@ class FakeDatasets:
         plain = {name: spec[name] for name in ("title", "sample", "absorber", "distance_m", "detector_pixel_size_m")}
         created = START + timedelta(minutes=len(self.views))
         view = DatasetView(
-            id=dataset_id, state="open", probe=spec["probe"], orientation=spec["orientation"], scans=(),
-            created=created, **plain,
+            id=dataset_id,
+            state="open",
+            probe=spec["probe"],
+            orientation=spec["orientation"],
+            scans=(),
+            created=created,
+            **plain,
         )
         self.views[dataset_id] = view
         return view
@@ -81,7 +86,7 @@ class FakeDatasets:
         if content_digest == "sha-256=:AAAA:":
             raise DigestMismatchError("the bytes that came are not those of Content-Digest")
         if not body.startswith(b"\x89HDF"):
-            faults = [Fault("format", "neither HDF5, NPZ nor zipped Zarr"), Fault("positions_m", "missing")]
+            faults = [FieldError("format", "neither HDF5, NPZ nor zipped Zarr"), FieldError("positions_m", "missing")]
             raise InvalidInputError("the file is not a scan", faults)
         known = self.bodies.get((dataset_id, name))
         if known not in (None, body):
@@ -120,9 +125,7 @@ class FakeRuns:
         self.keys: dict[str, tuple[Any, str]] = {}
         self.guard = threading.Lock()
 
-    def submit(
-        self, dataset_ids: list[str], options: RunOptions, name: str = "", idempotency_key: str | None = None
-    ) -> RunView:
+    def submit(self, dataset_ids: list[str], options: RunOptions, name: str = "", idempotency_key: str | None = None) -> RunView:
         for dataset_id in dataset_ids:
             self.datasets.get(dataset_id)
         body = (tuple(dataset_ids), options, name)
@@ -137,8 +140,17 @@ class FakeRuns:
         stages = tuple(StageView(stage, 0, 4, "waiting") for stage in STAGE_NAMES)
         created = START + timedelta(minutes=len(self.views))
         self.views[run_id] = RunView(
-            run_id, name, "queued", stages, 0.0, None, "http://127.0.0.1:8787/status", None, tuple(dataset_ids),
-            asdict(options), created,
+            run_id,
+            name,
+            "queued",
+            stages,
+            0.0,
+            None,
+            "http://127.0.0.1:8787/status",
+            None,
+            tuple(dataset_ids),
+            asdict(options),
+            created,
         )
         self.happened[run_id] = []
         self.tell(run_id, "state", state="queued")
@@ -221,8 +233,15 @@ class FakeRuns:
         return path
 
     def image(
-        self, run_id: str, dataset: str, variable: str, energy_ev: float | None = None, cmap: str | None = None,
-        vmin: float | None = None, vmax: float | None = None, width: int = 800,
+        self,
+        run_id: str,
+        dataset: str,
+        variable: str,
+        energy_ev: float | None = None,
+        cmap: str | None = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        width: int = 800,
     ) -> bytes:
         if self.get(run_id).state != "running":  # which shows what there is so far
             self.results_file(run_id, "zarr.json")
@@ -248,12 +267,12 @@ class FakeService:
     def within(self, key: Key) -> "FakeService":
         return self
 
-    def measures(self) -> Measures:
-        meter = Meter()
+    def measures(self) -> Snapshot:
+        meter = Metrics()
         meter.note("fit", "computed", 1.5)
         n_runs = Counter(view.state for view in self.runs.list())
         datasets = self.datasets.list()
-        return Measures(n_runs, len(datasets), sum(view.n_bytes for view in datasets), 10**9, 2, True, meter)
+        return Snapshot(n_runs, len(datasets), sum(view.n_bytes for view in datasets), 10**9, 2, True, meter)
 
     def unready_reason(self) -> str | None:
         return None if self.is_running else "not started"
@@ -387,7 +406,8 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 def dataset(client: httpx.Client) -> dict[str, Any]:
     """A dataset with one scan."""
     body = {
-        "title": "particle 1", "sample": {"name": "p1", "formula": "LiVO2", "group": "as prepared"},
+        "title": "particle 1",
+        "sample": {"name": "p1", "formula": "LiVO2", "group": "as prepared"},
         "absorber": {"element": "V", "edge": "K"},
     }
     made = client.post("/api/v1/datasets", json=body).raise_for_status().json()

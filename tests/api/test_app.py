@@ -24,12 +24,31 @@ def test_every_operation_of_the_contract_is_documented(document: dict[str, Any])
     found = {f"{method.upper()} {path}" for path, method, _ in operations(document)}
     run, dataset = "/api/v1/runs/{run_id}", "/api/v1/datasets/{dataset_id}"
     assert found >= {
-        "POST /api/v1/datasets", "GET /api/v1/datasets", f"GET {dataset}", f"DELETE {dataset}", f"POST {dataset}/seal",
-        f"PUT {dataset}/scans/{{name}}", "POST /api/v1/datasets/register", "POST /api/v1/runs", "GET /api/v1/runs",
-        f"GET {run}", f"DELETE {run}", f"POST {run}/cancel", f"POST {run}/retry", f"GET {run}/events",
-        f"GET {run}/results.zarr/{{key}}", f"HEAD {run}/results.zarr/{{key}}", f"GET {run}/figures",
-        f"GET {run}/figures/{{name}}.png", f"GET {run}/images/{{dataset_id}}/{{variable}}.png", "GET /api/v1/options",
-        "GET /healthz", "GET /readyz", "GET /metrics", "GET /version", "GET /dask",
+        "POST /api/v1/datasets",
+        "GET /api/v1/datasets",
+        f"GET {dataset}",
+        f"DELETE {dataset}",
+        f"POST {dataset}/seal",
+        f"PUT {dataset}/scans/{{name}}",
+        "POST /api/v1/datasets/register",
+        "POST /api/v1/runs",
+        "GET /api/v1/runs",
+        f"GET {run}",
+        f"DELETE {run}",
+        f"POST {run}/cancel",
+        f"POST {run}/retry",
+        f"GET {run}/events",
+        f"GET {run}/results.zarr/{{key}}",
+        f"HEAD {run}/results.zarr/{{key}}",
+        f"GET {run}/figures",
+        f"GET {run}/figures/{{name}}.png",
+        f"GET {run}/images/{{dataset_id}}/{{variable}}.png",
+        "GET /api/v1/options",
+        "GET /healthz",
+        "GET /readyz",
+        "GET /metrics",
+        "GET /version",
+        "GET /dask",
     }
 
 

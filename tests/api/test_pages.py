@@ -77,9 +77,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a browser's DevTools."""
     profile = tmp_path_factory.mktemp("profile")
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     port = profile / "DevToolsActivePort"
     deadline = time.monotonic() + 60
     while not (port.exists() and port.read_text().strip()):
@@ -193,9 +191,7 @@ def test_refusals_are_told_beside_the_form(play: Play, client, dataset: dict) ->
 
 def test_the_page_fits_a_narrow_screen(play: Play, client, finished: dict) -> None:
     async def scene(tab: Tab) -> None:
-        await tab.command(
-            "Emulation.setDeviceMetricsOverride", width=380, height=800, deviceScaleFactor=1, mobile=True
-        )
+        await tab.command("Emulation.setDeviceMetricsOverride", width=380, height=800, deviceScaleFactor=1, mobile=True)
         await tab.until("document.querySelector('#viewer img').naturalWidth")
         beyond = "[...document.querySelectorAll('body *:not(pre *)')].filter((node) => node.getBoundingClientRect().right > 381)"
         assert await tab.value(f"{beyond}.map((node) => node.tagName + '.' + node.className)") == []

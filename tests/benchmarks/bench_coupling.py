@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
-from tasks.coupling import BAND_SPLIT_PX, Noise, Pair, project, projections, split_bands
-from tasks.energies import energy_grid
-from tasks.kkr import outside_columns, window_matrix
-from tasks.refraction import Absorber
+from tasks.coupling.kkr import outside_columns, window_matrix
+from tasks.coupling.projection import BAND_SPLIT_PX, Noise, Pair, project, projections, split_bands
+from tasks.planning.energies import energy_grid
+from tasks.scattering import Absorber
 
 SIDE = 384
 REPEATS = 5

@@ -21,15 +21,15 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 import numpy as np
 from scipy import ndimage
 
-from tasks.chemical_states import electrons_per_formula
-from tasks.gauge import measure_gauge
+from tasks.coupling.gauge import measure_gauge
 from tasks.options import ReconstructOptions
 from tasks.ptycho.beam import fitted
 from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.probe import ProbeSpec, initial_probe, resized, scale_to_power
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.state import State, start
-from tasks.simulate import Simulation, SimulationOptions, simulate, transmission_at
+from tasks.simulation.chemical_states import electrons_per_formula
+from tasks.simulation.specimen import Simulation, SimulationOptions, simulate, transmission_at
 
 PARTICLE = SimulationOptions(n_energies=1, n_positions_side=8, n_pixels=64, radius_m=0.35e-6)
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.chemical_states import ABSORPTION_JUMP, STATES, electrons_per_formula
-from tasks.coupling import Pair, constrain
-from tasks.energies import energy_grid
-from tasks.kkr import outside_columns
+from tasks.coupling.kkr import outside_columns
+from tasks.coupling.projection import Pair, constrain
 from tasks.options import KKROptions
-from tasks.refraction import Absorber
+from tasks.planning.energies import energy_grid
+from tasks.scattering import Absorber
+from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES, electrons_per_formula
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit, at_edge_wavelength, fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs
@@ -93,8 +93,10 @@ def compare(noise: float, ratio: float, slow: float, seed: int = 0) -> dict[str,
 def main() -> None:
     """Print the table."""
     compare(0.03, 1.0, 0.0)  # compiles
-    print(f"{'noise':>5} {'phase':>5} {'slow':>4}  {'':<20} {'E0 off':>7} {'sd eV':>6}   {'PE/dmu':>7} {'sd eV':>6}   "
-          f"{'jump %':>7} {'sd %':>6}   {'pixels/s':>9}")
+    print(
+        f"{'noise':>5} {'phase':>5} {'slow':>4}  {'':<20} {'E0 off':>7} {'sd eV':>6}   {'PE/dmu':>7} {'sd eV':>6}   "
+        f"{'jump %':>7} {'sd %':>6}   {'pixels/s':>9}"
+    )
     for noise in (0.01, 0.03, 0.1):
         for ratio, slow in ((0.5, 0.0), (1.1, 0.0), (1.1, 1.0), (1.4, 2.0)):
             for name, line in compare(noise, ratio, slow).items():

@@ -19,10 +19,10 @@ from typing import Any
 from bench_service import serving
 from pydantic import TypeAdapter
 
-from service.client import Client
-from storage.cxi import write_cxi
+from api.cli.client import Client
+from storage.writers.cxi import write_cxi
 from tasks.ptycho.probe import ProbeSpec
-from tasks.simulate import Simulation, SimulationOptions, simulate
+from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
 
 TEN_MINUTES_S = 600.0
 

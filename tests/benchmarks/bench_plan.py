@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from service.cli import open_server
-from service.demo import Demo
-from tasks.chemical_states import STATES, electrons_per_formula
-from tasks.energies import energy_grid
-from tasks.kkr import joint_projection, outside_columns, window_matrix
-from tasks.plan import PlanOptions, expected_parameters, kramers_kronig_error, noise_per_absorber, plan_energies
-from tasks.refraction import Absorber
-from tasks.simulate import SimulationOptions
+from api.cli.demo import Demo
+from api.cli.main import open_server
+from tasks.coupling.kkr import joint_projection, outside_columns, window_matrix
+from tasks.planning.energies import energy_grid
+from tasks.planning.plan import PlanOptions, expected_parameters, kramers_kronig_error, noise_per_absorber, plan_energies
+from tasks.scattering import Absorber
+from tasks.simulation.chemical_states import STATES, electrons_per_formula
+from tasks.simulation.specimen import SimulationOptions
 from tasks.xanes.fit import fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs
 from tasks.xanes.model import PARAMETERS, pre_edge_ratio

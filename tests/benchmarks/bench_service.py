@@ -23,8 +23,12 @@ import numpy as np
 
 BLOCK = 1 << 20
 SPEC = {
-    "title": "bench", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"},
-    "distance_m": 0.5, "detector_pixel_size_m": 75e-6, "probe": {"kind": "gaussian", "fwhm_m": 3e-7},
+    "title": "bench",
+    "sample": {"formula": "LiVO2"},
+    "absorber": {"element": "V", "edge": "K"},
+    "distance_m": 0.5,
+    "detector_pixel_size_m": 75e-6,
+    "probe": {"kind": "gaussian", "fwhm_m": 3e-7},
 }
 
 
@@ -69,9 +73,7 @@ def start_run(client: httpx.Client) -> str:
     return str(client.post("/api/v1/runs", json={"datasets": [dataset], "options": options}).raise_for_status().json()["id"])
 
 
-def one_client(
-    url: str, run_id: str, bodies: list[bytes], until: float, waits: list[float], faults: list[str]
-) -> None:
+def one_client(url: str, run_id: str, bodies: list[bytes], until: float, waits: list[float], faults: list[str]) -> None:
     """Upload a scan every other second, ask for the run's state four times a second."""
     with httpx.Client(base_url=url, timeout=60) as client:
         dataset = client.post("/api/v1/datasets", json=SPEC).json()["id"]

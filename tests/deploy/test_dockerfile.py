@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.scheduler import WORKER_ENVIRONMENT
+from service.execution.cluster import WORKER_ENVIRONMENT
 
 HOUSE = Path(__file__).resolve().parents[2]
 DOCKERFILE = HOUSE / "deploy" / "Dockerfile"

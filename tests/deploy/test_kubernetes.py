@@ -75,7 +75,8 @@ def test_the_service_listens_on_loopback_and_its_settings_are_valid(objects: dic
 def test_dask_understands_its_command_lines(objects: dict[tuple[str, str], Any]) -> None:
     containers = [
         container
-        for (kind, _), one in objects.items() if kind == "Deployment"
+        for (kind, _), one in objects.items()
+        if kind == "Deployment"
         for container in one["spec"]["template"]["spec"]["containers"]
     ]
     arguments = {container["name"]: container["args"] for container in containers}

@@ -62,11 +62,19 @@ def test_the_job_is_a_working_cluster_with_its_own_certificate(tmp_path: Path) -
     install(programs, "ptyxas", SERVICE_DOUBLE.format(python=sys.executable))
     data = tmp_path / "data"
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "SLURM_JOB_ID": "17",
-        "PTYXAS_HOME": str(tmp_path / "venv"), "PTYXAS_DATA_DIR": str(data),
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "TMPDIR": str(tmp_path),
+        "SLURM_JOB_ID": "17",
+        "PTYXAS_HOME": str(tmp_path / "venv"),
+        "PTYXAS_DATA_DIR": str(data),
     }
     job = subprocess.Popen(
-        ["bash", SCRIPT], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ["bash", SCRIPT],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     try:

@@ -7,8 +7,16 @@ import pytest
 
 UNIT = Path(__file__).resolve().parents[2] / "deploy" / "ptyxas.service"
 HARDENING = (
-    "DynamicUser", "NoNewPrivileges", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProtectKernelTunables",
-    "ProtectKernelModules", "ProtectControlGroups", "RestrictSUIDSGID", "LockPersonality",
+    "DynamicUser",
+    "NoNewPrivileges",
+    "ProtectHome",
+    "PrivateTmp",
+    "PrivateDevices",
+    "ProtectKernelTunables",
+    "ProtectKernelModules",
+    "ProtectControlGroups",
+    "RestrictSUIDSGID",
+    "LockPersonality",
 )
 
 

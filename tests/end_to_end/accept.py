@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from service.cli import open_server
-from service.demo import Demo
-from tasks.simulate import SimulationOptions
-from tasks.truth import Assessment
+from api.cli.demo import Demo
+from api.cli.main import open_server
+from tasks.simulation.specimen import SimulationOptions
+from tasks.simulation.truth import Assessment
 
 
 class Limit(NamedTuple):

@@ -26,13 +26,13 @@ import pytest
 import zarr
 from pydantic import TypeAdapter
 
-from service.client import PREFIX, Client
-from storage.cxi import write_cxi
+from api.cli.client import PREFIX, Client
 from storage.results import ResultsStore
+from storage.writers.cxi import write_cxi
 from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.scan import Scan
-from tasks.simulate import Simulation, SimulationOptions, simulate
-from tasks.truth import Assessment, assess
+from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
+from tasks.simulation.truth import Assessment, assess
 
 PTYXAS = Path(sys.executable).with_name("ptyxas")
 N_STATES = 2

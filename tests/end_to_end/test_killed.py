@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from storage.staging import PREFIX, abandoned
+from storage.atomic import PREFIX, abandoned
 
 
 def markers(data_dir):

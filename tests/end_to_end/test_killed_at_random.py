@@ -19,8 +19,8 @@ import numpy as np
 import psutil
 import pytest
 
-from service.client import UnreachableError
-from service.scheduler import WORKER_ENVIRONMENT
+from api.cli.client import UnreachableError
+from service.execution.cluster import WORKER_ENVIRONMENT
 
 SEED = int(os.environ.get("PTYXAS_TEST_SEED", random.SystemRandom().randrange(10**6)))
 N_ENERGIES = 10

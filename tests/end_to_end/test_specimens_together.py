@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.truth import true_maps
+from tasks.simulation.truth import true_maps
 
 N_DOMAINS = 4
 DESCRIPTOR_SPREAD = np.array([0.35, 0.35, 1.5])

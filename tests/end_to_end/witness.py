@@ -14,7 +14,7 @@ LEDGER: Final = "PTYXAS_TEST_LEDGER"
 
 def dask_setup(worker: object) -> None:
     """Stand between every stage and whoever calls it."""
-    from service import work
+    from service.execution import worker as work
 
     find = work.function_of
     work.function_of = lambda stage: witnessed(find(stage))

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from service.bootstrap import Service, build, sweep
 from service.errors import ConflictError
-from service.rubbish import Rubbish
+from service.retention import Retention
 from service.settings import Settings
 from tasks.options import RunOptions
 
@@ -132,7 +132,7 @@ def test_what_dead_writers_left_is_gone_at_the_start(tmp_path):
     for path in (dead, alive):
         path.mkdir(parents=True)
     os.utime(dead, (1, 1))
-    sweep(Rubbish(settings, service._catalogue))
+    sweep(Retention(settings, service._catalogue))
     service._catalogue.close()
     assert not dead.exists()
     assert alive.exists()

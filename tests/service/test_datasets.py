@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from service.datasets import Datasets, write_block
-from service.digests import read_content_digest
 from service.errors import (
     ConflictError,
     DigestMismatchError,
@@ -21,7 +20,8 @@ from service.errors import (
     TooLargeError,
 )
 from service.settings import Settings
-from storage.datasets import DatasetStore
+from service.uploads.content_digest import read_content_digest
+from storage.datasets.store import DatasetStore
 
 SPEC = {
     "title": "particle 1",

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from service.desk import Places
 from service.errors import (
     ConflictError,
     IdempotencyError,
@@ -16,13 +15,14 @@ from service.errors import (
     TooCostlyError,
     TooManyRunsError,
 )
-from service.fact_reader import FactReader
-from service.facts import DatasetFacts, ScanFacts
-from service.ledger import Ledger
+from service.records.run_inputs import RunInputReader
+from service.records.run_repository import RunRepository
 from service.runs import Runs
 from service.settings import Settings
-from storage.catalogue import Catalogue
-from storage.datasets import DatasetStore
+from service.stages.context import DataPaths
+from service.workflow.inputs import RunInput, ScanInput
+from storage.catalogue.catalogue import Catalogue
+from storage.datasets.store import DatasetStore
 from storage.results import Group, write_results
 from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
@@ -34,15 +34,15 @@ def options(**stages) -> RunOptions:
 
 def facts(energies_ev, name="ds_a"):
     canvas = Canvas((64, 64), 1.5e-8, (0.0, 0.0))
-    scans = tuple(ScanFacts(f"s{i}", float(e), 16, 32, "", canvas) for i, e in enumerate(energies_ev))
-    return DatasetFacts(name, name, "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans)
+    scans = tuple(ScanInput(f"s{i}", float(e), 16, 32, "", canvas) for i, e in enumerate(energies_ev))
+    return RunInput(name, name, "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans)
 
 
 GRID = np.linspace(5420, 5540, 12)
 
 
-class Facts(FactReader):
-    """Facts that were made up."""
+class StepAttributes(RunInputReader):
+    """Inputs that were made up."""
 
     def __init__(self, *made_up):
         super().__init__(DatasetStore("nowhere"))
@@ -68,11 +68,13 @@ class Wheel:
 def house(tmp_path):
     class House:
         settings = Settings(data_dir=tmp_path, min_free_bytes=0)
-        places = Places(settings.datasets_dir, settings.units_dir, settings.runs_dir)
+        places = DataPaths(settings.datasets_dir, settings.units_dir, settings.runs_dir)
         catalogue = Catalogue(settings.catalogue_url)
-        ledger = Ledger(catalogue)
+        ledger = RunRepository(catalogue)
         wheel = Wheel()
-        runs = Runs(settings, ledger, places, Facts(facts(GRID), facts([5420.0], "ds_one")), wheel, lambda: "http://dask")
+        runs = Runs(
+            settings, ledger, places, StepAttributes(facts(GRID), facts([5420.0], "ds_one")), wheel, lambda: "http://dask"
+        )
 
         def end(self, run_id, state="succeeded"):
             self.ledger.begin_run(run_id)

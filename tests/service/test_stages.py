@@ -11,17 +11,17 @@ import xarray as xr
 from pydantic import TypeAdapter
 from scipy.special import erf
 
-from service.desk import Call, Places
-from service.fact_reader import FactReader
-from service.facts import DatasetFacts, ScanFacts
-from service.graph import Graph, build_graph
-from service.images import read_image, read_partial_image
-from service.measurement import as_scan, first_probe
-from service.remarks import kept_remarks
-from service.work import perform
-from storage.datasets import DatasetStore
+from service.execution.worker import perform
+from service.previews import read_image, read_partial_image
+from service.records.run_inputs import RunInputReader
+from service.stages.context import DataPaths, StepRequest
+from service.stages.scans import as_scan, first_probe
+from service.workflow.graph import Graph, build_graph
+from service.workflow.inputs import RunInput, ScanInput
+from service.workflow.warnings import kept_remarks
+from storage.artifacts import ArtifactStore
+from storage.datasets.store import DatasetStore
 from storage.results import ResultsStore
-from storage.units import UnitStore
 from tasks.options import Descriptor, RunOptions
 from tasks.ptycho.scan import Canvas
 
@@ -33,18 +33,18 @@ STUCK_EV = 5515.0
 
 @pytest.fixture
 def places(tmp_path):
-    return Places(tmp_path / "datasets", tmp_path / "units", tmp_path / "runs")
+    return DataPaths(tmp_path / "datasets", tmp_path / "units", tmp_path / "runs")
 
 
 def run_options(**stages) -> RunOptions:
     return TypeAdapter(RunOptions).validate_python(stages)
 
 
-def walk(places: Places, graph: Graph, report=lambda _: None):
+def walk(places: DataPaths, graph: Graph, report=lambda _: None):
     """Perform every unit in order; all must succeed."""
     receipts = {}
     for unit in graph.units.values():
-        receipts[unit.name] = perform(Call("run_1", unit, places), report)
+        receipts[unit.name] = perform(StepRequest("run_1", unit, places), report)
         assert receipts[unit.name].fate == "done", (unit.name, receipts[unit.name].message)
     return receipts
 
@@ -79,7 +79,7 @@ def single(places, tmp_path):
     file.write_bytes(small_scan())
     store.add_scan("ds_a", "e", file)
     store.seal("ds_a")
-    return FactReader(store)
+    return RunInputReader(store)
 
 
 def test_a_single_energy_is_reconstructed_drawn_and_published(places, single):
@@ -88,7 +88,7 @@ def test_a_single_energy_is_reconstructed_drawn_and_published(places, single):
     told = []
     receipts = walk(places, graph, told.append)
     last = graph.units["reconstruct-5420.0eV-round2"]
-    state = UnitStore(places.units).read(last.key)
+    state = ArtifactStore(places.units).read(last.key)
     assert state["errors"].shape == (6,)
     assert state["errors"][-1] < state["errors"][0]
     assert receipts[last.name].facts["cycle"] == 6
@@ -109,16 +109,14 @@ def test_a_single_energy_is_reconstructed_drawn_and_published(places, single):
 
 def test_rounds_are_the_same_as_one_go(places, single):
     whole = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 6}), "run_1")
-    rounds = build_graph(
-        single.read(["ds_a"]), run_options(reconstruct={"cycles": 6}, kkr={"start": 2, "every": 2}), "run_1"
-    )
+    rounds = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 6}, kkr={"start": 2, "every": 2}), "run_1")
     errors = []
     for graph, last in ((whole, "reconstruct-5420.0eV-round1"), (rounds, "reconstruct-5420.0eV-round3")):
         for unit in graph.units.values():
             if unit.stage == "reconstruct":
-                receipt = perform(Call("run_1", unit, places), lambda _: None)
+                receipt = perform(StepRequest("run_1", unit, places), lambda _: None)
                 assert receipt.fate == "done", receipt.message
-        errors.append(UnitStore(places.units).read(graph.units[last].key, "errors")["errors"])
+        errors.append(ArtifactStore(places.units).read(graph.units[last].key, "errors")["errors"])
     assert errors[0] == pytest.approx(errors[1], rel=1e-3)
 
 
@@ -126,23 +124,23 @@ def test_a_unit_that_is_there_is_not_computed_again_and_a_stopped_run_computes_n
     graph = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 2}), "run_1")
     unit = next(iter(graph.units.values()))
     places.raise_stop_flag("run_1")
-    assert perform(Call("run_1", unit, places), lambda _: None).fate == "cancelled"
+    assert perform(StepRequest("run_1", unit, places), lambda _: None).fate == "cancelled"
     places.lower_stop_flag("run_1")
-    assert perform(Call("run_1", unit, places), lambda _: None).is_computed
-    assert not perform(Call("run_1", unit, places), lambda _: None).is_computed
+    assert perform(StepRequest("run_1", unit, places), lambda _: None).is_computed
+    assert not perform(StepRequest("run_1", unit, places), lambda _: None).is_computed
 
 
 def test_a_stop_flag_ends_a_reconstruction_at_its_next_look(places, single):
     graph = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 100_000}, kkr={"mode": "off"}), "run_1")
     unit = next(iter(graph.units.values()))
-    receipt = perform(Call("run_1", unit, places), lambda _: places.raise_stop_flag("run_1"))
+    receipt = perform(StepRequest("run_1", unit, places), lambda _: places.raise_stop_flag("run_1"))
     assert receipt.fate == "cancelled"
-    assert not UnitStore(places.units).has(unit.key)
+    assert not ArtifactStore(places.units).has(unit.key)
 
 
 def test_what_is_missing_is_said_in_plain_words(places, single):
     graph = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 4}, kkr={"start": 2}), "run_1")
-    receipt = perform(Call("run_1", graph.units["figures"], places), lambda _: None)
+    receipt = perform(StepRequest("run_1", graph.units["figures"], places), lambda _: None)
     assert receipt.fate == "lost"  # and what it reads is then computed again
     assert "not finished" in receipt.message
 
@@ -150,8 +148,8 @@ def test_what_is_missing_is_said_in_plain_words(places, single):
 def test_before_the_end_the_last_round_can_be_looked_at(places, single):
     graph = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 2}), "run_1")
     unit = next(iter(graph.units.values()))
-    perform(Call("run_1", unit, places), lambda _: None)
-    picture = read_partial_image(UnitStore(places.units), graph, "phase", None)
+    perform(StepRequest("run_1", unit, places), lambda _: None)
+    picture = read_partial_image(ArtifactStore(places.units), graph, "phase", None)
     assert picture.values.shape == unit.arguments["scan"].canvas.shape
     assert "so far" in picture.note
 
@@ -170,15 +168,15 @@ def test_a_supplied_probe_is_used_unless_optics_are_described(places, single, sp
 # ---- a spectrum, from objects that were never measured ---------------------------------------------------------------
 
 
-def made_up(name: str) -> DatasetFacts:
-    """Facts of a dataset of 16 energies about the V K edge."""
+def made_up(name: str) -> RunInput:
+    """Input of a dataset of 16 energies about the V K edge."""
     canvas = Canvas((64, 64), 15e-9, (0.0, 0.0))
     energies_ev = np.concatenate([[5420, 5450], np.linspace(5464, 5500, 12), [5515, 5540]])
-    scans = tuple(ScanFacts(f"s{i}", float(e), 100, 64, f"{name}{i}", canvas) for i, e in enumerate(energies_ev))
-    return DatasetFacts(name, name, name, "LiVO2", {"element": "V", "edge": "K"}, {"probe": None}, scans)
+    scans = tuple(ScanInput(f"s{i}", float(e), 100, 64, f"{name}{i}", canvas) for i, e in enumerate(energies_ev))
+    return RunInput(name, name, name, "LiVO2", {"element": "V", "edge": "K"}, {"probe": None}, scans)
 
 
-def write_states(places: Places, graph: Graph, seed: int):
+def write_states(places: DataPaths, graph: Graph, seed: int):
     """A disc of two halves whose edges differ, as the last round would leave it."""
     rng = np.random.default_rng(seed)
     y, x = np.indices((64, 64)) - 31.5
@@ -201,14 +199,14 @@ def write_states(places: Places, graph: Graph, seed: int):
                 "positions_m": np.zeros((4, 2)), "displacement_px": np.empty((0, 2)), "scale": np.empty(0),
             }  # fmt: skip
             provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": [], "noise_error": 0.009}
-            UnitStore(places.units).write(unit.key, arrays, provenance)
+            ArtifactStore(places.units).write(unit.key, arrays, provenance)
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Two made-up datasets, from their images to the published results."""
     folder = tmp_path_factory.mktemp("study")
-    places = Places(folder / "datasets", folder / "units", folder / "runs")
+    places = DataPaths(folder / "datasets", folder / "units", folder / "runs")
     options = run_options(reconstruct={"cycles": 5}, kkr={"mode": "off"}, domains={"n_domains": 2})
     graph = build_graph([made_up("ds_a"), made_up("ds_b")], options, "run_1")
     write_states(places, graph, 0)
@@ -258,7 +256,7 @@ def test_resolution_is_published_with_its_curves_and_drawn(study):
 def test_an_energy_that_stuck_is_named_in_the_results_and_wherever_its_spectra_are_reused(study):
     places, graph = study
     for number in (1, 2):
-        remarks = kept_remarks(UnitStore(places.units), graph.units[f"spectra-dataset{number}"])
+        remarks = kept_remarks(ArtifactStore(places.units), graph.units[f"spectra-dataset{number}"])
         assert f"{STUCK_EV:.1f} eV: R 0.05 is 5.0 times its neighbours'" in remarks
     for name in ("ds_a", "ds_b"):
         warnings = xr.open_dataset(places.results("run_1"), group=f"{name}/reconstruction", engine="zarr").attrs["warnings"]
@@ -269,9 +267,9 @@ def test_an_energy_that_stuck_is_named_in_the_results_and_wherever_its_spectra_a
 def test_a_results_unit_that_died_after_sealing_is_content_with_what_is_there(study):
     places, graph = study
     unit = graph.units["results"]
-    UnitStore(places.units).delete(unit.key)
+    ArtifactStore(places.units).delete(unit.key)
     before = (places.results("run_1") / "seal.json").stat().st_mtime_ns
-    assert perform(Call("run_1", unit, places), lambda _: None).fate == "done"
+    assert perform(StepRequest("run_1", unit, places), lambda _: None).fate == "done"
     assert (places.results("run_1") / "seal.json").stat().st_mtime_ns == before
 
 
@@ -296,7 +294,7 @@ def test_a_mean_prior_is_the_same_for_every_tile(study):
     for tile in range(2):
         arguments = {**fit.arguments, "spectra": spectra.key, "tile": tile, "n_tiles": 2}
         unit = dataclasses.replace(fit, key=f"half{tile}-fit", arguments=arguments)
-        assert perform(Call("run_2", unit, places), lambda _: None).fate == "done"
-        halves.append(UnitStore(places.units).read(unit.key, "parameters")["parameters"])
-    sample = UnitStore(places.units).read(spectra.key, "sample_mask")["sample_mask"]
+        assert perform(StepRequest("run_2", unit, places), lambda _: None).fate == "done"
+        halves.append(ArtifactStore(places.units).read(unit.key, "parameters")["parameters"])
+    sample = ArtifactStore(places.units).read(spectra.key, "sample_mask")["sample_mask"]
     assert np.concatenate(halves, axis=1).shape == (10, sample.size)

@@ -7,19 +7,19 @@ import pytest
 import xarray as xr
 from pydantic import TypeAdapter
 
-from service.desk import Call, Places
-from service.facts import DatasetFacts, ScanFacts
-from service.graph import build_graph
+from service.execution.worker import perform
 from service.stages import figures
-from service.work import perform
-from storage.units import UnitStore
-from tasks.chemical_states import STATES, absorption_jump, electrons_per_formula, eq1_in_electrons, formula_of
-from tasks.energies import energy_grid
+from service.stages.context import DataPaths, StepRequest
+from service.workflow.graph import build_graph
+from service.workflow.inputs import RunInput, ScanInput
+from storage.artifacts import ArtifactStore
 from tasks.options import RunOptions
+from tasks.planning.energies import energy_grid
 from tasks.ptycho.scan import Canvas
-from tasks.refraction import Absorber
-from tasks.simulate import SimulationOptions, grow_specimen, transmission_at
-from tasks.truth import DENSITY_V_M3
+from tasks.scattering import Absorber
+from tasks.simulation.chemical_states import STATES, absorption_jump, electrons_per_formula, eq1_in_electrons, formula_of
+from tasks.simulation.specimen import SimulationOptions, grow_specimen, transmission_at
+from tasks.simulation.truth import DENSITY_V_M3
 
 OFFSET_EV = 2.5
 """What the made-up beamline's axis lacks."""
@@ -30,12 +30,12 @@ SPECIMEN = grow_specimen(OPTIONS)
 STANDARD = dataclasses.replace(SPECIMEN, grain_states=np.ones_like(SPECIMEN.grain_states))
 
 
-def facts(name: str, absorber: Absorber, standard: bool = False) -> DatasetFacts:
+def facts(name: str, absorber: Absorber, standard: bool = False) -> RunInput:
     energies_ev = energy_grid(20, absorber.edge_energy_ev) - OFFSET_EV
-    scans = tuple(ScanFacts(f"s{i}", float(e), 100, 64, f"{name}{i}", CANVAS) for i, e in enumerate(energies_ev))
+    scans = tuple(ScanInput(f"s{i}", float(e), 100, 64, f"{name}{i}", CANVAS) for i, e in enumerate(energies_ev))
     formula = formula_of(STATES[0], absorber)
     words = {"element": absorber.element, "edge": absorber.edge}
-    return DatasetFacts(name, name, "particles", formula, words, {"probe": None}, scans, standard=standard)
+    return RunInput(name, name, "particles", formula, words, {"probe": None}, scans, standard=standard)
 
 
 def write_states(places, graph, absorber, specimens):
@@ -53,7 +53,7 @@ def write_states(places, graph, absorber, specimens):
             "positions_m": np.zeros((4, 2)), "displacement_px": np.empty((0, 2)), "scale": np.empty(0),
         }  # fmt: skip
         provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": [], "noise_error": 0.009}
-        UnitStore(places.units).write(unit.key, arrays, provenance)
+        ArtifactStore(places.units).write(unit.key, arrays, provenance)
 
 
 def xdi(state, absorber) -> str:
@@ -74,12 +74,12 @@ def run_options(absorber, **stages) -> RunOptions:
 def walk(places, graph, *stages):
     for unit in graph.units.values():
         if not stages or unit.stage in stages:
-            receipt = perform(Call("run_1", unit, places), lambda _: None)
+            receipt = perform(StepRequest("run_1", unit, places), lambda _: None)
             assert receipt.fate == "done", (unit.name, receipt.message)
 
 
-def place(folder) -> Places:
-    return Places(folder / "datasets", folder / "units", folder / "runs")
+def place(folder) -> DataPaths:
+    return DataPaths(folder / "datasets", folder / "units", folder / "runs")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_any_edge_gives_true_maps_at_calibrated_energies(element, iron, tmp_path
         graph = build_graph([facts("ds_p", absorber)], run_options(absorber), "run_1")
         write_states(places, graph, absorber, {"ds_p": SPECIMEN})
         walk(places, graph, "spectra", "fit", "maps")
-        maps = UnitStore(places.units).read(graph.units["maps"].key)
+        maps = ArtifactStore(places.units).read(graph.units["maps"].key)
     inside, state, density = interior()
     # the common grid may begin elsewhere: compare the whole, not pixel by pixel
     edges = absorber.edge_energy_ev + np.array([one.edge_ev for one in SPECIMEN.states])
@@ -174,7 +174,7 @@ def test_absorption_and_phase_can_be_fitted_together(tmp_path):
     graph = build_graph([facts("ds_p", absorber)], options, "run_1")
     write_states(places, graph, absorber, {"ds_p": STANDARD})
     walk(places, graph, "spectra", "fit", "maps")
-    maps = UnitStore(places.units).read(graph.units["maps"].key)
+    maps = ArtifactStore(places.units).read(graph.units["maps"].key)
     kept = maps["edge_energy"][maps["mask"]]
     assert np.median(kept) == pytest.approx(absorber.edge_energy_ev + STATES[1].edge_ev, abs=0.1)
     with pytest.raises(ValueError, match="has used the phase already"):

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from storage.datasets import DatasetStore
+from storage.datasets.store import DatasetStore
 
 N, SIDE = 256, 22
 EXTENT_M = 5e-7
@@ -19,15 +19,15 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from pydantic import TypeAdapter
-from service.desk import Call, Places
-from service.fact_reader import FactReader
-from service.graph import build_graph
-from service.work import perform
-from storage.datasets import DatasetStore
+from service.stages.context import StepRequest, DataPaths
+from service.records.run_inputs import RunInputReader
+from service.workflow.graph import build_graph
+from service.execution.worker import perform
+from storage.datasets.store import DatasetStore
 from tasks.options import RunOptions
 
 folder = Path(sys.argv[1])
-places = Places(folder / "datasets", folder / "units", folder / "runs")
+places = DataPaths(folder / "datasets", folder / "units", folder / "runs")
 options = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": 2}})
 
 def memory(name):  # its own, where getrusage knows the parent's as well
@@ -35,9 +35,9 @@ def memory(name):  # its own, where getrusage knows the parent's as well
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 def reconstruct(dataset):
-    graph = build_graph(FactReader(DatasetStore(places.datasets)).read([dataset]), options, "run_1")
+    graph = build_graph(RunInputReader(DatasetStore(places.datasets)).read([dataset]), options, "run_1")
     unit = next(unit for unit in graph.units.values() if unit.stage == "reconstruct")
-    receipt = perform(Call("run_1", unit, places), lambda _: None)
+    receipt = perform(StepRequest("run_1", unit, places), lambda _: None)
     assert receipt.is_computed, receipt.message
 
 reconstruct("ds_few")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine, text
 
-from storage.datasets import DatasetStore
+from storage.datasets.store import DatasetStore
 
 ENERGY_EV = 5420.0
 JOULE_EV = 1.602176634e-19

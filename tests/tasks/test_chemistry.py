@@ -17,7 +17,7 @@ from tasks.chemistry import (
 )
 from tasks.errors import FormulaError, InvalidOptionError
 from tasks.options import ChemistryOptions, Descriptor
-from tasks.refraction import Absorber
+from tasks.scattering import Absorber
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit, Status
 

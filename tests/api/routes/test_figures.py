@@ -10,7 +10,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def test_figures_are_listed_and_served(client: httpx.Client, finished: dict) -> None:
     figures = client.get(f"{RUNS}/{finished['id']}/figures").json()["items"]
     assert [(figure["name"], figure["dataset"]) for figure in figures] == [
-        ("edge_energy", finished["datasets"][0]), ("elbow", None),
+        ("edge_energy", finished["datasets"][0]),
+        ("elbow", None),
     ]
     served = client.get(figures[0]["url"])
     assert (served.headers["content-type"], served.content[:8]) == ("image/png", PNG)

@@ -5,7 +5,7 @@ import re
 import httpx
 
 from api.routes import web
-from service.unit import STAGES
+from service.workflow.step import STAGES
 
 
 def test_an_empty_service_says_how_to_begin(client: httpx.Client) -> None:

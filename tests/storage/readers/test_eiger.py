@@ -8,7 +8,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from storage.datasets import DatasetStore
+from storage.datasets.store import DatasetStore
 from storage.errors import HostileFileError, InvalidScanError, UnknownFormatError
 from storage.readers.format import open_scan
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.datasets import DatasetStore
+from storage.datasets.store import DatasetStore
 from storage.errors import HostileFileError, UnknownFormatError
 from storage.readers.format import open_scan
 

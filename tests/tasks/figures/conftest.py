@@ -69,18 +69,29 @@ def make_specimen(seed: int, group: str, shares: NDArray, standard: bool = False
     phase = -4.0 * inside * jump * (1 + 0.05 * np.sin(ENERGY_EV / 9))[:, None, None]
     phase += rng.normal(0, 4e-3, phase.shape)
     return Specimen(
-        name=f"ds_{seed:016x}", title="LiVO2" if standard else f"Particle {seed}", group=group, standard=standard,
-        energy_ev=ENERGY_EV, pixel_size_m=PIXEL_SIZE_M, sample_mask=inside, label=None if standard else label * kept,
-        absorption=absorption.astype(np.float32), phase=phase.astype(np.float32),
+        name=f"ds_{seed:016x}",
+        title="LiVO2" if standard else f"Particle {seed}",
+        group=group,
+        standard=standard,
+        energy_ev=ENERGY_EV,
+        pixel_size_m=PIXEL_SIZE_M,
+        sample_mask=inside,
+        label=None if standard else label * kept,
+        absorption=absorption.astype(np.float32),
+        phase=phase.astype(np.float32),
         maps={
-            "edge_energy": state[..., 0].astype(np.float32), "pre_edge_ratio": state[..., 1].astype(np.float32),
-            "electron_ratio": state[..., 2].astype(np.float32), "edge_jump": jump.astype(np.float32),
-            "offset": (0.4 * jump).astype(np.float32), "mask": kept,
+            "edge_energy": state[..., 0].astype(np.float32),
+            "pre_edge_ratio": state[..., 1].astype(np.float32),
+            "electron_ratio": state[..., 2].astype(np.float32),
+            "edge_jump": jump.astype(np.float32),
+            "offset": (0.4 * jump).astype(np.float32),
+            "mask": kept,
             "edge_energy_sigma": np.where(kept, 0.015 / jump, np.nan).astype(np.float32),
             "status": np.where(inside, np.where(kept, 0, 4), 3).astype(np.int8),
         },
         reconstruction=make_reconstruction(rng, ENERGY_EV.size),
-        kk_residual=0.3 + 0.05 * rng.random(ENERGY_EV.size), kk_residual_before=1 + 0.2 * rng.random(ENERGY_EV.size),
+        kk_residual=0.3 + 0.05 * rng.random(ENERGY_EV.size),
+        kk_residual_before=1 + 0.2 * rng.random(ENERGY_EV.size),
     )
 
 
@@ -106,9 +117,13 @@ def study() -> Study:
     return Study(
         specimens=(*particles, make_specimen(7, "standards", np.array([1.0, 0, 0, 0]), standard=True)),
         domains=PooledDomains(
-            inertia=1e4 * np.array([1, 0.42, 0.2, 0.08, 0.07, 0.061, 0.055, 0.05, 0.046, 0.043, 0.04, 0.038]), elbow=4,
-            fraction=fraction, group_fraction=groups, group_interval=np.stack([groups - 0.03, groups + 0.05]),
-            energy_ev=ENERGY_EV, mean_absorption=mean_absorption(particles),
+            inertia=1e4 * np.array([1, 0.42, 0.2, 0.08, 0.07, 0.061, 0.055, 0.05, 0.046, 0.043, 0.04, 0.038]),
+            elbow=4,
+            fraction=fraction,
+            group_fraction=groups,
+            group_interval=np.stack([groups - 0.03, groups + 0.05]),
+            energy_ev=ENERGY_EV,
+            mean_absorption=mean_absorption(particles),
         ),
         references=references,
         theory={"Li10/7V6/7O2": 39.7, "LiVO2": 35.0, "LiVO3": 43.1},

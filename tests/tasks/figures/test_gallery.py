@@ -17,8 +17,16 @@ from tasks.figures.style import draw_png
 def test_a_whole_study_has_every_figure_and_each_is_a_picture(pair: Study) -> None:
     figures = figure_list(pair)
     shared = {
-        "state-maps", "error-maps", "status-maps", "histograms", "domain-maps", "domain-fractions", "domain-densities",
-        "domain-spectra", "domain-scatter", "elbow",
+        "state-maps",
+        "error-maps",
+        "status-maps",
+        "histograms",
+        "domain-maps",
+        "domain-fractions",
+        "domain-densities",
+        "domain-spectra",
+        "domain-scatter",
+        "elbow",
     }
     own = {"images", "area-spectra", "references", "resolution", "kramers-kronig", "probe", "convergence"}
     assert figures.keys() == shared | {f"{name}-{s.name}" for name in own for s in pair.specimens}
@@ -37,11 +45,22 @@ def test_one_energy_gives_what_one_energy_can(pair: Study) -> None:
     assert one.reconstruction is not None
     assert one.reconstruction.probe is not None
     single = replace(
-        one, energy_ev=one.energy_ev[:1], absorption=one.absorption[:1], phase=one.phase[:1], maps={}, label=None,
-        kk_residual=None, kk_residual_before=None, sample_mask=None,
+        one,
+        energy_ev=one.energy_ev[:1],
+        absorption=one.absorption[:1],
+        phase=one.phase[:1],
+        maps={},
+        label=None,
+        kk_residual=None,
+        kk_residual_before=None,
+        sample_mask=None,
         reconstruction=replace(
-            one.reconstruction, error=one.reconstruction.error[:1], probe=one.reconstruction.probe[:1], frc=None,
-            prtf=None, resolution_m=None,
+            one.reconstruction,
+            error=one.reconstruction.error[:1],
+            probe=one.reconstruction.probe[:1],
+            frc=None,
+            prtf=None,
+            resolution_m=None,
         ),
     )
     figures = figure_list(Study((single,)))
@@ -59,9 +78,14 @@ def test_same_arrays_same_bytes_and_nothing_is_left_behind(study: Study) -> None
 def emptied(specimen: Specimen) -> Specimen:
     nothing = np.zeros(specimen.kept().shape, dtype=bool)
     return replace(
-        specimen, sample_mask=nothing, maps={**specimen.maps, "mask": nothing}, label=np.zeros(nothing.shape, np.int8),
-        absorption=np.full_like(specimen.absorption, np.nan), phase=np.full_like(specimen.phase, np.nan),
-        reconstruction=None, kk_residual=None,
+        specimen,
+        sample_mask=nothing,
+        maps={**specimen.maps, "mask": nothing},
+        label=np.zeros(nothing.shape, np.int8),
+        absorption=np.full_like(specimen.absorption, np.nan),
+        phase=np.full_like(specimen.phase, np.nan),
+        reconstruction=None,
+        kk_residual=None,
     )
 
 
@@ -75,11 +99,15 @@ def test_users_titles_break_nothing(pair: Study) -> None:
     renamed = replace(
         pair,
         specimens=tuple(replace(s, title=t, group=t) for s, t in zip(pair.specimens, titles, strict=True)),
-        theory={"Fe$2$": 40.0}, references=(replace(pair.references[0], name="$_"),),
+        theory={"Fe$2$": 40.0},
+        references=(replace(pair.references[0], name="$_"),),
     )
     for build, *rest in (
-        (maps.state_maps, ("edge_energy",)), (maps.histograms, ("electron_ratio",)), (domains.domain_maps, 4),
-        (domains.fractions, renamed.domains), (areas.reference_spectra, renamed.specimens[0]),
+        (maps.state_maps, ("edge_energy",)),
+        (maps.histograms, ("electron_ratio",)),
+        (domains.domain_maps, 4),
+        (domains.fractions, renamed.domains),
+        (areas.reference_spectra, renamed.specimens[0]),
     ):
         assert draw_png("$", build, renamed, *rest).startswith(b"\x89PNG")
 

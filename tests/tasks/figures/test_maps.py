@@ -91,8 +91,7 @@ def test_labels_name_the_absorber_and_the_unit() -> None:
 
 def test_mixtures_have_a_row_a_reference_on_a_scale_from_0_to_1(study: Study) -> None:
     some = [
-        replace(one, mixture=np.where(one.kept(), np.array([0.25, 0.75])[:, None, None], np.nan))
-        for one in study.specimens[:3]
+        replace(one, mixture=np.where(one.kept(), np.array([0.25, 0.75])[:, None, None], np.nan)) for one in study.specimens[:3]
     ]
     figure = mixture_maps(replace(study, specimens=(*some, study.specimens[3])))
     panels = [axes for axes in figure.axes if axes.images]

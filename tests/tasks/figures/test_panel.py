@@ -36,8 +36,13 @@ def longest_run(row: np.ndarray) -> int:
 
 @pytest.mark.parametrize(
     ("width_m", "length_m", "text"),
-    [(1.0e-6, 200e-9, "200 nm"), (2.6e-6, 1e-6, "1 µm"), (6e-7, 200e-9, "200 nm"), (4.9e-8, 10e-9, "10 nm"),
-     (1.25e-6, 500e-9, "500 nm")],
+    [
+        (1.0e-6, 200e-9, "200 nm"),
+        (2.6e-6, 1e-6, "1 µm"),
+        (6e-7, 200e-9, "200 nm"),
+        (4.9e-8, 10e-9, "10 nm"),
+        (1.25e-6, 500e-9, "500 nm"),
+    ],
 )
 def test_scale_bar_has_the_longest_round_length(width_m: float, length_m: float, text: str) -> None:
     assert bar_length_m(width_m) == pytest.approx(length_m, rel=1e-12)
@@ -138,8 +143,9 @@ def test_a_view_stays_within_its_array_where_it_can() -> None:
 
 def test_a_long_title_is_broken_and_cut() -> None:
     image = np.zeros((1, 4, 4), dtype=np.float32)
-    specimen = Specimen("a", "cathode particle number four of the second batch, charged", np.array([1.0]), 1e-8, image,
-                        image, group="charged")
+    specimen = Specimen(
+        "a", "cathode particle number four of the second batch, charged", np.array([1.0]), 1e-8, image, image, group="charged"
+    )
     lines = heading(specimen, 27).split("\n")
     assert len(lines) == 3
     assert max(len(line) for line in lines) <= 20

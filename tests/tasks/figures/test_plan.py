@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tasks.figures.plan import plan_figure, plan_png
-from tasks.plan import PlanOptions, plan_energies
+from tasks.planning.plan import PlanOptions, plan_energies
 
 
 @pytest.fixture(scope="module")

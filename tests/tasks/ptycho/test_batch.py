@@ -11,7 +11,7 @@ from tasks.ptycho.engine import cycles_of, run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import plan_canvas
 from tasks.ptycho.state import start
-from tasks.simulate import SimulationOptions, simulate
+from tasks.simulation.specimen import SimulationOptions, simulate
 
 SMALL = SimulationOptions(
     n_energies=3, n_positions_side=6, n_pixels=48, n_states=1, n_grains=1, radius_m=0.25e-6, pixel_size_m=20e-9

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tasks.chemical_states import electrons_per_formula
-from tasks.gauge import measure_gauge
+from tasks.coupling.gauge import measure_gauge
 from tasks.options import ReconstructOptions
 from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.pace import object_step_size
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import plan_canvas
 from tasks.ptycho.state import start
-from tasks.simulate import SimulationOptions, simulate, transmission_at
+from tasks.simulation.chemical_states import electrons_per_formula
+from tasks.simulation.specimen import SimulationOptions, simulate, transmission_at
 
 SMALL = SimulationOptions(
     n_energies=1, n_positions_side=8, n_pixels=48, n_states=1, n_grains=1, radius_m=0.3e-6, pixel_size_m=20e-9

@@ -11,7 +11,7 @@ from tasks.ptycho.pace import has_settled, object_step_size
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import plan_canvas
 from tasks.ptycho.state import start
-from tasks.simulate import SimulationOptions, simulate
+from tasks.simulation.specimen import SimulationOptions, simulate
 
 
 @pytest.fixture(scope="module")

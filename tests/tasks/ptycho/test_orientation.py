@@ -18,7 +18,7 @@ from tasks.ptycho.orientation import (
 )
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.scan import Scan
-from tasks.simulate import SimulationOptions, simulate
+from tasks.simulation.specimen import SimulationOptions, simulate
 
 SMALL = SimulationOptions(
     n_energies=1, n_positions_side=8, n_pixels=48, n_states=1, n_grains=1, radius_m=0.3e-6, pixel_size_m=20e-9

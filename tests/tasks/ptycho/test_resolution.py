@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.chemical_states import electrons_per_formula
+from tasks.coupling.spectra import align
 from tasks.options import AlignOptions, ReconstructOptions
 from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.probe import initial_probe
@@ -22,8 +22,8 @@ from tasks.ptycho.resolution import (
 )
 from tasks.ptycho.scan import illumination, plan_canvas
 from tasks.ptycho.state import start
-from tasks.simulate import SimulationOptions, simulate, transmission_at
-from tasks.spectra import align
+from tasks.simulation.chemical_states import electrons_per_formula
+from tasks.simulation.specimen import SimulationOptions, simulate, transmission_at
 
 PIXEL_M = 10e-9
 FREQUENCY = np.arange(33) / (64 * PIXEL_M)

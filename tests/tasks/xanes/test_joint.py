@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tasks.chemical_states import STATES, electrons_per_formula
-from tasks.energies import energy_grid
+from tasks.coupling.kkr import outside_columns
 from tasks.errors import InvalidOptionError
-from tasks.kkr import outside_columns
 from tasks.options import FitOptions
-from tasks.refraction import Absorber
+from tasks.planning.energies import energy_grid
+from tasks.scattering import Absorber
+from tasks.simulation.chemical_states import STATES, electrons_per_formula
 from tasks.xanes.fit import Status, find_prior, fit_spectra
 from tasks.xanes.joint import Pairs, _jacobians, fit_pairs
 from tasks.xanes.model import PARAMETERS, jacobian

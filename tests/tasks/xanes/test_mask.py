@@ -71,9 +71,7 @@ def test_reasons_are_told_apart(grid, simulate) -> None:
 
 def test_noise_of_the_paper_is_that_before_the_edge(grid, simulate) -> None:
     truth = simulate(3000, 0.02, seed=7)
-    assert np.sqrt(np.mean(pre_edge_noise(grid, truth.absorption, V_K_EV) ** 2 / truth.noise**2)) == pytest.approx(
-        1.0, abs=0.2
-    )
+    assert np.sqrt(np.mean(pre_edge_noise(grid, truth.absorption, V_K_EV) ** 2 / truth.noise**2)) == pytest.approx(1.0, abs=0.2)
 
 
 def test_too_few_energies_before_the_edge(grid, simulate) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from tasks.kkr import TAPER_EV, transform_matrix
+from tasks.coupling.kkr import TAPER_EV, transform_matrix
 from tasks.xanes.model import eq1
 from tasks.xanes.partner import eq1_partner, mean_logarithm
 

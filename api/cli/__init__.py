@@ -1,0 +1,1 @@
+"""The command line ``ptyxas``: one file a group of commands."""

@@ -1,0 +1,143 @@
+"""A client of the service over HTTP: what the command line speaks, and what a script may."""
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from service.errors import FieldError, ServiceError
+
+PREFIX: Final = "/api/v1"
+BLOCK_BYTES: Final = 1 << 20
+RECONNECT_S: Final = 1.0
+STREAM_TIMEOUT_S: Final = 60.0
+"""A stream says something every 15 s; after four times that, the service is gone."""
+FINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class RefusedError(ServiceError, RuntimeError):
+    """The service refused, with a problem; ``faults`` names the fields."""
+
+    def __init__(self, code: str, detail: str, faults: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.faults = faults
+
+
+class UnreachableError(ServiceError, ConnectionError):
+    """Nobody answers at the address."""
+
+
+class Client:
+    """Speaks to the service at ``url``, with an API key where it needs one."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(30.0, read=660.0))
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._http.close()
+
+    def call(self, method: str, path: str, **sent: Any) -> Any:
+        """Answer of one request, read from JSON.
+
+        Raises
+        ------
+        RefusedError
+            The service answered with a problem.
+        UnreachableError
+            Nobody answered.
+        """
+        try:
+            response = self._http.request(method, PREFIX + path, **sent)
+        except httpx.TransportError as error:
+            raise UnreachableError(f"no service answers at {self.url}: {error}") from error
+        if response.is_error:
+            raise refusal(response)
+        return response.json() if response.content else None
+
+    def create_dataset(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Open a dataset."""
+        return self.call("POST", "/datasets", json=dict(spec))
+
+    def put_scan(
+        self, dataset_id: str, path: Path, name: str | None = None, on_bytes: Callable[[int], None] = lambda n: None
+    ) -> dict[str, Any]:
+        """Send a file, with its digest; ``on_bytes`` hears of each block sent."""
+        with path.open("rb") as file:
+            digest = base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
+        headers = {"Content-Digest": f"sha-256=:{digest}:", "Content-Length": str(path.stat().st_size)}
+        url = f"/datasets/{dataset_id}/scans/{name or path.name}"
+        return self.call("PUT", url, content=blocks(path, on_bytes), headers=headers)
+
+    def seal(self, dataset_id: str) -> dict[str, Any]:
+        """No more scans."""
+        return self.call("POST", f"/datasets/{dataset_id}/seal")
+
+    def submit(self, dataset_ids: list[str], options: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+        """Start a run."""
+        return self.call("POST", "/runs", json={"datasets": dataset_ids, "options": dict(options), "name": name})
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """A run as it stands."""
+        return self.call("GET", f"/runs/{run_id}")
+
+    def follow(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """Events of a run until it ends, over interruptions and restarts of the service; the last is ``end``.
+
+        An interruption shows as an event ``interrupted`` each second that nobody answers.
+        """
+        last = "0"
+        while True:
+            try:
+                for event in self._events(run_id, last):
+                    last = event.get("id", last)
+                    yield event["data"] | {"kind": event["event"]}
+                    if event["event"] == "end":
+                        return
+            except httpx.TransportError as error:
+                yield {"kind": "interrupted", "text": str(error)}
+                time.sleep(RECONNECT_S)
+
+    def _events(self, run_id: str, last: str) -> Iterator[dict[str, Any]]:
+        headers = {"Last-Event-ID": last}
+        path = f"{PREFIX}/runs/{run_id}/events"
+        with self._http.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT_S) as response:
+            if response.is_error:
+                response.read()
+                raise refusal(response)
+            fields: dict[str, Any] = {}
+            for line in response.iter_lines():
+                name, _, value = line.partition(": ")
+                if line and name:
+                    fields[name] = json.loads(value) if name == "data" else value
+                elif not line and "data" in fields:
+                    yield fields
+                fields = fields if line else {}
+
+
+def blocks(path: Path, on_bytes: Callable[[int], None]) -> Iterator[bytes]:
+    """The file at ``path``, a block at a time."""
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block
+            on_bytes(len(block))
+
+
+def refusal(response: httpx.Response) -> ServiceError:
+    """The problem in an answer, as an error."""
+    try:
+        problem = response.json()
+        faults = tuple(FieldError(**fault) for fault in problem["errors"])
+        return RefusedError(problem["code"], problem["detail"], faults)
+    except (ValueError, KeyError, TypeError):
+        return RefusedError("unknown", f"{response.status_code} {response.reason_phrase} from {response.url}")

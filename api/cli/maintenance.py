@@ -1,0 +1,149 @@
+"""Commands of whoever keeps the service's disk: gc, verify, backup. They work beside a running service, or without."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.table import Table
+
+from api.cli.terminal import console, in_words, plain_words
+from service.retention import MEANINGS, Garbage, Kind, Retention
+from service.settings import Settings
+from storage.artifacts import ArtifactStore
+from storage.atomic import size_of
+from storage.catalogue.catalogue import Catalogue
+from storage.catalogue.database import back_up
+from storage.errors import ArtifactMissingError, ResultsError
+from storage.results import ResultsStore
+
+DAY_S: Final = 86400.0
+
+DataDir = Annotated[Path, typer.Option(envvar="PTYXAS_DATA_DIR", help="The service's data_dir.")]
+DatabaseUrl = Annotated[str | None, typer.Option(envvar="PTYXAS_DATABASE_URL", help="The service's database_url.")]
+HERE: Final = Path("ptyxas-data")
+
+
+def gc(
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what was found; without it nothing is touched.")] = False,
+    days: Annotated[float, typer.Option(min=0, help="Work younger than this is left alone.")] = 7.0,
+    run_days: Annotated[
+        float | None, typer.Option(min=0, help="Runs that ended longer ago go as well, with their results.")
+    ] = None,
+    data_dir: DataDir = HERE,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Find work that nobody needs any more, and remove it if told to. Measurements are never touched."""
+    with plain_words(), opened(data_dir, database_url) as (settings, catalogue):
+        rubbish = Retention(settings, catalogue)
+        found = rubbish.find(days * DAY_S, None if run_days is None else run_days * DAY_S)
+        show_waste(found)
+        if remove:
+            for waste in found:
+                rubbish.remove(waste)
+            console.print(f"removed {in_words(sum(waste.n_bytes for waste in found))}")
+        elif found:
+            console.print("nothing was touched; remove it with [bold]ptyxas gc --remove[/]")
+
+
+def verify(
+    runs: Annotated[list[str] | None, typer.Argument(help="Runs, or paths of results stores; all runs if none.")] = None,
+    units: Annotated[bool, typer.Option("--units", help="Sizes of all finished work as well.")] = False,
+    data_dir: DataDir = HERE,
+) -> None:
+    """Compare results with the digests they were sealed with; exits with 1 where a file is not what it was."""
+    with plain_words():
+        settings = Settings(data_dir=data_dir)
+        stores = [store_of(settings, name) for name in runs] if runs else all_stores(settings)
+        damaged = {str(path): faults for path in stores if (faults := results_faults(path))}
+        n_units = 0
+        if units:
+            kept = ArtifactStore(settings.units_dir)
+            keys = kept.keys()
+            n_units = len(keys)
+            damaged |= {key: faults for key in keys if (faults := unit_faults(kept, key))}
+    for name, faults in damaged.items():
+        for fault in faults:
+            console.print(f"[red]{name}: {fault}[/]", highlight=False)
+    whole = len(stores) + n_units - len(damaged)
+    console.print(f"{len(stores)} results and {n_units} units looked at, {whole} whole", highlight=False)
+    if damaged:
+        raise typer.Exit(1)
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Where the copy of the catalogue goes.")],
+    data_dir: DataDir = HERE,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Copy the catalogue, also while the service works, and say what else to copy."""
+    with plain_words():
+        settings = Settings(data_dir=data_dir, database_url=database_url)
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"catalogue-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite"
+        back_up(settings.catalogue_url, target)
+    console.print(f"copied the catalogue to {target}", highlight=False, soft_wrap=True)
+    table = Table("copy after it, with rsync or the like", "size", "why", box=None, header_style="bold", pad_edge=False)
+    for path, why in (
+        (settings.datasets_dir, "measurements: they cannot be computed again"),
+        (settings.runs_dir, "results and figures: a retry would have to compute them again"),
+    ):
+        table.add_row(str(path), in_words(size_of(path)), why)
+    console.print(table)
+    console.print(f"{settings.units_dir} may be left out: it is computed again where needed", highlight=False, soft_wrap=True)
+    console.print(f"restore: put the copy back as {settings.data_dir / 'catalogue.sqlite'}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def opened(data_dir: Path, database_url: str | None) -> Iterator[tuple[Settings, Catalogue]]:
+    """Settings and catalogue of a data folder that is there."""
+    settings = Settings(data_dir=data_dir, database_url=database_url)
+    if not settings.units_dir.is_dir():
+        raise ValueError(f"{data_dir} is not the data_dir of a service: it has no units")
+    with closing(Catalogue(settings.catalogue_url)) as catalogue:
+        yield settings, catalogue
+
+
+def show_waste(found: list[Garbage]) -> None:
+    """What was found, by kind."""
+    by_kind: dict[Kind, list[Garbage]] = defaultdict(list)
+    for waste in found:
+        by_kind[waste.kind].append(waste)
+    table = Table("things", "size", "oldest", "what they are", box=None, header_style="bold", pad_edge=False)
+    for kind, meaning in MEANINGS.items():
+        these = by_kind[kind]
+        oldest = f"{max((waste.age_s for waste in these), default=0) / DAY_S:.1f} d" if these else ""
+        table.add_row(str(len(these)), in_words(sum(waste.n_bytes for waste in these)), oldest, meaning)
+    console.print(table)
+
+
+def store_of(settings: Settings, name: str) -> Path:
+    """The results store that a run's id, or a path, names."""
+    path = settings.runs_dir / name / "results.zarr" if name.startswith("run_") else Path(name)
+    if not path.is_dir():
+        raise ValueError(f"there are no results of {name}: {path} is not there")
+    return path
+
+
+def all_stores(settings: Settings) -> list[Path]:
+    """Every results store there is."""
+    return sorted(settings.runs_dir.glob("run_*/results.zarr"))
+
+
+def results_faults(path: Path) -> list[str]:
+    """What is wrong with a results store."""
+    try:
+        return [f"{key} is not what was sealed" for key in ResultsStore(path).verify()]
+    except ResultsError as error:
+        return [str(error)]
+
+
+def unit_faults(units: ArtifactStore, key: str) -> list[str]:
+    """What is wrong with a unit."""
+    try:
+        return [f"{name} is missing or of another size" for name in units.verify(key)]
+    except ArtifactMissingError:  # removed meanwhile
+        return []

@@ -1,0 +1,56 @@
+"""Uploads and runs as bars in a terminal."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from api.cli.client import Client
+
+N_UPLOADS: Final = 3
+"""Files sent at the same time: the service parses one while the next arrives."""
+
+
+def show_uploads(client: Client, dataset_id: str, files: Sequence[Path], console: Console) -> None:
+    """Send ``files`` as scans of a dataset, with a bar over all their bytes."""
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(f"send {len(files)} scans", total=sum(file.stat().st_size for file in files))
+        with ThreadPoolExecutor(N_UPLOADS) as pool:
+            sent = [pool.submit(client.put_scan, dataset_id, file, on_bytes=lambda n: progress.advance(bar, n)) for file in files]
+            try:
+                for upload in sent:
+                    upload.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def show_run(client: Client, run_id: str, console: Console) -> dict[str, Any]:
+    """Follow a run to its end, with a bar a stage; returns the run as it ended."""
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=console) as progress:
+        bars: dict[str, TaskID] = {}
+        draw_stages(progress, bars, client.run(run_id)["stages"])
+        for event in client.follow(run_id):
+            if event["kind"] == "progress":
+                draw_stages(progress, bars, event["stages"])
+            elif event["kind"] in ("note", "interrupted"):
+                progress.console.print(f"[yellow]{event['text']}[/]", highlight=False)
+        ended = client.run(run_id)
+        draw_stages(progress, bars, ended["stages"])
+    colour = "green" if ended["state"] == "succeeded" else "red"
+    console.print(f"[{colour}]{ended['state']}[/]{': ' + ended['error'] if ended['error'] else ''}", highlight=False)
+    return ended
+
+
+def draw_stages(progress: Progress, bars: dict[str, TaskID], stages: Sequence[dict[str, Any]]) -> None:
+    """Bring the bars of a run's stages up to date."""
+    for stage in stages:
+        if stage["name"] not in bars:
+            bars[stage["name"]] = progress.add_task(stage["name"], total=None, note="")
+        note = "skipped" if stage["state"] == "skipped" else ""
+        progress.update(bars[stage["name"]], completed=stage["done"], total=stage["total"] or None, note=note)

@@ -1,0 +1,196 @@
+"""Six particles in two groups, analysed together, and a standard: the study of the paper on specimens whose truth is known."""
+
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from api.cli.client import Client
+from api.cli.demo import Measured, OpenServer, assess_run, free_port, measure, prepare, running, wait_until_started
+from api.cli.progress import show_run, show_uploads
+from service.errors import ServiceError
+from service.settings import Settings
+from storage.results import ResultsStore
+from tasks.domains.kmeans import elbow
+from tasks.simulation.chemical_states import formula_of, reference_text
+from tasks.simulation.specimen import SimulationOptions
+from tasks.simulation.truth import Assessment, state_shares
+
+GROUPS: Final = {
+    "as-prepared": (0.48, 0.32, 0.10, 0.10),
+    "delithiated": (0.10, 0.16, 0.34, 0.40),
+}
+"""Weights of the states in each group's particles: delithiation moves domains to states of higher edge energy."""
+PARTICLES_A_GROUP: Final = 3
+N_STATES: Final = 4
+STANDARD: Final = "standard"
+WITHIN: Final = 0.05
+"""How near a domain's share must be to the truth."""
+GALLERY_COLOURS: Final = 192
+"""A picture of the gallery has at most so many colours, which makes it a third as large."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the study found, beside the truth.
+
+    Attributes
+    ----------
+    names : sequence of str
+        The six particles.
+    found, true : (6, 4) float64 arrays
+        Share of each domain, and of the state it stands for, by the amount of absorber.
+    elbow : int
+        Number of domains at the elbow of the inertia.
+    assessments : sequence of Assessment
+        Errors of each particle's maps.
+    seconds : float
+    """
+
+    names: Sequence[str]
+    found: NDArray[np.float64]
+    true: NDArray[np.float64]
+    elbow: int
+    assessments: Sequence[Assessment]
+    seconds: float
+
+    @property
+    def worst(self) -> float:
+        """Largest difference of a share from the truth."""
+        return float(np.max(np.abs(self.found - self.true)))
+
+    @property
+    def holds(self) -> bool:
+        """Whether every share is within 0.05 of the truth and the elbow within one of the number of states."""
+        return self.worst <= WITHIN and abs(self.elbow - N_STATES) <= 1
+
+
+@dataclass(frozen=True)
+class ParticleStudy:
+    """One study.
+
+    Attributes
+    ----------
+    folder : Path
+        Scans and the service's data go into it.
+    options : SimulationOptions
+        What the particles have in common.
+    cycles : int
+    workers : int or None
+        Worker processes; one a core where none.
+    console : Console
+    """
+
+    folder: Path
+    options: SimulationOptions
+    cycles: int
+    workers: int | None
+    console: Console
+
+    def play(self, open_server: OpenServer, gallery: Path | None = None) -> Findings:
+        """Measure, submit over REST, compare with the truth; the figures go into ``gallery`` too."""
+        begun = time.monotonic()
+        prepare(self.folder)
+        chosen: dict[str, Any] = {} if self.workers is None else {"workers": self.workers}
+        settings = Settings(data_dir=self.folder / "data", port=free_port(8000), dashboard_port=0, **chosen)
+        with running(open_server(settings, lambda url: self.console.print(f"serving {url}"))) as server:
+            measured = {name: measure(one, self.folder / "scans" / name) for name, one in self.specimens().items()}
+            wait_until_started(server)
+            with Client(server.url) as client:
+                ids = [self._upload(client, name, one) for name, one in measured.items()]
+                run = show_run(client, client.submit(ids, self._run_options(measured), "study")["id"], self.console)
+            if run["state"] != "succeeded":
+                raise ServiceError(f"without results there is nothing to compare: run {run['id']} has {run['state']}")
+        results = settings.runs_dir / run["id"]
+        if gallery is not None:
+            fill_gallery(results / "figures", ids[0], gallery)
+        self.console.print(f"results      {results / 'results.zarr'}\nfigures      {results / 'figures'}", soft_wrap=True)
+        return self._compare(measured, settings, run, time.monotonic() - begun)
+
+    def specimens(self) -> dict[str, SimulationOptions]:
+        """Every particle and the standard, by name."""
+        made: dict[str, SimulationOptions] = {}
+        for group, weights in GROUPS.items():
+            for _ in range(PARTICLES_A_GROUP):
+                number = len(made) + 1
+                seed = self.options.seed + number
+                made[f"{group} {number}"] = replace(self.options, seed=seed, n_states=N_STATES, state_weights=weights)
+        made[STANDARD] = replace(self.options, seed=self.options.seed, n_states=1, n_grains=1)
+        return made
+
+    def _upload(self, client: Client, name: str, measured: Measured) -> str:
+        is_standard = name == STANDARD
+        sample = {
+            "name": name, "formula": measured.formula, "group": "" if is_standard else name.rpartition(" ")[0],
+            "standard": is_standard,
+        }  # fmt: skip
+        title = measured.formula if is_standard else f"Particle {name.rpartition(' ')[2]}"
+        spec = {"title": title, "sample": sample, "absorber": measured.absorber, "probe": measured.probe}
+        dataset = client.create_dataset(spec)
+        show_uploads(client, dataset["id"], measured.files, self.console)
+        client.seal(dataset["id"])
+        return str(dataset["id"])
+
+    def _run_options(self, measured: dict[str, Measured]) -> dict[str, Any]:
+        # the tables' constants are those at the energy of the phase, which the paper's are not
+        simulation = next(iter(measured.values())).simulation
+        states, absorber = simulation.specimen.states, simulation.absorber
+        return {
+            "reconstruct": {"cycles": self.cycles},
+            "kkr": {"start": self.cycles + 1},
+            "domains": {"n_domains": N_STATES},
+            "chemistry": {"preset": "chantler", "compounds": [formula_of(state, absorber) for state in states]},
+            "references": {"xdi": [reference_text(state, absorber) for state in states]},
+        }
+
+    def _compare(self, measured: dict[str, Measured], settings: Settings, run: dict[str, Any], seconds: float) -> Findings:
+        particles = {name: one.simulation for name, one in measured.items() if name != STANDARD}
+        found = [assess_run(simulation, settings, run, number) for number, simulation in enumerate(particles.values())]
+        store = ResultsStore(settings.runs_dir / run["id"] / "results.zarr")
+        return Findings(
+            names=list(particles),
+            found=np.asarray(store.read("domains", "fraction")[0]),
+            true=np.stack([state_shares(simulation) for simulation in particles.values()]),
+            elbow=elbow(np.asarray(store.read("domains", "inertia")[0])),
+            assessments=[assessment for _, assessment in found],
+            seconds=seconds,
+        )
+
+
+def findings_table(findings: Findings) -> Table:
+    """The shares and errors as a table for a terminal."""
+    columns = ["particle", *(f"domain {k}: found (true)" for k in range(1, N_STATES + 1)), "edge energy sd, eV", "ARI"]
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for name, found, true, one in zip(findings.names, findings.found, findings.true, findings.assessments, strict=True):
+        shares = [f"{a:.3f} ({b:.3f})" for a, b in zip(found, true, strict=True)]
+        table.add_row(name, *shares, f"{one.edge_energy_sd_ev:.3f}", f"{one.adjusted_rand:.3f}")
+    return table
+
+
+def fill_gallery(figures: Path, dataset: str, gallery: Path) -> None:
+    """Put the figures of the whole study, and those of one dataset, into a folder of small files."""
+    gallery.mkdir(parents=True, exist_ok=True)
+    listed = json.loads((figures / "figures.json").read_text(encoding="utf-8"))
+    for item in listed:
+        if item["dataset"] in (None, dataset):
+            name = item["name"].removesuffix(f"-{dataset}")
+            (gallery / f"{name}.png").write_bytes(smaller((figures / f"{item['name']}.png").read_bytes()))
+
+
+def smaller(png: bytes) -> bytes:
+    """A picture at two thirds of its size and in `GALLERY_COLOURS` colours."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    size = (round(picture.width * 2 / 3), round(picture.height * 2 / 3))
+    reduced = picture.resize(size, Image.Resampling.LANCZOS).quantize(GALLERY_COLOURS, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    reduced.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""What wraps every request: security headers, API keys, CORS, entity tags and metrics."""

@@ -1,0 +1,61 @@
+"""Validators of JSON answers: who asks again and again is told in one line that nothing changed."""
+
+import hashlib
+from typing import Final
+
+from fastapi import Request
+from fastapi.responses import Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.responses import is_known
+
+MAX_BYTES: Final = 1 << 20
+"""Longer answers are passed on as they come: holding them back would cost more than it saves [bytes]."""
+
+
+class JsonTags:
+    """ASGI middleware: gives JSON answers to GET an ``ETag``, and answers 304 where the reader has them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+            return
+        begun: Message | None = None
+
+        async def send_tagged(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start" and is_taggable(message):
+                begun = message
+                return
+            if begun is None:
+                await send(message)
+                return
+            start, begun = begun, None
+            if message.get("more_body"):
+                await send(start)
+                await send(message)
+                return
+            etag = f'"{hashlib.sha256(message["body"]).hexdigest()[:32]}"'
+            if is_known(Request(scope), etag):
+                not_modified = Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-cache"})
+                await not_modified(scope, receive, send)
+                return
+            headers = MutableHeaders(scope=start)
+            headers["ETag"] = etag
+            headers.setdefault("Cache-Control", "no-cache")
+            await send(start)
+            await send(message)
+
+        await self.app(scope, receive, send_tagged)
+
+
+def is_taggable(start: Message) -> bool:
+    """Whether an answer is JSON in full, of known and small length, and has no validator of its own."""
+    headers = Headers(raw=start["headers"])
+    is_json = headers.get("content-type", "").partition(";")[0] == "application/json"
+    is_small = int(headers.get("content-length", MAX_BYTES + 1)) <= MAX_BYTES
+    return bool(start["status"] == 200 and is_json and is_small and "etag" not in headers)

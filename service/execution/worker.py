@@ -1,0 +1,66 @@
+"""A unit of work as a worker sees it: it is performed, and what became of it is told."""
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from service.errors import ServiceError, is_disk_full
+from service.execution.cluster import Report
+from service.stages.context import StageContext, StepAttributes, StepRequest
+from storage.errors import ArtifactMissingError, StorageError
+from tasks.errors import CancelledError, TaskError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What became of a unit; ``facts`` are small and JSON-able (R factor, number of pixels)."""
+
+    fate: Literal["done", "failed", "cancelled", "lost"]
+    is_computed: bool = False
+    seconds: float = 0.0
+    storage_seconds: float = 0.0
+    """The part of ``seconds`` that went into reading and writing arrays."""
+    message: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def function_of(stage: str) -> Callable[..., StepAttributes]:
+    """What computes a stage: the function of its name in the file of its name, loaded when it is first asked for.
+
+    Only workers ask, and each stage loads what it needs of the numerics (JAX, numba, matplotlib): the service itself stays
+    small, and the first reconstruction does not wait for what draws the figures.
+    """
+    function: Callable[..., StepAttributes] = getattr(import_module(f"service.stages.{stage}"), stage)
+    return function
+
+
+def perform(call: StepRequest, report: Report) -> StepResult:
+    """Compute one unit, unless its key is there already; failure is a receipt too, in plain words."""
+    desk = StageContext(call, report)
+    if desk.units.has(call.unit.key):
+        return StepResult("done")
+    try:
+        desk.check_stop()
+        facts = function_of(call.unit.stage)(desk, **call.unit.arguments)
+    except CancelledError as error:
+        return StepResult("cancelled", message=str(error))
+    except ArtifactMissingError as error:  # removed while the run counted on it: it is computed again
+        return StepResult("lost", message=str(error))
+    except (TaskError, StorageError, ServiceError) as error:
+        return StepResult("failed", message=str(error))
+    except MemoryError:
+        return StepResult("failed", message="out of memory: give workers more of it, or run fewer of them")
+    except Exception as error:
+        if is_disk_full(error):
+            return StepResult("failed", message="the disk is full: make room (see `ptyxas gc`), then try the run again")
+        log.exception("unit %s of run %s", call.unit.name, call.run_id)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        return StepResult("failed", message=f"{type(error).__name__}: {error} (at {where})")
+    return StepResult("done", is_computed=True, seconds=desk.seconds, storage_seconds=desk.storage_s, facts=facts)

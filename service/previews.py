@@ -1,0 +1,95 @@
+"""One array as a picture: read from a run's results, or from the last finished round of a run under way."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidInputError, NotFoundError, ResultsNotReadyError
+from service.workflow.graph import Graph
+from service.workflow.step import Step
+from storage.artifacts import ArtifactStore
+from storage.results import ResultsStore
+from tasks.figures.picture import render_image
+from tasks.figures.quantities import quantity
+from tasks.scattering import absorption_and_phase
+
+GROUPS: Final = ("maps", "spectra", "domains")
+"""Groups of a dataset's results that hold images."""
+PARTIAL: Final = ("absorption", "phase")
+"""What can be looked at before a run has ended."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image (Y, X) and what must be known to draw it."""
+
+    variable: str
+    values: NDArray[Any]
+    pixel_size_m: float
+    unit: str
+    note: str = ""
+
+
+def read_image(store: ResultsStore, dataset: str, variable: str, energy_ev: float | None) -> Picture:
+    """An image of sealed results; of an array with energies the one nearest to ``energy_ev``, else the highest.
+
+    Raises
+    ------
+    NotFoundError, InvalidInputError
+    """
+    keys = set(store.keys())
+    group = next((f"{dataset}/{g}" for g in GROUPS if f"{dataset}/{g}/{variable}/zarr.json" in keys), None)
+    if group is None:
+        raise NotFoundError(f"the results hold no image {variable!r} of {dataset}")
+    described = json.loads((store.path / group / variable / "zarr.json").read_text(encoding="utf-8"))
+    dims = described["dimension_names"]
+    if dims[-2:] != ["y", "x"]:
+        raise InvalidInputError(f"{variable} is an array over {', '.join(dims)}, not an image")
+    index: tuple[int, ...] = ()
+    note = ""
+    if dims[0] == "energy":
+        energies_ev = store.read(group, "energy")[0]
+        index = (nearest(energies_ev, energy_ev),)
+        note = f" at {energies_ev[index[0]]:.1f} eV"
+    values, attributes = store.read(group, variable, index)
+    y_m = store.read(group, "y")[0]
+    return Picture(variable, values, float(abs(y_m[1] - y_m[0])), str(attributes.get("units", "1")), note)
+
+
+def read_partial_image(units: ArtifactStore, graph: Graph, variable: str, energy_ev: float | None) -> Picture:
+    """Absorption or phase of the last finished round of one energy.
+
+    Raises
+    ------
+    ResultsNotReadyError
+        No energy has a finished round yet.
+    """
+    done = [unit for unit in graph.units.values() if unit.stage == "reconstruct" and units.has(unit.key)]
+    if not done:
+        raise ResultsNotReadyError("no energy has been reconstructed yet")
+    energies_ev = np.array([unit.energy_ev for unit in done])
+    chosen = energies_ev[nearest(energies_ev, energy_ev)]
+    unit: Step = [unit for unit in done if unit.energy_ev == chosen][-1]
+    absorption, phase = absorption_and_phase(units.read(unit.key, "object")["object"])
+    values, shown_unit = (absorption, "1") if variable == "absorption" else (phase, "rad")
+    note = f" at {chosen:.1f} eV, so far"
+    return Picture(variable, values, unit.arguments["scan"].canvas.pixel_size_m, shown_unit, note)
+
+
+def nearest(energies_ev: NDArray[np.float64], energy_ev: float | None) -> int:
+    """Index of the energy nearest to the one asked for; the highest where none was."""
+    target = energies_ev.max() if energy_ev is None else energy_ev
+    return int(np.argmin(np.abs(energies_ev - target)))
+
+
+def draw(picture: Picture, *, cmap: str | None, vmin: float | None, vmax: float | None, width: int) -> bytes:
+    """PNG of an image, in the colours of its quantity where none are asked for."""
+    default = "domains" if picture.variable == "label" else quantity(picture.variable).cmap
+    unit = "" if picture.unit == "1" else f" [{picture.unit}]"
+    label = f"{picture.variable.replace('_', ' ')}{picture.note}{unit}"
+    return render_image(
+        picture.values, picture.pixel_size_m, cmap=cmap or default, vmin=vmin, vmax=vmax, width=width, label=label
+    )

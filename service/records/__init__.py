@@ -1,0 +1,1 @@
+"""What is recorded of datasets and runs, and the views of it that are handed out."""

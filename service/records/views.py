@@ -1,0 +1,103 @@
+"""What the service tells of its datasets and runs: plain values, safe to hand out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from service.errors import FieldError
+
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+StageState = Literal["waiting", "running", "done", "stopped", "skipped"]
+
+
+@dataclass(frozen=True)
+class ScanView:
+    """One energy's measurement."""
+
+    name: str
+    energy_ev: float
+    n_positions: int
+    n_pixels: int
+    sha256: str
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """A dataset as it stands."""
+
+    id: str
+    title: str
+    state: Literal["open", "sealed"]
+    sample: Mapping[str, Any]
+    absorber: Mapping[str, Any]
+    distance_m: float | None
+    detector_pixel_size_m: float | None
+    probe: Mapping[str, Any] | None
+    orientation: int | Literal["auto"]
+    scans: tuple[ScanView, ...]
+    created: datetime
+    faults: tuple[FieldError, ...] = ()
+
+    @property
+    def energies_ev(self) -> list[float]:
+        """Energies [eV], ascending."""
+        return [scan.energy_ev for scan in self.scans]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that all scans take on disk."""
+        return sum(scan.n_bytes for scan in self.scans)
+
+
+@dataclass(frozen=True)
+class StageView:
+    """Progress of one stage, in units of work; ``stopped`` if its run ended before it did.
+
+    ``note`` says why there is none, or what to look at.
+    """
+
+    name: str
+    done: int
+    total: int
+    state: StageState
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as it stands."""
+
+    id: str
+    name: str
+    state: RunState
+    stages: tuple[StageView, ...]
+    progress: float
+    eta_s: float | None
+    dashboard_url: str | None
+    error: str | None
+    datasets: tuple[str, ...]
+    options: Mapping[str, Any]
+    created: datetime
+    started: datetime | None = None
+    finished: datetime | None = None
+
+
+@dataclass(frozen=True)
+class EventView:
+    """Something that happened to a run; ``id`` only ever grows."""
+
+    id: int
+    time: datetime
+    kind: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """One figure of a run."""
+
+    name: str
+    title: str
+    dataset: str | None

@@ -1,0 +1,159 @@
+"""What on the disk nobody needs any more: found first, removed on demand.
+
+Measurements and results of runs that are in the catalogue are never rubbish, unless runs are given an age. Removing may
+go on while the service works: a unit that a new run had counted on is then computed again.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from service.errors import NotFoundError
+from service.records.run_inputs import RunInputReader
+from service.records.run_repository import ENDED, OPTIONS
+from service.settings import Settings
+from service.workflow.graph import Graph, build_graph
+from storage.artifacts import ArtifactStore
+from storage.atomic import abandoned, remove_tree, size_of
+from storage.catalogue.catalogue import Catalogue, Row
+from storage.datasets.store import DatasetStore
+from storage.errors import ArtifactMissingError, StorageError
+
+LEFTOVER_S: Final = 3600.0
+"""A folder on its way into the store that nobody touched for this long has no writer any more."""
+ROUND_STAGES: Final = ("reconstruct", "couple")
+
+Kind = Literal["round", "unit", "run", "leftover"]
+
+MEANINGS: Final[dict[Kind, str]] = {
+    "round": "rounds of finished runs that only later rounds needed",
+    "unit": "finished work that no run refers to",
+    "run": "runs beyond their age, and folders of deleted ones",
+    "leftover": "uploads and folders whose writer died",
+}
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """One thing that may go: a unit by its key, a run by its id, a file or folder by its path."""
+
+    kind: Kind
+    name: str
+    path: Path
+    n_bytes: int
+    age_s: float
+
+
+class Retention:
+    """Finds and removes the garbage of one data folder.
+
+    Parameters
+    ----------
+    settings : Settings
+    catalogue : Catalogue
+    """
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._units = ArtifactStore(settings.units_dir)
+        self._facts = RunInputReader(DatasetStore(settings.datasets_dir))
+
+    def find(self, min_age_s: float, max_run_age_s: float | None = None) -> list[Garbage]:
+        """Everything that may go.
+
+        Parameters
+        ----------
+        min_age_s : float
+            Nothing younger is touched [s].
+        max_run_age_s : float, optional
+            Runs that ended longer ago go with their results [s]; none go where not given.
+        """
+        runs = self._catalogue.all_runs()
+        expired = [run for run in runs if is_expired(run, max_run_age_s)]
+        kept = [run for run in runs if run not in expired]
+        found = [*self._units_beyond(kept), *self._run_folders(kept, expired)]
+        return [*(waste for waste in found if waste.age_s >= min_age_s or waste.kind == "run"), *self.leftovers(min_age_s)]
+
+    def leftovers(self, min_age_s: float = LEFTOVER_S) -> list[Garbage]:
+        """Uploads and folders that were on their way when their writer died."""
+        settings, min_age_s = self._settings, max(min_age_s, LEFTOVER_S)
+        folders = (settings.datasets_dir, settings.units_dir, settings.runs_dir)
+        paths = [path for folder in folders if folder.is_dir() for path in abandoned(folder, min_age_s)]
+        uploads = settings.uploads_dir.glob("*.part") if settings.uploads_dir.is_dir() else ()
+        paths += [path for path in uploads if age_of(path) >= min_age_s]
+        return [Garbage("leftover", path.name, path, size_of(path), age_of(path)) for path in paths]
+
+    def remove(self, waste: Garbage) -> None:
+        """Remove one thing; one that is gone already is no error."""
+        if waste.kind in ("round", "unit"):
+            self._units.delete(waste.name)
+            return
+        if waste.kind == "run":
+            self._catalogue.delete_run(waste.name)
+        if waste.path.is_dir():
+            remove_tree(waste.path)
+        else:
+            waste.path.unlink(missing_ok=True)
+
+    def _units_beyond(self, runs: list[Row]) -> Iterator[Garbage]:
+        """Units that none of ``runs`` needs."""
+        known: set[str] = set()
+        needed: set[str] = set()
+        for run in runs:
+            keys, past = self._keys_of(run)
+            known |= keys
+            needed |= keys - past
+        for key in set(self._units.keys()) - needed:
+            try:
+                age_s, n_bytes = time.time() - self._units.finished(key), self._units.n_bytes(key)
+            except ArtifactMissingError:  # deleted while we looked
+                continue
+            yield Garbage("round" if key in known else "unit", key, self._units.root / key[:2] / key, n_bytes, age_s)
+
+    def _keys_of(self, run: Row) -> tuple[set[str], set[str]]:
+        """Keys of a run's units, and of those it has left behind it; none where its datasets are gone."""
+        try:
+            facts = self._facts.read(run["datasets"])
+        except (NotFoundError, StorageError):
+            return set(), set()
+        graph = build_graph(facts, OPTIONS.validate_python(run["options"]), run["id"])
+        keys = {unit.key for unit in graph.units.values()}
+        return keys, past_rounds(graph) if run["state"] == "succeeded" else set()
+
+    def _run_folders(self, kept: list[Row], expired: list[Row]) -> Iterator[Garbage]:
+        folder = self._settings.runs_dir
+        for run in expired:
+            yield Garbage("run", run["id"], folder / run["id"], size_of(folder / run["id"]), time.time() - run["finished"])
+        known = {run["id"] for run in (*kept, *expired)}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            is_orphan = path.name.startswith(("run_", ".deleted-")) and path.name not in known
+            if is_orphan and age_of(path) >= LEFTOVER_S:
+                yield Garbage("run", path.name, path, size_of(path), age_of(path))
+
+
+def past_rounds(graph: Graph) -> set[str]:
+    """Keys of rounds and couplings that only further rounds and couplings read: a finished run has no use for them."""
+    readers: dict[str, set[str]] = {name: set() for name in graph.units}
+    for unit in graph.units.values():
+        for needed in unit.needs:
+            readers[needed].add(unit.stage)
+    units = ((unit, readers[name]) for name, unit in graph.units.items())
+    return {unit.key for unit, stages in units if unit.stage in ROUND_STAGES and stages and stages.issubset(ROUND_STAGES)}
+
+
+def is_expired(run: Row, max_age_s: float | None) -> bool:
+    """Whether a run ended longer ago than it may be kept."""
+    if max_age_s is None or run["state"] not in ENDED or run["finished"] is None:
+        return False
+    return bool(time.time() - run["finished"] >= max_age_s)
+
+
+def age_of(path: Path) -> float:
+    """Seconds since a path was last changed; 0 where it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

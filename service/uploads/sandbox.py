@@ -1,0 +1,237 @@
+"""An uploaded file is parsed in a process of its own, short-lived and short of memory and time.
+
+The child is forked from a server that has the readers loaded, so that it starts in milliseconds; it answers in JSON, so
+that whatever a hostile file may do to it cannot reach the service.
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.util import get_temp_dir
+from pathlib import Path
+from typing import Any, Final
+
+from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, StorageFullError, is_disk_full
+from storage.datasets.ingest import ScanRecord
+from storage.datasets.store import DatasetStore
+from storage.errors import DatasetNotFoundError, DatasetSealedError, InvalidScanError, ScanConflictError, StorageError
+from tasks.ptycho.scan import find_faults
+from tasks.units import object_pixel_size_m, wavelength_m
+
+MAX_ANSWER_BYTES: Final = 1 << 20
+MAX_OPEN_FILES: Final = 512
+MAX_EXPANSION: Final = 200
+"""A file that unpacks to more than this many times its size is an attack, not a measurement."""
+MIN_OUTPUT_BYTES: Final = 1 << 30
+NICENESS: Final = 2
+"""Priority of parsing: behind those who ask the service something, before numerical work."""
+GOODBYE_S: Final = 5.0
+"""A child that has answered may take this long to tidy up."""
+PRELOAD: Final = ["service.uploads.sandbox", "api.cli.main"]
+"""What children find loaded: each imports its parent's main script again, and that of ``ptyxas`` is ``api.cli.main``."""
+
+SOCKETS: Final = "pymp-"
+"""Name of the folder in which ``multiprocessing`` keeps a process's sockets."""
+
+ERRORS: Final = {
+    "conflict": ConflictError,
+    "missing": NotFoundError,
+    "invalid": InvalidInputError,
+    "full": StorageFullError,
+}
+
+
+@dataclass(frozen=True)
+class IngestOrder:
+    """One file to be read into a dataset."""
+
+    datasets_dir: str
+    dataset_id: str
+    name: str
+    path: str
+    sha256: str | None = None
+    """Digest of the file [hex], where it is known already."""
+
+
+@dataclass(frozen=True)
+class IngestLimits:
+    """What the child may use."""
+
+    memory_bytes: int
+    timeout_s: float
+    output_bytes: int
+
+
+def ingest(order: IngestOrder, memory_bytes: int, timeout_s: float) -> tuple[list[str], bool]:
+    """Read one file into a dataset, in a process that dies with it.
+
+    Returns
+    -------
+    names : list of str
+        Scans the file brought.
+    created : bool
+        False where the same bytes were there already.
+
+    Raises
+    ------
+    InvalidInputError
+        With every fault found, or because the limits were reached.
+    ConflictError, NotFoundError
+    StorageFullError
+        The disk filled up.
+    """
+    output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * size_of(Path(order.path)))
+    limits = IngestLimits(memory_bytes, timeout_s, output_bytes)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=answer, args=(theirs, order, limits), daemon=True, name=f"ingest-{order.name}")
+    child.start()
+    theirs.close()
+    try:
+        reply = listen(ours, timeout_s)
+        child.join(timeout=GOODBYE_S)
+        if reply is None:
+            raise InvalidInputError(*death_notice(child.exitcode, limits))
+    except TimeoutError:
+        raise InvalidInputError(*death_notice(None, limits)) from None
+    finally:
+        if child.is_alive():
+            child.kill()
+            child.join()
+        child.close()
+        ours.close()
+    return unpack(reply)
+
+
+def tidy_sockets(note: Path) -> None:
+    """Remove the folder of sockets that an earlier service, killed, left in the temporary folder; ``note`` this one's.
+
+    Only one service at a time may have ``note``.
+    """
+    own = get_temp_dir()
+    left = note.read_text() if note.is_file() else own
+    if left != own and Path(left).name.startswith(SOCKETS):
+        shutil.rmtree(left, ignore_errors=True)
+    note.write_text(own)
+
+
+def listen(ours: Connection, timeout_s: float) -> dict[str, Any] | None:
+    """The child's answer; None where it died without a sensible one.
+
+    Raises
+    ------
+    TimeoutError
+        It gave none in time.
+    """
+    if not ours.poll(timeout_s):
+        raise TimeoutError
+    try:
+        reply: dict[str, Any] = json.loads(ours.recv_bytes(MAX_ANSWER_BYTES))
+    except (EOFError, OSError, ValueError):
+        return None
+    return reply
+
+
+def unpack(reply: dict[str, Any]) -> tuple[list[str], bool]:
+    """What the child found, or the error it ran into."""
+    if reply["kind"] == "done":
+        return [str(name) for name in reply["names"]], bool(reply["created"])
+    faults = [FieldError(str(fault["field"]), str(fault["message"])) for fault in reply["faults"]]
+    error = ERRORS[reply["kind"]]
+    raise error(reply["message"], faults) if error is InvalidInputError else error(reply["message"])
+
+
+def death_notice(exit_code: int | None, limits: IngestLimits) -> tuple[str, list[FieldError]]:
+    """Why a child gave no answer, in plain words."""
+    if exit_code is None or exit_code == -signal.SIGXCPU:
+        message = f"reading the file took longer than the {limits.timeout_s:g} s allowed"
+    elif exit_code == -signal.SIGXFSZ:
+        message = "the file expands beyond all proportion"
+    else:
+        message = "the file broke its reader: it is damaged, or needs more memory than a scan may"
+    return message, [FieldError("file", message)]
+
+
+def answer(theirs: Connection, order: IngestOrder, limits: IngestLimits) -> None:
+    """Read the file under limits and send one JSON answer (in the child)."""
+    os.nice(NICENESS)
+    set_limits(limits)
+    theirs.send_bytes(json.dumps(read_file(order)).encode())
+    theirs.close()
+
+
+def set_limits(limits: IngestLimits) -> None:
+    """Cut this process down to what one file may use."""
+    seconds = max(1, int(limits.timeout_s))
+    for name, limit in (
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, limits.output_bytes),
+        (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(name)[1]
+        least = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(name, (least, least))
+
+
+def read_file(order: IngestOrder) -> dict[str, Any]:
+    """Read one file into its dataset; what came of it, as JSON can say it."""
+    store = DatasetStore(Path(order.datasets_dir))
+    try:
+        probe = store.attributes(order.dataset_id).get("probe") or {}
+        found = store.add_scan(
+            order.dataset_id,
+            order.name,
+            Path(order.path),
+            check=lambda record: geometry_faults(record, probe),
+            sha256=order.sha256,
+        )
+    except InvalidScanError as error:
+        return refusal("invalid", str(error), [asdict(fault) for fault in error.faults])
+    except (ScanConflictError, DatasetSealedError) as error:
+        return refusal("conflict", str(error))
+    except DatasetNotFoundError as error:
+        return refusal("missing", str(error))
+    except MemoryError:
+        message = "the file needs more memory than a scan may"
+        return refusal("invalid", message, [{"field": "file", "message": message}])
+    except (StorageError, OSError, ValueError) as error:
+        if is_disk_full(error):
+            return refusal("full", "the disk filled up while the scan was written; nothing of it was kept")
+        return refusal("invalid", str(error), [{"field": "file", "message": str(error)}])
+    return {"kind": "done", "names": [scan.name for scan in found.scans], "created": found.created}
+
+
+def refusal(kind: str, message: str, faults: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    """An answer that says no."""
+    return {"kind": kind, "message": message, "faults": faults or []}
+
+
+def geometry_faults(record: ScanRecord, probe: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with a scan's geometry, as (field, message)."""
+    pixel_size_m = object_pixel_size_m(record.energy_ev, record.distance_m, record.n_pixels, record.detector_pixel_size_m)
+    width_m = beam_width_m(probe, record.energy_ev)
+    faults = find_faults(record.positions_m, pixel_size_m, record.n_pixels, width_m)
+    return [(fault.field, fault.message) for fault in faults]
+
+
+def beam_width_m(probe: dict[str, Any], energy_ev: float) -> float | None:
+    """Width of the beam on the specimen [m], spread by diffraction over the defocus; None where it is not known."""
+    if probe.get("kind", "kb") not in ("kb", "gaussian") or "fwhm_m" not in probe:
+        return None
+    spread_m = abs(probe.get("defocus_m", 0.0)) * wavelength_m(energy_ev) / probe["fwhm_m"]
+    return float((probe["fwhm_m"] ** 2 + spread_m**2) ** 0.5)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size

@@ -1,0 +1,111 @@
+"""What datasets and options must be to make a run."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from service.errors import FieldError, InvalidInputError
+from service.workflow.inputs import MIN_ENERGIES, RunInput
+from tasks.chemistry import f2_step
+from tasks.errors import TaskError
+from tasks.options import RunOptions
+from tasks.scattering import Absorber, composition
+from tasks.xanes.references import normalise, read_xdi
+
+SAME_ENERGY_EV: Final = 0.05
+"""Energies of two datasets are the same grid when they agree to this; steps at the edge are ten times this."""
+
+
+def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
+    """Refuse a run that could not end well, with everything that is wrong; datasets still open are judged when sealed.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    faults = [] if datasets else [FieldError("datasets", "a run needs at least one dataset, got none")]
+    for number, dataset in enumerate(datasets):
+        faults += [
+            FieldError(f"datasets.{number}", message) for message in energy_faults(dataset, options.align.energy_offset_ev)
+        ]
+    faults += [FieldError("datasets", message) for message in mismatches(datasets)]
+    if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
+        faults += chemistry_faults(datasets, options) + reference_faults(datasets, options)
+    if faults:
+        raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+
+
+def energy_faults(dataset: RunInput, offset_ev: float = 0.0) -> list[str]:
+    """What is wrong with the calibrated energies of one dataset; nothing can be said while scans may come."""
+    energies_ev, n = [energy + offset_ev for energy in dataset.energies_ev], len(dataset.scans)
+    if dataset.is_open or n == 1:
+        return []
+    if n == 0:
+        return [f"dataset {dataset.id} has no scans"]
+    if n < MIN_ENERGIES:
+        return [
+            f"dataset {dataset.id} has {n} energies; the ten parameters of eq. 1 need at least {MIN_ENERGIES} "
+            "(a single energy is reconstructed without spectra)"
+        ]
+    edge_ev = Absorber(**dataset.absorber).edge_energy_ev
+    if not energies_ev[0] < edge_ev < energies_ev[-1]:
+        return [
+            f"dataset {dataset.id} was measured at {energies_ev[0]:.1f} to {energies_ev[-1]:.1f} eV, which does not "
+            f"enclose the {dataset.absorber['element']} {dataset.absorber['edge']} edge at {edge_ev:.1f} eV"
+        ]
+    return []
+
+
+def mismatches(datasets: Sequence[RunInput]) -> list[str]:
+    """Why datasets cannot be analysed together: another absorber, other energies."""
+    found = []
+    absorbers = {f"{dataset.absorber['element']} {dataset.absorber['edge']}" for dataset in datasets}
+    if len(absorbers) > 1:
+        found.append(f"all datasets of a run share one absorber, got {', '.join(sorted(absorbers))}")
+    sealed = [dataset for dataset in datasets if not dataset.is_open and dataset.scans]
+    for dataset in sealed[1:]:
+        first, other = sealed[0].energies_ev, dataset.energies_ev
+        same = len(first) == len(other) and all(abs(a - b) <= SAME_ENERGY_EV for a, b in zip(first, other, strict=True))
+        if not same:
+            found.append(
+                f"datasets of one run are measured at the same energies (to {SAME_ENERGY_EV} eV): {sealed[0].id} has "
+                f"{len(first)} from {first[0]:.1f} eV, {dataset.id} has {len(other)} from {other[0]:.1f} eV"
+            )
+    return found
+
+
+def chemistry_faults(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
+    """Whether the scattering factors asked for exist for the absorber."""
+    faults: dict[str, Any] = {}
+    for dataset in datasets:
+        try:
+            f2_step(Absorber(**dataset.absorber), options.chemistry)
+        except TaskError as error:
+            faults[str(error)] = FieldError("options.chemistry.preset", str(error))
+    for number, formula in enumerate(options.chemistry.compounds):
+        for dataset in datasets:
+            field = f"options.chemistry.compounds.{number}"
+            try:
+                if not composition(formula).get(dataset.absorber["element"]):
+                    faults[field] = FieldError(field, f"{formula} holds no {dataset.absorber['element']}")
+            except TaskError as error:
+                faults[field] = FieldError(field, str(error))
+    return list(faults.values())
+
+
+def reference_faults(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
+    """Which reference spectra cannot be read, are of another element, or do not cover what was measured."""
+    faults = {}
+    for number, text in enumerate(options.references.xdi):
+        field = f"options.references.xdi.{number}"
+        for dataset in datasets:
+            try:
+                reference = normalise(read_xdi(text), Absorber(**dataset.absorber).edge_energy_ev)
+            except TaskError as error:
+                faults[field] = FieldError(field, str(error))
+                continue
+            low, high = (float(reference.energy_ev[end]) - options.align.energy_offset_ev for end in (0, -1))
+            energies_ev = [] if dataset.is_open else dataset.energies_ev
+            if any(not low <= energy_ev <= high for energy_ev in energies_ev):
+                message = f"reference {reference.name!r} covers {low:.1f} to {high:.1f} eV, not all measured energies"
+                faults[field] = FieldError(field, message)
+    return list(faults.values())

@@ -1,0 +1,116 @@
+"""The connection to the catalogue's database, and what SQLite needs to be safe."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from storage.catalogue.schema import upgrade
+from storage.errors import CatalogueError
+
+NETWORK_FILE_SYSTEMS: Final = (
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p", "glusterfs", "fuse.sshfs",
+    "fuse.glusterfs", "fuse.beegfs",
+)  # fmt: skip
+"""File systems on which SQLite's write-ahead log, which needs shared memory, loses data between machines."""
+
+BUSY_TIMEOUT_S: Final = 30
+
+
+def connect(url: str) -> Engine:
+    """Open the database and bring its tables up to date.
+
+    Raises
+    ------
+    CatalogueError
+        The URL is not one, the database does not answer, is newer, or is SQLite on a network file system.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise CatalogueError(f"not a database URL: {error}") from error
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise CatalogueError("a catalogue in memory loses every run; give a file, sqlite:////path/to/catalogue.db")
+        refuse_network(Path(parsed.database))
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        engine = create_engine(parsed, pool_pre_ping=True)
+    try:
+        with engine.connect().execution_options(write=True) as connection, connection.begin():
+            upgrade(connection)
+    except DBAPIError as error:
+        engine.dispose()
+        raise CatalogueError(f"the catalogue's database cannot be used: {error.orig}") from error
+    except CatalogueError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def back_up(url: str, target: Path) -> None:
+    """Copy a SQLite catalogue, whole and consistent, while it is in use.
+
+    Raises
+    ------
+    CatalogueError
+        It is no SQLite, it is not there, or ``target`` is there already.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise CatalogueError(f"{parsed.render_as_string()} is no SQLite file: back it up with its own tools, e.g. pg_dump")
+    if not Path(parsed.database).is_file():
+        raise CatalogueError(f"there is no catalogue at {parsed.database}")
+    if target.exists():
+        raise CatalogueError(f"{target} is already there")
+    partial = target.with_name(f"{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    with closing(sqlite3.connect(parsed.database, timeout=BUSY_TIMEOUT_S)) as source, closing(sqlite3.connect(partial)) as copy:
+        source.backup(copy)
+        found = copy.execute("PRAGMA integrity_check").fetchone()[0]
+    if found != "ok":
+        raise CatalogueError(f"the catalogue is damaged: {found}")
+    os.replace(partial, target)
+
+
+def refuse_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
+    """Refuse a file on a network file system.
+
+    Raises
+    ------
+    CatalogueError
+    """
+    if not mounts.is_file():
+        return
+    folder, found, kind = path.absolute().parent.resolve(), Path("/"), ""
+    for line in mounts.read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = Path(fields.split()[4].encode().decode("unicode_escape"))
+        if folder.is_relative_to(point) and point.is_relative_to(found):
+            found, kind = point, rest.split()[0]
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise CatalogueError(
+            f"{path} is on {kind}, a network file system, where SQLite can lose data; put the catalogue on a local "
+            "disk, or use PostgreSQL"
+        )
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    # Python's sqlite3 begins transactions late, which turns a read into a write that cannot wait; we begin them.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_S * 1000}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

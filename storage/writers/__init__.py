@@ -1,0 +1,1 @@
+"""Writers of the field's file formats."""

@@ -1,0 +1,1 @@
+"""Where the energies of one specimen meet: one gauge, one grid, and the Kramers-Kronig relation."""

@@ -1,0 +1,25 @@
+"""What one energy's reconstruction takes back from the others."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.coupling.gauge import Gauge
+from tasks.ptycho.state import State
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Object times ``image``, probe against the gauge."""
+
+    image: NDArray[np.complex64]
+    """(Yc, Xc) complex64 factor on the energy's own canvas."""
+    gauge: Gauge
+
+    def apply(self, state: State) -> State:
+        """The state with the correction in its object and the inverse of the gauge on its probe."""
+        image = (state.object * self.image).astype(np.complex64)
+        image_velocity = (state.object_velocity * self.image).astype(np.complex64)
+        probe, velocity = self.gauge.onto_probe(state.probe), self.gauge.onto_probe(state.velocity)
+        return replace(state, object=image, probe=probe, velocity=velocity, object_velocity=image_velocity)

@@ -1,0 +1,263 @@
+"""The barrier where the energies of one specimen meet: complex objects in, coupled spectra out.
+
+The order matters: pixel size, gauge, drift, logarithm, Kramers-Kronig. Everything up to the logarithm acts on the
+complex object itself, in one interpolation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tasks.coupling.correction import Correction
+from tasks.coupling.gauge import Gauge, field_of_view, find_vacuum, measure_gauge, require_vacuum, smooth_phase
+from tasks.coupling.projection import Constrained, Pair, constrain
+from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, to_canvas, to_grid
+from tasks.errors import EnergyGridError
+from tasks.options import AlignOptions, KKROptions
+from tasks.ptycho.scan import Canvas
+from tasks.scattering import Absorber
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+DRIFT_ROUNDS = 4
+SAMPLE_SIGMAS = 6.0
+"""The specimen is where the mean phase lies this many standard errors of the vacuum below zero."""
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Objects of all energies on one grid, vacuum at one."""
+
+    energy_ev: Array
+    """(E,)."""
+    grid: Grid
+    images: NDArray[np.complex64]
+    """(E, Y, X)."""
+    shift_px: Array
+    """(E, 2): where the specimen sits relative to its mean place [grid px]."""
+    gauges: tuple[Gauge, ...]
+    """What each canvas was multiplied with."""
+    field: Mask
+    """(Y, X): seen at every energy."""
+    vacuum: Mask
+    """(Y, X): empty at every energy."""
+    sample: Mask
+    """(Y, X): the specimen."""
+
+
+def align(
+    objects: Sequence[NDArray[np.complex64]],
+    doses: Sequence[NDArray[np.float32]],
+    canvases: Sequence[Canvas],
+    energy_ev: Array,
+    options: AlignOptions,
+) -> Aligned:
+    """Bring the objects of all energies to one pixel, one gauge and one place.
+
+    Parameters
+    ----------
+    objects : E arrays (Yc, Xc) complex64
+    doses : E arrays (Yc, Xc) float32
+        Photons on each object pixel (`tasks.ptycho.scan.illumination`).
+    canvases : E Canvas
+    energy_ev : (E,) float64 array, ascending
+
+    Raises
+    ------
+    VacuumError, RegistrationError
+    """
+    if np.any(np.diff(energy_ev) <= 0):
+        raise EnergyGridError(f"energies must ascend and differ, got {list(energy_ev)}")
+    fields = [field_of_view(dose) for dose in doses]
+    gauges = [
+        measure_gauge(image, find_vacuum(image, field, options.min_vacuum_fraction), dose)
+        for image, field, dose in zip(objects, fields, doses, strict=True)
+    ]
+    grid = common_grid(canvases, fields)
+    shifts = register(_flat(objects, gauges), canvases, fields, grid)
+    field = shared_field(fields, canvases, grid, shifts)
+    mean = _mean_image(_flat(objects, gauges), canvases, grid, shifts)
+    vacuum = _boxed(field, options) if options.vacuum_box else find_vacuum(mean, field, options.min_vacuum_fraction)
+    gauges = [
+        measure_gauge(image, to_canvas(vacuum.astype(float), grid, canvas, shift) > 0.9, dose)
+        for image, dose, canvas, shift in zip(objects, doses, canvases, shifts, strict=True)
+    ]
+    images = resample(_flat(objects, gauges), canvases, grid, shifts)
+    sample = find_sample(images, field, vacuum)
+    return Aligned(energy_ev, grid, images, shifts, tuple(gauges), field, vacuum, sample)
+
+
+def register(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid) -> Array:
+    """(E, 2) drift [grid px] on the phase images: whole pixels against the middle energy, then sub-pixel against the mean."""
+    shifts = np.zeros((len(flat), 2))
+    weight = ndimage.gaussian_filter(shared_field(fields, canvases, grid, shifts).astype(float), 2.0)
+    phases = _phases(flat, canvases, grid, shifts)
+    middle = phases[len(phases) // 2]
+    shifts = np.stack([coarse_shift(middle, phase, weight) for phase in phases])
+    for _ in range(DRIFT_ROUNDS if len(flat) > 1 else 0):
+        phases = _phases(flat, canvases, grid, shifts)
+        mean = phases.mean(axis=0)
+        shifts = shifts + np.stack([fine_shift(mean, phase, weight) for phase in phases])
+        shifts -= shifts.mean(axis=0)
+    return shifts
+
+
+def resample(
+    flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array
+) -> NDArray[np.complex64]:
+    """(E, Y, X) complex64: every object on the grid, displaced back; 1 outside its canvas."""
+    images = [to_grid(image, canvas, grid, shift, fill=1.0) for image, canvas, shift in zip(flat, canvases, shifts, strict=True)]
+    return np.stack(images).astype(np.complex64)
+
+
+def shared_field(fields: Sequence[Mask], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> Mask:
+    """(Y, X) bool: pixels inside the field of view of every energy."""
+    seen = [to_grid(f.astype(float), c, grid, s) > 0.9 for f, c, s in zip(fields, canvases, shifts, strict=True)]
+    return np.asarray(np.logical_and.reduce(seen))
+
+
+def find_sample(images: NDArray[np.complex64], field: Mask, vacuum: Mask) -> Mask:
+    """(Y, X) bool: connected matter, where the mean phase is significantly below the vacuum's."""
+    phase = ndimage.gaussian_filter(np.stack([smooth_phase(image, field) for image in images]).mean(axis=0), 1.0)
+    threshold = -SAMPLE_SIGMAS * float(np.std(phase[vacuum]))
+    matter = ndimage.binary_opening((phase < threshold) & field, iterations=2)
+    return np.asarray(ndimage.binary_fill_holes(matter))
+
+
+def _flat(objects: Sequence[NDArray[np.complex64]], gauges: Sequence[Gauge]) -> list[NDArray[np.complex64]]:
+    return [image * gauge.factor((image.shape[0], image.shape[1])) for image, gauge in zip(objects, gauges, strict=True)]
+
+
+def _phases(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> NDArray:
+    images = resample(flat, canvases, grid, shifts)
+    everywhere = np.ones(grid.shape, bool)
+    return np.stack([smooth_phase(image, everywhere) for image in images])
+
+
+def _mean_image(
+    flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array
+) -> NDArray[np.complex64]:
+    phase = _phases(flat, canvases, grid, shifts).mean(axis=0)
+    return np.exp(1j * phase).astype(np.complex64)
+
+
+def _boxed(field: Mask, options: AlignOptions) -> Mask:
+    assert options.vacuum_box is not None
+    y0, y1, x0, x1 = options.vacuum_box
+    vacuum = np.zeros_like(field)
+    vacuum[y0:y1, x0:x1] = field[y0:y1, x0:x1]
+    require_vacuum(vacuum, field, options.min_vacuum_fraction)
+    return vacuum
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Absorption and phase of one specimen on one grid, all energies, and what was found on the way."""
+
+    energy_ev: Array
+    """(E,)."""
+    y_m: Array
+    """(Y,)."""
+    x_m: Array
+    """(X,)."""
+    absorption: NDArray[np.float32]
+    """(E, Y, X) amplitude absorption; NaN outside the field of view."""
+    phase: NDArray[np.float32]
+    """(E, Y, X) [rad]; NaN outside the field of view."""
+    vacuum_mask: Mask
+    """(Y, X)."""
+    sample_mask: Mask
+    """(Y, X)."""
+    shift_px: Array
+    """(E, 2)."""
+    kk_residual: Array
+    """(E,) rms over the specimen of g' - K g'' - T c [electrons per absorber atom]."""
+    kk_residual_before: Array
+    """(E,)."""
+    kk_slope: float
+    sigma_absorption: Array
+    """(E,) standard error of absorption in vacuum."""
+    sigma_phase: Array
+    """(E,) [rad]."""
+
+
+def couple(
+    objects: Sequence[NDArray[np.complex64]],
+    doses: Sequence[NDArray[np.float32]],
+    canvases: Sequence[Canvas],
+    energy_ev: Array,
+    absorber: Absorber,
+    formula: str,
+    align_options: AlignOptions,
+    kkr_options: KKROptions,
+) -> tuple[Spectra, list[Correction]]:
+    """Objects of all energies to spectra that obey Kramers-Kronig, and the correction each reconstruction should take back.
+
+    Parameters
+    ----------
+    objects, doses, canvases, energy_ev
+        As `align` takes them.
+    absorber, formula
+        Whose tables stand in outside the measured window.
+    align_options : AlignOptions
+    kkr_options : KKROptions
+        ``gamma`` scales the corrections, not the spectra.
+
+    Raises
+    ------
+    VacuumError, RegistrationError, EnergyGridError, FormulaError
+    """
+    aligned = align(objects, doses, canvases, energy_ev, align_options)
+    before = logarithm(aligned)
+    found = constrain(before, energy_ev, absorber, formula, aligned.field, aligned.sample, kkr_options)
+    change = kkr_options.gamma * ((before.absorption - found.pair.absorption) + 1j * (found.pair.phase - before.phase))
+    change *= ndimage.gaussian_filter(aligned.sample.astype(float), 1.0)
+    corrections = [
+        Correction(correction_factor(image, aligned.grid, canvas, shift, gauge), gauge)
+        for image, canvas, shift, gauge in zip(change, canvases, aligned.shift_px, aligned.gauges, strict=True)
+    ]
+    return _spectra(aligned, before, found), corrections
+
+
+def logarithm(aligned: Aligned) -> Pair:
+    """``A = -ln|O|`` and the continuous phase of every energy; zero outside the field."""
+    inside = aligned.field
+    absorption = np.where(inside, -np.log(np.maximum(np.abs(aligned.images), 1e-6)), 0.0)
+    phase = np.stack([smooth_phase(image, inside) for image in aligned.images])
+    return Pair(absorption.astype(float), np.where(inside, phase, 0.0))
+
+
+def correction_factor(
+    change: NDArray[np.complex128], grid: Grid, canvas: Canvas, shift_px: Array, gauge: Gauge
+) -> NDArray[np.complex64]:
+    """(Yc, Xc) complex64: ``exp(change)`` on an energy's own canvas, times the gauge; only the change is interpolated."""
+    own = to_canvas(change, grid, canvas, shift_px)
+    return (np.exp(own) * gauge.factor(canvas.shape)).astype(np.complex64)
+
+
+def _spectra(aligned: Aligned, before: Pair, found: Constrained) -> Spectra:
+    def shown(images: Array) -> NDArray[np.float32]:
+        return np.where(aligned.field, images, np.nan).astype(np.float32)
+
+    def in_vacuum(images: Array) -> Array:
+        return np.asarray(np.sqrt(np.mean(images[:, aligned.vacuum] ** 2, axis=1)))
+
+    return Spectra(
+        energy_ev=aligned.energy_ev,
+        y_m=aligned.grid.y_m,
+        x_m=aligned.grid.x_m,
+        absorption=shown(found.pair.absorption),
+        phase=shown(found.pair.phase),
+        vacuum_mask=aligned.vacuum,
+        sample_mask=aligned.sample,
+        shift_px=aligned.shift_px,
+        kk_residual=found.residual_after,
+        kk_residual_before=found.residual_before,
+        kk_slope=found.slope,
+        sigma_absorption=in_vacuum(before.absorption),
+        sigma_phase=in_vacuum(before.phase),
+    )

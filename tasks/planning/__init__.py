@@ -1,0 +1,1 @@
+"""Which energies to measure: optimal design of the experiment."""

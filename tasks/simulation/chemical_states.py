@@ -1,0 +1,108 @@
+"""Chemical states of known spectra, and what an atom in each of them scatters: what simulated specimens are made of.
+
+Absorption follows eq. 1 of the paper in the window and the Chantler tables far from it; the phase is its Kramers-Kronig
+partner.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf
+
+from tasks.coupling.kkr import table_energies, transform_matrix
+from tasks.scattering import Absorber, composition, relativistic_charge, tabulated_f2, tabulated_step
+
+Array = NDArray[np.float64]
+
+ABSORPTION_JUMP = 3.53
+"""Step of f'' at the V K edge [electrons], the paper's."""
+
+
+@dataclass(frozen=True)
+class ChemicalState:
+    """One state a domain can be in: the parameters of eq. 1 in electrons, relative to the edge, and the formula."""
+
+    formula: str
+    edge_ev: float
+    """b2 above the tabulated edge energy [eV]."""
+    pre_edge_height: float
+    """c11 [electrons]."""
+    edge_width_ev: float = 3.2
+    pre_edge_ev: float = 4.6
+    pre_edge_width_ev: float = 1.1
+    white_line_height: float = 1.3
+    white_line_ev: float = 19.0
+    white_line_width_ev: float = 4.0
+
+
+STATES = (
+    ChemicalState("LiVO2", 12.0, 0.45),
+    ChemicalState("Li10/7V6/7O2", 12.9, 1.10, white_line_height=1.2),
+    ChemicalState("LiVO3", 14.6, 2.10, pre_edge_ev=5.0, white_line_height=1.0, white_line_ev=20.5),
+    ChemicalState("Li1/2VO2", 13.7, 0.75, white_line_height=1.45, white_line_ev=20.0),
+    ChemicalState("V2O5", 15.4, 1.55, pre_edge_ev=5.2, white_line_ev=21.0),
+    ChemicalState("V2O3", 11.3, 0.80, pre_edge_ev=4.4, white_line_ev=18.0),
+)
+"""The states specimens are made of, in the order they are used."""
+
+
+def scattering_factors(states: tuple[ChemicalState, ...], energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
+    """(E, S) complex128: ``(Z + f') + i f''`` of one absorber atom in each state [electrons].
+
+    f'' is eq. 1 within 120 eV of the edge and fades into the tables over the next 200 eV; f' its transform over all energies.
+    """
+    edge = absorber.edge_energy_ev
+    nodes = np.unique(np.concatenate([table_energies(energy_ev), np.arange(edge - 60, edge + 120, 0.1), energy_ev]))
+    near = np.clip((320 - np.abs(nodes - edge)) / 200, 0, 1)
+    table = tabulated_f2(absorber.element, nodes)
+    floor = float(tabulated_f2(absorber.element, np.array([edge - 60.0]))[0])
+    jump = absorption_jump(absorber)
+    f2 = np.stack([near * (floor + eq1_in_electrons(state, nodes - edge, jump)) + (1 - near) * table for state in states], axis=1)
+    f1 = relativistic_charge(absorber.element) + transform_matrix(energy_ev, nodes) @ f2
+    at = np.searchsorted(nodes, energy_ev)
+    return f1 + 1j * f2[at]
+
+
+def absorption_jump(absorber: Absorber) -> float:
+    """Step of f'' that specimens of this absorber have [electrons]: the paper's for V K, else the tables'."""
+    return ABSORPTION_JUMP if absorber == Absorber() else tabulated_step(absorber)
+
+
+def eq1_in_electrons(state: ChemicalState, offset_ev: Array, jump: float = ABSORPTION_JUMP) -> Array:
+    """The edge and the two peaks of eq. 1, ``offset_ev`` above the tabulated edge [electrons]."""
+    edge = jump / 2 * (1 + erf((offset_ev - state.edge_ev) / state.edge_width_ev))
+    pre_edge = state.pre_edge_height / (1 + ((offset_ev - state.pre_edge_ev) / state.pre_edge_width_ev) ** 2)
+    white_line = state.white_line_height / (1 + ((offset_ev - state.white_line_ev) / state.white_line_width_ev) ** 2)
+    return np.asarray(edge + pre_edge + white_line)
+
+
+def formula_of(state: ChemicalState, absorber: Absorber) -> str:
+    """The state's formula with the absorber in vanadium's place."""
+    return state.formula.replace("V", absorber.element)
+
+
+def reference_text(state: ChemicalState, absorber: Absorber) -> str:
+    """The XDI file of a pure powder of this state, measured in transmission from 150 eV before the edge to 400 eV after it."""
+    offset_ev = np.concatenate([np.arange(-150.0, -20.0, 5.0), np.arange(-20.0, 60.0, 0.25), np.arange(60.0, 401.0, 2.0)])
+    mu = 0.4 + eq1_in_electrons(state, offset_ev, absorption_jump(absorber))
+    head = [
+        "#XDI/1.0 ptyxas", f"# Element.symbol: {absorber.element}", f"# Element.edge: {absorber.edge}",
+        f"# Sample.name: {formula_of(state, absorber)}", "# Column.1: energy eV", "# Column.2: mutrans", "#---",
+    ]  # fmt: skip
+    rows = [f"{absorber.edge_energy_ev + e:.2f} {m:.6f}" for e, m in zip(offset_ev, mu, strict=True)]
+    return "\n".join([*head, *rows])
+
+
+def electrons_per_formula(states: tuple[ChemicalState, ...], energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
+    """(E, S) complex128: ``sum_j n_j (Z_j + f'_j + i f''_j)`` per absorber atom, light elements included [electrons]."""
+    total = scattering_factors(states, energy_ev, absorber)
+    nodes = np.unique(np.concatenate([table_energies(energy_ev), energy_ev]))
+    matrix, at = transform_matrix(energy_ev, nodes), np.searchsorted(nodes, energy_ev)
+    for s, state in enumerate(states):
+        atoms = composition(formula_of(state, absorber))
+        for element, amount in atoms.items():
+            if element != absorber.element:
+                f2 = tabulated_f2(element, nodes)
+                total[:, s] += amount / atoms[absorber.element] * (relativistic_charge(element) + matrix @ f2 + 1j * f2[at])
+    return total

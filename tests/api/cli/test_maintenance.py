@@ -1,0 +1,86 @@
+"""gc, verify and backup, as an operator types them."""
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from api.cli.main import app
+from service.records.run_repository import RunRepository
+from service.settings import Settings
+from storage.artifacts import ArtifactStore
+from storage.catalogue.catalogue import Catalogue
+from storage.results import Group, write_results
+from tasks.options import RunOptions
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder with one run, its sealed results and one unit that nobody needs."""
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.units_dir.mkdir(parents=True)
+    ArtifactStore(settings.units_dir).write("orphan", {"x": np.ones(1000)}, {})
+    catalogue = Catalogue(settings.catalogue_url)
+    RunRepository(catalogue).open_run("run_1", "first", ["ds_gone"], RunOptions())
+    catalogue.close()
+    plane = {"y": np.arange(8) * 1e-8, "x": np.arange(8) * 1e-8}
+    tree = {"ds_a/maps": Group(plane, {"edge_energy": np.ones((8, 8), np.float32)})}
+    write_results(settings.runs_dir / "run_1" / "results.zarr", tree, {})
+    return settings.data_dir
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [str(word) for word in arguments], env={"COLUMNS": "200", "TERM": "dumb"})
+    return done.exit_code, done.output
+
+
+def test_gc_shows_first_and_removes_only_when_told(folder: Path) -> None:
+    assert "nothing was touched" not in run("gc", "--data-dir", folder)[1]  # too young
+    code, shown = run("gc", "--days", 0, "--data-dir", folder)
+    assert code == 0
+    assert "nothing was touched" in shown
+    assert ArtifactStore(folder / "units").has("orphan")
+    assert "removed" in run("gc", "--days", 0, "--remove", "--data-dir", folder)[1]
+    assert ArtifactStore(folder / "units").keys() == []
+
+
+def test_gc_of_another_folder_is_refused(tmp_path: Path) -> None:
+    code, shown = run("gc", "--data-dir", tmp_path)
+    assert code == 1
+    assert "is not the data_dir" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_finds_one_changed_byte_and_one_lost_file(folder: Path) -> None:
+    assert run("verify", "--units", "--data-dir", folder) == (0, "1 results and 1 units looked at, 2 whole\n")
+    [chunk] = (folder / "runs/run_1/results.zarr/ds_a/maps/edge_energy/c").rglob("0/0")
+    content = bytearray(chunk.read_bytes())
+    content[-1] ^= 1
+    chunk.write_bytes(content)
+    (folder / "units/or/orphan/x/c/0").unlink()
+    code, shown = run("verify", "run_1", "--units", "--data-dir", folder)
+    assert code == 1
+    assert "edge_energy/c/0/0 is not what was sealed" in shown.replace("\n", "")
+    assert "x/c/0 is missing" in shown
+    assert run("verify", "run_2", "--data-dir", folder)[0] == 1
+
+
+def test_backup_copies_the_catalogue_while_it_is_written(folder: Path, tmp_path: Path) -> None:
+    catalogue = Catalogue(Settings(data_dir=folder).catalogue_url)
+    with catalogue._write():  # a writer in the middle of a transaction
+        code, shown = run("backup", tmp_path / "safe", "--data-dir", folder)
+    catalogue.close()
+    assert code == 0
+    assert "datasets" in shown
+    [copy] = (tmp_path / "safe").iterdir()
+    connection = sqlite3.connect(copy)
+    assert connection.execute("select id from runs").fetchall() == [("run_1",)]
+    connection.close()
+
+
+def test_backup_of_nothing_is_refused(tmp_path: Path) -> None:
+    code, shown = run("backup", tmp_path / "safe", "--data-dir", tmp_path / "data")
+    assert code == 1
+    assert "there is no catalogue" in shown

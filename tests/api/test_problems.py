@@ -1,0 +1,107 @@
+"""Every error is a problem of RFC 9457 with a stable code."""
+
+import httpx
+import pytest
+
+from api.problems import BY_STATUS, TABLE, problem_of
+from service.errors import (
+    ConflictError,
+    QuotaError,
+    ResultsNotReadyError,
+    ServiceError,
+    StorageFullError,
+    TooCostlyError,
+    TooManyRunsError,
+)
+from tasks.errors import EnergyGridError
+
+RUNS = "/api/v1/runs"
+
+
+def check_problem(answer: httpx.Response, status: int, code: str) -> dict:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["code"] == code
+    assert problem["type"].endswith(code)
+    assert problem["title"]
+    assert problem["detail"]
+    return problem
+
+
+def test_unknown_things_and_paths_are_404(client: httpx.Client) -> None:
+    assert "run_x" in check_problem(client.get(f"{RUNS}/run_x"), 404, "not-found")["detail"]
+    check_problem(client.get("/no/such/path"), 404, "not-found")
+    check_problem(client.get("/assets/none.css"), 404, "not-found")
+
+
+def test_wrong_method_is_405_and_says_what_is_allowed(client: httpx.Client) -> None:
+    answer = client.patch(RUNS, json={})
+    check_problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"]
+
+
+def test_unknown_option_names_the_field_and_the_nearest_name(client: httpx.Client) -> None:
+    body = {"datasets": ["ds_0"], "options": {"reconstruct": {"cycels": 3}, "kkr": {"mode": "sideways"}}}
+    problem = check_problem(client.post(RUNS, json=body), 422, "invalid-input")
+    faults = {fault["field"]: fault["message"] for fault in problem["errors"]}
+    assert set(faults) == {"options.reconstruct.cycels", "options.kkr.mode"}
+    assert "did you mean 'cycles'" in faults["options.reconstruct.cycels"]
+    assert "'sideways'" in faults["options.kkr.mode"]
+
+
+def test_a_run_on_no_datasets_names_the_field(client: httpx.Client) -> None:
+    problem = check_problem(client.post(RUNS, json={"datasets": []}), 422, "invalid-input")
+    assert [fault["field"] for fault in problem["errors"]] == ["datasets"]
+
+
+def test_faults_between_options_name_no_wrong_field(client: httpx.Client) -> None:
+    body = {"datasets": ["ds_0"], "options": {"domains": {"descriptors": ["edge_energy", "edge_energy"]}}}
+    problem = check_problem(client.post(RUNS, json=body), 422, "invalid-input")
+    assert problem["errors"][0]["field"] == "options"
+    assert "distinct" in problem["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[1, 2]", b"null", b""])
+def test_unreadable_bodies_are_refused(client: httpx.Client, content: bytes) -> None:
+    answer = client.post(RUNS, content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    check_problem(answer, answer.status_code, {400: "bad-request", 422: "invalid-input"}[answer.status_code])
+
+
+def test_a_fault_of_ours_has_an_incident_number_and_no_story(client, service, caplog) -> None:
+    service.runs.get = lambda run_id: 1 / 0
+    problem = check_problem(client.get(f"{RUNS}/run_x"), 500, "internal-error")
+    incident = problem["detail"].split()[-1]
+    assert incident in caplog.text
+    assert "division" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (StorageFullError("little is free"), 507, "storage-full"),
+        (QuotaError("too many bytes"), 507, "quota-exceeded"),
+        (TooManyRunsError("too many runs"), 429, "too-many-runs"),
+        (TooCostlyError("too many cycles"), 422, "run-too-costly"),
+    ],
+)
+def test_limits_are_told_as_what_they_are(client, service, dataset: dict, error: ServiceError, status: int, code: str) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    service.runs.submit = refuse
+    assert str(error) in check_problem(client.post(RUNS, json={"datasets": [dataset["id"]]}), status, code)["detail"]
+
+
+def test_nearest_class_of_the_table_decides() -> None:
+    assert problem_of(ResultsNotReadyError("later")).code == "results-not-ready"
+    assert problem_of(ConflictError("no")).code == "conflict"
+    assert problem_of(EnergyGridError("few")).status == 422
+    assert problem_of(ServiceError("?")).status == 500
+
+
+def test_codes_mean_one_thing_each() -> None:
+    entries = [*TABLE.values(), *BY_STATUS.values()]
+    assert len({(entry.code, entry.status) for entry in entries}) == len({entry.code for entry in entries})

@@ -1,0 +1,106 @@
+"""The service's process killed with SIGKILL at any moment: the next one finishes the run, nothing finished is redone."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from pydantic import TypeAdapter
+
+from service.records.run_repository import RunRepository
+from storage.catalogue.catalogue import Catalogue
+from tasks.options import RunOptions
+
+WAIT_S = 240
+"""A service starts in seconds, but in minutes on a machine that is busy with others."""
+
+SERVICE = textwrap.dedent(
+    '''
+    """A service with made-up datasets and small fake stages, until it is killed or its run has ended."""
+    import sys, time
+    from pathlib import Path
+    from service.workflow.inputs import RunInput, ScanInput
+    from service.records.run_repository import RunRepository
+    from service.execution.runner import Runner
+    from service.execution.cluster import Cluster
+    from service.settings import Settings
+    from service.stages.context import DataPaths
+    from storage.catalogue.catalogue import Catalogue
+    from tasks.ptycho.scan import Canvas
+
+    def facts(ids, options):
+        canvas = Canvas((64, 64), 1.5e-8, (0.0, 0.0))
+        scans = tuple(ScanInput(f"s{i}", 5420.0 + 10 * i, 16, 32, str(i), canvas) for i in range(12))
+        return [RunInput(name, name, "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans) for name in ids]
+
+    def make_work():
+        def work(call, report):
+            import os, time
+            import numpy as np
+            from service.execution.worker import StepResult
+            from storage.artifacts import ArtifactStore
+            store = ArtifactStore(call.places.units)
+            if store.has(call.unit.key):
+                return StepResult("done")
+            time.sleep(0.1)
+            inputs = [store.read(key, "x")["x"] for key in call.unit.inputs]
+            store.write(call.unit.key, {"x": sum(inputs, np.ones(3))}, {})
+            (call.places.runs / f"{call.unit.key}.{time.time_ns()}.log").touch()
+            return StepResult("done", is_computed=True)
+        return work
+
+    if __name__ == "__main__":
+        folder = Path(sys.argv[1])
+        settings = Settings(data_dir=folder, workers=2, dashboard_port=0)
+        ledger = RunRepository(Catalogue(settings.catalogue_url))
+        wheel = Runner(ledger, DataPaths(settings.datasets_dir, settings.units_dir, settings.runs_dir), facts, make_work())
+        cluster = Cluster(settings, wheel.hear_progress)
+        cluster.start()
+        wheel.start(cluster)
+        while ledger.unfinished_runs():
+            time.sleep(0.05)
+        wheel.stop()
+        cluster.stop()
+    '''
+)
+
+
+@pytest.mark.parametrize("deaths_s", [(0.3, 1.1)])
+def test_a_run_survives_the_death_of_its_service(tmp_path, deaths_s):
+    script = tmp_path / "service_process.py"
+    script.write_text(SERVICE)
+    data = tmp_path / "data"
+    runs = data / "runs"
+    runs.mkdir(parents=True)
+    catalogue = Catalogue(f"sqlite:///{data}/catalogue.sqlite")
+    ledger = RunRepository(catalogue)
+    options = {"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}}
+    ledger.open_run("run_1", "", ["ds_a"], TypeAdapter(RunOptions).validate_python(options))
+
+    def launch():
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with (tmp_path / "log").open("a") as log:
+            return subprocess.Popen(
+                [sys.executable, str(script), str(data)], stdout=log, stderr=log, env=environment, cwd=tmp_path
+            )
+
+    for delay in deaths_s:
+        n_before = len(list(runs.glob("*.log")))
+        process = launch()
+        until = time.monotonic() + WAIT_S
+        while len(list(runs.glob("*.log"))) == n_before:
+            assert time.monotonic() < until, f"no unit was computed: {(tmp_path / 'log').read_text()[-2000:]}"
+            time.sleep(0.02)
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert ledger.view("run_1").state == "running"
+    process = launch()
+    assert process.wait(timeout=WAIT_S) == 0, (tmp_path / "log").read_text()[-2000:]
+    assert ledger.view("run_1").state == "succeeded"
+    keys = [path.name.split(".")[0] for path in runs.glob("*.log")]
+    assert len(keys) == len(set(keys)) == 31
+    catalogue.close()

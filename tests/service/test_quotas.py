@@ -1,0 +1,55 @@
+"""What a project may use, with the numbers in every refusal."""
+
+import pytest
+from pydantic import TypeAdapter
+
+from service.errors import QuotaError, TooCostlyError, TooManyRunsError
+from service.quotas import Limits, run_cost
+from service.settings import Settings
+from service.workflow.inputs import RunInput, ScanInput
+from tasks.options import RunOptions
+from tasks.ptycho.scan import Canvas
+
+
+def facts(n_energies):
+    canvas = Canvas((64, 64), 1.5e-8, (0.0, 0.0))
+    scans = tuple(ScanInput(f"s{i}", 5420.0 + i, 16, 32, "", canvas) for i in range(n_energies))
+    return RunInput("ds_a", "a", "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans, False)
+
+
+OPTIONS = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": 100}})
+COST = 100 * 12 * 16 * 32 * 32
+
+
+def test_the_cost_of_a_run_is_cycles_times_frames_times_pixels():
+    assert run_cost([facts(12)], OPTIONS) == COST
+    assert run_cost([facts(12), facts(12)], OPTIONS) == 2 * COST
+    assert run_cost([facts(0)], OPTIONS) == 0
+
+
+def test_a_larger_run_than_allowed_is_refused_by_its_numbers():
+    Limits(Settings(max_run_cost=COST)).check_cost([facts(12)], OPTIONS)
+    Limits(Settings()).check_cost([facts(12)], OPTIONS)
+    with pytest.raises(TooCostlyError, match=r"100 cycles x 208 frames x 32\^2 pixels cost 2.13e\+07; .* 1.97e\+07") as caught:
+        Limits(Settings(max_run_cost=COST)).check_cost([facts(13)], OPTIONS)
+    assert caught.value.faults[0].field == "options.reconstruct.cycles"
+
+
+def test_one_run_more_than_allowed_is_refused():
+    limits = Limits(Settings(max_unfinished_runs=2))
+    limits.check_runs(1)
+    with pytest.raises(TooManyRunsError, match=r"2 runs .* may have 2 "):
+        limits.check_runs(2)
+    Limits(Settings()).check_runs(10**6)
+
+
+def test_uploads_under_way_count_together_and_give_back_what_they_took():
+    limits = Limits(Settings(max_project_bytes=100))
+    with limits.arrival("p", 10) as one, limits.arrival("p", 10) as other, limits.arrival("q", 0) as elsewhere:
+        one.take(50)
+        other.take(40)
+        elsewhere.take(100)
+        with pytest.raises(QuotaError, match="101 bytes"):
+            other.take(1)
+    with limits.arrival("p", 0) as later:
+        later.take(100)

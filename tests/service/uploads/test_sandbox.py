@@ -1,0 +1,120 @@
+"""The process that parses one file: its limits hold, and whatever becomes of it is told in plain words."""
+
+import errno
+import io
+import multiprocessing
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import ConflictError, InvalidInputError, NotFoundError, StorageFullError
+from service.uploads.sandbox import (
+    IngestLimits,
+    IngestOrder,
+    beam_width_m,
+    death_notice,
+    ingest,
+    listen,
+    read_file,
+    tidy_sockets,
+    unpack,
+)
+from storage.datasets.store import DatasetStore
+
+LIMITS = IngestLimits(memory_bytes=1 << 30, timeout_s=5, output_bytes=1 << 20)
+PRELUDE = "from service.uploads.sandbox import IngestLimits, set_limits; set_limits(IngestLimits({}, {}, {}));"
+
+
+def under_limits(code: str, memory=4 << 30, seconds=60, output=1 << 30) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PRELUDE.format(memory, seconds, output) + code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_memory_is_limited():
+    assert "MemoryError" in under_limits("bytearray(5 << 30)").stderr
+
+
+def test_time_is_limited():
+    assert under_limits("exec('while True: pass')", seconds=1).returncode in (-signal.SIGXCPU, -signal.SIGKILL)
+
+
+def test_what_is_written_is_limited():
+    done = under_limits("import tempfile; f = tempfile.TemporaryFile(); f.write(bytes(2 << 20)); f.flush()", output=1 << 20)
+    assert "too large" in done.stderr.lower() or done.returncode == -signal.SIGXFSZ
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "words"),
+    [(None, "longer"), (-signal.SIGXCPU, "longer"), (-signal.SIGXFSZ, "proportion"), (-signal.SIGSEGV, "damaged")],
+)
+def test_a_death_is_told_in_plain_words(exit_code, words):
+    message, faults = death_notice(exit_code, LIMITS)
+    assert words in message
+    assert faults[0].field == "file"
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("invalid", InvalidInputError), ("conflict", ConflictError), ("missing", NotFoundError)]
+)
+def test_refusals_become_errors(kind, error):
+    with pytest.raises(error, match="no"):
+        unpack({"kind": kind, "message": "no", "faults": [{"field": "counts", "message": "no"}]})
+
+
+@pytest.mark.parametrize("answer", [b"no JSON", None])
+def test_a_child_that_answers_nonsense_or_nothing_has_given_no_answer(answer):
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    if answer is not None:
+        theirs.send_bytes(answer)
+    theirs.close()
+    assert listen(ours, 5) is None
+    ours.close()
+
+
+def test_a_file_that_takes_too_long_is_given_up(tmp_path):
+    store = DatasetStore(tmp_path / "datasets")
+    store.create("ds_a", {"probe": None})
+    file = io.BytesIO()
+    np.savez(file, counts=np.zeros((9, 32, 32), np.uint16))
+    path = tmp_path / "scan.npz"
+    path.write_bytes(file.getvalue())
+    with pytest.raises(InvalidInputError, match="longer than"):
+        ingest(IngestOrder(str(store.root), "ds_a", "a", str(path)), memory_bytes=4 << 30, timeout_s=1e-6)
+
+
+def test_a_full_disk_is_not_the_files_fault(tmp_path, monkeypatch):
+    store = DatasetStore(tmp_path / "datasets")
+    store.create("ds_a", {"probe": None})
+
+    def fill_up(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(DatasetStore, "add_scan", fill_up)
+    reply = read_file(IngestOrder(str(store.root), "ds_a", "a", str(tmp_path / "scan.npz")))
+    with pytest.raises(StorageFullError, match="filled up"):
+        unpack(reply)
+
+
+def test_a_defocused_beam_is_wider_than_its_focus():
+    assert beam_width_m({"kind": "zone_plate"}, 5420.0) is None
+    assert beam_width_m({"kind": "kb", "fwhm_m": 3e-7}, 5420.0) == pytest.approx(3e-7)
+    assert beam_width_m({"kind": "kb", "fwhm_m": 3e-7, "defocus_m": 4e-4}, 5420.0) == pytest.approx(4.3e-7, rel=0.05)
+
+
+def test_sockets_of_a_killed_service_are_removed(tmp_path):
+    note, left, other = tmp_path / "note", tmp_path / "pymp-left", tmp_path / "something-else"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "listener-1").touch()
+    tidy_sockets(note)
+    own = Path(note.read_text())
+    assert own.is_dir()
+    for folder in (own, left, other):
+        note.write_text(str(folder))
+        tidy_sockets(note)
+        assert Path(note.read_text()) == own
+    assert (own.is_dir(), left.exists(), other.exists()) == (True, False, True)

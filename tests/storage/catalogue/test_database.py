@@ -1,0 +1,89 @@
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from storage.catalogue.catalogue import Catalogue
+from storage.catalogue.database import refuse_network
+from storage.errors import CatalogueError
+
+MOUNTS = """22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 0:35 / {shared} rw,relatime shared:2 - nfs4 server:/export rw
+41 40 8:2 / {shared}/my\\040disk rw,relatime - xfs /dev/sdb1 rw
+"""
+
+
+def test_a_network_file_system_is_refused_saying_why(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    shared = tmp_path / "shared"
+    (shared / "my disk").mkdir(parents=True)
+    mounts.write_text(MOUNTS.format(shared=shared))
+    with pytest.raises(CatalogueError, match="is on nfs4, a network file system"):
+        refuse_network(shared / "catalogue.db", mounts)
+    refuse_network(shared / "my disk" / "catalogue.db", mounts)
+    refuse_network(tmp_path / "catalogue.db", mounts)
+    refuse_network(tmp_path / "catalogue.db", tmp_path / "no-such-file")
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("no url", "not a database URL"),
+        ("sqlite:////proc/no/such/folder/c.db", "cannot be used"),
+    ],
+)
+def test_a_url_that_cannot_be_a_catalogue_is_refused(url: str, cause: str) -> None:
+    with pytest.raises(CatalogueError, match=cause):
+        Catalogue(url)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.db").write_bytes(b"not a database " * 100)
+    with pytest.raises(CatalogueError, match="cannot be used"):
+        Catalogue(f"sqlite:///{tmp_path}/c.db")
+
+
+def test_sqlite_writes_ahead_and_survives_a_killed_writer(tmp_path: Path) -> None:
+    catalogue = Catalogue(f"sqlite:///{tmp_path}/c.db")
+    catalogue.create_run("run_1", "", [], {})
+    other = sqlite3.connect(tmp_path / "c.db")
+    assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("UPDATE runs SET name = 'half'")
+    other.close()
+    row = catalogue.run("run_1")
+    assert row is not None
+    assert row["name"] == ""
+    catalogue.close()
+
+
+def test_a_writer_waits_for_another_and_readers_do_not(tmp_path: Path) -> None:
+    catalogue = Catalogue(f"sqlite:///{tmp_path}/c.db")
+    catalogue.create_run("run_1", "", [], {})
+    other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writer = threading.Thread(target=catalogue.add_event, args=("run_1", "state", {}))
+    writer.start()
+    assert catalogue.run("run_1") is not None
+    assert catalogue.events_after("run_1") == []
+    other.execute("COMMIT")
+    other.close()
+    writer.join(timeout=20)
+    assert len(catalogue.events_after("run_1")) == 1
+    catalogue.close()
+
+
+def test_two_services_that_start_at_once_make_one_catalogue(tmp_path: Path) -> None:
+    made: list[Catalogue] = []
+    threads = [threading.Thread(target=lambda: made.append(Catalogue(f"sqlite:///{tmp_path}/c.db"))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 6
+    for catalogue in made:
+        assert catalogue.datasets() == []
+        catalogue.close()

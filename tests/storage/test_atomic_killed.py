@@ -1,0 +1,85 @@
+"""SIGKILL at every step of a writer: what is visible is whole, and the next writer goes on."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage.artifacts import ArtifactStore
+from storage.atomic import abandoned
+from storage.datasets.store import DatasetStore
+from storage.results import ResultsStore
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+import storage.datasets.store, storage.results, storage.atomic, storage.artifacts
+
+root, module, function, calls = Path(sys.argv[1]), sys.modules[sys.argv[2]], sys.argv[3], int(sys.argv[4])
+real = getattr(module, function)
+
+def dying(*arguments):
+    global calls
+    calls -= 1
+    if calls == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+
+setattr(module, function, dying)
+"""
+ADD = DIE + "storage.datasets.store.DatasetStore(root / 'datasets').add_scan('ds_1', 'pair', root / 'pair.cxi')"
+UNIT = DIE + "storage.artifacts.ArtifactStore(root).write('abc', {'a': np.arange(5)}, {'n': 1})"
+RESULTS = DIE + (
+    "storage.results.write_results(root / 'results.zarr', {'domains': storage.results.Group("
+    "{'k': np.arange(1, 3)}, {'inertia': np.ones(2)})}, {})"
+)
+
+
+def run_until_killed(code: str, *arguments: object) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True, text=True, timeout=60, cwd=Path(__file__).resolve().parents[2], check=False,
+    )  # fmt: skip
+    assert done.returncode == -9, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("function", "calls", "visible"),
+    [("write_scan", 2, 0), ("flush_tree", 1, 0), ("move_into_place", 1, 0), ("move_into_place", 2, 1)],
+)
+def test_a_killed_ingest_leaves_whole_scans_only_and_can_be_repeated(
+    store: DatasetStore, files: Any, tmp_path: Path, function: str, calls: int, visible: int
+) -> None:
+    path = files.cxi(tmp_path / "pair.cxi", {"energy_ev": 5420.0}, {"energy_ev": 5465.0})
+    run_until_killed(ADD, tmp_path, "storage.datasets.store", function, calls)
+    scans = store.scans("ds_1")
+    assert len(scans) == visible
+    for info in scans:
+        np.testing.assert_array_equal(store.read_scan("ds_1", info.name)["counts"], files.measurement()["counts"])
+    assert len(abandoned(tmp_path, older_than_s=-1)) == 1
+    assert store.add_scan("ds_1", "pair", path).created
+    assert [info.name for info in store.scans("ds_1")] == ["pair.1", "pair.2"]
+    assert not store.add_scan("ds_1", "pair", path).created
+
+
+@pytest.mark.parametrize("step", ["units._write_array", "units.write_file", "staging.flush_tree", "staging.move_into_place"])
+def test_a_killed_writer_leaves_no_unit(tmp_path: Path, step: str) -> None:
+    module, function = step.split(".")
+    run_until_killed(UNIT, tmp_path, f"storage.{module}", function, 1)
+    units = ArtifactStore(tmp_path)
+    assert not units.has("abc")
+    assert units.keys() == []
+    units.write("abc", {"a": np.arange(5)}, {})
+    assert units.has("abc")
+
+
+@pytest.mark.parametrize("step", ["results._write_array", "results.write_file", "staging.flush_tree", "staging.move_into_place"])
+def test_a_killed_writer_leaves_no_results(tmp_path: Path, step: str) -> None:
+    module, function = step.split(".")
+    run_until_killed(RESULTS, tmp_path, f"storage.{module}", function, 1)
+    assert not (tmp_path / "results.zarr").exists()
+    assert not ResultsStore(tmp_path / "results.zarr").is_sealed()

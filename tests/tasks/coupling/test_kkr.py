@@ -1,0 +1,165 @@
+"""Kramers-Kronig on measured energies: against an independent code, analytic pairs, and the algebra of projections."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from tasks.coupling.kkr import (
+    absorption_to_phase,
+    joint_projection,
+    outside_columns,
+    phase_to_absorption,
+    residual,
+    slope,
+    table_energies,
+    tabulated_column,
+    transform_matrix,
+    window_matrix,
+)
+from tasks.errors import EnergyGridError
+from tasks.planning.energies import energy_grid
+from tasks.scattering import Absorber, relativistic_charge, tabulated_f1, tabulated_f2
+from tasks.simulation.chemical_states import STATES, scattering_factors
+
+ENERGY = energy_grid(40, 5465.0)
+V = Absorber("V", "K")
+
+
+@pytest.fixture(scope="module")
+def operators():
+    return window_matrix(ENERGY), outside_columns(ENERGY, V, "LiVO2")
+
+
+def test_agrees_with_kkcalc_on_the_same_function():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from kkcalc import kk
+
+        nodes = np.unique(
+            np.concatenate([np.geomspace(100, 5000, 40), np.linspace(5300, 5700, 101), np.geomspace(6000, 1e5, 30)])
+        )
+        values = tabulated_f2("V", nodes)
+        values[[0, -1]] = 0
+        targets = np.array([5333.3, 5420.1, 5466.25, 5510.7, 5600.9])
+        rise = np.diff(values) / np.diff(nodes)
+        coefficients = np.zeros((len(nodes) - 1, 5))
+        coefficients[:, 0], coefficients[:, 1] = rise, values[:-1] - rise * nodes[:-1]
+        theirs = kk.KK_PP(targets, nodes, coefficients, 0.0)
+    ours = transform_matrix(targets, nodes) @ values
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
+
+
+def test_a_target_on_a_node_is_the_limit_of_targets_beside_it():
+    nodes = np.linspace(5300, 5600, 31)
+    values = np.exp(-(((nodes - 5450) / 40) ** 2))
+    at, near = (transform_matrix(np.array([5450.0 + d]), nodes) @ values for d in (0.0, 1e-7))
+    np.testing.assert_allclose(at, near, atol=1e-6)
+
+
+def test_lorentzian_has_its_analytic_partner():
+    centre, width = 5470.0, 3.0
+    nodes = np.unique(np.concatenate([np.linspace(5370, 5570, 8001), np.geomspace(1, 5369, 4000), np.geomspace(5571, 1e7, 6000)]))
+    line = width**2 / ((nodes - centre) ** 2 + width**2) - width**2 / ((nodes + centre) ** 2 + width**2)
+    line[[0, -1]] = 0
+    targets = np.array([5455.0, 5468.0, 5471.5, 5490.0])
+    # the line's partner -width (E - E0)/((E - E0)^2 + width^2), and the mirror line's: the pair is odd in energy
+    partner = width * (
+        (targets - centre) / ((targets - centre) ** 2 + width**2) - (targets + centre) / ((targets + centre) ** 2 + width**2)
+    )
+    np.testing.assert_allclose(transform_matrix(targets, nodes) @ line, partner, atol=2e-4)
+
+
+def test_tables_transform_into_each_other():
+    nodes = table_energies(ENERGY)
+    f1 = relativistic_charge("V") + transform_matrix(ENERGY, nodes) @ tabulated_f2("V", nodes) - 23
+    far = np.abs(ENERGY - 5465) > 8
+    np.testing.assert_allclose(f1[far], tabulated_f1("V", ENERGY)[far], atol=0.08)
+
+
+def test_forty_energies_and_tables_give_f1_of_eq1_truth_to_a_hundredth_of_an_electron(operators):
+    K, T = operators
+    truth = scattering_factors(STATES, ENERGY, V)
+    error = residual(K, T, truth.imag, truth.real)
+    assert np.sqrt(np.mean(error**2)) < 0.01
+    without = truth.real - 23 - K @ truth.imag
+    assert np.sqrt(np.mean(without**2)) == pytest.approx(3.9, abs=0.1)
+
+
+def test_absorption_and_phase_obey_the_relation_once_divided_by_the_wavelength(operators):
+    K, T = operators
+    truth = scattering_factors(STATES, ENERGY, V)
+    bent = truth * (ENERGY[0] / ENERGY)[:, None]
+    left = [np.sqrt(np.mean(residual(K, T, g.imag, g.real) ** 2)) for g in (truth, bent)]
+    assert left[1] > 10 * left[0]
+
+
+def test_joint_projection_is_idempotent_and_keeps_consistent_pairs(operators):
+    K, T = operators
+    P = joint_projection(K, T, np.full(40, 1.0), np.linspace(1, 8, 40))
+    assert np.abs(P @ P - P).max() < 1e-12
+    x, c = np.random.default_rng(1).normal(size=(40, 7)), np.random.default_rng(2).normal(size=(2, 7))
+    pair = np.vstack([x, K @ x + T @ c])
+    np.testing.assert_allclose(P @ pair, pair, atol=1e-10)
+
+
+def test_joint_projection_is_the_least_squares_solution(operators):
+    K, T = operators
+    s_a, s_p = np.full(40, 0.7), np.full(40, 1.9)
+    data = np.random.default_rng(3).normal(size=80)
+    model = np.block([[np.eye(40), np.zeros((40, 2))], [K, T]])
+    weight = 1 / np.concatenate([s_a, s_p])
+    best = np.linalg.lstsq(model * weight[:, None], data * weight, rcond=None)[0]
+    np.testing.assert_allclose(joint_projection(K, T, s_a, s_p) @ data, model @ best, atol=1e-10)
+
+
+def absorption_noise(P, ratio):
+    """Rms noise of g'' after a projection, of 1 before, where g' has ``ratio``."""
+    before = np.concatenate([np.ones(40), np.full(40, ratio)])
+    return np.sqrt(np.mean(np.sum((P[:40] * before) ** 2, axis=1)))
+
+
+@pytest.mark.parametrize(("ratio", "left"), [(2.0, 0.91), (1.0, 0.77), (0.5, 0.57), (0.25, 0.41)])
+def test_the_better_the_phase_the_less_noise_is_left_in_the_absorption(operators, ratio, left):
+    P = joint_projection(*operators, np.ones(40), np.full(40, ratio))
+    assert absorption_noise(P, ratio) == pytest.approx(left, abs=0.01)
+
+
+def test_absorption_taken_from_the_phase_alone_is_noisier_where_both_are_as_good(operators):
+    assert absorption_noise(phase_to_absorption(*operators), 1.0) == pytest.approx(1.24, abs=0.02)
+    assert absorption_noise(phase_to_absorption(*operators), 0.25) < 0.5
+
+
+def test_one_way_projections_keep_their_side_and_are_idempotent(operators):
+    K, T = operators
+    data = np.random.default_rng(4).normal(size=(80, 5))
+    forward, backward = absorption_to_phase(K, T), phase_to_absorption(K, T)
+    np.testing.assert_allclose((forward @ data)[:40], data[:40])
+    np.testing.assert_allclose((backward @ data)[40:], data[40:])
+    for P in (forward, backward):
+        assert np.abs(P @ P - P).max() < 1e-11
+    assert np.abs(residual(K, T, *np.split(forward @ data, 2))).max() < 1e-11
+
+
+@pytest.mark.parametrize(("distort", "expected"), [(1.0, 1.0), (2.0, 0.5)])
+def test_slope_tells_intensity_from_amplitude(operators, distort, expected):
+    K, T = operators
+    truth = scattering_factors(STATES[:3], ENERGY, V)
+    assert slope(K, T, distort * truth.imag, truth.real) == pytest.approx(expected, abs=0.01)
+
+
+def test_slope_tells_a_wrong_sign(operators):
+    K, T = operators
+    truth = scattering_factors(STATES[:3], ENERGY, V)
+    assert slope(K, T, truth.imag, -truth.real) == pytest.approx(-1, abs=0.01)
+
+
+def test_column_of_an_element_far_from_its_edges_is_nearly_its_f1():
+    expected = 8 + tabulated_f1("O", ENERGY)
+    assert tabulated_column("O", ENERGY) == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize("nodes", [[5400.0], [5400.0, 5400.0], [5410.0, 5400.0]])
+def test_nodes_must_ascend(nodes):
+    with pytest.raises(EnergyGridError, match="ascending"):
+        transform_matrix(np.array([5405.0]), np.array(nodes))

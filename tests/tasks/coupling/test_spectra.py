@@ -1,0 +1,127 @@
+"""Energies brought together: drift, gauge and scale undone on simulated objects, corrections that go back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tasks.coupling.gauge import Gauge
+from tasks.coupling.spectra import align, couple
+from tasks.errors import EnergyGridError, VacuumError
+from tasks.options import AlignOptions, KKROptions, ReconstructOptions
+from tasks.planning.energies import energy_grid
+from tasks.ptycho.scan import Canvas
+from tasks.ptycho.state import start
+from tasks.scattering import Absorber
+from tasks.simulation.chemical_states import electrons_per_formula
+from tasks.simulation.specimen import SimulationOptions, grow_specimen, transmission_at
+from tasks.units import object_pixel_size_m
+
+V = Absorber("V", "K")
+ENERGY = energy_grid(14, V.edge_energy_ev)
+SPECIMEN = grow_specimen(SimulationOptions(seed=4, radius_m=0.45e-6, thickness_m=1.2e-6, n_states=3, n_grains=6))
+
+
+class Measured:
+    """Objects as a reconstruction would leave them: own pixel, own gauge, own place, some noise."""
+
+    def __init__(self, seed, noise=0.001):
+        rng = np.random.default_rng(seed)
+        electrons = electrons_per_formula(SPECIMEN.states, ENERGY, V)
+        self.drift_m = rng.normal(0, 30e-9, (len(ENERGY), 2))
+        self.canvases, self.objects, self.doses, self.hidden = [], [], [], []
+        for e, energy in enumerate(ENERGY):
+            pixel = object_pixel_size_m(energy, 0.4721, 96, 75e-6)
+            canvas = Canvas((128, 128), pixel, tuple(-64 * pixel + rng.uniform(-0.5, 0.5, 2) * pixel))
+            axes = [canvas.origin_m[k] + np.arange(128) * pixel - self.drift_m[e, k] for k in (0, 1)]
+            clean = transmission_at(SPECIMEN, electrons[e], *axes, energy)
+            gauge = Gauge(rng.normal(0, 0.05), rng.uniform(-3, 3), tuple(rng.normal(0, 0.003, 2)))
+            white = noise * (rng.normal(size=(128, 128)) + 1j * rng.normal(size=(128, 128)))
+            dose = np.zeros((128, 128), np.float32)
+            dose[6:-6, 6:-6] = 1e6
+            self.canvases.append(canvas)
+            self.objects.append((clean * np.exp(white) / gauge.factor((128, 128))).astype(np.complex64))
+            self.doses.append(dose)
+            self.hidden.append(gauge)
+
+    def truth(self, grid_y, grid_x):
+        electrons = electrons_per_formula(SPECIMEN.states, ENERGY, V)
+        offset = self.drift_m.mean(axis=0)
+        return np.stack(
+            [
+                transmission_at(SPECIMEN, electrons[e], grid_y - offset[0], grid_x - offset[1], ENERGY[e])
+                for e in range(len(ENERGY))
+            ]
+        )
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return Measured(0)
+
+
+def test_drift_is_found_to_a_twentieth_of_a_pixel(measured):
+    found = align(measured.objects, measured.doses, measured.canvases, ENERGY, AlignOptions())
+    true = (measured.drift_m - measured.drift_m.mean(axis=0)) / found.grid.pixel_size_m
+    assert np.sqrt(np.mean((found.shift_px - true) ** 2)) < 0.05
+    assert np.abs(found.shift_px - true).max() < 0.1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_objects_come_to_one_grid_one_gauge_one_place(seed):
+    measured = Measured(seed)
+    found = align(measured.objects, measured.doses, measured.canvases, ENERGY, AlignOptions())
+    error = np.log(found.images / measured.truth(found.grid.y_m, found.grid.x_m))
+    inside = found.sample & found.field
+    assert np.abs(error[:, inside].mean(axis=1)).max() < 1e-3
+    assert np.sqrt(np.mean(np.abs(error[:, found.vacuum]) ** 2)) < 0.002
+    assert not (found.vacuum & found.sample).any()
+    assert inside.sum() * found.grid.pixel_size_m**2 == pytest.approx(np.pi * 0.45e-6**2, rel=0.2)
+
+
+def test_pixel_is_the_finest_and_fields_are_nan_outside(measured):
+    spectra, _ = couple(measured.objects, measured.doses, measured.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions())
+    assert spectra.y_m[1] - spectra.y_m[0] == pytest.approx(min(c.pixel_size_m for c in measured.canvases))
+    assert spectra.absorption.dtype == np.float32
+    assert np.isfinite(spectra.absorption[:, spectra.sample_mask]).all()
+    assert spectra.kk_slope == pytest.approx(1.0, abs=0.05)
+    assert spectra.kk_residual.max() < 1e-6 < spectra.kk_residual_before.min()
+    assert spectra.sigma_absorption == pytest.approx(0.001, rel=0.3)
+
+
+def test_off_leaves_spectra_as_measured_and_joint_brings_them_nearer_the_truth(measured):
+    errors = {}
+    for mode in ("off", "joint"):
+        spectra, _ = couple(
+            measured.objects, measured.doses, measured.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions(mode=mode)
+        )
+        true = -np.log(np.abs(measured.truth(spectra.y_m, spectra.x_m)))
+        errors[mode] = np.sqrt(np.mean((spectra.absorption - true)[:, spectra.sample_mask] ** 2))
+    assert errors["joint"] < 0.97 * errors["off"]
+
+
+def test_corrections_fix_gauge_and_take_back_the_other_energies_word(measured):
+    _, corrections = couple(
+        measured.objects, measured.doses, measured.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions(gamma=1.0)
+    )
+    probe = np.ones((1, 96, 96), np.complex64)
+    state = start(measured.canvases[3], probe, ReconstructOptions())
+    state = replace(state, object=measured.objects[3])
+    corrected = corrections[3].apply(state)
+    vacuum = corrected.object[10:20, 10:110]
+    assert np.abs(np.mean(vacuum) - 1) < 1e-3
+    # object times probe, and with it every diffraction pattern, changes only where the specimen is
+    frame = slice(8, 104)
+    before = np.abs(np.fft.fft2(state.object[frame, frame] * state.probe[0]))
+    after = np.abs(np.fft.fft2(corrected.object[frame, frame] * corrected.probe[0]))
+    assert np.linalg.norm(after - before) < 5e-3 * np.linalg.norm(before)
+
+
+def test_a_vacuum_box_that_is_too_small_is_an_error(measured):
+    with pytest.raises(VacuumError, match="vacuum_box"):
+        align(measured.objects, measured.doses, measured.canvases, ENERGY, AlignOptions(vacuum_box=(0, 3, 0, 3)))
+
+
+def test_energies_out_of_order_are_an_error(measured):
+    with pytest.raises(EnergyGridError, match="ascend"):
+        align(measured.objects[:2], measured.doses[:2], measured.canvases[:2], ENERGY[[1, 0]], AlignOptions())
