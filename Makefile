@@ -1,4 +1,4 @@
-# ptyxas: the commands of the house. Needs make and any Python 3.11-3.13 with venv; everything else goes into .venv.
+# The commands of the project. They need make and Python 3.11-3.13 with venv; everything else is installed into .venv.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,12 +12,12 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-venv: $(STAMP)  ## Create .venv and install ptyxas and its tests' needs into it
+venv: $(STAMP)  ## Create .venv and install ptyxas and the tests' dependencies into it
 
-demo: $(STAMP)  ## Measure a simulated specimen, submit it over REST, compare the maps with the truth
+demo: $(STAMP)  ## Simulate a measurement, submit it over REST, compare the maps with the truth
 	$(BIN)/ptyxas demo
 
-study: $(STAMP)  ## Six particles in two groups, simulated and analysed together; writes the gallery of docs/figures.md
+study: $(STAMP)  ## Analyse six simulated particles in two groups; writes the gallery of docs/figures.md
 	$(BIN)/ptyxas study --gallery docs/figures
 
 test: $(STAMP)  ## Run every test (types, style, contracts and deployment files included)
@@ -28,19 +28,19 @@ lint: $(STAMP)  ## Check style and types only
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Print the timings that docs/performance.md quotes
+bench: $(STAMP)  ## Print the timings that docs/performance.md states
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 accept: $(STAMP)  ## Run the full-size acceptance study (some minutes) and print its errors against the truth
 	$(BIN)/python tests/end_to_end/accept.py
 
-docs: $(STAMP)  ## Write the pages of docs/ that follow from the code
+docs: $(STAMP)  ## Write the pages of docs/ that are generated from the code
 	$(BIN)/python docs/write.py
 
 clean:  ## Remove .venv and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 
-# The fit's machine code: a process that compiles it and one that loads it differ in the last bits, so it is there before any.
+# The fit's machine code is compiled ahead: a process that compiles it gets other last bits than one that loads it.
 $(STAMP): $(INSTALLED) $(wildcard tasks/xanes/*.py)
 	@$(BIN)/python -c 'from tasks.xanes.fit import compile_ahead; compile_ahead()' && touch $@
 

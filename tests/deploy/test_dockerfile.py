@@ -7,8 +7,8 @@ import pytest
 
 from service.execution.cluster import WORKER_ENVIRONMENT
 
-HOUSE = Path(__file__).resolve().parents[2]
-DOCKERFILE = HOUSE / "deploy" / "Dockerfile"
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -42,12 +42,12 @@ def test_the_image_is_small_unprivileged_and_watched() -> None:
 
 
 def test_what_is_copied_exists_and_is_let_through() -> None:
-    let_through = {line[1:] for line in (HOUSE / "deploy/Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
+    let_through = {line[1:] for line in (ROOT / "deploy/Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
     for name, value in instructions():
         if name == "COPY" and "--from" not in value:
             for source in value.split()[:-1]:
                 assert source in let_through
-                assert (HOUSE / source).exists(), source
+                assert (ROOT / source).exists(), source
 
 
 def test_versions_are_those_that_were_tested() -> None:

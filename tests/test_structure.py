@@ -1,4 +1,4 @@
-"""The rules of the house (README, "The house"), kept by machine."""
+"""The rules on structure, style and types of this project."""
 
 import ast
 import subprocess
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).resolve().parent.parent
-ROOMS = ("api", "service", "storage", "tasks")
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("api", "service", "storage", "tasks")
 MAX_MODULE_LINES = 350
 MAX_FUNCTION_LINES = 60
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "misc", "common"}
@@ -17,11 +17,11 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", 
 
 def modules(*folders: str) -> Iterator[Path]:
     for folder in folders:
-        yield from sorted((HOUSE / folder).rglob("*.py"))
+        yield from sorted((ROOT / folder).rglob("*.py"))
 
 
 def name_of(path: Path) -> str:
-    return str(path.relative_to(HOUSE))
+    return str(path.relative_to(ROOT))
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -29,31 +29,31 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def run_tool(*command: str) -> None:
-    done = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
 
 
-def test_types_are_strict_and_right() -> None:
+def test_types_are_strict() -> None:
     run_tool(sys.executable, "-m", "mypy")
 
 
 def test_style() -> None:
-    run_tool(sys.executable, "-m", "ruff", "check", *ROOMS, "tests", "docs")
+    run_tool(sys.executable, "-m", "ruff", "check", *PACKAGES, "tests", "docs")
 
 
-def test_arrows_between_the_rooms() -> None:
+def test_packages_import_in_one_direction() -> None:
     run_tool(str(Path(sys.executable).with_name("lint-imports")), "--no-cache")
 
 
 def test_modules_are_short() -> None:
-    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in modules(*ROOMS)}
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in modules(*PACKAGES)}
     assert lengths, "no modules found"
     assert {name: n for name, n in lengths.items() if n > MAX_MODULE_LINES} == {}
 
 
 def test_functions_are_short() -> None:
     too_long = {}
-    for path in modules(*ROOMS, "tests"):
+    for path in modules(*PACKAGES, "tests"):
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 n_lines = (node.end_lineno or node.lineno) - node.lineno + 1
@@ -62,38 +62,38 @@ def test_functions_are_short() -> None:
     assert too_long == {}
 
 
-def test_no_module_is_a_drawer() -> None:
-    assert [name_of(path) for path in modules(*ROOMS) if path.stem in FORBIDDEN_NAMES] == []
+def test_module_names_say_what_is_inside() -> None:
+    assert [name_of(path) for path in modules(*PACKAGES) if path.stem in FORBIDDEN_NAMES] == []
 
 
-def test_every_module_says_what_it_is() -> None:
-    assert [name_of(path) for path in modules(*ROOMS) if not ast.get_docstring(tree_of(path))] == []
+def test_every_module_has_a_docstring() -> None:
+    assert [name_of(path) for path in modules(*PACKAGES) if not ast.get_docstring(tree_of(path))] == []
 
 
-def test_room_inits_hold_a_docstring_only() -> None:
-    inits = [path for path in modules(*ROOMS) if path.name == "__init__.py"]
+def test_package_inits_hold_a_docstring_only() -> None:
+    inits = [path for path in modules(*PACKAGES) if path.name == "__init__.py"]
     assert [name_of(path) for path in inits if len(tree_of(path).body) != 1] == []
 
 
-def test_tests_are_no_package() -> None:
-    assert list((HOUSE / "tests").rglob("__init__.py")) == []
+def test_tests_are_not_a_package() -> None:
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
 
 
-def test_tests_mirror_the_rooms() -> None:
+def test_tests_mirror_the_packages() -> None:
     strays = []
-    for room in ROOMS:
-        for path in sorted((HOUSE / "tests" / room).rglob("test_*.py")):
-            mirrored = HOUSE / path.relative_to(HOUSE / "tests").with_name(path.name.removeprefix("test_"))
-            # a noun with many tests may have them in several files: test_engine_adjoint.py tests engine.py
+    for package in PACKAGES:
+        for path in sorted((ROOT / "tests" / package).rglob("test_*.py")):
+            mirrored = ROOT / path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_"))
+            # a module with many tests may have them in several files: test_engine_adjoint.py tests engine.py
             candidates = [p.stem for p in mirrored.parent.glob("*.py")] + [p.name for p in mirrored.parent.glob("*/")]
             if not any(mirrored.stem == name or mirrored.stem.startswith(f"{name}_") for name in candidates):
                 strays.append(name_of(path))
     assert strays == []
 
 
-def test_nothing_draws_through_pyplot() -> None:
+def test_nothing_imports_pyplot() -> None:
     users = []
-    for path in modules(*ROOMS):
+    for path in modules(*PACKAGES):
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Import):
                 imported = [alias.name for alias in node.names]
@@ -108,9 +108,8 @@ def test_nothing_draws_through_pyplot() -> None:
 IMPORT_EVERYTHING = """
 import importlib, pkgutil, sys, warnings
 warnings.simplefilter("error")
-room = sys.argv[1]
-package = importlib.import_module(room)
-for module in pkgutil.walk_packages(package.__path__, room + "."):
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
     importlib.import_module(module.name)
 print(*sorted({name for name in sys.argv[2:] if name in sys.modules}))
 bridge = sys.modules.get("jax._src.xla_bridge")
@@ -118,12 +117,12 @@ print("accelerator" if bridge is not None and bridge.backends_are_initialized() 
 """
 
 
-@pytest.mark.parametrize("room", ["tasks", "storage"])
-def test_importing_the_science_and_the_store_is_light(room: str) -> None:
+@pytest.mark.parametrize("package", ["tasks", "storage"])
+def test_importing_tasks_and_storage_loads_no_server_and_no_cluster(package: str) -> None:
     forbidden = ["distributed", "dask.distributed", "fastapi", "starlette", "matplotlib.pyplot"]
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_EVERYTHING, room, *forbidden],
-        cwd=HOUSE,
+        [sys.executable, "-c", IMPORT_EVERYTHING, package, *forbidden],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
