@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from service.records.views import RunState
 from tasks.options import RunOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.scattering import Absorber
@@ -163,7 +164,7 @@ class RunAnswer(Answer):
 
     id: str
     name: str
-    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    state: RunState
     stages: list[StageAnswer]
     progress: float
     """Share of the work that is done, 0 to 1."""

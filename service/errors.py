@@ -2,15 +2,8 @@
 
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class FieldError:
-    """One thing wrong with a request: which field, and what to do about it."""
-
-    field: str
-    message: str
+from storage.errors import FieldError as FieldError  # the one class: requests are refused as files are, field by field
 
 
 class ServiceError(Exception):

@@ -12,7 +12,8 @@ from typing import Final, Literal
 
 from service.errors import NotFoundError
 from service.records.run_inputs import RunInputReader
-from service.records.run_repository import ENDED, OPTIONS
+from service.records.run_repository import OPTIONS
+from service.records.views import ENDED
 from service.settings import Settings
 from service.workflow.graph import Graph, build_graph
 from storage.artifacts import ArtifactStore

@@ -22,8 +22,8 @@ from service.execution.runner import Runner
 from service.previews import PARTIAL, draw, read_image, read_partial_image
 from service.quotas import Limits
 from service.records.run_inputs import RunInputReader
-from service.records.run_repository import ENDED, OPTIONS, UNFINISHED, RunRepository
-from service.records.views import EventView, FigureView, RunView
+from service.records.run_repository import OPTIONS, RunRepository
+from service.records.views import UNFINISHED, EventView, FigureView, RunView
 from service.settings import Settings
 from service.stages.context import DataPaths
 from service.workflow.graph import build_graph
@@ -115,7 +115,7 @@ class Runs:
     def cancel(self, run_id: str) -> RunView:
         """Stop a run; units at work see the flag at their next cycle."""
         view = self.get(run_id)
-        if view.state in ENDED:
+        if view.has_ended:
             raise ConflictError(f"run {run_id} has {view.state} already")
         self._places.raise_stop_flag(run_id)
         log.info("cancelled by its owner", extra={"run": run_id, "project": self._owner})
@@ -139,7 +139,7 @@ class Runs:
     def delete(self, run_id: str) -> None:
         """Forget a run, its events and its results; finished units stay for whoever needs them."""
         view = self.get(run_id)
-        if view.state not in ENDED:
+        if not view.has_ended:
             raise ConflictError(f"run {run_id} is {view.state}: cancel it first")
         folder = self._places.run_dir(run_id)
         doomed = folder.with_name(f".deleted-{secrets.token_hex(8)}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FieldError:
-    """One thing wrong with a file from outside: which field, and what to do about it."""
+    """One thing wrong with a file or a request: which field, and what to do about it."""
 
     field: str
     message: str

@@ -1,15 +1,5 @@
 """Errors of the science: the message names the rule, the value seen and the likely cause."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class FieldError:
-    """One thing wrong with an input: which field, and what to do about it."""
-
-    field: str
-    message: str
-
 
 class TaskError(Exception):
     """Root of every error raised in ``tasks``."""

@@ -17,7 +17,6 @@ BLOCK_BYTES: Final = 1 << 20
 RECONNECT_S: Final = 1.0
 STREAM_TIMEOUT_S: Final = 60.0
 """A stream says something every 15 s; after four times that, the service is gone."""
-FINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class RefusedError(ServiceError, RuntimeError):

@@ -9,10 +9,10 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.execution.metrics import Snapshot
+from service.records.views import RUN_STATES
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-RUN_STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 
 POLL_S: Final = 0.25
 """Seconds between two looks at the run's events, which other processes' work may write."""
-FINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
 LastEventId = Annotated[int, Header(ge=0, le=2**63 - 1, description="The last event seen; those after it follow.")]
 
 
@@ -38,14 +37,14 @@ async def events_after(service: Service, run_id: str, after: int, closing: async
     yield ServerSentEvent(retry=1000)
     while not closing.is_set():
         # The state is read first: an event written between the two reads is then not missed.
-        state = (await run_in_threadpool(service.runs.get, run_id)).state
+        run = await run_in_threadpool(service.runs.get, run_id)
         events = await run_in_threadpool(service.runs.events, run_id, after)
         for event in events:
             after = event.id
             data = {"kind": event.kind, "time": event.time, **event.data}
             yield ServerSentEvent(data=data, event=event.kind, id=str(event.id))
-        if not events and state in FINAL:
-            yield ServerSentEvent(data={"state": state}, event="end")
+        if not events and run.has_ended:
+            yield ServerSentEvent(data={"state": run.state}, event="end")
             return
         if not events:
             await asyncio.sleep(POLL_S)

@@ -8,12 +8,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from service.api_keys import DEFAULT_PROJECT
-from service.records.views import EventView, RunState, RunView, StageView
+from service.records.views import UNFINISHED, EventView, RunState, RunView, StageView
 from storage.catalogue.catalogue import Catalogue
 from tasks.options import RunOptions
 
-UNFINISHED: Final = ("queued", "running")
-ENDED: Final = ("succeeded", "failed", "cancelled")
 OPTIONS: Final = TypeAdapter(RunOptions)
 MOST_NOTES: Final = 100_000
 

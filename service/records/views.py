@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from service.errors import FieldError
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+RUN_STATES: Final[tuple[RunState, ...]] = get_args(RunState)
+UNFINISHED: Final[tuple[RunState, ...]] = ("queued", "running")
+ENDED: Final = tuple(state for state in RUN_STATES if state not in UNFINISHED)
 StageState = Literal["waiting", "running", "done", "stopped", "skipped"]
 
 
@@ -82,6 +85,11 @@ class RunView:
     created: datetime
     started: datetime | None = None
     finished: datetime | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run is over, for good or until it is tried again."""
+        return self.state in ENDED
 
 
 @dataclass(frozen=True)

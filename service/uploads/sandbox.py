@@ -218,8 +218,7 @@ def geometry_faults(record: ScanRecord, probe: dict[str, Any]) -> list[tuple[str
     """What is wrong with a scan's geometry, as (field, message)."""
     pixel_size_m = object_pixel_size_m(record.energy_ev, record.distance_m, record.n_pixels, record.detector_pixel_size_m)
     width_m = beam_width_m(probe, record.energy_ev)
-    faults = find_faults(record.positions_m, pixel_size_m, record.n_pixels, width_m)
-    return [(fault.field, fault.message) for fault in faults]
+    return find_faults(record.positions_m, pixel_size_m, record.n_pixels, width_m)
 
 
 def beam_width_m(probe: dict[str, Any], energy_ev: float) -> float | None:

@@ -32,7 +32,6 @@ class ScanInfo:
     n_positions: int
     n_pixels: int
     n_bytes: int
-    has_probe: bool
     sha256: str
     n_entries: int
     digest: str
@@ -87,6 +86,5 @@ def _read_info(path: Path, written_ns: int) -> ScanInfo:
         n_positions=n_positions,
         n_pixels=n_pixels,
         n_bytes=size_of(path),
-        has_probe=(path / "probe").is_dir(),
         **{key: attributes[key] for key in ScanInfo.__annotations__ if key in attributes},
     )

@@ -100,7 +100,6 @@ class DatasetStore:
         name: str,
         path: Path,
         *,
-        orientation: int | None = None,
         check: Check | None = None,
         sha256: str | None = None,
     ) -> Ingested:
@@ -112,8 +111,6 @@ class DatasetStore:
             A file of several entries becomes ``name.1`` to ``name.n``.
         path : Path
             The file, or a folder of files that belong together.
-        orientation : int, optional
-            0-7; the dataset's own, else 0, where not given.
         check : callable, optional
             Further checks of each scan.
         sha256 : str, optional
@@ -133,8 +130,7 @@ class DatasetStore:
         known = self._known(dataset_id, name, sha256)
         if known:
             return Ingested(known, created=False)
-        attributes = self.attributes(dataset_id)
-        hints = _hints(attributes if orientation is None else {**attributes, "orientation": orientation})
+        hints = _hints(self.attributes(dataset_id))
         temporary = dataset / f".staging-{os.urandom(16).hex()}"
         temporary.mkdir()
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import FieldError, GeometryError
+from tasks.errors import GeometryError
 from tasks.units import object_pixel_size_m
 
 MARGIN_PX = 4
@@ -141,8 +141,8 @@ def illumination(canvas: Canvas, positions_m: NDArray[np.float64], probe: NDArra
 
 def find_faults(
     positions_m: NDArray[np.float64], pixel_size_m: float, n_pixels: int, probe_fwhm_m: float | None
-) -> list[FieldError]:
-    """What is wrong with the geometry of a scan: every fault at once, none where it is sane.
+) -> list[tuple[str, str]]:
+    """Everything wrong with the geometry of a scan as (field, message) pairs; empty where it is sane.
 
     Parameters
     ----------
@@ -157,39 +157,35 @@ def find_faults(
     faults = []
     window_m = n_pixels * pixel_size_m
     if len(positions_m) < 2:
-        return [FieldError("positions_m", f"a ptychographic scan needs at least 2 positions, got {len(positions_m)}")]
+        return [("positions_m", f"a ptychographic scan needs at least 2 positions, got {len(positions_m)}")]
     step_m = float(np.median(nearest_distances(positions_m)))
     if step_m == 0:
-        faults.append(
-            FieldError("positions_m", "half of the positions coincide with another: are they encoder readings that stuck?")
-        )
+        faults.append(("positions_m", "half of the positions coincide with another: are they encoder readings that stuck?"))
     if step_m > 0.5 * window_m:
         faults.append(
-            FieldError(
+            (
                 "positions_m",
                 f"neighbouring positions must overlap: the median step is {step_m:.3g} m in a window of {window_m:.3g} m; "
                 "are the positions in metres, and distance_m and detector_pixel_size_m right?",
             )
         )
     elif step_m and np.ptp(positions_m, axis=0).max() < pixel_size_m:
-        faults.append(
-            FieldError("positions_m", f"all positions lie within one object pixel ({pixel_size_m:.3g} m): are they in metres?")
-        )
+        faults.append(("positions_m", f"all positions lie within one object pixel ({pixel_size_m:.3g} m): are they in metres?"))
     try:
         plan_canvas(positions_m, pixel_size_m, n_pixels)
     except GeometryError as error:
-        faults.append(FieldError("positions_m", str(error)))
+        faults.append(("positions_m", str(error)))
     if probe_fwhm_m is not None:
         if step_m > probe_fwhm_m:
             faults.append(
-                FieldError(
+                (
                     "positions_m",
                     f"the median step {step_m:.3g} m is larger than the probe ({probe_fwhm_m:.3g} m): frames do not overlap",
                 )
             )
         if probe_fwhm_m > 0.5 * window_m:
             faults.append(
-                FieldError(
+                (
                     "probe.fwhm_m",
                     f"the probe ({probe_fwhm_m:.3g} m) must be narrower than half the window ({window_m:.3g} m) for the "
                     "pattern to be oversampled: is distance_m too short, or fwhm_m in another unit?",

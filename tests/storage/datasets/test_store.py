@@ -35,7 +35,7 @@ def test_a_scan_comes_back_as_it_was(store: DatasetStore, files: Any, tmp_path: 
     assert added.created
     (info,) = added.scans
     given = files.measurement()
-    assert (info.name, info.n_positions, info.n_pixels, info.has_probe) == ("scan-a", 6, 16, False)
+    assert (info.name, info.n_positions, info.n_pixels) == ("scan-a", 6, 16)
     stored = [path.stat().st_size for path in (store.root / "ds_1" / "scans" / "scan-a").rglob("*") if path.is_file()]
     assert info.n_bytes == store.scans("ds_1")[0].n_bytes == sum(stored), "what it takes on disk"
     assert info.energy_ev == pytest.approx(5420, abs=1e-6)
@@ -302,7 +302,7 @@ def test_memory_does_not_grow_with_the_scan(store: DatasetStore, files: Any, tmp
 @pytest.mark.real_data
 def test_the_siemens_star_is_read_whole(store: DatasetStore, real_data: Any) -> None:
     (info,) = store.add_scan("ds_1", "star", real_data("siemens_star.cxi")).scans
-    assert (info.n_positions, info.n_pixels, info.has_probe) == (516, 128, True)
+    assert (info.n_positions, info.n_pixels) == (516, 128)
     assert info.energy_ev == pytest.approx(8800, abs=0.01)
     assert info.distance_m == pytest.approx(1.70344288)
     scan = store.read_scan("ds_1", "star")
@@ -320,7 +320,7 @@ def test_the_siemens_star_is_read_whole(store: DatasetStore, real_data: Any) -> 
 @pytest.mark.real_data
 def test_the_petra_file_is_read_whole(store: DatasetStore, real_data: Any) -> None:
     (info,) = store.add_scan("ds_1", "p25", real_data("petra3_p25_nearfield.cxi")).scans
-    assert (info.n_positions, info.n_pixels, info.has_probe) == (200, 100, False)
+    assert (info.n_positions, info.n_pixels) == (200, 100)
     assert info.energy_ev == pytest.approx(12658.02, abs=0.01)
     assert info.detector_pixel_size_m == pytest.approx(55e-6)
     assert store.read_scan("ds_1", "p25")["mask"].sum() == 9995
