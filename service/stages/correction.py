@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.stages.context import StageContext
 from tasks.coupling.correction import Correction
-from tasks.coupling.gauge import Gauge
+from tasks.gauge import Gauge
 
 
 def correction_arrays(corrections: Sequence[Correction]) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.stages.context import StageContext
 from service.stages.convergence import course
 from service.stages.resolution import energy_sharpness
-from tasks.coupling.gauge import field_of_view
+from tasks.gauge import field_of_view
 from tasks.options import RunOptions
 from tasks.scattering import absorption_and_phase
 

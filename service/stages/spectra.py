@@ -10,7 +10,7 @@ from service.stages.context import StageContext, StepAttributes
 from service.stages.convergence import padded
 from service.stages.coupling import Meeting, kk_facts
 from service.stages.resolution import spectrum_sharpness
-from tasks.coupling.outliers import standouts
+from tasks.coupling.outliers import coupling_warnings
 from tasks.coupling.spectra import Spectra
 
 
@@ -26,5 +26,5 @@ def spectra(desk: StageContext, **who: Any) -> StepAttributes:
     arrays |= spectrum_sharpness(desk, meeting.scans, meeting.states, found, corrections)
     r_factor = np.array([desk.read(key, "errors")["errors"][-1] for key in meeting.states])
     noise = np.array([desk.units.attrs(key)["noise_error"] for key in meeting.states], float)
-    remarks = standouts(found.energy_ev, r_factor, noise, found.kk_residual, found.shift_px)
+    remarks = coupling_warnings(found.energy_ev, r_factor, noise, found.kk_residual, found.shift_px)
     return desk.write(arrays, **kk_facts(found), notes=remarks)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.coupling.gauge import Gauge
+from tasks.gauge import Gauge
 from tasks.ptycho.state import State
 
 

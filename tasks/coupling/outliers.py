@@ -20,7 +20,7 @@ MOST_NOISE = 3.0
 """R this many times what photon noise leaves: a measured Siemens star ends at 1.5, simulated specimens at 1.1 to 2."""
 
 
-def standouts(energy_ev: Array, r_factor: Array, noise_error: Array, kk_residual: Array, shift_px: Array) -> list[str]:
+def coupling_warnings(energy_ev: Array, r_factor: Array, noise_error: Array, kk_residual: Array, shift_px: Array) -> list[str]:
     """What a user should look at, one sentence an energy and figure; none where all energies are alike.
 
     Parameters

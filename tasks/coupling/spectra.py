@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.coupling.correction import Correction
-from tasks.coupling.gauge import Gauge, field_of_view, find_vacuum, measure_gauge, require_vacuum, smooth_phase
 from tasks.coupling.projection import Constrained, Pair, constrain
 from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, to_canvas, to_grid
 from tasks.errors import EnergyGridError
+from tasks.gauge import Gauge, field_of_view, find_vacuum, measure_gauge, require_vacuum, smooth_phase
 from tasks.options import AlignOptions, KKROptions
 from tasks.ptycho.scan import Canvas
 from tasks.scattering import Absorber

@@ -23,8 +23,8 @@ RIDGE: Final = 1e-9
 """Information, relative to that of all candidates together, that keeps a set that tells too little from being singular."""
 MAX_PASSES: Final = 30
 MAX_STEPS: Final = 2000
-SETTLED: Final = 1e-7
-"""A step of the allotment that gains less than this share of the criterion ends it."""
+TOLERANCE: Final = 1e-7
+"""A step of the allocation that gains less than this share of the criterion ends it."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def information(rows: Array, effort: Array) -> Array:
 def covariance(experiment: Experiment, effort: Array) -> Array:
     """(S, D, D) covariance of the wanted quantities, in their units, with shares ``effort`` (E,) of the whole."""
     white = _whitened(experiment)
-    return _spread(white.wanted, _inverse(white.prior + information(white.rows, effort)))
+    return _propagated(white.wanted, _inverse(white.prior + information(white.rows, effort)))
 
 
 def loss(covariances: Array, criterion: Criterion) -> Array:
@@ -110,7 +110,7 @@ def _exchanged(experiment: Experiment, chosen: Indices, n_fixed: int, criterion:
     rows, n = experiment.rows, len(chosen)
     best = np.inf
     for _ in range(MAX_PASSES):
-        before, settled_at = best, chosen.copy()
+        before, previous = best, chosen.copy()
         for place in range(n_fixed, n):
             others = np.delete(chosen, place)
             inverse = _inverse(experiment.prior + information(rows[:, others], np.full(n - 1, 1 / n)))
@@ -118,7 +118,7 @@ def _exchanged(experiment: Experiment, chosen: Indices, n_fixed: int, criterion:
             losses[others] = np.inf
             chosen[place] = int(np.argmin(losses))
             best = float(losses[chosen[place]])
-        if np.array_equal(chosen, settled_at) or before - best < SETTLED * abs(best):
+        if np.array_equal(chosen, previous) or before - best < TOLERANCE * abs(best):
             break
     return best, chosen
 
@@ -128,7 +128,7 @@ def _with_one_more(experiment: Experiment, inverse: Array, effort: float) -> Arr
 
     Woodbury: a candidate of R rows costs the inverse of an R x R matrix.
     """
-    known = _spread(experiment.wanted, inverse)
+    known = _propagated(experiment.wanted, inverse)
     n_cases, n_candidates, n_rows, n_parameters = experiment.rows.shape
     flat = experiment.rows.reshape(n_cases, n_candidates * n_rows, n_parameters)
     seen = (flat @ inverse).reshape(experiment.rows.shape)
@@ -137,7 +137,7 @@ def _with_one_more(experiment: Experiment, inverse: Array, effort: float) -> Arr
     return known[:, None] - np.swapaxes(across, -1, -2) @ np.linalg.solve(inner, across)
 
 
-def allot(experiment: Experiment, chosen: Indices, criterion: Criterion) -> Array:
+def allocate(experiment: Experiment, chosen: Indices, criterion: Criterion) -> Array:
     """Shares (n,) of the whole effort for each chosen candidate, summing to 1, whose loss is least.
 
     Multiplicative: a share grows with the root of what the loss would gain by it (Titterington 1976; Yu, Ann. Stat. 38,
@@ -149,13 +149,13 @@ def allot(experiment: Experiment, chosen: Indices, criterion: Criterion) -> Arra
     best = np.inf
     for _ in range(MAX_STEPS):
         inverse = _inverse(white.prior + information(rows, share))
-        spread = _spread(white.wanted, inverse)
-        value = float(loss(spread, criterion))
-        if not value < best - SETTLED * max(abs(best), 1e-12) and np.isfinite(best):
+        found = _propagated(white.wanted, inverse)
+        value = float(loss(found, criterion))
+        if not value < best - TOLERANCE * max(abs(best), 1e-12) and np.isfinite(best):
             break
         best = value
         across = rows @ (inverse @ white.wanted.swapaxes(1, 2))[:, None]
-        weight = np.broadcast_to(np.eye(spread.shape[-1]), spread.shape) if criterion == "A" else _inverse(spread)
+        weight = np.broadcast_to(np.eye(found.shape[-1]), found.shape) if criterion == "A" else _inverse(found)
         gain = np.einsum("serd,sdc,serc->e", across, weight, across, optimize=True)
         share = share * np.sqrt(gain)
         share /= share.sum()
@@ -170,15 +170,15 @@ def _whitened(experiment: Experiment) -> Experiment:
     values, vectors = np.linalg.eigh(whole / (scale[:, :, None] * scale[:, None, :]))
     if np.any(values <= 1e-13 * values[:, -1:]):
         raise InvalidOptionError("all candidates together must determine every parameter; are two parameters alike?")
-    turn = vectors / np.sqrt(values)[:, None, :] / scale[:, :, None]
-    prior = turn.swapaxes(1, 2) @ experiment.prior @ turn if experiment.prior.any() else np.zeros_like(whole)
-    rows = experiment.rows @ turn[:, None]
-    return Experiment(rows, experiment.wanted @ turn, prior + RIDGE * np.eye(len(turn[0])))
+    basis = vectors / np.sqrt(values)[:, None, :] / scale[:, :, None]
+    prior = basis.swapaxes(1, 2) @ experiment.prior @ basis if experiment.prior.any() else np.zeros_like(whole)
+    rows = experiment.rows @ basis[:, None]
+    return Experiment(rows, experiment.wanted @ basis, prior + RIDGE * np.eye(len(basis[0])))
 
 
 def _inverse(matrices: Array) -> Array:
     return np.asarray(np.linalg.inv(matrices), dtype=np.float64)
 
 
-def _spread(wanted: Array, inverse: Array) -> Array:
+def _propagated(wanted: Array, inverse: Array) -> Array:
     return np.asarray(wanted @ inverse @ wanted.swapaxes(1, 2))

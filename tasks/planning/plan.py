@@ -19,10 +19,10 @@ from tasks.chemistry import theoretical_electron_ratio
 from tasks.coupling.kkr import TAPER_EV, outside_columns, residual, transform_matrix, window_matrix
 from tasks.errors import FormulaError
 from tasks.options import CONFIG, ChemistryOptions, Formula
-from tasks.planning.design import Criterion, Experiment, allot, choose, covariance
-from tasks.planning.energies import energy_grid
+from tasks.planning.design import Criterion, Experiment, allocate, choose, covariance
 from tasks.scattering import Absorber, composition, tabulated_f2
 from tasks.simulation.chemical_states import STATES, ChemicalState, absorption_jump, scattering_factors
+from tasks.simulation.energies import energy_grid
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import MIN_ENERGIES
 from tasks.xanes.model import PARAMETERS, eq1, jacobian
@@ -162,7 +162,7 @@ def plan_energies(options: PlanOptions) -> Plan:
         chosen = choose(wanted, options.energies, options.criterion, fixed=(0, len(candidates) - 1))
         share = np.full(len(chosen), 1 / len(chosen))
         if options.dose == "split":
-            share = allot(wanted, chosen, options.criterion)
+            share = allocate(wanted, chosen, options.criterion)
     effort = np.zeros(len(everything))
     effort[at[chosen]] = share
     energy = candidates[chosen]

@@ -1,15 +1,15 @@
 """What the flux of the frames, where it is free, shares with object and probe: fixed by the vacuum.
 
 ``exp(q(r))`` on the object, ``exp(-q(u))`` on the probe and ``exp(-q(r_p))`` on the scale of the frame at r_p leave every
-diffraction pattern unchanged if q is a plane, and hardly change them if it is a bowl: PIE would take thousands of cycles
-to tell one. In vacuum |O| = 1, so its ln|O| is q.
+diffraction pattern unchanged if q is a plane, and hardly change them if it is a quadratic surface: PIE would take
+thousands of cycles to tell one. In vacuum |O| = 1, so its ln|O| is q.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.coupling.gauge import bowl, field_of_view, find_vacuum, measure_bowl
 from tasks.errors import VacuumError
+from tasks.gauge import field_of_view, find_vacuum, fit_quadratic_surface, quadratic_surface
 from tasks.ptycho.probe import pixel_coordinates
 from tasks.ptycho.scan import Canvas, Placement, Scan, illumination
 
@@ -28,15 +28,15 @@ def levelled(
         vacuum = find_vacuum(image, field_of_view(dose), LEAST_VACUUM)
     except VacuumError:
         return image, probe, placement
-    found = measure_bowl(image, vacuum, dose)
+    found = fit_quadratic_surface(image, vacuum, dose)
     found[0] = 0.0
     n = scan.n_pixels
     middle = (np.array(canvas.shape) - 1) / 2
     y, x = (np.arange(side) - centre for side, centre in zip(canvas.shape, middle, strict=True))
     u = pixel_coordinates(n)
     at = placement.corners_px(scan, canvas) + n // 2 - middle
-    scale = placement.scale * np.exp(bowl(found, at[:, 0], at[:, 1]))
+    scale = placement.scale * np.exp(quadratic_surface(found, at[:, 0], at[:, 1]))
     mean = float(np.sqrt(np.mean(scale**2)))
-    flat = image * np.exp(-bowl(found, y[:, None], x[None, :]))
-    bent = mean * probe * np.exp(bowl(found, u[:, None], u[None, :]))
+    flat = image * np.exp(-quadratic_surface(found, y[:, None], x[None, :]))
+    bent = mean * probe * np.exp(quadratic_surface(found, u[:, None], u[None, :]))
     return flat.astype(np.complex64), bent.astype(np.complex64), Placement(placement.displacement_px, scale / mean)

@@ -14,11 +14,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from tasks.options import CONFIG
-from tasks.planning.energies import energy_grid
 from tasks.ptycho.probe import ProbeSpec, kb_profile
 from tasks.ptycho.scan import Scan
 from tasks.scattering import Absorber, transmission
 from tasks.simulation.chemical_states import STATES, ChemicalState, electrons_per_formula
+from tasks.simulation.energies import energy_grid
 from tasks.units import electrons_per_absorption, object_pixel_size_m
 
 Array = NDArray[np.float64]

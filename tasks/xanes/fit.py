@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
-from tasks.xanes.kernel import N_RESULTS, fit_all, make_search_room
+from tasks.xanes.kernel import N_RESULTS, fit_all, make_search_workspace
 from tasks.xanes.model import PARAMETERS
 from tasks.xanes.prior import Prior, population_prior, prior_around
-from tasks.xanes.solver import Problem, make_room
+from tasks.xanes.solver import Problem, make_workspace
 from tasks.xanes.start import shape_table
 
 MIN_ENERGIES: Final = len(PARAMETERS)
@@ -192,12 +192,12 @@ def _fit(
     n = absorption.shape[1]
     out = np.empty((N_RESULTS, n))
     status = np.empty(n, dtype=np.int8)
-    room, search_room = make_room(energy.size), make_search_room(table)
+    workspace, search_workspace = make_workspace(energy.size), make_search_workspace(table)
     for first in range(0, n, BLOCK):
         block = slice(first, min(first + BLOCK, n))
         spectra = np.ascontiguousarray(absorption[:, block].T, dtype=np.float64)
         result = np.empty((len(spectra), N_RESULTS))
-        fit_all(problem, table, spectra, room, search_room, result, status[block])
+        fit_all(problem, table, spectra, workspace, search_workspace, result, status[block])
         out[:, block] = result.T
     parameters = out[:10] + RELATIVE[:, None] * edge_energy_ev
     return SpectrumFit(parameters, out[10:20], out[20], out[21], out[22], out[23], status)
@@ -217,7 +217,7 @@ def _check_shapes(energy: NDArray[np.float64], absorption: NDArray[np.floating],
 
 
 def _prior_terms(prior: Prior | None, edge_energy_ev: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centre and pull (10,) of the Gaussian priors, energies from the edge; no pull without a prior."""
+    """Centre and precision (10,) of the Gaussian priors, energies from the edge; precision 0 without a prior."""
     if prior is None:
         return np.zeros(len(PARAMETERS)), np.zeros(len(PARAMETERS))
-    return prior.centre - RELATIVE * edge_energy_ev, prior.noise / prior.sd
+    return prior.centre - RELATIVE * edge_energy_ev, np.square(prior.noise / prior.sd)

@@ -43,7 +43,7 @@ class SearchWorkspace(NamedTuple):
     best: Array
 
 
-def make_search_room(table: ShapeTable) -> SearchWorkspace:
+def make_search_workspace(table: ShapeTable) -> SearchWorkspace:
     """Scratch for spectra on the energies of ``table``."""
     n_energies, n_columns = table.basis.shape
     n_steps, n_shapes = table.pre_edges.shape
@@ -59,7 +59,7 @@ def make_search_room(table: ShapeTable) -> SearchWorkspace:
 
 @numba.njit(cache=True, nogil=True)
 def fit_all(
-    problem: Problem, table: ShapeTable, spectra: Array, room: Workspace, search_room: SearchWorkspace,
+    problem: Problem, table: ShapeTable, spectra: Array, workspace: Workspace, search_workspace: SearchWorkspace,
     result: Array, status: NDArray[np.int8],
 ) -> None:  # fmt: skip
     """Fit n spectra (n, E), filling ``result`` and ``status``.
@@ -73,25 +73,25 @@ def fit_all(
         not finite.
     status : (n,) int8 array
     """
-    best = search_room.best
+    best = search_workspace.best
     for i in range(spectra.shape[0]):
         spectrum = spectra[i]
         total = 0.0
         for e in range(spectrum.size):
-            search_room.weighted[e] = spectrum[e] * problem.weight[e]
+            search_workspace.weighted[e] = spectrum[e] * problem.weight[e]
             total += abs(spectrum[e])
         if not total < math.inf:
             status[i] = NOT_FINITE
             for j in range(N_RESULTS):
                 result[i, j] = math.nan
             continue
-        converged = search(problem, table, spectrum, room, search_room)
-        report(problem, spectrum, best, room, result[i])
+        converged = search(problem, table, spectrum, workspace, search_workspace)
+        report(problem, spectrum, best, workspace, result[i])
         status[i] = NOT_CONVERGED if not converged else AT_BOUND if at_bound(problem, best) else OK
 
 
 @numba.njit(cache=True, nogil=True)
-def search(problem: Problem, table: ShapeTable, spectrum: Array, room: Workspace, own: SearchWorkspace) -> bool:
+def search(problem: Problem, table: ShapeTable, spectrum: Array, workspace: Workspace, own: SearchWorkspace) -> bool:
     """Best minimum found, into ``own.best`` (10,); True where its fit converged.
 
     One start is enough for nineteen spectra of twenty at 3 % noise. A fit that ends slowly or on a bound, usually with
@@ -114,7 +114,7 @@ def search(problem: Problem, table: ShapeTable, spectrum: Array, room: Workspace
             for other in range(gain.size):
                 if abs(table.shape[other, 0] - table.shape[step, 0]) < APART_EV:
                     gain[other] = 0.0
-        value, iterations, ended = minimise(problem, spectrum, p, MAX_ITERATIONS, TOLERANCE, room)
+        value, iterations, ended = minimise(problem, spectrum, p, MAX_ITERATIONS, TOLERANCE, workspace)
         suspect = iterations > SLOW or at_bound(problem, p)
         if value < least:
             least, converged = value, ended
@@ -168,24 +168,24 @@ def move_pre_edge(problem: Problem, spectrum: Array, known: Array, centre_ev: fl
 
 
 @numba.njit(cache=True, nogil=True)
-def report(problem: Problem, spectrum: Array, p: Array, room: Workspace, row: Array) -> None:
+def report(problem: Problem, spectrum: Array, p: Array, workspace: Workspace, row: Array) -> None:
     """Fill a row (24,) of the result of `fit_all` at the fitted ``p`` (10,)."""
-    objective(problem, spectrum, p, room)
-    linearise(problem, p, room, room.rows[0])
+    objective(problem, spectrum, p, workspace)
+    linearise(problem, p, workspace, workspace.rows[0])
     n_free, chi2, plain = 0, 0.0, 0.0
     for j in range(N_PARAMETERS):
         row[j] = p[j]
         if problem.lower[j] < p[j] < problem.upper[j]:
             n_free += 1
     for e in range(spectrum.size):
-        chi2 += room.residual[e] ** 2
-        plain += (room.residual[e] / problem.weight[e]) ** 2
-    errors(p, problem.pull, room, row)
+        chi2 += workspace.residual[e] ** 2
+        plain += (workspace.residual[e] / problem.weight[e]) ** 2
+    errors(p, problem.prior_precision, workspace, row)
     # what a prior holds is not taken from the data: tr(H (H + P)^-1) parameters are, less those on a bound
     taken = float(n_free)
     for j in range(N_PARAMETERS):
-        if problem.pull[j] > 0.0 and problem.lower[j] < p[j] < problem.upper[j]:
-            taken -= min((problem.pull[j] * row[10 + j]) ** 2, 1.0)
+        if problem.prior_precision[j] > 0.0 and problem.lower[j] < p[j] < problem.upper[j]:
+            taken -= min(problem.prior_precision[j] * row[10 + j] ** 2, 1.0)
     freedom = max(spectrum.size - taken, 1.0)
     row[22] = math.sqrt(plain / freedom)
     row[23] = chi2
@@ -195,29 +195,29 @@ def report(problem: Problem, spectrum: Array, p: Array, room: Workspace, row: Ar
 
 
 @numba.njit(cache=True, nogil=True)
-def errors(p: Array, pull: Array, room: Workspace, row: Array) -> None:
+def errors(p: Array, prior_precision: Array, workspace: Workspace, row: Array) -> None:
     """Standard errors of the ten parameters, of PE and of PE/dmu, into 10-21 of ``row``, for residuals of variance 1.
 
-    They come from ``room.normal`` = J^T J and the prior's pull.
+    They come from ``workspace.normal`` = J^T J and the prior's precision.
 
     A parameter on a bound is not held there: what lies beyond the bound is unknown too. A parameter without any
     influence on the spectrum is left out and its error is infinite.
     """
-    scale, column, damping, slope = room.rows[0], room.rows[1], room.rows[2], room.rows[3]
-    normal = room.normal
+    scale, column, damping, slope = workspace.rows[0], workspace.rows[1], workspace.rows[2], workspace.rows[3]
+    normal = workspace.normal
     for i in range(10, 22):
         row[i] = math.inf
     for i in range(N_PARAMETERS):
         damping[i], slope[i] = 1e-14, 0.0
-        scale[i] = math.sqrt(normal[i, i] + pull[i] * pull[i])
-        room.free[i] = scale[i] > 1e-100
+        scale[i] = math.sqrt(normal[i, i] + prior_precision[i])
+        workspace.free[i] = scale[i] > 1e-100
     for i in range(N_PARAMETERS):
         for j in range(i):
-            both = room.free[i] and room.free[j]
-            room.curvature[i, j] = normal[i, j] / (scale[i] * scale[j]) if both else 0.0
-        room.curvature[i, i] = 1.0
+            both = workspace.free[i] and workspace.free[j]
+            workspace.curvature[i, j] = normal[i, j] / (scale[i] * scale[j]) if both else 0.0
+        workspace.curvature[i, i] = 1.0
     for _ in range(15):
-        if factorise(room.curvature, damping, room.free, room.factor):
+        if factorise(workspace.curvature, damping, workspace.free, workspace.factor):
             break
         for i in range(N_PARAMETERS):
             damping[i] *= 10.0
@@ -225,30 +225,30 @@ def errors(p: Array, pull: Array, room: Workspace, row: Array) -> None:
         return
     for i in range(N_PARAMETERS):
         slope[i] = 1.0
-        if room.free[i]:
-            row[10 + i] = along(slope, scale, room, column)
+        if workspace.free[i]:
+            row[10 + i] = along(slope, scale, workspace, column)
         slope[i] = 0.0
     slope[4] = math.pi * p[6]
     slope[6] = math.pi * p[4]
-    row[20] = along(slope, scale, room, column)
+    row[20] = along(slope, scale, workspace, column)
     if p[1] > 0.0:
         slope[4] /= p[1]
         slope[6] /= p[1]
         slope[1] = -math.pi * p[4] * p[6] / p[1] ** 2
-        row[21] = along(slope, scale, room, column)
+        row[21] = along(slope, scale, workspace, column)
 
 
 @numba.njit(cache=True, nogil=True)
-def along(slope: Array, scale: Array, room: Workspace, column: Array) -> float:
+def along(slope: Array, scale: Array, workspace: Workspace, column: Array) -> float:
     """Standard error of a function whose derivatives by the parameters are ``slope`` (10,).
 
     ``L^-1 s`` of the factor of the scaled curvature is enough: its length is the error.
     """
     total = 0.0
     for i in range(N_PARAMETERS):
-        value = slope[i] / scale[i] if room.free[i] else 0.0
+        value = slope[i] / scale[i] if workspace.free[i] else 0.0
         for k in range(i):
-            value -= room.factor[i, k] * column[k]
-        column[i] = value * room.factor[i, i]
+            value -= workspace.factor[i, k] * column[k]
+        column[i] = value * workspace.factor[i, i]
         total += column[i] * column[i]
     return math.sqrt(total)

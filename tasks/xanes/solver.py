@@ -20,22 +20,22 @@ Array = NDArray[np.float64]
 
 
 class Problem(NamedTuple):
-    """What the fits of all spectra share: minimise ``|w (eq1 - y)|^2 + |(p - centre) pull|^2`` within bounds.
+    """What the fits of all spectra share: minimise ``|w (eq1 - y)|^2 + (p - centre)^2 . prior_precision`` within bounds.
 
     Parameters
     ----------
     energy, weight : (E,) float64 arrays
         From the tabulated edge [eV]; 1 / standard deviation of a point.
-    lower, upper, centre, pull : (10,) float64 arrays
-        Bounds; where a Gaussian prior is centred, and 1 / its standard deviation.
+    lower, upper, prior_centre, prior_precision : (10,) float64 arrays
+        Bounds; centre and 1 / variance of a Gaussian prior, 0 where there is none.
     """
 
     energy: Array
     weight: Array
     lower: Array
     upper: Array
-    centre: Array
-    pull: Array
+    prior_centre: Array
+    prior_precision: Array
 
 
 class Workspace(NamedTuple):
@@ -51,7 +51,7 @@ class Workspace(NamedTuple):
     free: NDArray[np.bool_]
 
 
-def make_room(n_energies: int) -> Workspace:
+def make_workspace(n_energies: int) -> Workspace:
     """Scratch for spectra of ``n_energies`` points."""
     return Workspace(
         np.zeros((7, n_energies)),
@@ -66,41 +66,42 @@ def make_room(n_energies: int) -> Workspace:
 
 
 @numba.njit(cache=True, nogil=True)
-def objective(problem: Problem, spectrum: Array, p: Array, room: Workspace) -> float:
-    """Chi2 and the prior's penalty; leaves ``room.pieces`` and ``room.residual`` at ``p`` (10,)."""
-    value = evaluate(problem.energy, spectrum, problem.weight, p, room.pieces, room.residual)
+def objective(problem: Problem, spectrum: Array, p: Array, workspace: Workspace) -> float:
+    """Chi2 and the prior's penalty; leaves ``workspace.pieces`` and ``workspace.residual`` at ``p`` (10,)."""
+    value = evaluate(problem.energy, spectrum, problem.weight, p, workspace.pieces, workspace.residual)
     for i in range(N_PARAMETERS):
-        away = (p[i] - problem.centre[i]) * problem.pull[i]
-        value += away * away
+        away = p[i] - problem.prior_centre[i]
+        value += problem.prior_precision[i] * away * away
     return value
 
 
 @numba.njit(cache=True, nogil=True)
-def linearise(problem: Problem, p: Array, room: Workspace, gradient: Array) -> None:
-    """Gauss-Newton matrix without (``room.normal``) and with the prior (``room.curvature``), and half the gradient."""
-    differentiate(problem.weight, p, room.pieces, room.jacobian)
-    normal_equations(room.jacobian, room.residual, room.normal, gradient)
+def linearise(problem: Problem, p: Array, workspace: Workspace, gradient: Array) -> None:
+    """Gauss-Newton matrix without (``workspace.normal``) and with the prior (``workspace.curvature``), and half the gradient."""
+    differentiate(problem.weight, p, workspace.pieces, workspace.jacobian)
+    normal_equations(workspace.jacobian, workspace.residual, workspace.normal, gradient)
     for i in range(N_PARAMETERS):
         for j in range(i + 1):
-            room.curvature[i, j] = room.normal[i, j]
-        pull = problem.pull[i] * problem.pull[i]
-        room.curvature[i, i] += pull
-        gradient[i] += pull * (p[i] - problem.centre[i])
+            workspace.curvature[i, j] = workspace.normal[i, j]
+        workspace.curvature[i, i] += problem.prior_precision[i]
+        gradient[i] += problem.prior_precision[i] * (p[i] - problem.prior_centre[i])
 
 
 @numba.njit(cache=True, nogil=True)
-def bounded_step(problem: Problem, p: Array, gradient: Array, damping: Array, room: Workspace, step: Array, fixed: Array) -> bool:
+def bounded_step(
+    problem: Problem, p: Array, gradient: Array, damping: Array, workspace: Workspace, step: Array, fixed: Array
+) -> bool:
     """Damped Gauss-Newton step inside the box.
 
     Parameters on a wall that the gradient presses against it stay there. Those that the step would carry through a wall
     are put on it, and the others are solved for again. Returns False where the damped matrix is not positive definite.
     """
-    lower, upper, free, curvature = problem.lower, problem.upper, room.free, room.curvature
+    lower, upper, free, curvature = problem.lower, problem.upper, workspace.free, workspace.curvature
     for i in range(N_PARAMETERS):
         free[i] = not ((p[i] <= lower[i] and gradient[i] > 0.0) or (p[i] >= upper[i] and gradient[i] < 0.0))
         fixed[i] = 0.0
     for _ in range(N_PARAMETERS):
-        if not factorise(curvature, damping, free, room.factor):
+        if not factorise(curvature, damping, free, workspace.factor):
             return False
         for i in range(N_PARAMETERS):
             step[i] = -gradient[i] if free[i] else 0.0
@@ -109,7 +110,7 @@ def bounded_step(problem: Problem, p: Array, gradient: Array, damping: Array, ro
                 for i in range(N_PARAMETERS):
                     if free[i]:
                         step[i] -= curvature[max(i, j), min(i, j)] * fixed[j]
-        substitute(room.factor, step)
+        substitute(workspace.factor, step)
         crossed = False
         for i in range(N_PARAMETERS):
             if not free[i]:
@@ -138,7 +139,7 @@ def predicted_gain(curvature: Array, gradient: Array, step: Array) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def minimise(
-    problem: Problem, spectrum: Array, p: Array, max_iterations: int, tolerance: float, room: Workspace
+    problem: Problem, spectrum: Array, p: Array, max_iterations: int, tolerance: float, workspace: Workspace
 ) -> tuple[float, int, bool]:
     """Move ``p`` (10,), which lies within the bounds, to a minimum for one spectrum (E,).
 
@@ -146,21 +147,21 @@ def minimise(
     -------
     objective, iterations, converged
     """
-    gradient, damping, step = room.rows[0], room.rows[1], room.rows[2]
-    fixed, trial = room.rows[3], room.rows[4]
-    value = objective(problem, spectrum, p, room)
-    linearise(problem, p, room, gradient)
+    gradient, damping, step = workspace.rows[0], workspace.rows[1], workspace.rows[2]
+    fixed, trial = workspace.rows[3], workspace.rows[4]
+    value = objective(problem, spectrum, p, workspace)
+    linearise(problem, p, workspace, gradient)
     damp, growth = FIRST_DAMPING, 2.0
     for iteration in range(1, max_iterations + 1):
         for i in range(N_PARAMETERS):
-            damping[i] = damp * max(room.curvature[i, i], 1e-30)
-        if not bounded_step(problem, p, gradient, damping, room, step, fixed):
+            damping[i] = damp * max(workspace.curvature[i, i], 1e-30)
+        if not bounded_step(problem, p, gradient, damping, workspace, step, fixed):
             damp = max(10.0 * damp, 1e-12)
             continue
-        expected = predicted_gain(room.curvature, gradient, step)
+        expected = predicted_gain(workspace.curvature, gradient, step)
         for i in range(N_PARAMETERS):
             trial[i] = min(max(p[i] + step[i], problem.lower[i]), problem.upper[i])
-        tried = objective(problem, spectrum, trial, room)
+        tried = objective(problem, spectrum, trial, workspace)
         gain = value - tried
         done = expected <= tolerance * value and abs(gain) <= tolerance * value
         if gain >= 0.0:
@@ -173,7 +174,7 @@ def minimise(
             ratio = gain / expected if expected > 0.0 else 0.0
             damp *= max(0.1, 1.0 - (2.0 * ratio - 1.0) ** 3)
             growth = 2.0
-            linearise(problem, p, room, gradient)
+            linearise(problem, p, workspace, gradient)
         else:
             damp *= growth
             growth *= 2.0

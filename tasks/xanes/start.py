@@ -163,34 +163,34 @@ def _gather(products: NDArray[np.float32], columns: NDArray[np.int32], out: NDAr
 
 
 @numba.njit(cache=True, nogil=True)
-def score(table: ShapeTable, products: NDArray[np.float32], gain: NDArray[np.float32], room: NDArray[np.float32]) -> None:
-    """Most chi2 that a shape of each step removes, into ``gain`` (S,); ``room`` (3, K) is scratch.
+def score(table: ShapeTable, products: NDArray[np.float32], gain: NDArray[np.float32], workspace: NDArray[np.float32]) -> None:
+    """Most chi2 that a shape of each step removes, into ``gain`` (S,); ``workspace`` (3, K) is scratch.
 
     The loops are functions of their own because only so are they compiled to vector instructions.
     """
     for step in range(gain.size):
         if step % N_EDGE_WIDTHS == 0:
-            _gather(products, table.pre_edges[step], room[0])
-            _gather(products, table.white_lines[step], room[1])
-        _removed(products[step], room[0], room[1], table.inverse[step], room[2])
-        gain[step] = _greatest(room[2])
+            _gather(products, table.pre_edges[step], workspace[0])
+            _gather(products, table.white_lines[step], workspace[1])
+        _removed(products[step], workspace[0], workspace[1], table.inverse[step], workspace[2])
+        gain[step] = _greatest(workspace[2])
 
 
 @numba.njit(cache=True, nogil=True)
 def begin(
     table: ShapeTable, energy: Array, spectrum: Array, weight: Array, step: int,
-    products: NDArray[np.float32], room: NDArray[np.float32], p: Array,
+    products: NDArray[np.float32], workspace: NDArray[np.float32], p: Array,
 ) -> None:  # fmt: skip
     """Fill ``p`` (10,) with the best shape of a step and its least-squares offset, jump and heights.
 
     An absent peak is put, with height zero, where one is usual.
     """
-    _gather(products, table.pre_edges[step], room[0])
-    _gather(products, table.white_lines[step], room[1])
-    _removed(products[step], room[0], room[1], table.inverse[step], room[2])
-    k = np.argmax(room[2])
+    _gather(products, table.pre_edges[step], workspace[0])
+    _gather(products, table.white_lines[step], workspace[1])
+    _removed(products[step], workspace[0], workspace[1], table.inverse[step], workspace[2])
+    k = np.argmax(workspace[2])
     i = table.inverse[step]
-    r0, r1, r2 = products[step], room[0, k], room[1, k]
+    r0, r1, r2 = products[step], workspace[0, k], workspace[1, k]
     p[1] = i[0, k] * r0 + i[1, k] * r1 + i[2, k] * r2
     p[4] = i[1, k] * r0 + i[3, k] * r1 + i[4, k] * r2
     p[7] = i[2, k] * r0 + i[4, k] * r1 + i[5, k] * r2

@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from tasks.coupling.kkr import outside_columns, window_matrix
 from tasks.coupling.projection import BAND_SPLIT_PX, Noise, Pair, project, projections, split_bands
-from tasks.planning.energies import energy_grid
 from tasks.scattering import Absorber
+from tasks.simulation.energies import energy_grid
 
 SIDE = 384
 REPEATS = 5

@@ -21,7 +21,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 import numpy as np
 from scipy import ndimage
 
-from tasks.coupling.gauge import measure_gauge
+from tasks.gauge import measure_gauge
 from tasks.options import ReconstructOptions
 from tasks.ptycho.beam import fitted
 from tasks.ptycho.engine import run_cycles

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeWarning, curve_fit
 from threadpoolctl import threadpool_limits
 
-from tasks.planning.energies import GRID_OFFSETS_EV
 from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES
+from tasks.simulation.energies import GRID_OFFSETS_EV
 from tasks.xanes.bounds import bounds
 from tasks.xanes.fit import fit_spectra
 from tasks.xanes.model import eq1, jacobian

@@ -15,9 +15,9 @@ from scipy import ndimage
 from tasks.coupling.kkr import outside_columns
 from tasks.coupling.projection import Pair, constrain
 from tasks.options import KKROptions
-from tasks.planning.energies import energy_grid
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES, electrons_per_formula
+from tasks.simulation.energies import energy_grid
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit, at_edge_wavelength, fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs

@@ -17,10 +17,10 @@ from rich.console import Console
 from api.cli.demo import Demo
 from api.cli.main import open_server
 from tasks.coupling.kkr import joint_projection, outside_columns, window_matrix
-from tasks.planning.energies import energy_grid
 from tasks.planning.plan import PlanOptions, expected_parameters, kramers_kronig_error, noise_per_absorber, plan_energies
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import STATES, electrons_per_formula
+from tasks.simulation.energies import energy_grid
 from tasks.simulation.specimen import SimulationOptions
 from tasks.xanes.fit import fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs

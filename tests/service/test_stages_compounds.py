@@ -14,10 +14,10 @@ from service.workflow.graph import build_graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
 from tasks.options import RunOptions
-from tasks.planning.energies import energy_grid
 from tasks.ptycho.scan import Canvas
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import STATES, absorption_jump, electrons_per_formula, eq1_in_electrons, formula_of
+from tasks.simulation.energies import energy_grid
 from tasks.simulation.specimen import SimulationOptions, grow_specimen, transmission_at
 from tasks.simulation.truth import DENSITY_V_M3
 

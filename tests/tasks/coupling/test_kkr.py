@@ -18,9 +18,9 @@ from tasks.coupling.kkr import (
     window_matrix,
 )
 from tasks.errors import EnergyGridError
-from tasks.planning.energies import energy_grid
 from tasks.scattering import Absorber, relativistic_charge, tabulated_f1, tabulated_f2
 from tasks.simulation.chemical_states import STATES, scattering_factors
+from tasks.simulation.energies import energy_grid
 
 ENERGY = energy_grid(40, 5465.0)
 V = Absorber("V", "K")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.coupling.outliers import neighbours, standouts
+from tasks.coupling.outliers import coupling_warnings, neighbours
 
 ENERGY_EV = np.linspace(5420, 5540, 40)
 
@@ -23,7 +23,7 @@ def figures(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_ordinary_scatter_is_not_remarked(seed):
-    assert standouts(ENERGY_EV, **figures(seed)) == []
+    assert coupling_warnings(ENERGY_EV, **figures(seed)) == []
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_ordinary_scatter_is_not_remarked(seed):
 def test_the_energy_that_went_wrong_is_named(name, spoil, says, at):
     values = figures(1)
     values[name][at] = spoil(values[name][at])
-    (text,) = standouts(ENERGY_EV, **values)
+    (text,) = coupling_warnings(ENERGY_EV, **values)
     assert text.startswith(f"{ENERGY_EV[at]:.1f} eV: ")
     assert says in text
 
@@ -46,7 +46,7 @@ def test_the_energy_that_went_wrong_is_named(name, spoil, says, at):
 def test_an_unexplained_misfit_is_remarked_once():
     values = figures(2)
     values["noise_error"] = values["r_factor"] / np.exp(np.random.default_rng(0).normal(np.log(8), 0.2, 40))
-    (text,) = standouts(ENERGY_EV, **values)
+    (text,) = coupling_warnings(ENERGY_EV, **values)
     times = float(text.removeprefix("R is ").split()[0])
     assert times == pytest.approx(8, rel=0.1)
     assert "position_refinement" in text
@@ -55,11 +55,11 @@ def test_an_unexplained_misfit_is_remarked_once():
 def test_a_diverged_energy_is_named_and_spoils_no_other_figure():
     values = figures(4)
     values["r_factor"][7] = values["noise_error"][7] = np.nan
-    (text,) = standouts(ENERGY_EV, **values)
+    (text,) = coupling_warnings(ENERGY_EV, **values)
     assert text.startswith(f"{ENERGY_EV[7]:.1f} eV: the reconstruction diverged")
 
 
 def test_few_energies_have_no_neighbours_to_stand_out_from():
     few = {name: values[:3] * np.array([1, 1, 50]).reshape(-1, *[1] * (values.ndim - 1)) for name, values in figures(0).items()}
-    assert standouts(ENERGY_EV[:3], **few) == []
+    assert coupling_warnings(ENERGY_EV[:3], **few) == []
     np.testing.assert_allclose(neighbours(np.array([1.0, 5.0, 3.0])), [4.0, 2.0, 3.0])

@@ -21,9 +21,9 @@ from tasks.coupling.projection import (
 )
 from tasks.errors import EnergyGridError
 from tasks.options import KKROptions
-from tasks.planning.energies import energy_grid
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import STATES, electrons_per_formula
+from tasks.simulation.energies import energy_grid
 from tasks.simulation.specimen import DENSITY_V_M3
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import at_edge_wavelength, fit_spectra

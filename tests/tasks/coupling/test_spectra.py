@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.coupling.gauge import Gauge
 from tasks.coupling.spectra import align, couple
 from tasks.errors import EnergyGridError, VacuumError
+from tasks.gauge import Gauge
 from tasks.options import AlignOptions, KKROptions, ReconstructOptions
-from tasks.planning.energies import energy_grid
 from tasks.ptycho.scan import Canvas
 from tasks.ptycho.state import start
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import electrons_per_formula
+from tasks.simulation.energies import energy_grid
 from tasks.simulation.specimen import SimulationOptions, grow_specimen, transmission_at
 from tasks.units import object_pixel_size_m
 

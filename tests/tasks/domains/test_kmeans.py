@@ -5,7 +5,7 @@ import pytest
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from tasks.domains.clustering import kmeans
+from tasks.domains import kmeans
 from tasks.domains.kmeans import cluster, cluster_each, elbow, nearest
 
 STATES = np.array([[0.0, 0.0, 0.0], [9.0, 2.5, -4.0], [23.0, 10.0, -8.0], [40.0, 26.25, 6.0]])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import InvalidOptionError
-from tasks.planning.design import Experiment, allot, choose, covariance, information, loss
+from tasks.planning.design import Experiment, allocate, choose, covariance, information, loss
 
 
 def polynomial(n_candidates: int, degree: int, wanted=None) -> Experiment:
@@ -57,7 +57,7 @@ def test_a_parabola_is_measured_at_both_ends_and_in_the_middle():
 def test_shares_of_a_parabola_are_the_known_ones(criterion, shares):
     """Fedorov 1972: D-optimal with equal weights, A-optimal with half of all in the middle."""
     experiment = polynomial(41, 2)
-    found = allot(experiment, np.arange(0, 41, 5), criterion)
+    found = allocate(experiment, np.arange(0, 41, 5), criterion)
     np.testing.assert_allclose(found[[0, 4, 8]], shares, atol=0.01)
     assert found.sum() == pytest.approx(1)
 
@@ -68,11 +68,11 @@ def test_a_slope_alone_is_measured_at_the_ends():
 
 
 @pytest.mark.parametrize("criterion", ["A", "D"])
-def test_allotting_never_does_worse_than_equal_shares(criterion):
+def test_allocating_never_does_worse_than_equal_shares(criterion):
     experiment = random_experiment(9, n_candidates=30)
     chosen = choose(experiment, 6, criterion)
     effort = np.zeros(30)
-    effort[chosen] = allot(experiment, chosen, criterion)
+    effort[chosen] = allocate(experiment, chosen, criterion)
     assert float(loss(covariance(experiment, effort), criterion)) <= loss_of(experiment, chosen, criterion) + 1e-9
 
 

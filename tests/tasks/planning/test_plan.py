@@ -7,7 +7,6 @@ import pytest
 
 from tasks.coupling.kkr import joint_projection, outside_columns, window_matrix
 from tasks.errors import FormulaError, InvalidOptionError
-from tasks.planning.energies import energy_grid
 from tasks.planning.plan import (
     PlanOptions,
     absorbers_per_area,
@@ -18,6 +17,7 @@ from tasks.planning.plan import (
 )
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import STATES, electrons_per_formula
+from tasks.simulation.energies import energy_grid
 from tasks.xanes.fit import fit_spectra
 from tasks.xanes.joint import Pairs, fit_pairs
 from tasks.xanes.model import PARAMETERS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tasks.coupling.gauge import measure_gauge
+from tasks.gauge import measure_gauge
 from tasks.options import ReconstructOptions
 from tasks.ptycho.engine import run_cycles
 from tasks.ptycho.pace import object_step_size

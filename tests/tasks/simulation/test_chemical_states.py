@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tasks.planning.energies import energy_grid
 from tasks.scattering import Absorber, tabulated_f1
 from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES, electrons_per_formula, reference_text, scattering_factors
+from tasks.simulation.energies import energy_grid
 from tasks.xanes.references import normalise, read_xdi
 
 V = Absorber("V", "K")

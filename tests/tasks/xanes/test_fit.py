@@ -107,15 +107,15 @@ def test_reaches_the_best_known_minimum(grid, simulate, noise, share) -> None:
 
 def fit_from(grid, absorption, starts) -> np.ndarray:
     """Chi2 of the compiled minimiser begun at ``starts`` (10, n)."""
-    from tasks.xanes.solver import Problem, make_room, minimise
+    from tasks.xanes.solver import Problem, make_workspace, minimise
 
     lower, upper = bounds(0.0)
     problem = Problem(grid - V_K_EV, np.ones(len(grid)), lower, upper, np.zeros(10), np.zeros(10))
-    room = make_room(len(grid))
+    workspace = make_workspace(len(grid))
     ends = []
     for spectrum, start in zip(np.ascontiguousarray(absorption.T), starts.T, strict=True):
         p = np.clip(start - RELATIVE * V_K_EV, lower, upper)
-        ends.append(minimise(problem, spectrum, p, 500, 1e-12, room)[0])
+        ends.append(minimise(problem, spectrum, p, 500, 1e-12, workspace)[0])
     return np.array(ends)
 
 

@@ -8,9 +8,9 @@ import pytest
 from tasks.coupling.kkr import outside_columns
 from tasks.errors import InvalidOptionError
 from tasks.options import FitOptions
-from tasks.planning.energies import energy_grid
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import STATES, electrons_per_formula
+from tasks.simulation.energies import energy_grid
 from tasks.xanes.fit import Status, find_prior, fit_spectra
 from tasks.xanes.joint import Pairs, _jacobians, fit_pairs
 from tasks.xanes.model import PARAMETERS, jacobian

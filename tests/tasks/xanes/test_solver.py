@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
 from tasks.xanes.bounds import bounds
 from tasks.xanes.model import eq1
-from tasks.xanes.solver import Problem, make_room, minimise
+from tasks.xanes.solver import Problem, make_workspace, minimise
 
 TRUTH = np.array([0.0, 1.0, 13.0, 3.0, 0.3, 5.0, 1.2, 0.5, 23.0, 6.0])
 
 
-def problem(energy, lower=None, upper=None, centre=None, pull=None) -> Problem:
+def problem(energy, lower=None, upper=None, centre=None, precision=None) -> Problem:
     low, high = bounds(0.0)
     zero = np.zeros(10)
     return Problem(
@@ -19,13 +20,13 @@ def problem(energy, lower=None, upper=None, centre=None, pull=None) -> Problem:
         low if lower is None else lower,
         high if upper is None else upper,
         zero if centre is None else centre,
-        zero if pull is None else pull,
+        zero if precision is None else precision,
     )
 
 
 def solve(task, spectrum, start) -> tuple[np.ndarray, float, bool]:
     p = start.copy()
-    value, _, converged = minimise(task, spectrum, p, 200, 1e-12, make_room(len(spectrum)))
+    value, _, converged = minimise(task, spectrum, p, 200, 1e-12, make_workspace(len(spectrum)))
     return p, value, converged
 
 
@@ -40,8 +41,6 @@ def test_finds_the_truth_without_noise(grid) -> None:
 
 def test_stops_at_the_wall_and_minimises_along_it(grid) -> None:
     """With the edge energy walled in, the rest is at the minimum that scipy finds with it fixed there."""
-    from scipy.optimize import least_squares
-
     energy = grid - 5465.0
     lower, upper = bounds(0.0)
     upper[2] = 12.5
@@ -61,11 +60,11 @@ def test_stops_at_the_wall_and_minimises_along_it(grid) -> None:
 def test_a_strong_prior_holds_and_a_weak_one_does_not(grid) -> None:
     energy = grid - 5465.0
     spectrum = eq1(energy, TRUTH)
-    centre, pull = np.zeros(10), np.zeros(10)
+    centre, precision = np.zeros(10), np.zeros(10)
     centre[3] = 4.0
-    for strength, expected in ((1e4, 4.0), (1e-6, 3.0)):
-        pull[3] = strength
-        p, _, converged = solve(problem(energy, centre=centre, pull=pull), spectrum, TRUTH)
+    for strength, expected in ((1e8, 4.0), (1e-12, 3.0)):
+        precision[3] = strength
+        p, _, converged = solve(problem(energy, centre=centre, precision=precision), spectrum, TRUTH)
         assert converged
         assert p[3] == pytest.approx(expected, abs=1e-3)
 
@@ -73,6 +72,6 @@ def test_a_strong_prior_holds_and_a_weak_one_does_not(grid) -> None:
 def test_says_when_it_ran_out_of_iterations(grid) -> None:
     energy = grid - 5465.0
     p = TRUTH + np.array([0.0, 0.5, 4.0, 3.0, 0.0, 2.0, 2.0, 0.0, 5.0, 5.0])
-    _, iterations, converged = minimise(problem(energy), eq1(energy, TRUTH), p, 2, 1e-12, make_room(40))
+    _, iterations, converged = minimise(problem(energy), eq1(energy, TRUTH), p, 2, 1e-12, make_workspace(40))
     assert iterations == 2
     assert not converged

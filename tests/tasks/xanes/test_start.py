@@ -6,7 +6,7 @@ import pytest
 from tasks.xanes.bounds import RELATIVE, bounds
 from tasks.xanes.fit import fit_spectra
 from tasks.xanes.model import eq1
-from tasks.xanes.solver import Problem, make_room, minimise
+from tasks.xanes.solver import Problem, make_workspace, minimise
 from tasks.xanes.start import begin, project, score, shape_table
 
 
@@ -16,12 +16,12 @@ def test_score_is_the_chi2_least_squares_removes(grid) -> None:
     p = np.array([0.3, 1.0, 13.5, 3.0, 0.3, 5.5, 1.3, 0.4, 24.0, 6.0])
     spectrum = eq1(energy, p) + 0.01 * np.random.default_rng(0).normal(size=40)
     products = np.empty(table.basis.shape[1], dtype=np.float32)
-    gain, room = np.empty(len(table.pre_edges), dtype=np.float32), np.empty((3, table.pre_edges.shape[1]), np.float32)
+    gain, workspace = np.empty(len(table.pre_edges), dtype=np.float32), np.empty((3, table.pre_edges.shape[1]), np.float32)
     project(spectrum * weight, table.basis, products)
-    score(table, products, gain, room)
+    score(table, products, gain, workspace)
     best = int(np.argmax(gain))
     start = np.empty(10)
-    begin(table, energy, spectrum, weight, best, products, room, start)
+    begin(table, energy, spectrum, weight, best, products, workspace, start)
     ones = np.ones_like(energy)
     shapes = eq1(energy, np.array([[0, 1, *start[2:4], 0, *start[5:7], 0, *start[8:]]] * 1).T)[:, 0]
     pre = 1 / (1 + ((energy - start[5]) / start[6]) ** 2)
@@ -38,13 +38,13 @@ def test_the_best_start_is_near_the_truth(grid) -> None:
     energy, weight = grid - 5465.0, np.ones(40)
     table = shape_table(energy, weight)
     products = np.empty(table.basis.shape[1], dtype=np.float32)
-    gain, room = np.empty(len(table.pre_edges), dtype=np.float32), np.empty((3, table.pre_edges.shape[1]), np.float32)
+    gain, workspace = np.empty(len(table.pre_edges), dtype=np.float32), np.empty((3, table.pre_edges.shape[1]), np.float32)
     start = np.empty(10)
     for edge in np.arange(9.0, 20.0, 0.7):
         spectrum = eq1(energy, np.array([0.0, 1.0, edge, 3.5, 0.2, edge - 8, 1.2, 0.5, edge + 9, 6.0]))
         project(spectrum, table.basis, products)
-        score(table, products, gain, room)
-        begin(table, energy, spectrum, weight, int(np.argmax(gain)), products, room, start)
+        score(table, products, gain, workspace)
+        begin(table, energy, spectrum, weight, int(np.argmax(gain)), products, workspace, start)
         assert abs(start[2] - edge) < 3.1
 
 
@@ -52,12 +52,12 @@ def test_a_spectrum_without_peaks_gets_none(grid) -> None:
     energy, weight = grid - 5465.0, np.ones(40)
     table = shape_table(energy, weight)
     products = np.empty(table.basis.shape[1], dtype=np.float32)
-    gain, room = np.empty(len(table.pre_edges), dtype=np.float32), np.empty((3, table.pre_edges.shape[1]), np.float32)
+    gain, workspace = np.empty(len(table.pre_edges), dtype=np.float32), np.empty((3, table.pre_edges.shape[1]), np.float32)
     start = np.empty(10)
     spectrum = eq1(energy, np.array([0.0, 1.0, 12.0, 1.8, 0.0, 5.0, 1.0, 0.0, 25.0, 5.0]))
     project(spectrum, table.basis, products)
-    score(table, products, gain, room)
-    begin(table, energy, spectrum, weight, int(np.argmax(gain)), products, room, start)
+    score(table, products, gain, workspace)
+    begin(table, energy, spectrum, weight, int(np.argmax(gain)), products, workspace, start)
     assert start[1] == pytest.approx(1.0, abs=1e-3)
     assert np.all(np.abs(start[[4, 7]]) < 1e-3)
     assert np.all(np.isfinite(start))
@@ -84,6 +84,6 @@ def minimised(grid, absorption, starts) -> np.ndarray:
     """Chi2 of the compiled minimiser begun at ``starts`` (10, n), energies from the edge."""
     lower, upper = bounds(0.0)
     problem = Problem(grid - 5465.0, np.ones(len(grid)), lower, upper, np.zeros(10), np.zeros(10))
-    room = make_room(len(grid))
+    workspace = make_workspace(len(grid))
     columns = zip(np.ascontiguousarray(absorption.T), np.clip(starts, lower[:, None], upper[:, None]).T.copy(), strict=True)
-    return np.array([minimise(problem, spectrum, start, 500, 1e-12, room)[0] for spectrum, start in columns])
+    return np.array([minimise(problem, spectrum, start, 500, 1e-12, workspace)[0] for spectrum, start in columns])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.planning.energies import energy_grid
+from tasks.simulation.energies import energy_grid
 
 
 def test_forty_energies_are_the_measurements():

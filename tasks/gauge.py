@@ -123,16 +123,19 @@ def measure_gauge(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[n
     return Gauge(log_gain, -float(plane[0] + turned), (-float(plane[1]), -float(plane[2])))
 
 
-def measure_bowl(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[np.floating]) -> Array:
-    """(6,) float64: ln|O| in the vacuum of ``image`` (Y, X) as a `bowl` about its middle, ``weights`` being the dose (Y, X)."""
+def fit_quadratic_surface(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[np.floating]) -> Array:
+    """Coefficients (6,) of the `quadratic_surface` about the middle of ``image`` (Y, X) that ln|O| follows in the vacuum.
+
+    ``weights`` (Y, X), the dose as a rule, count well-lit pixels more.
+    """
     root = np.sqrt(np.asarray(weights[vacuum], dtype=float))
     y, x = (axis[vacuum] for axis in np.meshgrid(*_centred_axes(vacuum.shape, None), indexing="ij"))
-    terms = np.stack([bowl(unit, y, x) for unit in np.eye(6)])
+    terms = np.stack([quadratic_surface(unit, y, x) for unit in np.eye(6)])
     found = np.linalg.lstsq((terms * root).T, np.log(np.abs(image[vacuum])) * root, rcond=None)[0]
     return np.asarray(found, dtype=float)
 
 
-def bowl(coefficients: Array, y: Array, x: Array) -> Array:
+def quadratic_surface(coefficients: Array, y: Array, x: Array) -> Array:
     """``c0 + c1 y + c2 x + c3 y^2 + c4 x y + c5 x^2``, the shape that y and x [px] have together."""
     c = coefficients
     return np.asarray(c[0] + c[1] * y + c[2] * x + c[3] * y**2 + c[4] * x * y + c[5] * x**2)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tasks.coupling.gauge import Gauge, bowl, field_of_view, find_vacuum, measure_bowl, measure_gauge, smooth_phase
 from tasks.errors import VacuumError
+from tasks.gauge import Gauge, field_of_view, find_vacuum, fit_quadratic_surface, measure_gauge, quadratic_surface, smooth_phase
 
 
 def particle(shape=(120, 110), radius=30, depth=0.9, absorption=0.06):
@@ -85,10 +85,10 @@ def test_field_of_view_follows_the_dose():
     assert field.sum() == 30 * 35
 
 
-def test_the_bowl_of_the_vacuum_is_measured_beside_matter():
+def test_the_quadratic_surface_of_the_vacuum_is_measured_beside_matter():
     clean, matter = particle()
     y, x = np.indices(clean.shape) - (np.array(clean.shape).reshape(2, 1, 1) - 1) / 2
     hidden = np.array([0.05, 1e-3, -2e-3, 3e-5, -1e-5, 2e-5])
-    image = noisy(clean * np.exp(bowl(hidden, y, x)), 0)
-    found = measure_bowl(image, FIELD & ~ndimage.binary_dilation(matter, iterations=3), np.ones(clean.shape))
-    np.testing.assert_allclose(bowl(found - hidden, y, x)[FIELD], 0, atol=4e-4)
+    image = noisy(clean * np.exp(quadratic_surface(hidden, y, x)), 0)
+    found = fit_quadratic_surface(image, FIELD & ~ndimage.binary_dilation(matter, iterations=3), np.ones(clean.shape))
+    np.testing.assert_allclose(quadratic_surface(found - hidden, y, x)[FIELD], 0, atol=4e-4)
