@@ -1,4 +1,4 @@
-"""From a file's scan to the store's: everything checked first, then written block by block."""
+"""Checks a scan that a reader found in a file, and writes it to the store block by block."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from storage.chunks import plan_tiles
+from storage.datasets.counts import check_counts, to_counts
+from storage.datasets.framing import Framing, frame_about
 from storage.errors import FieldError
 from storage.layout import DATASET
-from storage.readers.framing import Framing, frame_about
 from storage.readers.record import Node, ScanSource
-from storage.readers.survey import counts_of, survey_counts
 
 MIN_GOOD_FRACTION = 0.1
 """A mask that leaves less of the frame than this has its meaning the wrong way round."""
@@ -29,7 +29,7 @@ SPEC = DATASET["scans/{scan}"]
 
 @dataclass(frozen=True)
 class ScanOverrides:
-    """What the dataset says about its scans; it goes before what a file says.
+    """Values that the dataset states for its scans; each replaces what a file states.
 
     Attributes
     ----------
@@ -94,7 +94,9 @@ Check: TypeAlias = Callable[[ScanRecord], Iterable[tuple[str, str]]]
 """A further check of a scan, (field, message) for each fault: the physics lives elsewhere."""
 
 
-def examine(source: ScanSource, hints: ScanOverrides, check: Check | None = None) -> tuple[ScanRecord | None, list[FieldError]]:
+def examine(
+    source: ScanSource, overrides: ScanOverrides, check: Check | None = None
+) -> tuple[ScanRecord | None, list[FieldError]]:
     """Check one scan of a file whole, reading every frame once.
 
     Returns
@@ -105,16 +107,16 @@ def examine(source: ScanSource, hints: ScanOverrides, check: Check | None = None
         Everything found wrong.
     """
     faults = [*source.faults]
-    distance = _given("distance_m", hints.distance_m, source.distance_m, faults)
-    pixel = _given("detector_pixel_size_m", hints.detector_pixel_size_m, source.detector_pixel_size_m, faults)
+    distance = _stated_or_found("distance_m", overrides.distance_m, source.distance_m, faults)
+    pixel = _stated_or_found("detector_pixel_size_m", overrides.detector_pixel_size_m, source.detector_pixel_size_m, faults)
     faults += _position_faults(source)
-    framing = None if source.frames is None else _framing(source, hints, faults)
-    survey = None if framing is None else survey_counts(source, framing)
-    if survey is not None:
-        faults += survey.faults
-        if survey.good.mean() < MIN_GOOD_FRACTION:
-            faults.append(FieldError("mask", f"leaves {survey.good.mean():.1%} of the pixels; is its meaning inverted?"))
-    if faults or framing is None or survey is None or source.positions_m is None or source.frames is None:
+    framing = None if source.frames is None else _framing(source, overrides, faults)
+    report = None if framing is None else check_counts(source, framing)
+    if report is not None:
+        faults += report.faults
+        if report.good.mean() < MIN_GOOD_FRACTION:
+            faults.append(FieldError("mask", f"leaves {report.good.mean():.1%} of the pixels; is its meaning inverted?"))
+    if faults or framing is None or report is None or source.positions_m is None or source.frames is None:
         return None, faults
     record = ScanRecord(
         label=source.label,
@@ -122,19 +124,19 @@ def examine(source: ScanSource, hints: ScanOverrides, check: Check | None = None
         distance_m=float(distance or np.nan),
         detector_pixel_size_m=float(pixel or np.nan),
         positions_m=source.positions_m,
-        mask=framing.orient(survey.good),
+        mask=framing.orient(report.good),
         probe=_probe(source, framing),
         frames=source.frames,
         framing=framing,
-        good=survey.good,
-        dtype=survey.dtype,
+        good=report.good,
+        dtype=report.dtype,
     )
     faults = [FieldError(field, message) for field, message in (check(record) if check else ())]
     return (None if faults else record), faults
 
 
-def _given(field: str, hint: float | None, found: float | None, faults: list[FieldError]) -> float | None:
-    value = found if hint is None else hint
+def _stated_or_found(field: str, stated: float | None, found: float | None, faults: list[FieldError]) -> float | None:
+    value = found if stated is None else stated
     if value is None and not any(fault.field == field for fault in faults):
         faults.append(FieldError(field, "missing: neither the file nor the dataset gives it"))
     return value
@@ -153,7 +155,7 @@ def _position_faults(source: ScanSource) -> list[FieldError]:
     return faults
 
 
-def _framing(source: ScanSource, hints: ScanOverrides, faults: list[FieldError]) -> Framing | None:
+def _framing(source: ScanSource, overrides: ScanOverrides, faults: list[FieldError]) -> Framing | None:
     assert source.frames is not None
     ny, nx = source.frames.shape[1:]
     before = len(faults)
@@ -162,7 +164,9 @@ def _framing(source: ScanSource, hints: ScanOverrides, faults: list[FieldError])
     if source.probe is not None and source.probe.shape[1:] != (ny, nx):
         faults.append(FieldError("probe", f"is {source.probe.shape[1:]} for frames of {(ny, nx)}"))
     try:
-        framing = frame_about((ny, nx), hints.beam_centre_px or source.beam_centre_px, hints.orientation, hints.n_pixels)
+        framing = frame_about(
+            (ny, nx), overrides.beam_centre_px or source.beam_centre_px, overrides.orientation, overrides.n_pixels
+        )
     except ValueError as error:
         faults.append(FieldError("beam_centre_px" if "centre" in str(error) else "orientation", str(error)))
     return framing if len(faults) == before else None
@@ -189,7 +193,7 @@ def write_scan(record: ScanRecord, directory: Path, attributes: Mapping[str, Any
     counts = _create(group, "counts", (record.n_positions, n, n), record.dtype)
     for tile in plan_tiles(counts.shape, counts.chunks, counts.chunks):
         frames = record.framing.crop(np.asarray(record.frames[tile[0]]))
-        block = record.framing.orient(counts_of(frames, record.good, record.dtype))
+        block = record.framing.orient(to_counts(frames, record.good, record.dtype))
         counts[tile[0]] = block
         digest.update(block.data)
     arrays = {"positions_m": record.positions_m, "mask": record.mask, "probe": record.probe}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from storage.atomic import flush_tree, move_into_place, remove_tree, staged
 from storage.chunks import plan_tiles
+from storage.datasets.framing import reorient
 from storage.datasets.ingest import Check, ScanOverrides, ScanRecord, examine, write_scan
 from storage.datasets.scans import NAME, ScanInfo, attributes_of, check_name, digest_of, has_group, info_of
 from storage.errors import (
@@ -27,7 +28,6 @@ from storage.errors import (
 )
 from storage.layout import DATASET
 from storage.readers.format import open_scan
-from storage.readers.framing import turned
 
 SAME_ENERGY_EV = 0.01
 """Energies nearer than this are one energy, measured twice [eV]."""
@@ -130,12 +130,12 @@ class DatasetStore:
         known = self._known(dataset_id, name, sha256)
         if known:
             return Ingested(known, created=False)
-        hints = _hints(self.attributes(dataset_id))
+        overrides = _overrides(self.attributes(dataset_id))
         temporary = dataset / f".staging-{os.urandom(16).hex()}"
         temporary.mkdir()
         try:
             with open_scan(path) as sources:
-                records = _examine_all(sources, hints, check, self._others(dataset_id, name))
+                records = _examine_all(sources, overrides, check, self._others(dataset_id, name))
                 shared = {"sha256": sha256, "upload": name, "n_entries": len(records)}
                 for label, record in _label(name, records):
                     write_scan(record, temporary / label, shared)
@@ -151,7 +151,7 @@ class DatasetStore:
             known = self._known(dataset_id, name, sha256)
             if known:
                 return Ingested(known, created=False)
-            faults = [fault for info in infos for fault in _misfits(info, self._others(dataset_id, name))]
+            faults = [fault for info in infos for fault in _inconsistencies(info, self._others(dataset_id, name))]
             if faults:
                 raise InvalidScanError(faults)
             moved: list[Path] = []
@@ -262,11 +262,11 @@ def _read_turned(stored: Any, orientation: int) -> NDArray[Any]:
     values = np.empty(stored.shape, stored.dtype)
     for tile in plan_tiles(stored.shape, stored.chunks, stored.chunks):
         whole = (tile[0], ...) if len(tile) > 2 else ...
-        values[whole] = turned(np.asarray(stored[whole]), orientation)
+        values[whole] = reorient(np.asarray(stored[whole]), orientation)
     return values
 
 
-def _hints(attributes: Mapping[str, Any]) -> ScanOverrides:
+def _overrides(attributes: Mapping[str, Any]) -> ScanOverrides:
     centre = attributes.get("beam_centre_px")
     return ScanOverrides(
         distance_m=attributes.get("distance_m"),
@@ -277,22 +277,26 @@ def _hints(attributes: Mapping[str, Any]) -> ScanOverrides:
     )
 
 
-def _examine_all(sources: Sequence[Any], hints: ScanOverrides, check: Check | None, present: list[ScanInfo]) -> list[ScanRecord]:
+def _examine_all(
+    sources: Sequence[Any], overrides: ScanOverrides, check: Check | None, present: list[ScanInfo]
+) -> list[ScanRecord]:
     records: list[ScanRecord] = []
     faults: list[FieldError] = []
     for source in sources:
-        record, found = examine(source, hints, check)
+        record, found = examine(source, overrides, check)
         prefix = f"{source.label}." if len(sources) > 1 else ""
         faults += [FieldError(prefix + fault.field, fault.message) for fault in found]
         if record is not None:
-            faults += [FieldError(prefix + fault.field, fault.message) for fault in _misfits(record, [*present, *records])]
+            faults += [
+                FieldError(prefix + fault.field, fault.message) for fault in _inconsistencies(record, [*present, *records])
+            ]
             records.append(record)
     if faults:
         raise InvalidScanError(faults)
     return records
 
 
-def _misfits(scan: ScanRecord | ScanInfo, others: Sequence[ScanRecord | ScanInfo]) -> Iterator[FieldError]:
+def _inconsistencies(scan: ScanRecord | ScanInfo, others: Sequence[ScanRecord | ScanInfo]) -> Iterator[FieldError]:
     for other in others:
         if abs(scan.energy_ev - other.energy_ev) < SAME_ENERGY_EV:
             where = f" as scan {other.name}" if isinstance(other, ScanInfo) else " twice in the file"

@@ -11,13 +11,14 @@ from pathlib import Path
 import h5py
 
 from storage.errors import FieldError, InvalidScanError, UnknownFormatError
-from storage.readers.archive import open_archive, unpack
-from storage.readers.cxi import entries, read_cxi
-from storage.readers.eiger import data_names, read_folder, read_master
-from storage.readers.hdf5 import is_hdf5, open_hdf5
-from storage.readers.plain import NAMES, find_in_hdf5, find_in_npz, read_plain
+from storage.readers.containers.archive import open_archive, unpack
+from storage.readers.containers.hdf5 import is_hdf5, open_hdf5
+from storage.readers.containers.zarr_hierarchy import is_zarr, open_zarr_folder, open_zarr_zip
+from storage.readers.measurements.cxi import entries, read_cxi
+from storage.readers.measurements.eiger import data_names, read_folder, read_master
+from storage.readers.measurements.plain import NAMES, find_in_hdf5, find_in_npz, read_plain
+from storage.readers.measurements.zarr_dataset import read_zarr_dataset
 from storage.readers.record import DAMAGE, ScanSource
-from storage.readers.zarrs import is_zarr, open_zarr_folder, open_zarr_zip
 
 KNOWN = (
     "CXI, NXcxi_ptycho, HDF5 or NPZ with arrays named counts, positions_m and energy_ev, a zipped Zarr dataset, "
@@ -65,7 +66,7 @@ def _read(path: Path, stack: ExitStack) -> list[ScanSource]:
 
 def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
     if (path / "zarr.json").is_file():
-        return stack.enter_context(open_zarr_folder(path))
+        return read_zarr_dataset(stack.enter_context(open_zarr_folder(path)))
     return read_folder(path, stack)
 
 
@@ -83,7 +84,7 @@ def _read_zip(path: Path, stack: ExitStack) -> list[ScanSource]:
     archive = stack.enter_context(open_archive(path))
     names = [name for name in archive.namelist() if not name.endswith("/")]
     if is_zarr(names):
-        return stack.enter_context(open_zarr_zip(path))
+        return read_zarr_dataset(stack.enter_context(open_zarr_zip(path)))
     if NAMES & {name.removesuffix(".npy") for name in names}:
         return [read_plain(find_in_npz(archive, stack), "file")]
     if not any(_starts_like_hdf5(archive, name) for name in names):

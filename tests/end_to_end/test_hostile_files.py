@@ -21,7 +21,7 @@ def load(name):
 
 @pytest.fixture(scope="module")
 def corpus():
-    return load("test_datasets_hostile").CORPUS
+    return load("datasets/test_store_hostile").CORPUS
 
 
 class Files:

@@ -19,8 +19,8 @@ def source(**changed: Any) -> ScanSource:
     return ScanSource(**{**fields, **changed})
 
 
-def faults_of(given: ScanSource, hints: ScanOverrides | None = None) -> list[str]:
-    record, faults = examine(given, hints or ScanOverrides())
+def faults_of(given: ScanSource, overrides: ScanOverrides | None = None) -> list[str]:
+    record, faults = examine(given, overrides or ScanOverrides())
     assert (record is None) == bool(faults)
     return [f"{fault.field}: {fault.message}" for fault in faults]
 

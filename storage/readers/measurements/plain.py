@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.readers.archive import NpyMember
+from storage.readers.containers.archive import NpyMember
+from storage.readers.containers.hdf5 import find_node
 from storage.readers.fields import Fields
-from storage.readers.hdf5 import find_node
 from storage.readers.record import Node, ScanSource
 
 COUNTS = ("counts", "frames", "diffraction", "data", "intensities")

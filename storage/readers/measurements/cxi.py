@@ -8,8 +8,8 @@ import re
 
 import h5py
 
+from storage.readers.containers.hdf5 import find_node, find_object
 from storage.readers.fields import Fields
-from storage.readers.hdf5 import find_node, find_object
 from storage.readers.record import ScanSource
 
 ENTRY = re.compile(r"entry_(\d+)")

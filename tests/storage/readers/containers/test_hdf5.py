@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage.errors import HostileFileError, UnknownFormatError
-from storage.readers.hdf5 import find_node, is_hdf5, open_hdf5
+from storage.readers.containers.hdf5 import find_node, is_hdf5, open_hdf5
 
 
 @pytest.mark.parametrize("block", [0, 512, 4096])

@@ -1,4 +1,4 @@
-"""Where the beam falls on the detector, and which way up it is: the square about the beam centre, oriented."""
+"""The square part of a detector frame that is stored, and its orientation."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ FLIP_ROWS, FLIP_COLUMNS, TRANSPOSE = 1, 2, 4
 
 @dataclass(frozen=True)
 class Framing:
-    """The part of a frame that is kept, and how it is turned.
+    """Which pixels of a frame are stored, and how they are flipped and transposed.
 
     Attributes
     ----------
@@ -36,8 +36,8 @@ class Framing:
         return frames[..., self.rows, self.columns]
 
     def orient(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """The frames (..., N, N), `turned`."""
-        return turned(frames, self.orientation)
+        """Apply the orientation to frames (..., N, N)."""
+        return reorient(frames, self.orientation)
 
     def crop_probe(self, probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Crop a probe (M, ny, nx), given in the specimen's plane, as its far field would be cropped."""
@@ -46,8 +46,8 @@ class Framing:
         return near.astype(np.complex64)
 
 
-def turned(frames: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Flip and transpose (..., N, N) frames, keeping index ``N // 2`` where it is."""
+def reorient(frames: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Flip and transpose frames (..., N, N) so that index ``N // 2`` stays in place."""
     if orientation & FLIP_ROWS:
         frames = _flip(frames, -2)
     if orientation & FLIP_COLUMNS:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from storage.readers.framing import frame_about
+from storage.datasets.framing import frame_about
 
 
 @pytest.mark.parametrize("n", [8, 9])

@@ -1,11 +1,12 @@
-"""A dataset of this house, or one scan of it, as Zarr v3: zipped, or a folder.
+"""Zarr v3 hierarchies from outside, zipped or in a folder.
 
-Metadata is audited before Zarr sees it: data types, codecs and the size of a chunk.
+All metadata is audited before Zarr parses it: data types, codecs and the size of a chunk.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -14,10 +15,9 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, ZipStore
 
-from storage.errors import FieldError, HostileFileError, UnknownFormatError
-from storage.readers.archive import open_archive
-from storage.readers.plain import read_plain
-from storage.readers.record import DAMAGE, Node, ScanSource
+from storage.errors import FieldError, HostileFileError
+from storage.readers.containers.archive import open_archive
+from storage.readers.record import DAMAGE, Node
 
 CODECS: Final = {"bytes", "blosc", "zstd", "gzip", "crc32c", "transpose", "sharding_indexed"}
 DATA_TYPES: Final = {
@@ -28,6 +28,45 @@ MAX_METADATA_BYTES: Final = 2**20
 MAX_CHUNK_BYTES: Final = 256 * 2**20
 MAX_EXPANSION: Final = 1000
 SMALL_BYTES: Final = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class ZarrHierarchy:
+    """An audited hierarchy of groups and arrays.
+
+    Attributes
+    ----------
+    store : zarr Store
+    nodes : mapping
+        Metadata of each group and array, by its path.
+    top : str
+        Path of the outermost group.
+    """
+
+    store: Store
+    nodes: Mapping[str, Mapping[str, Any]]
+    top: str
+
+    @property
+    def arrays(self) -> list[str]:
+        """Paths of all arrays, sorted."""
+        return sorted(path for path, node in self.nodes.items() if node["node_type"] == "array")
+
+    def finder(self, group: str) -> Callable[[str], Node | None]:
+        """Return a function from a name to the array, or numeric attribute, of that name in ``group``, else in ``top``."""
+
+        def find(name: str) -> Node | None:
+            for folder in (group, self.top):
+                path = f"{folder}/{name}".strip("/")
+                if path in self.arrays:
+                    array: Any = zarr.open_array(store=self.store, path=path, mode="r", zarr_format=3)
+                    return array
+                value = np.asarray(self.nodes.get(folder, {}).get("attributes", {}).get(name, ""))
+                if value.dtype.kind in "iuf":
+                    return value
+            return None
+
+        return find
 
 
 def is_zarr(names: list[str]) -> bool:
@@ -45,15 +84,15 @@ def top_of(names: list[str]) -> str | None:
 
 
 @contextmanager
-def open_zarr_zip(path: Path) -> Iterator[list[ScanSource]]:
-    """Open a zipped Zarr hierarchy; the frames can be read while the block lasts."""
+def open_zarr_zip(path: Path) -> Iterator[ZarrHierarchy]:
+    """Open a zipped Zarr hierarchy; its arrays can be read inside the ``with`` block."""
     with open_archive(path) as archive:
         sizes = {member.filename: member.file_size for member in archive.infolist() if not member.is_dir()}
         metadata = {name: archive.read(name) for name in sizes if _is_metadata(name, sizes[name])}
     nodes = _audit(metadata, sizes)
     store = ZipStore(path, mode="r", read_only=True)
     try:
-        yield _read_sources(store, nodes, top_of(list(sizes)) or "")
+        yield ZarrHierarchy(store, nodes, top_of(list(sizes)) or "")
     finally:
         # A store from which nothing was read was never opened, and cannot be closed.
         with suppress(AttributeError):
@@ -61,15 +100,15 @@ def open_zarr_zip(path: Path) -> Iterator[list[ScanSource]]:
 
 
 @contextmanager
-def open_zarr_folder(path: Path) -> Iterator[list[ScanSource]]:
-    """Open a Zarr hierarchy in a folder; links in it are refused."""
+def open_zarr_folder(path: Path) -> Iterator[ZarrHierarchy]:
+    """Open a Zarr hierarchy in a folder; symbolic links in it are refused."""
     files = [file for file in sorted(path.rglob("*")) if not file.is_dir() or file.is_symlink()]
     links = [FieldError(file.name, "is a symbolic link; files must be in the folder") for file in files if file.is_symlink()]
     if links:
         raise HostileFileError(links)
     sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
     metadata = {name: (path / name).read_bytes() for name in sizes if _is_metadata(name, sizes[name])}
-    yield _read_sources(LocalStore(path, read_only=True), _audit(metadata, sizes), "")
+    yield ZarrHierarchy(LocalStore(path, read_only=True), _audit(metadata, sizes), "")
 
 
 def _is_metadata(name: str, size: int) -> bool:
@@ -128,28 +167,3 @@ def _codec_names(codecs: list[Mapping[str, Any]]) -> Iterator[str]:
         inner = codec.get("configuration", {})
         for key in ("codecs", "index_codecs"):
             yield from _codec_names(inner.get(key, []))
-
-
-def _read_sources(store: Store, nodes: Mapping[str, Mapping[str, Any]], top: str) -> list[ScanSource]:
-    arrays = {path for path, node in nodes.items() if node["node_type"] == "array"}
-    groups = sorted(path.rpartition("/")[0] for path in arrays if path.rpartition("/")[2] == "counts")
-    if not groups:
-        raise UnknownFormatError([FieldError("file", f"is Zarr without an array named counts: it holds {sorted(arrays)[:10]}")])
-    return [read_plain(_find(store, nodes, arrays, group, top), group or "file") for group in groups]
-
-
-def _find(
-    store: Store, nodes: Mapping[str, Mapping[str, Any]], arrays: set[str], group: str, top: str
-) -> Callable[[str], Node | None]:
-    def find(name: str) -> Node | None:
-        for folder in (group, top):
-            path = f"{folder}/{name}".strip("/")
-            if path in arrays:
-                array: Any = zarr.open_array(store=store, path=path, mode="r", zarr_format=3)
-                return array
-            value = np.asarray(nodes.get(folder, {}).get("attributes", {}).get(name, ""))
-            if value.dtype.kind in "iuf":
-                return value
-        return None
-
-    return find

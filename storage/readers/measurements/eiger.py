@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 
 from storage.errors import FieldError, HostileFileError, InvalidScanError, UnknownFormatError
-from storage.readers.archive import NpyMember, open_archive, read_npy
+from storage.readers.containers.archive import NpyMember, open_archive, read_npy
+from storage.readers.containers.hdf5 import find_node, find_object, is_hdf5, open_hdf5
 from storage.readers.fields import Fields
-from storage.readers.hdf5 import find_node, find_object, is_hdf5, open_hdf5
 from storage.readers.record import DAMAGE, Node, ScanSource
 from storage.readers.stack import FrameStack
 

@@ -3,15 +3,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.readers.framing import frame_about
+from storage.datasets.counts import CountReport, check_counts, to_counts
+from storage.datasets.framing import frame_about
 from storage.readers.record import ScanSource
-from storage.readers.survey import Survey, counts_of, survey_counts
 
 N = 8
 
 
-def survey(frames: Any, mask: Any = None) -> Survey:
-    return survey_counts(ScanSource("file", frames=frames, mask=mask), frame_about((N, N), None, 0))
+def check(frames: Any, mask: Any = None) -> CountReport:
+    return check_counts(ScanSource("file", frames=frames, mask=mask), frame_about((N, N), None, 0))
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,10 @@ def survey(frames: Any, mask: Any = None) -> Survey:
 def test_the_smallest_dtype_that_holds_every_count_is_chosen(dtype: Any, largest: float, stored: Any) -> None:
     frames = np.ones((3, N, N), dtype)
     frames[2, 1, 1] = largest
-    found = survey(frames)
+    found = check(frames)
     assert found.faults == []
     assert found.dtype == stored
-    kept = counts_of(frames, found.good, found.dtype)
+    kept = to_counts(frames, found.good, found.dtype)
     assert (kept.dtype, kept[2, 1, 1]) == (stored, int(largest))
 
 
@@ -41,15 +41,15 @@ def test_the_smallest_dtype_that_holds_every_count_is_chosen(dtype: Any, largest
 def test_counts_beyond_32_bits_are_refused(dtype: Any) -> None:
     frames = np.ones((3, N, N), dtype)
     frames[1, 2, 3] = 2**33
-    assert [fault.message for fault in survey(frames).faults] == ["too large for 32 bits: 1 pixels from frame 1, row 2, column 3"]
+    assert [fault.message for fault in check(frames).faults] == ["too large for 32 bits: 1 pixels from frame 1, row 2, column 3"]
 
 
 def test_whole_floats_are_counts_and_rounded() -> None:
     frames = np.full((2, N, N), 3.0004, np.float32)
-    found = survey(frames)
+    found = check(frames)
     assert found.faults == []
-    assert (counts_of(frames, found.good, found.dtype) == 3).all()
-    assert "not whole" in survey(frames + 0.01).faults[0].message
+    assert (to_counts(frames, found.good, found.dtype) == 3).all()
+    assert "not whole" in check(frames + 0.01).faults[0].message
 
 
 def test_masked_pixels_may_hold_anything_and_are_stored_as_zero() -> None:
@@ -57,19 +57,19 @@ def test_masked_pixels_may_hold_anything_and_are_stored_as_zero() -> None:
     frames[:, 0, :4] = [np.nan, -1, 1e30, 0.3]
     mask = np.ones((N, N), bool)
     mask[0, :4] = False
-    found = survey(frames, mask)
+    found = check(frames, mask)
     assert found.faults == []
-    kept = counts_of(frames, found.good, found.dtype)
+    kept = to_counts(frames, found.good, found.dtype)
     assert (kept[:, 0, :4] == 0).all()
     assert (kept[:, 1:] == 1).all()
-    assert len(survey(frames).faults) == 4
+    assert len(check(frames).faults) == 4
 
 
 def test_one_fault_of_a_kind_names_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.readers.record.BLOCK_BYTES", 1)
     frames = np.ones((5, N, N), np.int16)
     frames[2:, 4, 5] = -7
-    assert [fault.message for fault in survey(frames).faults] == [
+    assert [fault.message for fault in check(frames).faults] == [
         "negative (mask gaps and dead pixels): 1 pixels from frame 2, row 4, column 5"
     ]
 
@@ -81,4 +81,4 @@ def test_a_file_that_breaks_off_is_a_fault() -> None:
         def __getitem__(self, key: Any) -> Any:
             raise OSError("filter returned failure")
 
-    assert [fault.message for fault in survey(Broken()).faults] == ["cannot be read to the end: filter returned failure"]
+    assert [fault.message for fault in check(Broken()).faults] == ["cannot be read to the end: filter returned failure"]

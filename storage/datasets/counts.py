@@ -1,4 +1,4 @@
-"""One look at every frame before any is stored: what is wrong with the counts, and how large they are."""
+"""Checks of the counts of a scan before any of them is stored."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.datasets.framing import Framing
 from storage.errors import FieldError
-from storage.readers.framing import Framing
 from storage.readers.record import DAMAGE, ScanSource, blocks
 
 WHOLE_NUMBER_TOLERANCE = 1e-3
@@ -18,8 +18,8 @@ MAX_COUNT = 2**32 - 2
 
 
 @dataclass
-class Survey:
-    """What was seen in all frames of a scan.
+class CountReport:
+    """Result of checking all frames of a scan.
 
     Attributes
     ----------
@@ -41,8 +41,8 @@ class Survey:
         """Smallest dtype of the layout that holds every count."""
         return np.dtype(np.uint16 if self.largest < 2**16 - 1 else np.uint32)
 
-    def note(self, kind: str, start: int, bad: NDArray[np.bool_]) -> None:
-        """Keep the first fault of a kind, with where it was."""
+    def add_fault(self, kind: str, start: int, bad: NDArray[np.bool_]) -> None:
+        """Record a fault with its place, unless one of its kind is recorded already."""
         if kind in self._kinds or not bad.any():
             return
         self._kinds.add(kind)
@@ -52,7 +52,7 @@ class Survey:
         )
 
 
-def survey_counts(source: ScanSource, framing: Framing) -> Survey:
+def check_counts(source: ScanSource, framing: Framing) -> CountReport:
     """Read every frame once, in blocks, and report what is wrong with the good pixels.
 
     Masked pixels may hold anything: detectors write NaN or -1 there. A pixel that holds the largest number of an unsigned
@@ -61,34 +61,34 @@ def survey_counts(source: ScanSource, framing: Framing) -> Survey:
     n = framing.n_pixels
     assert source.frames is not None
     good = np.ones((n, n), bool) if source.mask is None else framing.crop(source.mask).copy()
-    survey = Survey(good)
+    report = CountReport(good)
     try:
         for start, frames in blocks(source.frames):
-            _survey_block(survey, start, framing.crop(frames))
+            _check_block(report, start, framing.crop(frames))
     except DAMAGE as error:
-        survey.faults.append(FieldError("counts", f"cannot be read to the end: {error}"))
-    if not survey.faults and survey.largest == 0:
-        survey.faults.append(FieldError("counts", "every count is zero"))
-    return survey
+        report.faults.append(FieldError("counts", f"cannot be read to the end: {error}"))
+    if not report.faults and report.largest == 0:
+        report.faults.append(FieldError("counts", "every count is zero"))
+    return report
 
 
-def _survey_block(survey: Survey, start: int, frames: NDArray[Any]) -> None:
+def _check_block(report: CountReport, start: int, frames: NDArray[Any]) -> None:
     if frames.dtype.kind == "u":
-        survey.good &= ~(frames == np.iinfo(frames.dtype).max).any(axis=0)
+        report.good &= ~(frames == np.iinfo(frames.dtype).max).any(axis=0)
     if frames.dtype.kind == "f":
-        survey.note("not finite (mask such pixels)", start, ~np.isfinite(frames) & survey.good)
+        report.add_fault("not finite (mask such pixels)", start, ~np.isfinite(frames) & report.good)
         frames = np.where(np.isfinite(frames), frames, 0)
         fraction = np.abs(frames - np.rint(frames)) > WHOLE_NUMBER_TOLERANCE
-        survey.note("not whole numbers (give photon counts, not intensities)", start, fraction & survey.good)
+        report.add_fault("not whole numbers (give photon counts, not intensities)", start, fraction & report.good)
     if frames.dtype.kind != "u":
-        survey.note("negative (mask gaps and dead pixels)", start, (frames < -WHOLE_NUMBER_TOLERANCE) & survey.good)
-    largest = frames.max(initial=0, where=survey.good)
+        report.add_fault("negative (mask gaps and dead pixels)", start, (frames < -WHOLE_NUMBER_TOLERANCE) & report.good)
+    largest = frames.max(initial=0, where=report.good)
     if largest > MAX_COUNT:
-        survey.note("too large for 32 bits", start, (frames > MAX_COUNT) & survey.good)
-    survey.largest = max(survey.largest, round(float(largest)))
+        report.add_fault("too large for 32 bits", start, (frames > MAX_COUNT) & report.good)
+    report.largest = max(report.largest, round(float(largest)))
 
 
-def counts_of(frames: NDArray[Any], good: NDArray[np.bool_], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Turn surveyed (n, N, N) frames into counts, 0 where the pixel is masked."""
+def to_counts(frames: NDArray[Any], good: NDArray[np.bool_], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Convert checked frames (n, N, N) to counts, 0 where the pixel is masked."""
     kept = np.where(good, frames, 0)
     return (np.rint(kept) if kept.dtype.kind == "f" else kept).astype(dtype)

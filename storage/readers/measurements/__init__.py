@@ -1,0 +1,1 @@
+"""One module a file format of diffraction measurements, each returning ``record.ScanSource``."""
