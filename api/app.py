@@ -1,13 +1,11 @@
-"""The application: routes, errors and guards put together over one service, and the server it runs in."""
+"""The application: routes, middleware and error handlers over one service."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
@@ -92,33 +90,6 @@ def guard(app: FastAPI, settings: Settings) -> None:
     if settings.cors_origins:
         app.add_middleware(Cors, origins=settings.cors_origins, prefix=PREFIX)
     app.add_middleware(Guard, hosts=hosts, origins=settings.cors_origins)
-
-
-class HttpServer(uvicorn.Server):
-    """A server that tells open event streams to end before it waits for them."""
-
-    def __init__(self, app: FastAPI, on_start: Callable[[str], None] = lambda url: None, **options: Any) -> None:
-        super().__init__(uvicorn.Config(app, ws="none", timeout_graceful_shutdown=5, **options))
-        self._closing: asyncio.Event = app.state.closing
-        self._on_start = on_start
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell the address once requests are answered."""
-        await super().startup(sockets)
-        if self.started:
-            self._on_start(self.url)
-
-    @property
-    def url(self) -> str:
-        """Where the running server answers."""
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        scheme = "https" if self.config.is_ssl else "http"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, end the streams, wait for the answers under way."""
-        self._closing.set()
-        await super().shutdown(sockets)
 
 
 def name_of(route: APIRoute) -> str:

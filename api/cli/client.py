@@ -1,4 +1,4 @@
-"""A client of the service over HTTP: what the command line speaks, and what a script may."""
+"""A client of the service over HTTP, for the command line and for scripts."""
 
 import base64
 import hashlib
@@ -16,11 +16,11 @@ PREFIX: Final = "/api/v1"
 BLOCK_BYTES: Final = 1 << 20
 RECONNECT_S: Final = 1.0
 STREAM_TIMEOUT_S: Final = 60.0
-"""A stream says something every 15 s; after four times that, the service is gone."""
+"""The service sends something at least every 15 s [s]."""
 
 
 class RefusedError(ServiceError, RuntimeError):
-    """The service refused, with a problem; ``faults`` names the fields."""
+    """The service answered with a problem; ``faults`` names the fields at fault."""
 
     def __init__(self, code: str, detail: str, faults: tuple[FieldError, ...] = ()) -> None:
         super().__init__(detail)
@@ -29,11 +29,11 @@ class RefusedError(ServiceError, RuntimeError):
 
 
 class UnreachableError(ServiceError, ConnectionError):
-    """Nobody answers at the address."""
+    """No service answers at the address."""
 
 
 class Client:
-    """Speaks to the service at ``url``, with an API key where it needs one."""
+    """A client of the service at ``url``, which sends an API key if one is given."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.url = url.rstrip("/")
@@ -46,15 +46,15 @@ class Client:
     def __exit__(self, *exception: object) -> None:
         self._http.close()
 
-    def call(self, method: str, path: str, **sent: Any) -> Any:
-        """Answer of one request, read from JSON.
+    def call(self, method: str, path: str, **sent: Any) -> dict[str, Any]:
+        """Send one request and return its JSON answer, empty if there is none; ``sent`` are arguments of `httpx.Client.request`.
 
         Raises
         ------
         RefusedError
             The service answered with a problem.
         UnreachableError
-            Nobody answered.
+            No service answered.
         """
         try:
             response = self._http.request(method, PREFIX + path, **sent)
@@ -62,16 +62,17 @@ class Client:
             raise UnreachableError(f"no service answers at {self.url}: {error}") from error
         if response.is_error:
             raise refusal(response)
-        return response.json() if response.content else None
+        answer: dict[str, Any] = response.json() if response.content else {}
+        return answer
 
     def create_dataset(self, spec: Mapping[str, Any]) -> dict[str, Any]:
-        """Open a dataset."""
+        """Create an open dataset."""
         return self.call("POST", "/datasets", json=dict(spec))
 
     def put_scan(
         self, dataset_id: str, path: Path, name: str | None = None, on_bytes: Callable[[int], None] = lambda n: None
     ) -> dict[str, Any]:
-        """Send a file, with its digest; ``on_bytes`` hears of each block sent."""
+        """Send a file with its digest; ``on_bytes`` is called with the size of each block sent."""
         with path.open("rb") as file:
             digest = base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
         headers = {"Content-Digest": f"sha-256=:{digest}:", "Content-Length": str(path.stat().st_size)}
@@ -79,7 +80,7 @@ class Client:
         return self.call("PUT", url, content=blocks(path, on_bytes), headers=headers)
 
     def seal(self, dataset_id: str) -> dict[str, Any]:
-        """No more scans."""
+        """Seal a dataset, which then takes no more scans."""
         return self.call("POST", f"/datasets/{dataset_id}/seal")
 
     def submit(self, dataset_ids: list[str], options: Mapping[str, Any], name: str = "") -> dict[str, Any]:
@@ -87,13 +88,13 @@ class Client:
         return self.call("POST", "/runs", json={"datasets": dataset_ids, "options": dict(options), "name": name})
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """A run as it stands."""
+        """The present state of a run."""
         return self.call("GET", f"/runs/{run_id}")
 
     def follow(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """Events of a run until it ends, over interruptions and restarts of the service; the last is ``end``.
+        """Yield the events of a run until it ends, across interruptions and restarts of the service; the last is ``end``.
 
-        An interruption shows as an event ``interrupted`` each second that nobody answers.
+        While no service answers, an event ``interrupted`` is yielded each second.
         """
         last = "0"
         while True:
@@ -125,7 +126,7 @@ class Client:
 
 
 def blocks(path: Path, on_bytes: Callable[[int], None]) -> Iterator[bytes]:
-    """The file at ``path``, a block at a time."""
+    """Yield the file at ``path`` in blocks."""
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             yield block

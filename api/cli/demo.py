@@ -1,4 +1,4 @@
-"""The whole job on a specimen whose chemistry is known: measured, submitted over REST, compared with the truth."""
+"""The command demo: a simulated specimen is measured and submitted over REST, and its maps are compared with the truth."""
 
 import contextlib
 import shlex
@@ -6,108 +6,55 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
-from pydantic import TypeAdapter
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from api.cli.client import Client
 from api.cli.progress import show_run, show_uploads
+from api.cli.serve import open_server
+from api.cli.simulate import Measurement, measure
+from api.cli.terminal import console, plain_errors
 from service.errors import ConflictError, ServiceError
 from service.settings import Settings
 from storage.results import ResultsStore
-from storage.writers.cxi import write_cxi
-from tasks.ptycho.probe import ProbeSpec
-from tasks.scattering import Absorber
-from tasks.simulation.chemical_states import formula_of
-from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
+from tasks.simulation.specimen import Simulation, SimulationOptions
 from tasks.simulation.truth import Assessment, assess
 
-MARK: Final = ".ptyxas-demo"
-"""A file that says that a folder is a demo's, and may be emptied by the next."""
+if TYPE_CHECKING:
+    from api.server import HttpServer
+
+DEMO_MARKER: Final = ".ptyxas-demo"
+"""A file that marks a folder as one that a demonstration made, which the next may empty."""
+
+commands = typer.Typer()
 
 
-class Server(Protocol):
-    """A service behind HTTP; ``run`` lasts until ``should_exit``."""
-
-    started: bool
-    should_exit: bool
-
-    def run(self) -> None: ...
-
-    @property
-    def url(self) -> str: ...
-
-
-OpenServer = Callable[[Settings, Callable[[str], None]], Server]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A simulated measurement, as files."""
-
-    simulation: Simulation
-    files: Sequence[Path]
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all files."""
-        return sum(file.stat().st_size for file in self.files)
-
-    @property
-    def formula(self) -> str:
-        """Formula of the specimen, as far as one would know it: that of its first state."""
-        return formula_of(self.simulation.specimen.states[0], self.simulation.absorber)
-
-    @property
-    def absorber(self) -> dict[str, str]:
-        """Element and edge."""
-        return {"element": self.simulation.absorber.element, "edge": self.simulation.absorber.edge}
-
-    @property
-    def chemistry(self) -> dict[str, str]:
-        """The options of the chemistry: the paper's constants are those of the V K edge only."""
-        return {} if self.simulation.absorber == Absorber() else {"preset": "chantler"}
-
-    @property
-    def probe(self) -> dict[str, Any]:
-        """What the beamline believes of its optics."""
-        probe: dict[str, Any] = TypeAdapter(ProbeSpec).dump_python(self.simulation.probe_guess, mode="json")
-        return probe
-
-    @property
-    def command(self) -> str:
-        """What submits the files."""
-        probe = TypeAdapter(ProbeSpec).dump_json(self.simulation.probe_guess, exclude_defaults=True).decode()
-        options = f"-o domains.n_domains={len(self.simulation.specimen.states)}"
-        if self.chemistry:
-            options += f" --absorber {self.absorber['element']} --edge {self.absorber['edge']}"
-        files = f"{shlex.quote(str(self.files[0].parent))}/*.cxi"
-        return f"ptyxas submit {files} --formula {self.formula} --probe {shlex.quote(probe)} {options} --watch"
-
-
-def measure(options: SimulationOptions, folder: Path) -> Measured:
-    """Simulate a measurement and write it into ``folder``, one CXI file an energy."""
-    folder.mkdir(parents=True, exist_ok=True)
-    simulation = simulate(options)
-    files = []
-    for number, scan in enumerate(simulation.scans):
-        files.append(folder / f"{number:03d}-{scan.energy_ev:.2f}eV.cxi")
-        write_cxi(
-            files[-1],
-            scan.counts,
-            scan.positions_m,
-            scan.mask,
-            scan.energy_ev,
-            scan.distance_m,
-            scan.detector_pixel_size_m,
-        )
-    return Measured(simulation, files)
+@commands.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Folder for everything; that of an earlier demo is emptied.")] = Path(
+        "ptyxas-demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the specimen.")] = 0,
+    energies: Annotated[int, typer.Option(help="Number of energies.", min=10)] = 24,
+    positions: Annotated[int, typer.Option(help="Scan positions along each side.", min=4)] = 12,
+    pixels: Annotated[int, typer.Option(help="Side of a frame.", min=32)] = 64,
+    photons: Annotated[float, typer.Option(help="Photons in a frame.", min=1)] = 1e8,
+    cycles: Annotated[int, typer.Option(help="Cycles of the reconstruction.", min=1)] = 150,
+    coupling_start: Annotated[int, typer.Option(help="Cycle after which the energies are coupled.", min=1)] = 100,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.", min=1)] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Go on serving until Ctrl-C.")] = False,
+) -> None:
+    """Measure, submit and analyse a simulated specimen over REST, and compare its maps with the truth."""
+    with plain_errors():
+        options = SimulationOptions(seed=seed, n_energies=energies, n_positions_side=positions, n_pixels=pixels, photons=photons)
+        Demo(folder, options, cycles, coupling_start, workers, console).play(keep=keep)
 
 
 @dataclass(frozen=True)
@@ -117,15 +64,15 @@ class Demo:
     Attributes
     ----------
     folder : Path
-        Scans and the service's data go into it.
+        Folder for the scans and the service's data.
     options : SimulationOptions
-        What is measured.
+        Specimen and measurement.
     cycles, coupling_start : int
-        Cycles of the reconstruction, and the one after which the energies are coupled.
+        Cycles of the reconstruction, and the cycle after which the energies are coupled.
     workers : int or None
-        Worker processes; one a core where none.
+        Worker processes; one a core if None.
     console : Console
-        Where it is told.
+        Where progress is printed.
     """
 
     folder: Path
@@ -135,29 +82,29 @@ class Demo:
     workers: int | None
     console: Console
 
-    def play(self, open_server: OpenServer, *, keep: bool = False) -> Assessment:
-        """Play it from the beginning to the figures; ``keep`` goes on serving until interrupted."""
+    def play(self, *, keep: bool = False) -> Assessment:
+        """Run the demonstration and return the maps' errors; with ``keep``, go on serving until interrupted."""
         begun = time.monotonic()
         prepare(self.folder)
         settings = self._settings()
-        with running(open_server(settings, self._tell_address)) as server:
+        with running(open_server(settings, self._show_address)) as server:
             measured = self._measure(server)
             with Client(server.url) as client:
                 run = self._run(client, self._upload(client, measured), measured, {})
             store, found = assess_run(measured.simulation, settings, run)
             self.console.print(errors_table(found))
-            self._tell_where(server.url, run["id"], store.path, time.monotonic() - begun)
+            self._show_addresses(server.url, run["id"], store.path, time.monotonic() - begun)
             if keep:
                 self.console.print(f"serving {server.url} until Ctrl-C")
                 with contextlib.suppress(KeyboardInterrupt):
                     threading.Event().wait()
         return found
 
-    def compare(self, open_server: OpenServer, modes: Sequence[str]) -> list[tuple[str, Assessment]]:
-        """The same measurement under several modes of the Kramers-Kronig constraint: each mode with its errors."""
+    def compare(self, modes: Sequence[str]) -> list[tuple[str, Assessment]]:
+        """Errors of the maps of one measurement under each of several modes of the Kramers-Kronig constraint."""
         prepare(self.folder)
         settings = self._settings()
-        with running(open_server(settings, self._tell_address)) as server:
+        with running(open_server(settings, self._show_address)) as server:
             measured = self._measure(server)
             found = []
             with Client(server.url) as client:
@@ -171,15 +118,15 @@ class Demo:
         chosen: dict[str, Any] = {} if self.workers is None else {"workers": self.workers}
         return Settings(data_dir=self.folder / "data", port=free_port(8000), dashboard_port=free_port(8787), **chosen)
 
-    def _measure(self, server: Server) -> Measured:
-        """Measure while the service starts."""
+    def _measure(self, server: "HttpServer") -> Measurement:
+        """Simulate the measurement while the service starts."""
         measured = measure(self.options, self.folder / "scans")
         self.console.print(f"measured {len(measured.files)} energies, {measured.n_bytes / 1e6:.0f} MB")
         wait_until_started(server)
         return measured
 
-    def _upload(self, client: Client, measured: Measured) -> str:
-        """A sealed dataset with every scan; its id."""
+    def _upload(self, client: Client, measured: Measurement) -> str:
+        """Upload every scan and seal the dataset; returns its id."""
         sample = {"name": f"simulated {self.options.seed}", "formula": measured.formula, "group": "simulated"}
         spec = {"title": sample["name"], "sample": sample, "absorber": measured.absorber}
         dataset = client.create_dataset({**spec, "probe": measured.probe})
@@ -187,8 +134,8 @@ class Demo:
         client.seal(dataset["id"])
         return str(dataset["id"])
 
-    def _run(self, client: Client, dataset: str, measured: Measured, kkr: dict[str, Any]) -> dict[str, Any]:
-        """A run on the dataset, watched to its successful end."""
+    def _run(self, client: Client, dataset: str, measured: Measurement, kkr: dict[str, Any]) -> dict[str, Any]:
+        """Start a run on the dataset and follow it; returns the run once it has succeeded."""
         options = {
             "reconstruct": {"cycles": self.cycles},
             "kkr": {"start": self.coupling_start, **kkr},
@@ -199,13 +146,13 @@ class Demo:
         self.console.print(f"Dask dashboard {submitted['dashboard_url']}", highlight=False)
         run = show_run(client, submitted["id"], self.console)
         if run["state"] != "succeeded":
-            raise ServiceError(f"without results there is nothing to compare: run {run['id']} has {run['state']}")
+            raise ServiceError(f"run {run['id']} has {run['state']}, so there are no results to compare with the truth")
         return run
 
-    def _tell_address(self, url: str) -> None:
+    def _show_address(self, url: str) -> None:
         self.console.print(f"serving {url}, its page and its API")
 
-    def _tell_where(self, url: str, run_id: str, results: Path, seconds: float) -> None:
+    def _show_addresses(self, url: str, run_id: str, results: Path, seconds: float) -> None:
         lines = {
             "results": results,
             "figures": results.parent / "figures",
@@ -220,7 +167,7 @@ class Demo:
 
 
 def prepare(folder: Path) -> None:
-    """An empty folder for a demo; only a folder that an earlier demo marked as its own is emptied.
+    """Make an empty folder for a demonstration; only a folder that an earlier one marked is emptied.
 
     Raises
     ------
@@ -228,15 +175,15 @@ def prepare(folder: Path) -> None:
         The folder holds something else.
     """
     if folder.exists() and any(folder.iterdir()):
-        if not (folder / MARK).is_file():
+        if not (folder / DEMO_MARKER).is_file():
             raise ConflictError(f"{folder} is not empty and not an earlier demo's: choose another --folder")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).touch()
+    (folder / DEMO_MARKER).touch()
 
 
 def free_port(wanted: int) -> int:
-    """``wanted`` where it is free on loopback, else 0: any."""
+    """``wanted`` if that port is free on loopback, else 0, which means any free port."""
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -247,8 +194,8 @@ def free_port(wanted: int) -> int:
 
 
 @contextlib.contextmanager
-def running(server: Server) -> Iterator[Server]:
-    """``server`` in a thread, from its start to its orderly end."""
+def running(server: "HttpServer") -> Iterator["HttpServer"]:
+    """Run ``server`` in a thread, and stop it when the block ends."""
     thread = threading.Thread(target=server.run, name="http")
     thread.start()
     try:
@@ -258,8 +205,8 @@ def running(server: Server) -> Iterator[Server]:
         thread.join()
 
 
-def wait_until_started(server: Server, timeout_s: float = 120.0) -> None:
-    """Wait for the first moment that requests are answered.
+def wait_until_started(server: "HttpServer", timeout_s: float = 120.0) -> None:
+    """Wait until requests are answered.
 
     Raises
     ------

@@ -13,9 +13,9 @@ PLAIN: Final = (str, int, float, bool)
 
 
 def with_flags(fields: Mapping[str, FieldInfo]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one flag a field, all optional; it gets those that were given as keyword arguments.
+    """Give a command an optional flag for each field; the command receives the flags that were set, as keyword arguments.
 
-    Fields that no plain flag can hold, such as nested options, are left out.
+    Fields that no plain flag can hold, such as nested options, get none.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -43,11 +43,11 @@ def fields_of(options: type) -> Mapping[str, FieldInfo]:
 
 
 def flag_of(name: str, field: FieldInfo) -> inspect.Parameter:
-    """``--name``, optional, with the field's own description and default in its help."""
+    """The optional flag ``--name``, whose help is the field's description and default."""
     is_plain = not field.is_required() and field.default_factory is None and field.default not in (None, ())
     default = f" (default: {field.default})" if is_plain else ""
     text = " ".join((field.description or "").replace("``", "").split()) + default
-    # what stands in brackets is a unit, no markup of the terminal
+    # Text in brackets is a unit here, and not the terminal's markup.
     text = text.replace("[", r"\[")
     option = typer.Option(f"--{name.replace('_', '-')}", help=text, show_default=False)
     kind = kind_of(field.annotation)

@@ -1,4 +1,4 @@
-"""Commands of whoever gives out API keys: keys add, list, revoke."""
+"""Commands that manage API keys: keys add, keys list, keys revoke."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,26 +7,28 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from api.cli.terminal import console, plain_words
+from api.cli.terminal import console, plain_errors
 from service.api_keys import DEFAULT_PROJECT, PROJECT, Key, Scope, make_key, read_keys, write_keys
 
-commands = typer.Typer(help="API keys: made, listed, revoked; a running service takes note at once.", no_args_is_help=True)
+commands = typer.Typer(
+    help="Add, list and revoke API keys. A running service reads the changed file at once.", no_args_is_help=True
+)
 
 File = Annotated[Path, typer.Option(envvar="PTYXAS_API_KEYS_FILE", help="The service's api_keys_file.")]
 
 
 @commands.command()
 def add(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    name: Annotated[str, typer.Argument(help="Name of the key's owner.")],
     file: File,
-    project: Annotated[str, typer.Option(help="Datasets and runs it sees: this project's.")] = DEFAULT_PROJECT,
+    project: Annotated[str, typer.Option(help="Project whose datasets and runs the key opens.")] = DEFAULT_PROJECT,
     scope: Annotated[
         Scope, typer.Option(help="read: look; write: also create, run and delete; admin: also the service's own state.")
     ] = "write",
-    days: Annotated[int | None, typer.Option(min=1, help="For how long it opens; for good if not given.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days that the key is valid; without an end by default.")] = None,
 ) -> None:
-    """Make a key: its digest goes into the file, the key is shown once."""
-    with plain_words():
+    """Make a key. Its digest is written to the file; the key itself is printed once."""
+    with plain_errors():
         if not PROJECT.fullmatch(project):
             raise ValueError(f"a project is named by letters, digits, dot, dash and underscore, got {project!r}")
         secret, digest = make_key()
@@ -38,8 +40,8 @@ def add(
 
 @commands.command("list")
 def show(file: File) -> None:
-    """Every key there is; the secrets are nowhere."""
-    with plain_words():
+    """List the keys of the file, without their secrets, which are not stored."""
+    with plain_errors():
         keys = read_keys(file)
     table = Table("key", "scope", "project", "last day", "name", box=None, header_style="bold", pad_edge=False)
     for key in keys:
@@ -49,9 +51,9 @@ def show(file: File) -> None:
 
 
 @commands.command()
-def revoke(key: Annotated[str, typer.Argument(help="The key as the list calls it, or its name.")], file: File) -> None:
-    """Make a key open nothing any more."""
-    with plain_words():
+def revoke(key: Annotated[str, typer.Argument(help="Id of the key as listed, or its name.")], file: File) -> None:
+    """Revoke a key: from now on it opens nothing."""
+    with plain_errors():
         keys = read_keys(file)
         doomed = [one for one in keys if key in (one.id, one.name)]
         if len(doomed) != 1:

@@ -1,4 +1,4 @@
-"""Commands of whoever keeps the service's disk: gc, verify, backup. They work beside a running service, or without."""
+"""Commands for the data folder: gc, verify, backup. They may run beside a running service."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 from rich.table import Table
 
-from api.cli.terminal import console, in_words, plain_words
+from api.cli.terminal import console, format_bytes, plain_errors
 from service.retention import MEANINGS, Garbage, Kind, Retention
 from service.settings import Settings
 from storage.artifacts import ArtifactStore
@@ -24,38 +24,42 @@ DAY_S: Final = 86400.0
 
 DataDir = Annotated[Path, typer.Option(envvar="PTYXAS_DATA_DIR", help="The service's data_dir.")]
 DatabaseUrl = Annotated[str | None, typer.Option(envvar="PTYXAS_DATABASE_URL", help="The service's database_url.")]
-HERE: Final = Path("ptyxas-data")
+DEFAULT_DATA_DIR: Final = Path("ptyxas-data")
+
+commands = typer.Typer()
 
 
+@commands.command()
 def gc(
-    remove: Annotated[bool, typer.Option("--remove", help="Remove what was found; without it nothing is touched.")] = False,
-    days: Annotated[float, typer.Option(min=0, help="Work younger than this is left alone.")] = 7.0,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what was found; without it nothing is removed.")] = False,
+    days: Annotated[float, typer.Option(min=0, help="Work younger than this is kept.")] = 7.0,
     run_days: Annotated[
-        float | None, typer.Option(min=0, help="Runs that ended longer ago go as well, with their results.")
+        float | None, typer.Option(min=0, help="Remove runs that ended longer ago as well, with their results.")
     ] = None,
-    data_dir: DataDir = HERE,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Find work that nobody needs any more, and remove it if told to. Measurements are never touched."""
-    with plain_words(), opened(data_dir, database_url) as (settings, catalogue):
-        rubbish = Retention(settings, catalogue)
-        found = rubbish.find(days * DAY_S, None if run_days is None else run_days * DAY_S)
-        show_waste(found)
+    """Find work that nothing refers to, and remove it with --remove. Measurements are never removed."""
+    with plain_errors(), opened(data_dir, database_url) as (settings, catalogue):
+        retention = Retention(settings, catalogue)
+        found = retention.find(days * DAY_S, None if run_days is None else run_days * DAY_S)
+        show_garbage(found)
         if remove:
-            for waste in found:
-                rubbish.remove(waste)
-            console.print(f"removed {in_words(sum(waste.n_bytes for waste in found))}")
+            for item in found:
+                retention.remove(item)
+            console.print(f"removed {format_bytes(sum(item.n_bytes for item in found))}")
         elif found:
             console.print("nothing was touched; remove it with [bold]ptyxas gc --remove[/]")
 
 
+@commands.command()
 def verify(
     runs: Annotated[list[str] | None, typer.Argument(help="Runs, or paths of results stores; all runs if none.")] = None,
     units: Annotated[bool, typer.Option("--units", help="Sizes of all finished work as well.")] = False,
-    data_dir: DataDir = HERE,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Compare results with the digests they were sealed with; exits with 1 where a file is not what it was."""
-    with plain_words():
+    """Compare results with the digests they were sealed with; exits with 1 if a file has changed."""
+    with plain_errors():
         settings = Settings(data_dir=data_dir)
         stores = [store_of(settings, name) for name in runs] if runs else all_stores(settings)
         damaged = {str(path): faults for path in stores if (faults := results_faults(path))}
@@ -74,13 +78,14 @@ def verify(
         raise typer.Exit(1)
 
 
+@commands.command()
 def backup(
-    folder: Annotated[Path, typer.Argument(help="Where the copy of the catalogue goes.")],
-    data_dir: DataDir = HERE,
+    folder: Annotated[Path, typer.Argument(help="Folder for the copy of the catalogue.")],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Copy the catalogue, also while the service works, and say what else to copy."""
-    with plain_words():
+    """Copy the catalogue, also while the service runs, and list what else to copy."""
+    with plain_errors():
         settings = Settings(data_dir=data_dir, database_url=database_url)
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"catalogue-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite"
@@ -91,7 +96,7 @@ def backup(
         (settings.datasets_dir, "measurements: they cannot be computed again"),
         (settings.runs_dir, "results and figures: a retry would have to compute them again"),
     ):
-        table.add_row(str(path), in_words(size_of(path)), why)
+        table.add_row(str(path), format_bytes(size_of(path)), why)
     console.print(table)
     console.print(f"{settings.units_dir} may be left out: it is computed again where needed", highlight=False, soft_wrap=True)
     console.print(f"restore: put the copy back as {settings.data_dir / 'catalogue.sqlite'}", highlight=False, soft_wrap=True)
@@ -99,7 +104,7 @@ def backup(
 
 @contextmanager
 def opened(data_dir: Path, database_url: str | None) -> Iterator[tuple[Settings, Catalogue]]:
-    """Settings and catalogue of a data folder that is there."""
+    """Settings and catalogue of an existing data folder."""
     settings = Settings(data_dir=data_dir, database_url=database_url)
     if not settings.units_dir.is_dir():
         raise ValueError(f"{data_dir} is not the data_dir of a service: it has no units")
@@ -107,21 +112,21 @@ def opened(data_dir: Path, database_url: str | None) -> Iterator[tuple[Settings,
         yield settings, catalogue
 
 
-def show_waste(found: list[Garbage]) -> None:
-    """What was found, by kind."""
+def show_garbage(found: list[Garbage]) -> None:
+    """Print what was found, by kind."""
     by_kind: dict[Kind, list[Garbage]] = defaultdict(list)
-    for waste in found:
-        by_kind[waste.kind].append(waste)
+    for item in found:
+        by_kind[item.kind].append(item)
     table = Table("things", "size", "oldest", "what they are", box=None, header_style="bold", pad_edge=False)
     for kind, meaning in MEANINGS.items():
         these = by_kind[kind]
-        oldest = f"{max((waste.age_s for waste in these), default=0) / DAY_S:.1f} d" if these else ""
-        table.add_row(str(len(these)), in_words(sum(waste.n_bytes for waste in these)), oldest, meaning)
+        oldest = f"{max((item.age_s for item in these), default=0) / DAY_S:.1f} d" if these else ""
+        table.add_row(str(len(these)), format_bytes(sum(item.n_bytes for item in these)), oldest, meaning)
     console.print(table)
 
 
 def store_of(settings: Settings, name: str) -> Path:
-    """The results store that a run's id, or a path, names."""
+    """Path of the results store that a run's id, or a path, names."""
     path = settings.runs_dir / name / "results.zarr" if name.startswith("run_") else Path(name)
     if not path.is_dir():
         raise ValueError(f"there are no results of {name}: {path} is not there")

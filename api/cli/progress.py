@@ -1,4 +1,4 @@
-"""Uploads and runs as bars in a terminal."""
+"""Progress bars of uploads and runs."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from api.cli.client import Client
 
 N_UPLOADS: Final = 3
-"""Files sent at the same time: the service parses one while the next arrives."""
+"""Files sent at the same time; the service parses one while the next arrives."""
 
 
 def show_uploads(client: Client, dataset_id: str, files: Sequence[Path], console: Console) -> None:
@@ -30,7 +31,7 @@ def show_uploads(client: Client, dataset_id: str, files: Sequence[Path], console
 
 
 def show_run(client: Client, run_id: str, console: Console) -> dict[str, Any]:
-    """Follow a run to its end, with a bar a stage; returns the run as it ended."""
+    """Follow a run to its end with a bar for each stage; returns its last state."""
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=console) as progress:
         bars: dict[str, TaskID] = {}
@@ -39,16 +40,17 @@ def show_run(client: Client, run_id: str, console: Console) -> dict[str, Any]:
             if event["kind"] == "progress":
                 draw_stages(progress, bars, event["stages"])
             elif event["kind"] in ("note", "interrupted"):
-                progress.console.print(f"[yellow]{event['text']}[/]", highlight=False)
+                progress.console.print(f"[yellow]{escape(event['text'])}[/]", highlight=False)
         ended = client.run(run_id)
         draw_stages(progress, bars, ended["stages"])
     colour = "green" if ended["state"] == "succeeded" else "red"
-    console.print(f"[{colour}]{ended['state']}[/]{': ' + ended['error'] if ended['error'] else ''}", highlight=False)
+    reason = f": {escape(ended['error'])}" if ended["error"] else ""
+    console.print(f"[{colour}]{ended['state']}[/]{reason}", highlight=False)
     return ended
 
 
 def draw_stages(progress: Progress, bars: dict[str, TaskID], stages: Sequence[dict[str, Any]]) -> None:
-    """Bring the bars of a run's stages up to date."""
+    """Update the bars of a run's stages."""
     for stage in stages:
         if stage["name"] not in bars:
             bars[stage["name"]] = progress.add_task(stage["name"], total=None, note="")

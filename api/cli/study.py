@@ -1,4 +1,4 @@
-"""Six particles in two groups, analysed together, and a standard: the study of the paper on specimens whose truth is known."""
+"""The command study: six simulated particles in two groups and a standard, analysed together as in the paper's study."""
 
 import io
 import json
@@ -6,17 +6,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from api.cli.client import Client
-from api.cli.demo import Measured, OpenServer, assess_run, free_port, measure, prepare, running, wait_until_started
+from api.cli.demo import assess_run, free_port, prepare, running, wait_until_started
 from api.cli.progress import show_run, show_uploads
+from api.cli.serve import open_server
+from api.cli.simulate import Measurement, measure
+from api.cli.terminal import console, plain_errors
 from service.errors import ServiceError
 from service.settings import Settings
 from storage.results import ResultsStore
@@ -29,26 +33,50 @@ GROUPS: Final = {
     "as-prepared": (0.48, 0.32, 0.10, 0.10),
     "delithiated": (0.10, 0.16, 0.34, 0.40),
 }
-"""Weights of the states in each group's particles: delithiation moves domains to states of higher edge energy."""
+"""Weights of the chemical states in each group's particles; delithiation raises the edge energy."""
 PARTICLES_A_GROUP: Final = 3
 N_STATES: Final = 4
 STANDARD: Final = "standard"
-WITHIN: Final = 0.05
-"""How near a domain's share must be to the truth."""
+SHARE_TOLERANCE: Final = 0.05
+"""Largest accepted difference of a domain's share from the truth."""
 GALLERY_COLOURS: Final = 192
-"""A picture of the gallery has at most so many colours, which makes it a third as large."""
+"""Colours of a picture in the gallery: the file is then a third as large."""
+
+commands = typer.Typer()
+
+
+@commands.command()
+def study(
+    folder: Annotated[Path, typer.Option(help="Folder for everything; that of an earlier study is emptied.")] = Path(
+        "ptyxas-study"
+    ),
+    energies: Annotated[int, typer.Option(help="Number of energies.", min=10)] = 20,
+    positions: Annotated[int, typer.Option(help="Scan positions along each side.", min=4)] = 10,
+    pixels: Annotated[int, typer.Option(help="Side of a frame.", min=32)] = 64,
+    cycles: Annotated[int, typer.Option(help="Cycles of the reconstruction.", min=1)] = 40,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.", min=1)] = None,
+    gallery: Annotated[Path | None, typer.Option(help="Folder for reduced copies of the figures.")] = None,
+) -> None:
+    """Analyse six simulated particles in two groups and a standard together; compare the domains' shares with the truth."""
+    with plain_errors():
+        particles = SimulationOptions(n_energies=energies, n_positions_side=positions, n_pixels=pixels, radius_m=0.45e-6)
+        findings = ParticleStudy(folder, particles, cycles, workers, console).play(gallery)
+    console.print(findings_table(findings))
+    console.print(f"largest error of a share {findings.worst:.3f}; elbow at k = {findings.elbow}; {findings.seconds:.0f} s")
+    if not findings.holds:
+        raise typer.Exit(1)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the study found, beside the truth.
+    """Results of the study beside the truth.
 
     Attributes
     ----------
     names : sequence of str
         The six particles.
     found, true : (6, 4) float64 arrays
-        Share of each domain, and of the state it stands for, by the amount of absorber.
+        Share of each domain, and of the state that it stands for, weighted by the amount of absorber.
     elbow : int
         Number of domains at the elbow of the inertia.
     assessments : sequence of Assessment
@@ -71,7 +99,7 @@ class Findings:
     @property
     def holds(self) -> bool:
         """Whether every share is within 0.05 of the truth and the elbow within one of the number of states."""
-        return self.worst <= WITHIN and abs(self.elbow - N_STATES) <= 1
+        return self.worst <= SHARE_TOLERANCE and abs(self.elbow - N_STATES) <= 1
 
 
 @dataclass(frozen=True)
@@ -81,12 +109,12 @@ class ParticleStudy:
     Attributes
     ----------
     folder : Path
-        Scans and the service's data go into it.
+        Folder for the scans and the service's data.
     options : SimulationOptions
-        What the particles have in common.
+        Measurement and size of every particle.
     cycles : int
     workers : int or None
-        Worker processes; one a core where none.
+        Worker processes; one a core if None.
     console : Console
     """
 
@@ -96,8 +124,8 @@ class ParticleStudy:
     workers: int | None
     console: Console
 
-    def play(self, open_server: OpenServer, gallery: Path | None = None) -> Findings:
-        """Measure, submit over REST, compare with the truth; the figures go into ``gallery`` too."""
+    def play(self, gallery: Path | None = None) -> Findings:
+        """Measure, submit over REST, and compare with the truth; reduced figures are written into ``gallery``."""
         begun = time.monotonic()
         prepare(self.folder)
         chosen: dict[str, Any] = {} if self.workers is None else {"workers": self.workers}
@@ -109,7 +137,7 @@ class ParticleStudy:
                 ids = [self._upload(client, name, one) for name, one in measured.items()]
                 run = show_run(client, client.submit(ids, self._run_options(measured), "study")["id"], self.console)
             if run["state"] != "succeeded":
-                raise ServiceError(f"without results there is nothing to compare: run {run['id']} has {run['state']}")
+                raise ServiceError(f"run {run['id']} has {run['state']}, so there are no results to compare with the truth")
         results = settings.runs_dir / run["id"]
         if gallery is not None:
             fill_gallery(results / "figures", ids[0], gallery)
@@ -127,7 +155,7 @@ class ParticleStudy:
         made[STANDARD] = replace(self.options, seed=self.options.seed, n_states=1, n_grains=1)
         return made
 
-    def _upload(self, client: Client, name: str, measured: Measured) -> str:
+    def _upload(self, client: Client, name: str, measured: Measurement) -> str:
         is_standard = name == STANDARD
         sample = {
             "name": name, "formula": measured.formula, "group": "" if is_standard else name.rpartition(" ")[0],
@@ -140,8 +168,8 @@ class ParticleStudy:
         client.seal(dataset["id"])
         return str(dataset["id"])
 
-    def _run_options(self, measured: dict[str, Measured]) -> dict[str, Any]:
-        # the tables' constants are those at the energy of the phase, which the paper's are not
+    def _run_options(self, measured: dict[str, Measurement]) -> dict[str, Any]:
+        # The tables give the constants at the energy of the phase; the paper's are those at the edge.
         simulation = next(iter(measured.values())).simulation
         states, absorber = simulation.specimen.states, simulation.absorber
         return {
@@ -152,7 +180,7 @@ class ParticleStudy:
             "references": {"xdi": [reference_text(state, absorber) for state in states]},
         }
 
-    def _compare(self, measured: dict[str, Measured], settings: Settings, run: dict[str, Any], seconds: float) -> Findings:
+    def _compare(self, measured: dict[str, Measurement], settings: Settings, run: dict[str, Any], seconds: float) -> Findings:
         particles = {name: one.simulation for name, one in measured.items() if name != STANDARD}
         found = [assess_run(simulation, settings, run, number) for number, simulation in enumerate(particles.values())]
         store = ResultsStore(settings.runs_dir / run["id"] / "results.zarr")
@@ -167,7 +195,7 @@ class ParticleStudy:
 
 
 def findings_table(findings: Findings) -> Table:
-    """The shares and errors as a table for a terminal."""
+    """Shares and errors as a table for a terminal."""
     columns = ["particle", *(f"domain {k}: found (true)" for k in range(1, N_STATES + 1)), "edge energy sd, eV", "ARI"]
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for name, found, true, one in zip(findings.names, findings.found, findings.true, findings.assessments, strict=True):
@@ -177,7 +205,7 @@ def findings_table(findings: Findings) -> Table:
 
 
 def fill_gallery(figures: Path, dataset: str, gallery: Path) -> None:
-    """Put the figures of the whole study, and those of one dataset, into a folder of small files."""
+    """Write reduced copies of the study's figures, and of one dataset's, into a folder."""
     gallery.mkdir(parents=True, exist_ok=True)
     listed = json.loads((figures / "figures.json").read_text(encoding="utf-8"))
     for item in listed:

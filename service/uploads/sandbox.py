@@ -32,8 +32,8 @@ NICENESS: Final = 2
 """Priority of parsing: behind those who ask the service something, before numerical work."""
 GOODBYE_S: Final = 5.0
 """A child that has answered may take this long to tidy up."""
-PRELOAD: Final = ["service.uploads.sandbox", "api.cli.main"]
-"""What children find loaded: each imports its parent's main script again, and that of ``ptyxas`` is ``api.cli.main``."""
+PRELOAD: Final = ["service.uploads.sandbox"]
+"""Modules that are loaded before a child is forked. A child also imports its parent's main script, which should be short."""
 
 SOCKETS: Final = "pymp-"
 """Name of the folder in which ``multiprocessing`` keeps a process's sockets."""

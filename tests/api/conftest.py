@@ -24,7 +24,8 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from api.app import HttpServer, create_app
+from api.app import create_app
+from api.server import HttpServer
 from service.api_keys import Key
 from service.bootstrap import Service
 from service.errors import (

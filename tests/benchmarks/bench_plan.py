@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from api.cli.demo import Demo
-from api.cli.main import open_server
 from tasks.coupling.kkr import joint_projection, outside_columns, window_matrix
 from tasks.planning.plan import PlanOptions, expected_parameters, kramers_kronig_error, noise_per_absorber, plan_energies
 from tasks.scattering import Absorber
@@ -88,7 +87,7 @@ def measured(energy_ev: Array, cycles: int) -> list[str]:
             f"PE/dmu {a.pre_edge_ratio_off_ev:+.3f} {a.pre_edge_ratio_sd_ev:.3f} eV, "
             f"electron ratio {a.electron_ratio_off:+.2f} {a.electron_ratio_sd:.2f}, "
             f"ARI {a.adjusted_rand:.3f}, kept {a.coverage:.2f}"
-            for mode, a in demo.compare(open_server, ["off", "joint"])
+            for mode, a in demo.compare(["off", "joint"])
         ]
 
 

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from rich.console import Console
 
 from api.cli.demo import Demo
-from api.cli.main import open_server
 from tasks.simulation.specimen import SimulationOptions
 from tasks.simulation.truth import Assessment
 
@@ -79,7 +78,7 @@ def study(seed: int, photons: float, cycles: int, modes: list[str]) -> list[tupl
     with tempfile.TemporaryDirectory(prefix="ptyxas-accept-") as folder:
         options = SimulationOptions(seed=seed, photons=photons)
         show = Demo(Path(folder) / "demo", options, cycles, cycles + 1, None, Console(quiet=True))
-        return show.compare(open_server, modes)
+        return show.compare(modes)
 
 
 def broken_limits(photons: float, found: Assessment) -> list[str]:

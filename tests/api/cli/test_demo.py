@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.demo import MARK, errors_table, free_port, prepare
+from api.cli.demo import DEMO_MARKER, errors_table, free_port, prepare
 from service.errors import ConflictError
 from tasks.simulation.truth import Assessment
 
@@ -14,7 +14,7 @@ def test_only_a_folder_of_an_earlier_demo_is_emptied(tmp_path: Path) -> None:
     prepare(tmp_path / "demo")
     (tmp_path / "demo" / "old").touch()
     prepare(tmp_path / "demo")
-    assert [path.name for path in (tmp_path / "demo").iterdir()] == [MARK]
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == [DEMO_MARKER]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(ConflictError, match="not empty"):

@@ -1,26 +1,33 @@
-"""Uploads and runs as bars."""
+"""Progress bars of uploads and runs."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from api.cli.client import RefusedError
+from api.cli.client import Client, RefusedError
 from api.cli.progress import show_run, show_uploads
 
 
-class FakeClient:
-    def __init__(self) -> None:
-        self.sent: list[str] = []
+class FakeClient(Client):
+    """A client whose service accepts every file but ``bad``, and has one finished run."""
 
-    def put_scan(self, dataset_id: str, path: Path, on_bytes: Any) -> None:
+    def __init__(self, text: str = "a worker was lost") -> None:
+        super().__init__("http://service")
+        self.sent: list[str] = []
+        self.text = text
+
+    def put_scan(
+        self, dataset_id: str, path: Path, name: str | None = None, on_bytes: Callable[[int], None] = lambda n: None
+    ) -> dict[str, Any]:
         if path.name == "bad":
             raise RefusedError("invalid-input", "no scan")
         self.sent.append(path.name)
         on_bytes(path.stat().st_size)
+        return {}
 
     def run(self, run_id: str) -> dict[str, Any]:
         stages = [
@@ -30,14 +37,20 @@ class FakeClient:
         return {"state": "succeeded", "error": None, "stages": stages}
 
     def follow(self, run_id: str) -> Iterator[dict[str, Any]]:
-        yield {"kind": "note", "text": "a worker was lost"}
+        yield {"kind": "note", "text": self.text}
         yield {"kind": "progress", "stages": self.run(run_id)["stages"]}
         yield {"kind": "end", "state": "succeeded"}
 
 
 @pytest.fixture
-def console() -> Console:
-    return Console(file=io.StringIO(), width=100)
+def shown() -> io.StringIO:
+    """What was printed."""
+    return io.StringIO()
+
+
+@pytest.fixture
+def console(shown: io.StringIO) -> Console:
+    return Console(file=shown, width=100)
 
 
 def test_every_file_is_sent(tmp_path: Path, console: Console) -> None:
@@ -49,14 +62,19 @@ def test_every_file_is_sent(tmp_path: Path, console: Console) -> None:
     assert sorted(client.sent) == ["a", "b", "c", "d"]
 
 
-def test_a_refused_file_is_told(tmp_path: Path, console: Console) -> None:
+def test_a_refused_file_is_an_error(tmp_path: Path, console: Console) -> None:
     (tmp_path / "bad").touch()
     with pytest.raises(RefusedError, match="no scan"):
         show_uploads(FakeClient(), "ds_1", [tmp_path / "bad"], console)
 
 
-def test_a_run_is_shown_to_its_end(console: Console) -> None:
+def test_a_run_is_shown_to_its_end(console: Console, shown: io.StringIO) -> None:
     assert show_run(FakeClient(), "run_1", console)["state"] == "succeeded"
-    shown = console.file.getvalue()
     for words in ("a worker was lost", "reconstruct", "4/4", "skipped", "succeeded"):
-        assert words in shown
+        assert words in shown.getvalue()
+
+
+@pytest.mark.parametrize("text", ["[/]", "[bold]", "[/red] of [x]", "[link=file:///etc/passwd]here"])
+def test_texts_of_the_service_are_no_markup(console: Console, shown: io.StringIO, text: str) -> None:
+    show_run(FakeClient(text), "run_1", console)
+    assert text in shown.getvalue()

@@ -1,0 +1,29 @@
+"""The command options: every option of a run."""
+
+import json
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter
+from rich.table import Table
+
+from api.cli.terminal import console
+from tasks.options import RunOptions
+
+commands = typer.Typer()
+
+
+@commands.command()
+def options(as_json: Annotated[bool, typer.Option("--json", help="As the JSON schema.")] = False) -> None:
+    """List every option of a run with its default and meaning."""
+    schema = TypeAdapter(RunOptions).json_schema()
+    if as_json:
+        print(json.dumps(schema, indent=2))
+        return
+    table = Table("option", "default", "meaning", box=None, header_style="bold", pad_edge=False)
+    defaults = TypeAdapter(RunOptions).dump_python(RunOptions(), mode="json")
+    for stage, values in defaults.items():
+        fields = schema["$defs"][schema["properties"][stage]["$ref"].rpartition("/")[2]]["properties"]
+        for field, default in values.items():
+            table.add_row(f"{stage}.{field}", json.dumps(default), fields[field].get("description", "").replace("``", ""))
+    console.print(table)

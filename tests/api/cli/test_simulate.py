@@ -1,0 +1,53 @@
+"""simulate and plan."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli.main import app
+from storage.readers.format import open_scan
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
+    return done.exit_code, done.output
+
+
+def test_a_specimen_is_measured_into_files_that_the_service_reads(tmp_path: Path) -> None:
+    size = ["--n-energies", "2", "--n-positions-side", "3", "--n-pixels", "24"]
+    code, shown = run("simulate", str(tmp_path / "scans"), *size)
+    assert code == 0
+    assert "ptyxas submit" in shown
+    files = sorted((tmp_path / "scans").iterdir())
+    assert len(files) == 2
+    with open_scan(files[0]) as [source]:
+        assert source.frames is not None
+        assert source.frames.shape == (9, 24, 24)
+
+
+def test_a_plan_is_printed_as_a_table_as_json_and_as_a_figure(tmp_path: Path) -> None:
+    wanted = ["plan", "--element", "Mn", "--energies", "11", "--step-ev", "4", "--descriptors", "edge_energy", "--dose", "split"]
+    code, shown = run(*wanted, "--json", "--figure", str(tmp_path / "plan.png"))
+    assert code == 0
+    plan = json.loads(shown)
+    assert len(plan["energies_ev"]) == 11
+    assert sum(plan["photon_shares"]) == pytest.approx(1, abs=1e-3)
+    assert plan["options"]["descriptors"] == ["edge_energy"]
+    assert set(plan["expected_errors"]) == {"edge_energy_ev", "pre_edge_ratio_ev", "edge_jump", "electron_ratio"}
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+    code, shown = run(*wanted)
+    assert code == 0
+    assert f"{plan['energies_ev'][3]:.2f}" in shown
+    assert "edge energy, eV" in shown
+    assert "electrons rms on these energies: too much for the constraint" in shown
+
+
+def test_a_plan_that_cannot_be_is_refused_as_a_sentence() -> None:
+    refused = (["--energies", "5"], "greater than or equal to 10"), (["--formula", "LiFeO2"], "must contain the absorber")
+    for words, message in refused:
+        code, shown = run("plan", *words)
+        assert code != 0
+        assert message in shown
+        assert "Traceback" not in shown
