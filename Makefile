@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 STAMP := $(VENV)/.compiled
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
-.PHONY: help venv demo study test lint bench accept docs clean
+.PHONY: help venv demo study test coverage lowest lint bench accept docs site clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -23,8 +23,15 @@ study: $(STAMP)  ## Analyse six simulated particles in two groups; writes the ga
 test: $(STAMP)  ## Run every test (types, style, contracts and deployment files included)
 	@$(BIN)/python -m pytest
 
-lint: $(STAMP)  ## Check style and types only
+coverage: $(STAMP)  ## Run every test and print the lines that none reaches
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=xml
+
+lowest:  ## Run the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+	bash .ci/lowest
+
+lint: $(STAMP)  ## Check style, types and import contracts only
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -35,10 +42,13 @@ accept: $(STAMP)  ## Run the full-size acceptance study (some minutes) and print
 	$(BIN)/python tests/end_to_end/accept.py
 
 docs: $(STAMP)  ## Write the pages of docs/ that are generated from the code
-	$(BIN)/python docs/write.py
+	$(BIN)/python -m docs.write
+
+site: $(STAMP)  ## Build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:  ## Remove .venv and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-lowest site .coverage coverage.xml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 
 # The fit's machine code is compiled ahead: a process that compiles it gets other last bits than one that loads it.
 $(STAMP): $(INSTALLED) $(wildcard tasks/xanes/*.py)

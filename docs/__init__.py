@@ -1,0 +1,1 @@
+"""Generators of the documentation: what they write follows from the code."""
