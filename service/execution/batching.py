@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from service.execution.cluster import Outcome, Report
+from service.execution.cluster import IsCancelled, Outcome, Report
 from service.execution.worker import StepResult, perform
-from service.stages.context import StageContext, StepRequest
+from service.stages.context import StageContext, StepRequest, never
 from service.workflow.step import Step
 from tasks.errors import CancelledError
 
@@ -48,10 +48,10 @@ def endings_of(ending: Outcome, n_units: int) -> list[Outcome]:
     return [ending] * n_units
 
 
-def perform_together(batch: Batch, report: Report) -> list[StepResult]:
+def perform_together(batch: Batch, report: Report, is_cancelled: IsCancelled = never) -> list[StepResult]:
     """What became of each unit of a batch; one that fails is performed unit by unit, so that the one at fault is named."""
     receipts: dict[str, StepResult] = {}
-    desks = [StageContext(call, report) for call in batch.calls]
+    desks = [StageContext(call, report, is_cancelled) for call in batch.calls]
     try:
         for part in parts([desk for desk in desks if not desk.units.has(desk.call.unit.key)], memory_bytes()):
             receipts |= compute(part)
@@ -59,7 +59,7 @@ def perform_together(batch: Batch, report: Report) -> list[StepResult]:
         return [receipts.get(call.unit.name, StepResult("cancelled", message=str(error))) for call in batch.calls]
     except Exception:
         log.exception("a batch of %d units of run %s; they are computed one by one", len(desks), batch.calls[0].run_id)
-    return [receipts.get(call.unit.name) or perform(call, report) for call in batch.calls]
+    return [receipts.get(call.unit.name) or perform(call, report, is_cancelled) for call in batch.calls]
 
 
 def compute(desks: Sequence[StageContext]) -> Mapping[str, StepResult]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import dask
-from distributed import Client, Future, LocalCluster, Security, get_worker
+from distributed import Client, Future, LocalCluster, Security, Worker, get_worker
 from distributed.scheduler import KilledWorker
 
 from service.errors import SchedulerUnavailableError
@@ -48,7 +48,9 @@ NICENESS: Final = 5
 """Priority of numerical work: whoever asks the service something has the processor first."""
 
 Report = Callable[[dict[str, Any]], None]
-"""How running work tells of its progress: one small JSON-able dictionary at a time."""
+"""Receives the progress of running work, one small JSON-able dictionary at a time."""
+IsCancelled = Callable[[], bool]
+"""Whether the result of running work is no longer wanted, so that the work should stop."""
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +64,23 @@ class Outcome:
     message: str = ""
 
 
-def perform_on_worker(work: Callable[[Any, Report], Any], call: Any) -> Any:
-    """Run ``work(call, report)`` where Dask put it; ``report`` sends progress to every subscribed client."""
+def perform_on_worker(work: Callable[[Any, Report, IsCancelled], Any], call: Any) -> Any:
+    """Run ``work(call, report, is_cancelled)`` in a task; ``report`` sends progress to every subscribed client."""
     worker = get_worker()
+    key = worker.get_current_task()
     for name, value in WORKER_ENVIRONMENT.items():  # the numerics, not loaded yet, read it; also where others started the worker
         os.environ.setdefault(name, value)
     step_back(NICENESS)
-    return work(call, lambda progress: worker.log_event(TOPIC, progress))
+    return work(call, lambda progress: worker.log_event(TOPIC, progress), lambda: is_released(worker, key))
+
+
+def is_released(worker: Worker, key: str) -> bool:
+    """Whether the scheduler has told this worker that nobody wants a task any more.
+
+    Dask does not interrupt a thread, so a running task has to ask. A task goes on as long as any client wants its result.
+    """
+    task = worker.state.tasks.get(key)
+    return task is None or task.state == "cancelled"
 
 
 def step_back(niceness: int) -> None:
@@ -143,12 +155,12 @@ class Cluster:
     def submit(
         self,
         name: str,
-        work: Callable[[Any, Report], Any],
+        work: Callable[[Any, Report, IsCancelled], Any],
         call: Any,
         on_end: Callable[[Outcome], None],
         resources: dict[str, float] | None = None,
     ) -> None:
-        """Have a worker run ``work(call, report)``; ``on_end`` hears of it once, in a thread of Dask's own.
+        """Have a worker run ``work(call, report, is_cancelled)``; ``on_end`` hears of it once, in a thread of Dask's own.
 
         ``resources`` names what the worker must have: ``GPU_WORKER``, or nothing.
         """
@@ -160,7 +172,7 @@ class Cluster:
         future.add_done_callback(lambda ended: self._finish(name, ended, on_end))
 
     def cancel(self, names: list[str]) -> None:
-        """Take work back that has not begun; what runs already is told by its own flag."""
+        """Take work back: what has not begun never does, and what runs learns of it when it asks ``is_cancelled``."""
         with self._guard:
             futures = [self._futures.pop(name) for name in names if name in self._futures]
         if self._client is not None and futures:

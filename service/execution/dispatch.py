@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from service.errors import SchedulerUnavailableError
 from service.execution.batching import Batch, batch_of, endings_of, perform_together
-from service.execution.cluster import GPU_WORKER, Outcome, Report
+from service.execution.cluster import GPU_WORKER, IsCancelled, Outcome, Report
 from service.execution.worker import StepResult
 from service.stages.context import DataPaths, StepRequest
 from service.workflow.progress import RunProgress, fair_share
@@ -16,7 +16,7 @@ from storage.artifacts import ArtifactStore
 SLOTS_A_WORKER: Final = 2
 """One unit at work and one waiting beside it: no worker idles, and a new run's turn comes soon."""
 
-Work = Callable[[StepRequest, Report], StepResult]
+Work = Callable[[StepRequest, Report, IsCancelled], StepResult]
 """What a worker runs for each unit (`service.execution.worker.perform`)."""
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from service.errors import ServiceError, is_disk_full
-from service.execution.cluster import Report
-from service.stages.context import StageContext, StepAttributes, StepRequest
+from service.execution.cluster import IsCancelled, Report
+from service.stages.context import StageContext, StepAttributes, StepRequest, never
 from storage.errors import ArtifactMissingError, StorageError
 from tasks.errors import CancelledError, TaskError
 
@@ -40,9 +40,9 @@ def function_of(stage: str) -> Callable[..., StepAttributes]:
     return function
 
 
-def perform(call: StepRequest, report: Report) -> StepResult:
+def perform(call: StepRequest, report: Report, is_cancelled: IsCancelled = never) -> StepResult:
     """Compute one unit, unless its key is there already; failure is a receipt too, in plain words."""
-    desk = StageContext(call, report)
+    desk = StageContext(call, report, is_cancelled)
     if desk.units.has(call.unit.key):
         return StepResult("done")
     try:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
-from service.execution.cluster import Report
+from service.execution.cluster import IsCancelled, Report
 from service.workflow.step import Step
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
@@ -18,7 +18,7 @@ from tasks.errors import CancelledError
 REPORT_S: Final = 0.5
 """A unit tells of its progress at most this often."""
 LOOK_S: Final = 0.2
-"""A unit looks at the stop flag at most this often: cycles of small frames take milliseconds."""
+"""A unit asks whether it is cancelled at most this often: cycles of small frames take milliseconds."""
 
 StepAttributes: TypeAlias = dict[str, Any]
 """What a unit says of itself, small and JSON-able: R factor, number of pixels, ``notes`` for people."""
@@ -45,16 +45,16 @@ class DataPaths:
         return self.run_dir(run_id) / "figures"
 
     def stop_flag(self, run_id: str) -> Path:
-        """File whose existence tells every unit of the run to stop."""
+        """File whose existence tells the run loop to cancel the run, also after a restart."""
         return self.run_dir(run_id) / "stop"
 
     def raise_stop_flag(self, run_id: str) -> None:
-        """Tell every unit of the run to stop."""
+        """Ask the run loop to cancel the run."""
         self.run_dir(run_id).mkdir(parents=True, exist_ok=True)
         self.stop_flag(run_id).touch()
 
     def lower_stop_flag(self, run_id: str) -> None:
-        """Let units of the run work again."""
+        """Let the run go on."""
         self.stop_flag(run_id).unlink(missing_ok=True)
 
 
@@ -67,6 +67,11 @@ class StepRequest:
     places: DataPaths
 
 
+def never() -> bool:
+    """Answer of work that nobody can cancel."""
+    return False
+
+
 class StageContext:
     """All that a stage may touch: it reads by key, writes under its own, and tells how far it is.
 
@@ -76,12 +81,13 @@ class StageContext:
         Time spent reading and writing arrays so far [s], a part of ``seconds``.
     """
 
-    def __init__(self, call: StepRequest, report: Report) -> None:
+    def __init__(self, call: StepRequest, report: Report, is_cancelled: IsCancelled = never) -> None:
         self.call = call
         self.storage_s = 0.0
         self.datasets = DatasetStore(call.places.datasets)
         self.units = ArtifactStore(call.places.units)
         self._report = report
+        self._is_cancelled = is_cancelled
         self._began = time.monotonic()
         self._reported = self._looked = 0.0
 
@@ -121,9 +127,9 @@ class StageContext:
             self._report({**about, "cycle": cycle, "n_cycles": n_cycles, "error": error})
 
     def check_stop(self) -> None:
-        """Raise CancelledError where the run was cancelled."""
-        if self.call.places.stop_flag(self.call.run_id).exists():
-            raise CancelledError(f"run {self.call.run_id} was stopped")
+        """Raise CancelledError where no run wants the result any more."""
+        if self._is_cancelled():
+            raise CancelledError(f"{self.call.unit.name} is no longer wanted: its run was cancelled, or has failed")
 
     @property
     def seconds(self) -> float:

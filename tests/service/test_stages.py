@@ -123,17 +123,16 @@ def test_rounds_are_the_same_as_one_go(places, single):
 def test_a_unit_that_is_there_is_not_computed_again_and_a_stopped_run_computes_nothing(places, single):
     graph = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 2}), "run_1")
     unit = next(iter(graph.units.values()))
-    places.raise_stop_flag("run_1")
-    assert perform(StepRequest("run_1", unit, places), lambda _: None).fate == "cancelled"
-    places.lower_stop_flag("run_1")
+    assert perform(StepRequest("run_1", unit, places), lambda _: None, lambda: True).fate == "cancelled"
     assert perform(StepRequest("run_1", unit, places), lambda _: None).is_computed
     assert not perform(StepRequest("run_1", unit, places), lambda _: None).is_computed
 
 
-def test_a_stop_flag_ends_a_reconstruction_at_its_next_look(places, single):
+def test_a_cancelled_reconstruction_ends_within_a_cycle(places, single):
     graph = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 100_000}, kkr={"mode": "off"}), "run_1")
     unit = next(iter(graph.units.values()))
-    receipt = perform(StepRequest("run_1", unit, places), lambda _: places.raise_stop_flag("run_1"))
+    reports = []
+    receipt = perform(StepRequest("run_1", unit, places), reports.append, lambda: bool(reports))
     assert receipt.fate == "cancelled"
     assert not ArtifactStore(places.units).has(unit.key)
 

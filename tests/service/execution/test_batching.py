@@ -88,10 +88,10 @@ def test_one_that_fails_is_named_and_the_others_are_done(datasets, units, tmp_pa
     assert [receipt.fate for receipt in receipts] == ["done", "lost", "done"]
 
 
-def test_a_stopped_run_computes_no_batch(datasets, units, tmp_path):
+def test_a_cancelled_batch_computes_nothing(datasets, units, tmp_path):
     places = places_at(datasets, tmp_path)
-    places.raise_stop_flag("run_1")
-    receipts = perform_together(Batch(tuple(StepRequest("run_1", unit, places) for unit in units[:3])), lambda _: None)
+    batch = Batch(tuple(StepRequest("run_1", unit, places) for unit in units[:3]))
+    receipts = perform_together(batch, lambda _: None, lambda: True)
     assert {receipt.fate for receipt in receipts} == {"cancelled"}
     assert not any(ArtifactStore(places.units).has(unit.key) for unit in units)
 

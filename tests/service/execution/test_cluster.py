@@ -91,7 +91,7 @@ def connect_within(cluster, seconds):
 
 
 def make_work(seconds=0.0):
-    def work(call, report):
+    def work(call, report, is_cancelled):
         import time
 
         report({"call": call})
@@ -102,7 +102,7 @@ def make_work(seconds=0.0):
 
 
 def make_environment_work():
-    def work(call, report):
+    def work(call, report, is_cancelled):
         import os
 
         return {name: os.environ.get(name) for name in call}
@@ -168,7 +168,7 @@ def test_an_embedded_worker_that_dask_gave_up_is_replaced(tmp_path, monkeypatch)
 
 
 def make_priority_work():
-    def work(call, report):
+    def work(call, report, is_cancelled):
         import os
         import threading
 

@@ -37,7 +37,7 @@ def facts(n_energies=12, name="ds_a", is_open=False):
 def make_work(seconds: float = 0.0, fail: str = "", poison: str = "", remarks: dict[str, str] | None = None):
     """A stand-in for `worker.perform`: writes a small array under the key, and logs that; ``remarks`` by unit."""
 
-    def work(call, report):
+    def work(call, report, is_cancelled):
         import os
         import time
 
@@ -52,7 +52,7 @@ def make_work(seconds: float = 0.0, fail: str = "", poison: str = "", remarks: d
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             report({"run_id": call.run_id, "unit": call.unit.name, "cycle": 1, "n_cycles": 2, "error": 0.1})
-            if call.places.stop_flag(call.run_id).exists():
+            if is_cancelled():
                 return StepResult("cancelled")
             time.sleep(0.02)
         if fail and call.unit.name == fail:
@@ -418,7 +418,7 @@ def test_a_restarted_wheel_tells_nothing_twice_and_keeps_what_the_stages_had_to_
 def test_work_that_was_removed_while_a_run_counted_on_it_is_computed_again(make_bench):
     plain = make_work()
 
-    def work(call, report):
+    def work(call, report, is_cancelled):
         from storage.artifacts import ArtifactStore
 
         store, once = ArtifactStore(call.places.units), call.places.runs / "removed"
@@ -427,7 +427,7 @@ def test_work_that_was_removed_while_a_run_counted_on_it_is_computed_again(make_
             store.delete(call.unit.inputs[0])
         if not all(store.has(key) for key in call.unit.inputs):
             return StepResult("lost", message="a unit is not finished")
-        return plain(call, report)
+        return plain(call, report, is_cancelled)
 
     bench = make_bench(work)
     bench.submit("run_1", "a", **SHORT)

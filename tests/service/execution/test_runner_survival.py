@@ -37,7 +37,7 @@ SERVICE = textwrap.dedent(
         return [RunInput(name, name, "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans) for name in ids]
 
     def make_work():
-        def work(call, report):
+        def work(call, report, is_cancelled):
             import os, time
             import numpy as np
             from service.execution.worker import StepResult
