@@ -84,6 +84,38 @@ class ReconstructOptions:
     """Cycles between two corrections; one takes the time of two cycles."""
 
     @model_validator(mode="after")
+    def _has_no_effectless_option(self) -> "ReconstructOptions":
+        """Refuse an option that the chosen rule does not use, unless it has its default."""
+        for is_chosen, rule, unused in self._unused_options():
+            for name in unused if is_chosen else ():
+                default, value = type(self).__dataclass_fields__[name].default, getattr(self, name)
+                if value != default:
+                    raise ValueError(
+                        f"{name} has no effect with {rule}; got {name}={value!r}: leave it out, or choose the rule that uses it"
+                    )
+        return self
+
+    def _unused_options(self) -> tuple[tuple[bool, str, tuple[str, ...]], ...]:
+        """Whether a rule is chosen, its name, and the options that it does not use."""
+        by_position, no_placement = self.probe_update == "position", self.position_refinement == "none" and not self.frame_flux
+        return (
+            (not by_position, 'probe_update="cycle"', ("probe_regularisation", "momentum_every")),
+            (by_position, 'probe_update="position"', ("probe_warmup",)),
+            (
+                by_position and not self.momentum_every,
+                'probe_update="position" and momentum_every=0',
+                ("momentum", "object_momentum"),
+            ),
+            (
+                self.beta == 0,
+                "beta=0, which keeps the probe fixed,",
+                ("momentum", "probe_regularisation", "probe_start", "probe_warmup"),
+            ),
+            (self.probe_from == "optics", 'probe_from="optics"', ("pilot_cycles",)),
+            (no_placement, 'position_refinement="none" and frame_flux=false', ("refine_start", "refine_every")),
+        )
+
+    @model_validator(mode="after")
     def _refined_positions_lie_between_pixels(self) -> "ReconstructOptions":
         if self.position_refinement != "none" and not self.subpixel:
             raise ValueError(

@@ -65,16 +65,18 @@ def perform_together(batch: Batch, report: Report, is_cancelled: IsCancelled = n
 def compute(desks: Sequence[StageContext]) -> Mapping[str, StepResult]:
     """Run the units of these desks in step; each writes its own result when it ends."""
     # Only workers load the numerics (JAX, numba); the service itself stays small and starts at once.
-    from service.stages.reconstruct import reconstructing
-    from tasks.ptycho.batch import run_together
+    from service.stages.reconstruct import prepare_round
+    from tasks.ptycho.driver import run_together
 
     for desk in desks:
         desk.check_stop()
-    facts = run_together([reconstructing(desk, **desk.call.unit.arguments) for desk in desks])
-    return {
-        desk.call.unit.name: StepResult("done", True, desk.seconds / len(desks), desk.storage_s, facts=told)
-        for desk, told in zip(desks, facts, strict=True)
-    }
+    rounds = [prepare_round(desk, **desk.call.unit.arguments) for desk in desks]
+    results: dict[str, StepResult] = {}
+    for number, state in run_together([round_.reconstruction for round_ in rounds]):
+        desk = desks[number]
+        told = rounds[number].finish(desk, state)
+        results[desk.call.unit.name] = StepResult("done", True, desk.seconds / len(desks), desk.storage_s, facts=told)
+    return results
 
 
 def parts(desks: Sequence[StageContext], limit_bytes: float) -> Iterator[list[StageContext]]:
@@ -94,8 +96,8 @@ def parts(desks: Sequence[StageContext], limit_bytes: float) -> Iterator[list[St
 
 def unit_bytes(about: Mapping[str, Any]) -> int:
     """Bytes that one unit takes on the device."""
-    from tasks.ptycho.batch import batch_bytes
     from tasks.ptycho.coherence import MOST_MODES
+    from tasks.ptycho.driver import batch_bytes
 
     scan, options = about["scan"], about["options"]
     n_modes = MOST_MODES if options.probe_modes == "auto" else options.probe_modes

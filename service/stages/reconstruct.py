@@ -1,7 +1,7 @@
 """One energy's frames to its object and probe, a round of cycles at a time."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -11,11 +11,12 @@ from service.stages.correction import read_correction
 from service.stages.scans import check_orientation, read_measured, seeded_probe
 from service.workflow.inputs import ScanInput
 from tasks.options import ReconstructOptions
-from tasks.ptycho import engine
-from tasks.ptycho.beam import hidden_beam, hidden_share
+from tasks.ptycho.beam import hidden_beam_warnings, hidden_share
+from tasks.ptycho.driver import Reconstruction, run
 from tasks.ptycho.resolution import prtf
 from tasks.ptycho.scan import illumination
-from tasks.ptycho.state import State, start
+from tasks.ptycho.solver import init
+from tasks.ptycho.state import State
 
 STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "noise_error")
 GUESS_NUMBERS: Final = ("guessed_modes", "hidden_share")
@@ -24,11 +25,35 @@ STATE_ARRAYS: Final = tuple(field.name for field in fields(State) if field.name 
 
 
 def reconstruct(desk: StageContext, **arguments: Any) -> StepAttributes:
-    """One round of one energy."""
-    return engine.alone(reconstructing(desk, **arguments))
+    """Run one round of one energy."""
+    round_ = prepare_round(desk, **arguments)
+    return round_.finish(desk, run(round_.reconstruction))
 
 
-def reconstructing(
+@dataclass(frozen=True)
+class Round:
+    """One round of one energy, ready to run alone or together with other energies."""
+
+    reconstruction: Reconstruction
+    scan: ScanInput
+    options: ReconstructOptions
+    guess: StepAttributes
+    """`GUESS_NUMBERS` of the initial probe."""
+
+    def finish(self, desk: StageContext, state: State) -> StepAttributes:
+        """Write the final state of the round, with what is computed from it."""
+        scan, measured = self.scan, self.reconstruction.inputs.scan
+        arrays = {name: np.asarray(getattr(state, name)) for name in STATE_ARRAYS}
+        arrays["positions_m"] = state.placement(scan.n_positions).positions_m(measured, scan.canvas)
+        arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
+        arrays["prtf"] = prtf(measured, scan.canvas, state, self.options.subpixel)
+        numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
+        told = hidden_beam_warnings(scan.energy_ev, self.guess["hidden_share"])
+        told += notes(scan, state, self.options, self.guess["guessed_modes"])
+        return desk.write(arrays, **numbers, **self.guess, r_factor=float(state.errors[-1]), notes=told)
+
+
+def prepare_round(
     desk: StageContext,
     *,
     dataset: str,
@@ -41,13 +66,13 @@ def reconstructing(
     correction: str | None,
     orientation: str | None = None,
     pilot: str | None = None,
-) -> engine.Cycles[StepAttributes]:
-    """The same, its cycles asked for: from the scan, or on from the round before with what the other energies say."""
+) -> Round:
+    """One round of one energy: from its scan, or from the round before and what it takes back from the other energies."""
     measured, probe = read_measured(desk, dataset, scan.name, measurement, orientation)
     if previous is None:
         check_orientation(desk, dataset, measured, probe, n_cycles)
         probe = probe if pilot is None else seeded_probe(desk, pilot, measured, probe)
-        state = start(scan.canvas, probe, options)
+        state = init(scan.canvas, probe, options)
         guess: StepAttributes = {"guessed_modes": len(probe), "hidden_share": hidden_share(probe, measured.mask)}
     else:
         state = read_state(desk, previous)
@@ -55,17 +80,11 @@ def reconstructing(
     if correction is not None and index is not None and not state.is_stopped:
         state = read_correction(desk, correction, index).apply(state)
     first = state.cycle
-    state = yield from engine.cycles_of(
+    reconstruction = Reconstruction(
         measured, scan.canvas, state, n_cycles, options,
         on_cycle=lambda cycle, error: desk.tell(cycle - first, n_cycles, error),
     )  # fmt: skip
-    arrays = {name: np.asarray(getattr(state, name)) for name in STATE_ARRAYS}
-    arrays["positions_m"] = state.placement(scan.n_positions).positions_m(measured, scan.canvas)
-    arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
-    arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
-    numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m} | guess
-    told = hidden_beam(scan.energy_ev, guess["hidden_share"]) + notes(scan, state, options, guess["guessed_modes"])
-    return desk.write(arrays, **numbers, r_factor=float(state.errors[-1]), notes=told)
+    return Round(reconstruction, scan, options, guess)
 
 
 def read_state(desk: StageContext, key: str) -> State:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
-from tasks.ptycho.beam import fitted
+from tasks.ptycho.beam import fit_to_beam
 from tasks.ptycho.orientation import FEWEST_CYCLES, require_fit
-from tasks.ptycho.probe import ProbeSpec, initial_probe, resized, scale_to_power
+from tasks.ptycho.probe import ProbeSpec, initial_probe, resample, scale_to_power
 from tasks.ptycho.scan import Scan
 
 Array = NDArray[Any]
@@ -44,16 +44,16 @@ def seeded_probe(desk: StageContext, pilot: str, measured: Scan, probe: Array) -
     """(M, N, N) complex64: the pilot's probe on this energy's pixel, with the power of this energy's own ``probe``."""
     ratio = measured.pixel_size_m / float(desk.units.attrs(pilot)["pixel_size_m"])
     power = float(np.sum(np.abs(probe) ** 2, dtype=float))
-    return scale_to_power(resized(desk.read(pilot, "probe")["probe"], ratio), power)
+    return scale_to_power(resample(desk.read(pilot, "probe")["probe"], ratio), power)
 
 
 def first_probe(measured: Scan, supplied: Array | None, spec: Mapping[str, Any] | None) -> Array:
     """(M, N, N) complex64: the probe that came with the scan unless optics were described, with the beam's power."""
     mean, good = measured.mean_pattern()
     if supplied is not None and (spec is None or spec.get("kind") == "supplied"):
-        return fitted(supplied, mean, good, aim=False)
+        return fit_to_beam(supplied, mean, good, centre=False)
     optics = ProbeSpec(**(spec or {}))
-    return fitted(initial_probe(optics, measured.energy_ev, measured.pixel_size_m, measured.n_pixels, 1.0), mean, good)
+    return fit_to_beam(initial_probe(optics, measured.energy_ev, measured.pixel_size_m, measured.n_pixels, 1.0), mean, good)
 
 
 def as_scan(stored: Mapping[str, Any]) -> Scan:

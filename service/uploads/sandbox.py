@@ -20,7 +20,7 @@ from service.errors import ConflictError, FieldError, InvalidInputError, NotFoun
 from storage.datasets.ingest import ScanRecord
 from storage.datasets.store import DatasetStore
 from storage.errors import DatasetNotFoundError, DatasetSealedError, InvalidScanError, ScanConflictError, StorageError
-from tasks.ptycho.scan import find_faults
+from tasks.ptycho.scan import check_geometry
 from tasks.units import object_pixel_size_m, wavelength_m
 
 MAX_ANSWER_BYTES: Final = 1 << 20
@@ -218,7 +218,7 @@ def geometry_faults(record: ScanRecord, probe: dict[str, Any]) -> list[tuple[str
     """What is wrong with a scan's geometry, as (field, message)."""
     pixel_size_m = object_pixel_size_m(record.energy_ev, record.distance_m, record.n_pixels, record.detector_pixel_size_m)
     width_m = beam_width_m(probe, record.energy_ev)
-    return find_faults(record.positions_m, pixel_size_m, record.n_pixels, width_m)
+    return check_geometry(record.positions_m, pixel_size_m, record.n_pixels, width_m)
 
 
 def beam_width_m(probe: dict[str, Any], energy_ev: float) -> float | None:

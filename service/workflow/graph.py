@@ -123,7 +123,9 @@ def add_round(
 def add_pilot(graph: Graph, dataset: RunInput, options: RunOptions, label: str, orientation: Mapping[str, Inputs]) -> Step:
     """Some cycles of the lowest energy, for its probe: one unit that every energy waits for."""
     n_cycles = options.reconstruct.pilot_cycles
-    alone = dataclasses.replace(options.reconstruct, cycles=n_cycles, probe_from="optics")
+    alone = dataclasses.replace(
+        options.reconstruct, cycles=n_cycles, probe_from="optics", pilot_cycles=type(options.reconstruct).pilot_cycles
+    )
     choice = {"options": alone, "n_cycles": n_cycles, "index": None}
     inputs: dict[str, Inputs] = {"previous": None, "correction": None, **orientation}
     return add_round(graph, dataset, dataset.scans[0], f"-pilot{label}-round0", choice, inputs)

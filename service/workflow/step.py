@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 STAGES: Final = {
     "orientation": 2,
-    "reconstruct": 6,
+    "reconstruct": 7,
     "couple": 1,
     "spectra": 3,
     "fit": 2,

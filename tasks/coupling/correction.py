@@ -20,6 +20,6 @@ class Correction:
     def apply(self, state: State) -> State:
         """The state with the correction in its object and the inverse of the gauge on its probe."""
         image = (state.object * self.image).astype(np.complex64)
-        image_velocity = (state.object_velocity * self.image).astype(np.complex64)
-        probe, velocity = self.gauge.onto_probe(state.probe), self.gauge.onto_probe(state.velocity)
-        return replace(state, object=image, probe=probe, velocity=velocity, object_velocity=image_velocity)
+        object_buffer = (state.object_momentum_buffer * self.image).astype(np.complex64)
+        probe, probe_buffer = self.gauge.onto_probe(state.probe), self.gauge.onto_probe(state.probe_momentum_buffer)
+        return replace(state, object=image, probe=probe, probe_momentum_buffer=probe_buffer, object_momentum_buffer=object_buffer)

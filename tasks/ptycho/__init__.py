@@ -1,5 +1,7 @@
 """Ptychography of one energy: from diffraction patterns and positions to the complex object and the probe.
 
-``propagation`` has the operators (each with its adjoint), ``scan`` the geometry, ``probe`` the first guess,
-``constraints`` the two projections of ePIE, ``engine`` the loop, ``resolution`` what was resolved.
+``scan`` has the measurement and its geometry, ``probe`` and ``beam`` the initial guess; ``propagation`` and ``constraints`` the
+operators, each with its adjoint; ``cycle`` the compiled kernels; ``solver`` init, step and terminate on a ``state``; ``schedule``
+the rule of each cycle; ``driver`` the loop over one or several energies, with ``coherence`` (further modes) and ``placement``
+(positions and flux); ``orientation`` finds how the detector is mounted, ``resolution`` what was resolved.
 """

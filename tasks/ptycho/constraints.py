@@ -8,23 +8,23 @@ import jax
 import jax.numpy as jnp
 
 SMALLEST_INTENSITY = 1e-12
-"""Keeps the quotient finite where the model predicts darkness [photons]."""
+"""Added to the modelled intensity so that the quotient stays finite where the model predicts none [photons]."""
 
 
 def intensity(wave: jax.Array) -> jax.Array:
-    """(N, N) float32: ``sum_m |F_m|^2`` of the modes (M, N, N) of a wave, added one by one: XLA is slow in summing few."""
-    return sum(mode.real**2 + mode.imag**2 for mode in wave)
+    """(N, N) float32: ``sum_m |F_m|^2`` of the modes (M, N, N) of a wave, added one by one: XLA reduces short axes slowly."""
+    return jnp.asarray(sum(mode.real**2 + mode.imag**2 for mode in wave))
 
 
 def modulus_correction(wave: jax.Array, amplitude: jax.Array) -> jax.Array:
-    """What must be added to the far field to give it the measured amplitude.
+    """The difference between the far field with the measured amplitude and the far field as modelled.
 
     Parameters
     ----------
     wave : (M, N, N) complex64
         Far field of each mode; their intensities add.
     amplitude : (N, N) float32
-        Square root of the counts; negative where the pixel is masked or saturated, which keeps the modelled wave.
+        Square root of the counts; negative where the pixel is masked or saturated, so that the modelled wave is kept.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def probe_step(patch: jax.Array, change: jax.Array, beta: float, regularisation:
 
 
 def regularised(brightness: jax.Array, share: float | None) -> jax.Array:
-    """What a step is divided by: the largest of ``brightness`` (N, N), as in ePIE, where ``share`` is None.
+    """The divisor of a step: the maximum of ``brightness`` (N, N), as in ePIE, where ``share`` is None.
 
     Else, (N, N), ``(1 - share) brightness + share max(brightness)``: rPIE, Maiden, Johnson & Li, Optica 4, 736 (2017).
     """

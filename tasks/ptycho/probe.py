@@ -1,7 +1,7 @@
-"""The illumination: what the optics make of it before any data has been seen."""
+"""The probe: the initial guess from the optics, its resampling, and its modes."""
 
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, config=CONFIG)
 class ProbeSpec:
-    """The probe's optics, a dataset's ``probe`` attribute."""
+    """Description of the optics that make the probe; the ``probe`` attribute of a dataset."""
 
     kind: Literal["kb", "gaussian", "zone_plate", "supplied"] = "kb"
     """Kirkpatrick-Baez mirrors (a rectangular aperture's focus), a Gaussian, a Fresnel zone plate, or an array in the file."""
     fwhm_m: Annotated[float, Field(gt=0, lt=1e-3)] = 300e-9
-    """Full width at half maximum of the focus' intensity (``kb``, ``gaussian``)."""
+    """Full width at half maximum of the intensity in focus (``kb``, ``gaussian``)."""
     defocus_m: Annotated[float, Field(gt=-1, lt=1)] = 0.0
-    """Distance of the specimen behind the focus."""
+    """Distance of the specimen downstream of the focus."""
     apodisation: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the aperture's half width over which a ``kb`` aperture fades out (raised cosine)."""
     outer_diameter_m: Annotated[float, Field(gt=0)] = 180e-6
@@ -51,12 +51,12 @@ def initial_probe(
     power : float
         Photons a frame: the sum of |probe|^2 over pixels and modes.
     n_modes : int
-        Modes M; those above the first are the first times Hermite-like ramps, with a tenth of the power in all.
+        Number of modes M; those after the first are its products with Hermite-like polynomials and hold a tenth of the power.
 
     Raises
     ------
     InvalidOptionError
-        ``supplied`` without an array: the scan file holds none.
+        The kind is ``supplied``, and the scan file holds no array.
     """
     shapes = {"kb": kb_focus, "gaussian": gaussian, "zone_plate": zone_plate}
     if spec.kind not in shapes:
@@ -71,21 +71,21 @@ def initial_probe(
 def scale_to_power(probe: NDArray[np.complex64], power: float) -> NDArray[np.complex64]:
     """The probe (M, N, N), scaled so that the sum of |probe|^2 is ``power`` [photons]."""
     total = float(np.sum(np.abs(probe) ** 2, dtype=float))
-    return (probe * np.sqrt(power / total)).astype(np.complex64)
+    return np.asarray((probe * np.sqrt(power / total)).astype(np.complex64))
 
 
-def resized(probe: NDArray[np.complex64], ratio: float) -> NDArray[np.complex64]:
+def resample(probe: NDArray[np.complex64], ratio: float) -> NDArray[np.complex64]:
     """The same field (M, N, N) on pixels ``ratio`` times as large, by its Fourier series; 0 outside its window."""
     n = probe.shape[-1]
     place = pixel_coordinates(n) * ratio
     waves = np.exp(2j * np.pi * np.multiply.outer(place, np.fft.fftfreq(n)))
     waves[np.abs(place) > n / 2] = 0
     spectrum = np.fft.fft2(np.fft.ifftshift(probe, axes=(1, 2))) / n**2
-    return (waves @ spectrum @ waves.T).astype(np.complex64)
+    return np.asarray((waves @ spectrum @ waves.T).astype(np.complex64))
 
 
 def add_modes(probe: NDArray[np.complex64], n_modes: int) -> NDArray[np.complex64]:
-    """The probe (M, N, N) with as many modes as asked; missing ones are ramps across the first."""
+    """The probe with ``n_modes`` modes: those of ``probe`` (M, N, N), then products of the first with polynomials."""
     have, n = probe.shape[:2]
     y, x = np.meshgrid(pixel_coordinates(n), pixel_coordinates(n), indexing="ij")
     ramps = [x, y, x * y, x**2 - y**2, x**2 + y**2]
@@ -98,9 +98,9 @@ def add_modes(probe: NDArray[np.complex64], n_modes: int) -> NDArray[np.complex6
 
 
 def orthogonal_modes(probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """(M, M) complex64: the unitary mixture of the modes (M, N, N) that makes them orthogonal, the strongest first.
+    """(M, M) complex64: the unitary matrix that makes the modes (M, N, N) orthogonal, the strongest first.
 
-    Mixed so, modes give the same diffraction patterns (Thibault & Menzel, Nature 494, 68 (2013)).
+    The modes it gives have the same diffraction patterns (Thibault & Menzel, Nature 494, 68 (2013)).
     """
     flat = probe.reshape(len(probe), -1).astype(complex)
     _, vectors = np.linalg.eigh(flat @ flat.conj().T)
@@ -108,24 +108,24 @@ def orthogonal_modes(probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
 
 
 def power_fractions(probe: NDArray[np.complex64]) -> Array:
-    """(M,) float64: share of each mode of (M, N, N) in the power."""
+    """(M,) float64: share of each mode of a probe (M, N, N) in its power."""
     power = np.sum(np.abs(probe) ** 2, axis=(1, 2), dtype=float)
     return np.asarray(power / power.sum())
 
 
 def pixel_coordinates(n_pixels: int) -> Array:
-    """(N,) float64: 0 at pixel ``N // 2`` [px]."""
+    """(N,) float64: coordinates of pixels [px], 0 at pixel ``N // 2``."""
     return np.arange(n_pixels, dtype=float) - n_pixels // 2
 
 
-def kb_focus(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int) -> NDArray:
-    """(N, N) complex128: a rectangular aperture's focus, ``defocus_m`` downstream, the product of two profiles."""
+def kb_focus(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int) -> NDArray[Any]:
+    """(N, N) complex128: the field of a rectangular aperture ``defocus_m`` downstream of its focus."""
     along = kb_profile(spec, energy_ev, pixel_coordinates(n_pixels) * pixel_size_m)
     return np.outer(along, along)
 
 
-def kb_profile(spec: ProbeSpec, energy_ev: float, distance_m: Array) -> NDArray:
-    """Complex128, shape of ``distance_m``: the field at these distances from the axis [m], in one direction.
+def kb_profile(spec: ProbeSpec, energy_ev: float, distance_m: Array) -> NDArray[Any]:
+    """Complex128 in the shape of ``distance_m``: one factor of `kb_focus`, at these distances from the axis [m].
 
     ``int a(v) exp(2 pi i u v - i pi lambda dz v^2 / s^2) dv`` over the aperture |v| < 1/2, with ``u = y / s`` and s such
     that the focus is ``fwhm_m`` wide.
@@ -137,7 +137,7 @@ def kb_profile(spec: ProbeSpec, energy_ev: float, distance_m: Array) -> NDArray:
 
 
 def kb_aperture(apodisation: float) -> tuple[Array, Array]:
-    """(U,) coordinates across an aperture of unit width, and its amplitude: a raised cosine towards the rim."""
+    """(U,) coordinates across an aperture of unit width, and its amplitude, a raised cosine towards the rim."""
     v = (np.arange(256) + 0.5) / 256 - 0.5
     rim = (0.5 - np.abs(v)) / (0.5 * apodisation) if apodisation else np.ones_like(v)
     return v, np.sin(np.pi / 2 * np.clip(rim, 0, 1)) ** 2
@@ -152,8 +152,8 @@ def focus_width(apodisation: float) -> float:
     return float(2 * u[np.argmax(profile < profile[0] / 2)])
 
 
-def gaussian(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int) -> NDArray:
-    """(N, N) complex128: a Gaussian beam of waist ``fwhm_m``, ``defocus_m`` downstream (Siegman, Lasers, ch. 17)."""
+def gaussian(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int) -> NDArray[Any]:
+    """(N, N) complex128: a Gaussian beam ``defocus_m`` downstream of a focus ``fwhm_m`` wide (Siegman, Lasers, ch. 17)."""
     waist = spec.fwhm_m / np.sqrt(2 * np.log(2))
     rayleigh = np.pi * waist**2 / wavelength_m(energy_ev)
     q = 1 + 1j * spec.defocus_m / rayleigh
@@ -162,11 +162,11 @@ def gaussian(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: i
     return np.outer(along, along)
 
 
-def zone_plate(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int) -> NDArray:
-    """(N, N) complex128: the focus of an annular lens, ``defocus_m`` downstream.
+def zone_plate(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: int) -> NDArray[Any]:
+    """(N, N) complex128: the field of an annular lens ``defocus_m`` downstream of its focus.
 
-    The pupil |u| < 1 / (2 outer_zone) is sampled four times finer than the window needs, so that rings of a far
-    defocused beam that leave the window do not fold back.
+    The pupil |u| < 1 / (2 outer_zone) is sampled four times finer than the window needs, so that rings of a strongly
+    defocused beam that leave the window are not aliased into it.
     """
     fine = 4 * n_pixels
     u = np.fft.fftfreq(fine, pixel_size_m)

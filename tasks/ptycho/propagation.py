@@ -1,4 +1,4 @@
-"""Linear operators of the measurement, each beside its adjoint; all on JAX arrays, beam centre at ``[0, 0]``.
+"""Linear operators of the measurement, each with its adjoint, on JAX arrays with the beam centre at ``[0, 0]``.
 
 The far field of an exit wave is its unitary Fourier transform, so photons are conserved: sum |F|^2 = sum |psi|^2.
 """
@@ -28,7 +28,7 @@ def shift_ramps(fractions_px: NDArray[np.float64], n_pixels: int) -> NDArray[np.
     ramps = np.exp(-2j * np.pi * fractions_px[:, :, None] * frequency)
     if n_pixels % 2 == 0:
         ramps[:, :, n_pixels // 2] = ramps[:, :, n_pixels // 2].real
-    return ramps.astype(np.complex64)
+    return np.asarray(ramps.astype(np.complex64))
 
 
 def frequency_ramps(n_pixels: int) -> NDArray[np.complex64]:
@@ -43,6 +43,6 @@ def displace(spectrum: jax.Array, ramp: jax.Array) -> jax.Array:
     return jnp.fft.ifft2(spectrum * (ramp[0][:, None] * ramp[1][None, :]))
 
 
-def displace_adjoint(image: jax.Array, ramp: jax.Array) -> jax.Array:
+def displace_adjoint(array: jax.Array, ramp: jax.Array) -> jax.Array:
     """(..., N, N) complex64: adjoint of `displace` up to the factor 1 / N^2 of its unnormalised inverse transform."""
-    return jnp.fft.fft2(image) * (ramp[0].conj()[:, None] * ramp[1].conj()[None, :])
+    return jnp.fft.fft2(array) * (ramp[0].conj()[:, None] * ramp[1].conj()[None, :])

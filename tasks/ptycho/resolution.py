@@ -1,9 +1,11 @@
-"""What was resolved: the share of the measured amplitudes that the model explains, and how far two images agree.
+"""Resolution: the phase-retrieval transfer function of one energy, and the Fourier ring correlation of two.
 
-PRTF, per energy: how much of the diffraction the reconstruction reproduces, ring by ring on the detector. FRC, between
-neighbouring energies: they are independent measurements of nearly the same specimen, so what they have in common is
-signal. Resolution is the full period at which a curve meets its threshold: 1/e, and half a bit.
+The PRTF of an energy is the share of the measured amplitudes that the reconstruction reproduces, ring by ring on the detector.
+The FRC compares neighbouring energies, which are independent measurements of nearly the same specimen, so that what they
+have in common is signal. Resolution is the full period at which a curve meets its threshold: 1/e, and half a bit.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +22,9 @@ Array = NDArray[np.float64]
 
 PRTF_THRESHOLD = 1 / np.e
 WINDOW_MARGIN_PX = 6
-"""The window of the ring correlation reaches this far beyond the specimen, and half as far again while it fades."""
+"""Margin of the ring correlation's window around the specimen; it fades out over half as much again."""
 RINGS_BELOW = 2
-"""A curve has met its threshold where this many rings in a row lie below."""
+"""A curve meets its threshold where this many successive rings lie below it."""
 
 
 def detector_frequencies(n_pixels: int, pixel_size_m: float) -> Array:
@@ -43,7 +45,7 @@ def prtf(scan: Scan, canvas: Canvas, state: State, subpixel: bool = True) -> NDA
     canvas : Canvas
     state : State
     subpixel : bool
-        As the reconstruction displaced its probe.
+        As in the reconstruction.
 
     Returns
     -------
@@ -55,35 +57,36 @@ def prtf(scan: Scan, canvas: Canvas, state: State, subpixel: bool = True) -> NDA
     n = scan.n_pixels
     ring = ring_numbers((n, n), 1.0, 1 / n).ravel()
     above, below = (np.bincount(ring, np.asarray(total, float).ravel())[: n // 2 + 1] for total in (explained, measured))
-    return np.divide(above, below, out=np.full(n // 2 + 1, np.nan), where=below > 0).astype(np.float32)
+    return np.asarray(np.divide(above, below, out=np.full(n // 2 + 1, np.nan), where=below > 0), np.float32)
 
 
 @jax.jit
-def _sum_over_frames(image: jax.Array, probe: jax.Array, frames: Frames) -> tuple[jax.Array, jax.Array]:
+def _sum_over_frames(object_: jax.Array, probe: jax.Array, frames: Frames) -> tuple[jax.Array, jax.Array]:
     """(N, N) float32 each: ``sum_p |F| sqrt(I)`` and ``sum_p I`` over good pixels, beam centre at [0, 0]."""
     size = frames.amplitude.shape[1:]
     spectrum = jnp.fft.fft2(probe)
 
     def add(total: tuple[jax.Array, jax.Array], p: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
-        wave = far_field(jax.lax.dynamic_slice(image, frames.corner[p], size) * displace(spectrum, frames.ramp[p]))
+        wave = far_field(jax.lax.dynamic_slice(object_, frames.corner[p], size) * displace(spectrum, frames.ramp[p]))
         measured = frames.gain[p] * jnp.maximum(frames.amplitude[p], 0)
         model = jnp.sqrt(jnp.sum(wave.real**2 + wave.imag**2, axis=0))
         return (total[0] + model * measured, total[1] + measured**2), None
 
     nothing = jnp.zeros(size, jnp.float32)
-    return jax.lax.scan(add, (nothing, nothing), jnp.arange(len(frames.corner)))[0]
+    explained, measured = jax.lax.scan(add, (nothing, nothing), jnp.arange(len(frames.corner)))[0]
+    return explained, measured
 
 
 def ring_numbers(shape: tuple[int, int], pixel_size_m: float, ring_width_per_m: float) -> NDArray[np.int64]:
-    """(Y, X) int64: ring of each pixel of a discrete Fourier transform of ``shape``, zero frequency at [0, 0]."""
+    """(Y, X) int64: ring number of each pixel of a discrete Fourier transform of ``shape``, zero frequency at [0, 0]."""
     y, x = (np.fft.fftfreq(n, pixel_size_m) for n in shape)
-    return np.rint(np.hypot(y[:, None], x[None, :]) / ring_width_per_m).astype(np.int64)
+    return np.asarray(np.rint(np.hypot(y[:, None], x[None, :]) / ring_width_per_m).astype(np.int64))
 
 
 def soft_window(specimen: NDArray[np.bool_]) -> Array:
-    """(Y, X) float64 in [0, 1]: the specimen and a margin around it, fading into the vacuum and to the image's rim.
+    """(Y, X) float64 in [0, 1]: a window of the specimen and a margin around it that fades out in vacuum and at the image's rim.
 
-    In vacuum ``O - 1`` is noise alone: the window has no edge that two images could have in common.
+    In vacuum ``O - 1`` is noise alone, so the window adds no edge that two images would have in common.
     """
     wide = ndimage.binary_dilation(specimen, iterations=WINDOW_MARGIN_PX)
     faded = ndimage.gaussian_filter(wide.astype(float), WINDOW_MARGIN_PX / 2, mode="constant")
@@ -91,7 +94,9 @@ def soft_window(specimen: NDArray[np.bool_]) -> Array:
     return np.asarray(faded * np.outer(*(np.sin(np.pi / 2 * rim) ** 2 for rim in rims)))
 
 
-def frc(image_a: NDArray, image_b: NDArray, window: Array, pixel_size_m: float, frequency_per_m: Array) -> NDArray[np.float32]:
+def frc(
+    image_a: NDArray[Any], image_b: NDArray[Any], window: Array, pixel_size_m: float, frequency_per_m: Array
+) -> NDArray[np.float32]:
     """Fourier ring correlation: ``Re sum A B* / sqrt(sum |A|^2 sum |B|^2)`` over each ring; its sign is kept.
 
     Parameters
@@ -102,7 +107,7 @@ def frc(image_a: NDArray, image_b: NDArray, window: Array, pixel_size_m: float, 
         From `soft_window`.
     pixel_size_m : float
     frequency_per_m : (F,) float64 array
-        Middle of each ring, from 0 in equal steps [1/m].
+        Middle of each ring, in equal steps from 0 [1/m].
 
     Returns
     -------
@@ -116,35 +121,35 @@ def frc(image_a: NDArray, image_b: NDArray, window: Array, pixel_size_m: float, 
         np.bincount(ring, values, minlength=n_rings)[:n_rings] for values in ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)
     )
     scale = np.sqrt(power_a * power_b)
-    return np.divide(cross, scale, out=np.full(n_rings, np.nan), where=scale > 0).astype(np.float32)
+    return np.asarray(np.divide(cross, scale, out=np.full(n_rings, np.nan), where=scale > 0), np.float32)
 
 
 def half_bit(window: Array, pixel_size_m: float, frequency_per_m: Array) -> NDArray[np.float32]:
-    """(F,) float32: correlation at which a ring carries half a bit a pixel (van Heel & Schatz, J. Struct. Biol. 151, 250 (2005)).
+    """(F,) float32: correlation at which a ring holds half a bit per pixel (van Heel & Schatz, J. Struct. Biol. 151, 250 (2005)).
 
-    ``(0.2071 + 1.9102 / sqrt n) / (1.2071 + 0.9102 / sqrt n)`` with n the ring's independent pixels: neighbours in
-    Fourier space depend on each other where the window is smaller than the image.
+    ``(0.2071 + 1.9102 / sqrt n) / (1.2071 + 0.9102 / sqrt n)`` with n the number of the ring's independent pixels: neighbours in
+    Fourier space are correlated where the window is smaller than the image.
     """
     ring = ring_numbers((window.shape[0], window.shape[1]), pixel_size_m, frequency_per_m[1]).ravel()
     independent = np.sum(window**2) ** 2 / (np.sum(window**4) * window.size)
     count = np.bincount(ring, minlength=len(frequency_per_m))[: len(frequency_per_m)] * independent
     root = np.sqrt(np.maximum(count, 1.0))
-    return ((0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)).astype(np.float32)
+    return np.asarray((0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root), np.float32)
 
 
 def neighbour_frc(
     images: NDArray[np.complex64], window: Array, pixel_size_m: float, frequency_per_m: Array
 ) -> NDArray[np.float32]:
-    """(E, F) float32: `frc` of each of the images (E, Y, X) with the next; the last with the one before."""
+    """(E, F) float32: `frc` of each of the images (E, Y, X) with the next one, of the last with the one before."""
     pairs = [(e, e + 1) for e in range(len(images) - 1)]
     curves = [frc(images[a], images[b], window, pixel_size_m, frequency_per_m) for a, b in pairs]
     return np.stack([*curves, curves[-1]])
 
 
 def resolved_period_m(frequency_per_m: Array, curve: NDArray[np.floating], threshold: NDArray[np.floating] | float) -> float:
-    """Full period [m] at which ``curve`` (F,) falls below ``threshold`` (F,), between rings by interpolation.
+    """Full period [m] at which ``curve`` (F,) falls below ``threshold`` (F,), interpolated between rings.
 
-    NaN where it lies below from the start; the period of the last ring with a value where it never falls.
+    NaN where it is below from the first ring; the period of the last ring with a value where it never falls below.
     """
     known = np.isfinite(curve) & (frequency_per_m > 0)
     frequency, above = frequency_per_m[known], np.asarray(curve - threshold, dtype=float)[known]

@@ -23,11 +23,12 @@ from scipy import ndimage
 
 from tasks.gauge import measure_gauge
 from tasks.options import ReconstructOptions
-from tasks.ptycho.beam import fitted
-from tasks.ptycho.engine import run_cycles
-from tasks.ptycho.probe import ProbeSpec, initial_probe, resized, scale_to_power
+from tasks.ptycho.beam import fit_to_beam
+from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.probe import ProbeSpec, initial_probe, resample, scale_to_power
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
-from tasks.ptycho.state import State, start
+from tasks.ptycho.solver import init
+from tasks.ptycho.state import State
 from tasks.simulation.chemical_states import electrons_per_formula
 from tasks.simulation.specimen import Simulation, SimulationOptions, simulate, transmission_at
 
@@ -74,7 +75,7 @@ def reconstruct(one: Case, cycles: int, **chosen: object) -> State:
     """So many cycles of a rule."""
     _, scan, canvas, probe = one
     options = ReconstructOptions(cycles=cycles, **chosen)
-    return run_cycles(scan, canvas, start(canvas, probe, options), cycles, options)
+    return run_cycles(scan, canvas, init(canvas, probe, options), cycles, options)
 
 
 def object_error(one: Case, state: State) -> float:
@@ -133,7 +134,7 @@ def print_pilot(pilot_cycles: int, cycles: int) -> None:
     for energy in range(1, 5):
         simulation, scan, canvas, guess = case(0, 1e8, energy, **grid)
         ratio = scan.pixel_size_m / simulation.scans[0].pixel_size_m
-        seed = scale_to_power(resized(pilot.probe, ratio), float(np.sum(np.abs(guess) ** 2)))
+        seed = scale_to_power(resample(pilot.probe, ratio), float(np.sum(np.abs(guess) ** 2)))
         errors = [reconstruct((simulation, scan, canvas, probe), cycles, settle=0).errors for probe in (guess, seed)]
         needed = [int(np.argmax(one <= errors[0][-1])) + 1 if one.min() <= errors[0][-1] else cycles for one in errors]
         print(f"{scan.energy_ev:>12.1f} {needed[0]:>8} {needed[1]:>8}")
@@ -159,7 +160,7 @@ def print_beam_stops(cycles: int) -> None:
         for radius_px, arm_px in stops:
             hidden = (np.hypot(y, x) < radius_px) | ((np.abs(x) < arm_px / 2) & (y > 0))
             stopped = replace(scan, mask=scan.mask & ~hidden)
-            one = simulation, stopped, canvas, fitted(guess, *stopped.mean_pattern())
+            one = simulation, stopped, canvas, fit_to_beam(guess, *stopped.mean_pattern())
             soon, late = (object_error(one, reconstruct(one, n)) for n in (cycles, 4 * cycles))
             share = scan.counts.sum(where=hidden) / scan.counts.sum()
             print(f"{width_m * 1e9:>5.0f} nm {radius_px:>10} {arm_px:>9} {share:>7.0%} {soon:>12.4f} {late:>12.4f}")

@@ -23,10 +23,10 @@ def reconstruct_one(n_cycles: int) -> float:
     import numpy as np
 
     from tasks.options import ReconstructOptions
-    from tasks.ptycho.engine import run_cycles
+    from tasks.ptycho.driver import run_cycles
     from tasks.ptycho.probe import ProbeSpec, initial_probe
     from tasks.ptycho.scan import Scan, plan_canvas
-    from tasks.ptycho.state import start
+    from tasks.ptycho.solver import init
     from tasks.units import wavelength_m
 
     rng, n, pixel_m = np.random.default_rng(0), 128, 15e-9
@@ -36,7 +36,7 @@ def reconstruct_one(n_cycles: int) -> float:
     scan = Scan(rng.poisson(20, (144, n, n)).astype(np.uint16), positions, np.ones((n, n), bool), 5465.0, distance_m, 75e-6)
     canvas, options = plan_canvas(positions, scan.pixel_size_m, n), ReconstructOptions(cycles=n_cycles)
     probe = initial_probe(ProbeSpec("gaussian", 300e-9), 5465.0, pixel_m, n, 20.0 * n * n)
-    return float(run_cycles(scan, canvas, start(canvas, probe, options), n_cycles, options).errors[-1])
+    return float(run_cycles(scan, canvas, init(canvas, probe, options), n_cycles, options).errors[-1])
 
 
 def seconds(client: Client, workers: list[str], n_cycles: int) -> float:

@@ -11,10 +11,11 @@ from skimage.registration import phase_cross_correlation
 
 from storage.readers.format import open_scan
 from tasks.options import ReconstructOptions
-from tasks.ptycho.engine import run_cycles
+from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import scale_to_power
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
-from tasks.ptycho.state import State, start
+from tasks.ptycho.solver import init
+from tasks.ptycho.state import State
 
 Image = NDArray[np.complex64]
 
@@ -31,7 +32,7 @@ RADII_PX = np.arange(25, 60, 0.5)
 ORDERS = slice(20, 101)
 """Angular orders of the spokes: their number, its triple, and what their irregularities put around them."""
 
-PLAIN_EPIE: dict[str, Any] = {"probe_update": "position", "settle": 0, "subpixel": False, "object_momentum": 0.0}
+PLAIN_EPIE: dict[str, Any] = {"probe_update": "position", "settle": 0, "subpixel": False}
 """ePIE as published and as its peers run it."""
 
 
@@ -53,7 +54,7 @@ def reconstruct(scan: Scan, probe: Image, cycles: int, canvas: Canvas | None = N
     """The star after ``cycles``, on the scan's own canvas where none is given."""
     chosen = ReconstructOptions(cycles=cycles, **options)
     canvas = canvas or plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
-    return run_cycles(scan, canvas, start(canvas, probe, chosen), cycles, chosen)
+    return run_cycles(scan, canvas, init(canvas, probe, chosen), cycles, chosen)
 
 
 def halves(scan: Scan) -> list[Scan]:

@@ -10,7 +10,7 @@ from tasks.errors import EnergyGridError, VacuumError
 from tasks.gauge import Gauge
 from tasks.options import AlignOptions, KKROptions, ReconstructOptions
 from tasks.ptycho.scan import Canvas
-from tasks.ptycho.state import start
+from tasks.ptycho.solver import init
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import electrons_per_formula
 from tasks.simulation.energies import energy_grid
@@ -105,7 +105,7 @@ def test_corrections_fix_gauge_and_take_back_the_other_energies_word(measured):
         measured.objects, measured.doses, measured.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions(gamma=1.0)
     )
     probe = np.ones((1, 96, 96), np.complex64)
-    state = start(measured.canvases[3], probe, ReconstructOptions())
+    state = init(measured.canvases[3], probe, ReconstructOptions())
     state = replace(state, object=measured.objects[3])
     corrected = corrections[3].apply(state)
     vacuum = corrected.object[10:20, 10:110]

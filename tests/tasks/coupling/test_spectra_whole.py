@@ -6,10 +6,10 @@ import pytest
 from tasks.chemistry import chemistry_maps
 from tasks.coupling.spectra import couple
 from tasks.options import AlignOptions, ChemistryOptions, FitOptions, KKROptions, ReconstructOptions
-from tasks.ptycho.engine import run_cycles
+from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import illumination, plan_canvas
-from tasks.ptycho.state import start
+from tasks.ptycho.solver import init
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import formula_of
 from tasks.simulation.specimen import SimulationOptions, simulate
@@ -29,7 +29,7 @@ def spectra_of(simulation, formula):
         canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
         power = float(np.mean(np.sum(scan.counts, axis=(1, 2), dtype=float)))
         probe = initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
-        state = run_cycles(scan, canvas, start(canvas, probe, OPTIONS), OPTIONS.cycles, OPTIONS)
+        state = run_cycles(scan, canvas, init(canvas, probe, OPTIONS), OPTIONS.cycles, OPTIONS)
         objects.append(state.object)
         doses.append(illumination(canvas, scan.positions_m, state.probe))
         canvases.append(canvas)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from tasks.ptycho.beam import (
-    aimed,
-    completed,
+    centre_of_mass,
+    centre_on_beam,
     far_pattern,
-    fitted,
-    hidden_beam,
+    fill_masked,
+    fit_to_beam,
+    hidden_beam_warnings,
     hidden_share,
-    lasting_momentum,
-    middle_of,
-    tilted,
+    momentum_for_hidden_beam,
+    tilt,
 )
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 
@@ -47,13 +47,13 @@ def test_photons_behind_a_stop_count(kind, radius_px, arm_px, seen, found):
     mask = stop(radius_px, arm_px)
     mean = np.where(mask, far_pattern(probe_of(kind=kind)), 54321.0)
     assert mean[mask].sum() < seen * POWER
-    assert found * POWER < power_of(fitted(probe_of(kind=kind, power=1.0), mean, mask)) < 1.001 * POWER
+    assert found * POWER < power_of(fit_to_beam(probe_of(kind=kind, power=1.0), mean, mask)) < 1.001 * POWER
 
 
 def test_with_nothing_hidden_the_power_is_that_of_the_photons_whatever_the_guess():
     mean = far_pattern(probe_of(100e-9))
     for guess in (probe_of(60e-9), probe_of(200e-9, "gaussian")):
-        assert power_of(fitted(guess, mean, np.ones((N, N), bool))) == pytest.approx(POWER, rel=1e-5)
+        assert power_of(fit_to_beam(guess, mean, np.ones((N, N), bool))) == pytest.approx(POWER, rel=1e-5)
 
 
 @pytest.mark.parametrize("ratio", [0.75, 1.35, 2.0])
@@ -61,7 +61,7 @@ def test_with_nothing_hidden_the_power_is_that_of_the_photons_whatever_the_guess
 def test_a_wrong_guess_is_never_much_brighter_than_the_beam(ratio, radius_px):
     mask = stop(radius_px)
     mean = far_pattern(probe_of())
-    found = power_of(fitted(probe_of(100e-9 * ratio, power=1.0), mean, mask))
+    found = power_of(fit_to_beam(probe_of(100e-9 * ratio, power=1.0), mean, mask))
     assert mean[mask].sum() < found < 1.25 * POWER
 
 
@@ -69,24 +69,24 @@ def test_a_wrong_guess_is_never_much_brighter_than_the_beam(ratio, radius_px):
 @pytest.mark.parametrize(("radius_px", "arm_px"), [(0.0, 0), (2.5, 0), (3.5, 3)])
 def test_a_beam_beside_the_middle_is_found_beside_a_stop(place, radius_px, arm_px):
     mask = stop(radius_px, arm_px)
-    mean = far_pattern(tilted(probe_of(), np.array(place)))
-    found = aimed(probe_of(power=1.0), mean, mask)
-    assert middle_of(far_pattern(found)) == pytest.approx(place, abs=0.15)
+    mean = far_pattern(tilt(probe_of(), np.array(place)))
+    found = centre_on_beam(probe_of(power=1.0), mean, mask)
+    assert centre_of_mass(far_pattern(found)) == pytest.approx(place, abs=0.15)
 
 
 def test_a_beam_in_the_middle_is_left_there_by_the_arm_of_a_stop():
     """Of the photons that are seen the middle lies a pixel and a half up."""
     mask = stop(3.5, 5)
     mean = far_pattern(probe_of(kind="gaussian"))
-    assert middle_of(mean * mask)[0] < -0.5
+    assert centre_of_mass(mean * mask)[0] < -0.5
     guess = probe_of(kind="gaussian", power=1.0)
-    np.testing.assert_array_equal(aimed(guess, mean, mask), guess)
+    np.testing.assert_array_equal(centre_on_beam(guess, mean, mask), guess)
 
 
 def test_darkness_moves_nothing():
     guess = probe_of()
-    np.testing.assert_array_equal(aimed(guess, np.zeros((N, N)), stop(2.5)), guess)
-    assert not completed(np.zeros((N, N)), stop(2.5), guess).any()
+    np.testing.assert_array_equal(centre_on_beam(guess, np.zeros((N, N)), stop(2.5)), guess)
+    assert not fill_masked(np.zeros((N, N)), stop(2.5), guess).any()
 
 
 def test_half_of_a_beam_is_hidden_by_half_a_detector():
@@ -98,17 +98,17 @@ def test_half_of_a_beam_is_hidden_by_half_a_detector():
 
 def test_the_probe_remembers_longer_what_is_hidden_and_no_other():
     probe = probe_of()
-    assert lasting_momentum(0.8, probe, stop(0)) == 0.8
-    assert lasting_momentum(0.0, probe, stop(2.5)) == 0.0
+    assert momentum_for_hidden_beam(0.8, probe, stop(0)) == 0.8
+    assert momentum_for_hidden_beam(0.0, probe, stop(2.5)) == 0.0
     hidden = hidden_share(probe, stop(2.5))
-    longer = lasting_momentum(0.8, probe, stop(2.5))
+    longer = momentum_for_hidden_beam(0.8, probe, stop(2.5))
     assert longer / (1 - longer) == pytest.approx(4 / (1 - hidden))
-    assert lasting_momentum(0.8, probe, stop(10)) == pytest.approx(8 / 9)
+    assert momentum_for_hidden_beam(0.8, probe, stop(10)) == pytest.approx(8 / 9)
 
 
 def test_only_who_hides_half_of_the_beam_is_warned():
-    assert hidden_beam(5465.0, 0.45) == []
-    (text,) = hidden_beam(5465.0, 0.62)
+    assert hidden_beam_warnings(5465.0, 0.45) == []
+    (text,) = hidden_beam_warnings(5465.0, 0.62)
     assert text.startswith("5465.0 eV: the mask hides 62% of the beam")
 
 

@@ -10,10 +10,11 @@ from scipy import ndimage
 from tasks.options import ReconstructOptions
 from tasks.ptycho.coherence import ASKED_AFTER, BRIGHT, noise_misfit, share_left
 from tasks.ptycho.cycle import prepare
-from tasks.ptycho.engine import run_cycles
+from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe, power_fractions
 from tasks.ptycho.scan import Placement, plan_canvas
-from tasks.ptycho.state import orthogonalised, start
+from tasks.ptycho.solver import init
+from tasks.ptycho.state import orthogonalised
 from tasks.simulation.specimen import SimulationOptions, simulate
 
 SMALL = SimulationOptions(
@@ -34,7 +35,7 @@ def partly_coherent(seed, photons, share):
     """The same beam over a smooth random object, with ``share`` of its power in a second mode; whole pixels, Poisson counts."""
     scan, canvas, guess = case(seed, photons)
     n, rng = scan.n_pixels, np.random.default_rng(seed)
-    modes = orthogonalised(start(canvas, guess, ReconstructOptions(probe_modes=2))).probe
+    modes = orthogonalised(init(canvas, guess, ReconstructOptions(probe_modes=2))).probe
     powers = np.array([1 - share, share]) * np.sum(np.abs(guess) ** 2)
     true = modes * np.sqrt(powers / np.sum(np.abs(modes) ** 2, axis=(1, 2)))[:, None, None]
     smooth = ndimage.gaussian_filter(rng.normal(size=(2, *canvas.shape)), (0, 3, 3)) * 4
@@ -49,7 +50,7 @@ def partly_coherent(seed, photons, share):
 def reconstruct(one, cycles, **options):
     scan, canvas, probe = one
     chosen = ReconstructOptions(cycles=cycles, **options)
-    return run_cycles(scan, canvas, start(canvas, probe, chosen), cycles, chosen)
+    return run_cycles(scan, canvas, init(canvas, probe, chosen), cycles, chosen)
 
 
 def test_the_noise_of_a_root_is_a_quarter_where_it_is_bright_and_twice_the_mean_where_it_is_dark():
@@ -117,7 +118,7 @@ def test_wrong_flux_is_not_taken_for_a_lack_of_coherence():
     one = replace(scan, counts=np.rint(scan.counts * flux).astype(scan.counts.dtype)), canvas, guess
     heard = []
     chosen = ReconstructOptions(cycles=70)
-    auto = run_cycles(scan=one[0], canvas=canvas, state=start(canvas, guess, chosen), n_cycles=70, options=chosen,
+    auto = run_cycles(scan=one[0], canvas=canvas, state=init(canvas, guess, chosen), n_cycles=70, options=chosen,
                       on_cycle=lambda cycle, _: heard.append(cycle))  # fmt: skip
     single = reconstruct(one, 70, probe_modes=1)
     assert auto.errors[-1] > 3 * auto.noise_error
@@ -135,7 +136,7 @@ def test_a_probe_grows_alike_in_one_piece_and_in_two():
     one = partly_coherent(1, 1e8, 0.2)
     scan, canvas, probe = one
     chosen = ReconstructOptions(cycles=120)
-    first = run_cycles(scan, canvas, start(canvas, probe, chosen), 40, chosen)
+    first = run_cycles(scan, canvas, init(canvas, probe, chosen), 40, chosen)
     second = run_cycles(scan, canvas, first, 80, chosen)
     whole = reconstruct(one, 120)
     assert len(second.probe) == len(whole.probe) == 2

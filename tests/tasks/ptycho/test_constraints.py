@@ -7,11 +7,11 @@ import pytest
 from scipy import ndimage
 
 from tasks.options import ReconstructOptions
-from tasks.ptycho.beam import aimed, fitted
-from tasks.ptycho.engine import run_cycles
+from tasks.ptycho.beam import centre_on_beam, fit_to_beam
+from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.scan import Scan, plan_canvas
-from tasks.ptycho.state import start
+from tasks.ptycho.solver import init
 
 N, PIXEL_M, STEP_PX, CYCLES = 48, 20e-9, 4, 80
 ENERGY_EV, DETECTOR_PIXEL_M = 5465.0, 75e-6
@@ -52,7 +52,7 @@ def object_error(known, damaged):
     """Rms of ln(O / truth) over the particle, without the constant and the ramp that no pattern shows."""
     _, canvas, image, guess, particle = known
     options = ReconstructOptions(cycles=CYCLES)
-    ratio = run_cycles(damaged, canvas, start(canvas, guess, options), CYCLES, options).object / image
+    ratio = run_cycles(damaged, canvas, init(canvas, guess, options), CYCLES, options).object / image
     for axis in (0, 1):
         inside = particle & np.roll(particle, 1, axis)
         slope = np.angle(np.sum((ratio * np.roll(ratio, 1, axis).conj())[inside]))
@@ -98,7 +98,7 @@ def test_a_stop_behind_which_photons_are_counted_costs_a_fifth_at_most(wide, rad
     y, x = np.indices((N, N)) - N // 2
     stopped = masked(scan, (np.hypot(y, x) < radius_px) | ((np.abs(x) < arm_px / 2) & (y > 0)))
     assert np.sum(scan.counts, where=~stopped.mask) > hidden * scan.counts.sum()
-    guess = fitted(guess, *stopped.mean_pattern())
+    guess = fit_to_beam(guess, *stopped.mean_pattern())
     assert object_error((scan, canvas, image, guess, particle), stopped) < 1.2 * undamaged
 
 
@@ -113,9 +113,9 @@ def test_saturated_pixels(known, undamaged):
 
 @pytest.mark.parametrize("shift", [(1, 0), (-4, 3)])
 def test_a_beam_centre_off_by_pixels(known, undamaged, shift):
-    """Nobody said so: the first guess of the probe is aimed at where the frames have the beam."""
+    """Nobody said so: the first guess of the probe is centre_on_beam at where the frames have the beam."""
     scan, canvas, image, guess, particle = known
     moved = replace(scan, counts=np.roll(scan.counts, shift, (1, 2)))
-    to_it = aimed(guess, *moved.mean_pattern())
+    to_it = centre_on_beam(guess, *moved.mean_pattern())
     assert object_error((scan, canvas, image, to_it, particle), moved) < 1.25 * undamaged
-    np.testing.assert_array_equal(aimed(guess, *scan.mean_pattern()), guess)
+    np.testing.assert_array_equal(centre_on_beam(guess, *scan.mean_pattern()), guess)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tasks.ptycho.cycle import COPIES_PX, displaced_copies, gather_copies, gather_probe_over_cycle, prepare
+from tasks.ptycho.cycle import COPIES_PX, displaced_copies, gather_probe_over_cycle, prepare, sum_copies
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.propagation import displace, shift_ramps
 from tasks.ptycho.scan import Canvas, Scan
@@ -37,7 +37,7 @@ def test_gathering_is_the_adjoint_of_copying():
     probe = (rng.normal(size=(2, 33, 33)) + 1j * rng.normal(size=(2, 33, 33))).astype(np.complex64)
     images = (rng.normal(size=(5, 2, 33, 33)) + 1j * rng.normal(size=(5, 2, 33, 33))).astype(np.complex64)
     forward = np.vdot(np.asarray(displaced_copies(jnp.asarray(probe), ramps)[0]), images)
-    backward = np.vdot(probe, np.asarray(gather_copies(jnp.asarray(images), ramps)))
+    backward = np.vdot(probe, np.asarray(sum_copies(jnp.asarray(images), ramps)))
     assert forward == pytest.approx(backward, rel=1e-4)
 
 

@@ -11,11 +11,11 @@ from scipy import ndimage
 
 from tasks.options import ReconstructOptions
 from tasks.ptycho.cycle import prepare
-from tasks.ptycho.engine import run_cycles
+from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.placement import Slopes, corrected, misfit_slopes
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.scan import Placement, Scan, illumination, plan_canvas
-from tasks.ptycho.state import start
+from tasks.ptycho.solver import init
 
 N, SIDE, PIXEL_M, PHOTONS = 64, 8, 15e-9, 1e8
 OPTICS = ProbeSpec("gaussian", fwhm_m=300e-9, defocus_m=400e-6)
@@ -61,7 +61,7 @@ def displaced(scan, kind):
 def reconstruct(scan, probe, cycles, **chosen):
     options = ReconstructOptions(cycles=cycles, **chosen)
     canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
-    return run_cycles(scan, canvas, start(canvas, probe, options), cycles, options)
+    return run_cycles(scan, canvas, init(canvas, probe, options), cycles, options)
 
 
 def rms_px(displacement):
@@ -112,8 +112,8 @@ def test_stopping_and_going_on_changes_nothing_with_moving_frames(measured):
     options = ReconstructOptions(cycles=24, position_refinement="points", frame_flux=True, refine_start=3)
     wrong, _ = displaced(scan, "points")
     canvas = plan_canvas(wrong.positions_m, wrong.pixel_size_m, N)
-    whole = run_cycles(wrong, canvas, start(canvas, probe, options), 24, options)
-    parts = start(canvas, probe, options)
+    whole = run_cycles(wrong, canvas, init(canvas, probe, options), 24, options)
+    parts = init(canvas, probe, options)
     for n_cycles in (2, 4, 16, 2):
         parts = run_cycles(wrong, canvas, parts, n_cycles, options)
     np.testing.assert_array_equal(parts.object, whole.object)

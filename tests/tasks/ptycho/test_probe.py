@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import InvalidOptionError
-from tasks.ptycho.probe import ProbeSpec, add_modes, initial_probe, kb_focus, kb_profile, resized
+from tasks.ptycho.probe import ProbeSpec, add_modes, initial_probe, kb_focus, kb_profile, resample
 
 
 def fwhm(profile, step):
@@ -62,7 +62,7 @@ def test_a_resized_probe_is_the_same_field_on_another_pixel():
     spec = ProbeSpec("gaussian", fwhm_m=200e-9, defocus_m=3e-4)
     for ratio in (0.98, 1.03):
         one, other = (initial_probe(spec, 5465.0, pixel, 64, 1.0) for pixel in (15e-9, 15e-9 * ratio))
-        found = resized(one, ratio)
+        found = resample(one, ratio)
         found *= np.linalg.norm(other) / np.linalg.norm(found)
         inside = np.s_[:, 2:-2, 2:-2]  # the window of smaller pixels does not reach further
         np.testing.assert_allclose(found[inside], other[inside], atol=2e-3 * np.abs(other).max())

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.coupling.spectra import align
 from tasks.options import AlignOptions, ReconstructOptions
-from tasks.ptycho.engine import run_cycles
+from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.resolution import (
     PRTF_THRESHOLD,
@@ -21,7 +21,7 @@ from tasks.ptycho.resolution import (
     soft_window,
 )
 from tasks.ptycho.scan import illumination, plan_canvas
-from tasks.ptycho.state import start
+from tasks.ptycho.solver import init
 from tasks.simulation.chemical_states import electrons_per_formula
 from tasks.simulation.specimen import SimulationOptions, simulate, transmission_at
 
@@ -100,7 +100,7 @@ def pair():
         power = scan.counts.sum() / len(scan.counts)
         probe = initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
         canvases.append(canvas)
-        states.append(run_cycles(scan, canvas, start(canvas, probe, chosen), chosen.cycles, chosen))
+        states.append(run_cycles(scan, canvas, init(canvas, probe, chosen), chosen.cycles, chosen))
     doses = [illumination(c, s.positions_m, state.probe) for c, s, state in zip(canvases, scans, states, strict=True)]
     aligned = align([state.object for state in states], doses, canvases, simulation.energies_ev, AlignOptions())
     electrons = electrons_per_formula(simulation.specimen.states, simulation.energies_ev, simulation.absorber)

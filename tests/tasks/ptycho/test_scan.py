@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import GeometryError
-from tasks.ptycho.scan import MARGIN_PX, Scan, find_faults, illumination, plan_canvas
+from tasks.ptycho.scan import MARGIN_PX, Scan, check_geometry, illumination, plan_canvas
 
 RASTER = np.stack(np.meshgrid(np.arange(5.0), np.arange(7.0), indexing="ij"), axis=-1).reshape(-1, 2) * 150e-9
 
@@ -50,7 +50,7 @@ def test_the_mean_pattern_counts_a_pixel_only_where_it_was_good():
 
 
 def test_a_sane_scan_has_no_faults():
-    assert find_faults(RASTER, 15e-9, 64, 300e-9) == []
+    assert check_geometry(RASTER, 15e-9, 64, 300e-9) == []
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_sane_scan_has_no_faults():
     ],
 )
 def test_insane_scans_name_field_and_cause(positions, fwhm, field, says):
-    faults = find_faults(positions, 15e-9, 64, fwhm)
+    faults = check_geometry(positions, 15e-9, 64, fwhm)
     assert any(name == field and says in message for name, message in faults)
 
 

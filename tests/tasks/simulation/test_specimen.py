@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.ptycho.scan import find_faults
+from tasks.ptycho.scan import check_geometry
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import electrons_per_formula
 from tasks.simulation.specimen import SimulationOptions, diffract, grow_specimen, simulate, transmission_at
@@ -38,7 +38,7 @@ def test_bad_pixels_hold_nothing(tiny):
 
 def test_scans_are_sane_and_the_pixel_grows_with_the_wavelength(tiny):
     for scan in tiny.scans:
-        assert find_faults(scan.positions_m, scan.pixel_size_m, scan.n_pixels, tiny.probe_guess.fwhm_m) == []
+        assert check_geometry(scan.positions_m, scan.pixel_size_m, scan.n_pixels, tiny.probe_guess.fwhm_m) == []
     pixels = [scan.pixel_size_m for scan in tiny.scans]
     assert pixels[0] == pytest.approx(TINY.pixel_size_m)
     assert pixels[0] / pixels[-1] == pytest.approx(tiny.energies_ev[-1] / tiny.energies_ev[0])

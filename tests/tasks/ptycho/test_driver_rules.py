@@ -6,11 +6,11 @@ import pytest
 
 from tasks.options import ReconstructOptions
 from tasks.ptycho.cycle import gather_probe_over_cycle, prepare, update_probe_by_position
-from tasks.ptycho.engine import run_cycles
-from tasks.ptycho.pace import has_settled, object_step_size
+from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import plan_canvas
-from tasks.ptycho.state import start
+from tasks.ptycho.schedule import has_converged, object_step_size
+from tasks.ptycho.solver import init
 from tasks.simulation.specimen import SimulationOptions, simulate
 
 
@@ -30,7 +30,7 @@ def measured():
 def reconstruct(measured, cycles, n_cycles=None, state=None, **chosen):
     scan, canvas, probe = measured
     options = ReconstructOptions(cycles=cycles, **chosen)
-    return run_cycles(scan, canvas, state or start(canvas, probe, options), n_cycles or cycles, options)
+    return run_cycles(scan, canvas, state or init(canvas, probe, options), n_cycles or cycles, options)
 
 
 @pytest.mark.parametrize("rule", [gather_probe_over_cycle, update_probe_by_position])
@@ -77,7 +77,7 @@ def test_momentum_within_the_cycle_goes_on_as_if_never_stopped(measured):
     np.testing.assert_array_equal(reconstruct(measured, 6, 4, half, **chosen).object, whole.object)
 
 
-def test_an_energy_whose_r_has_settled_settles_its_step_and_stops(measured):
+def test_an_energy_whose_r_has_converged_settles_its_step_and_stops(measured):
     chosen = {"stop_change": 0.1, "settle": 1 / 3}
     state = reconstruct(measured, 300, **chosen)
     assert state.is_stopped
@@ -99,7 +99,7 @@ def test_stopping_early_is_the_same_in_parts_and_never_happens_unasked(measured)
     assert parts.cycle == whole.cycle
     np.testing.assert_array_equal(parts.object, whole.object)
     flat = reconstruct(measured, 25)
-    assert not has_settled(flat, ReconstructOptions(cycles=300))
+    assert not has_converged(flat, ReconstructOptions(cycles=300))
     assert flat.stops_after is None
 
 

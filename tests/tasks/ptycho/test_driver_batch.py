@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from tasks.options import ReconstructOptions
-from tasks.ptycho.batch import batch_bytes, run_together
-from tasks.ptycho.engine import cycles_of, run_cycles
+from tasks.ptycho.driver import Reconstruction, batch_bytes, run_cycles, run_together
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import plan_canvas
-from tasks.ptycho.state import start
+from tasks.ptycho.solver import init
 from tasks.simulation.specimen import SimulationOptions, simulate
 
 SMALL = SimulationOptions(
@@ -43,12 +42,14 @@ def test_a_batch_is_what_its_energies_are_alone(energies, chosen):
     alone, cycles, heard = [], [], []
     for number, (scan, canvas, probe) in enumerate(energies):
         options_of = replace(options, seed=number)
-        state = start(canvas, probe, options_of)
+        state = init(canvas, probe, options_of)
         alone.append(run_cycles(scan, canvas, state, 12, options_of))
         told = lambda cycle, error, number=number: heard.append((number, cycle))  # noqa: E731
-        cycles.append(cycles_of(scan, canvas, state, 12, options_of, told))
-    together = run_together(cycles)
-    for one, other in zip(alone, together, strict=True):
+        cycles.append(Reconstruction(scan, canvas, state, 12, options_of, told))
+    together = dict(run_together(cycles))
+    assert sorted(together) == [0, 1, 2, 3]
+    for number, one in enumerate(alone):
+        other = together[number]
         np.testing.assert_allclose(other.errors, one.errors, rtol=1e-4)
         assert np.abs(other.object - one.object).max() < 1e-4
         assert np.abs(other.probe - one.probe).max() < 1e-3 * np.abs(one.probe).max()

@@ -8,11 +8,11 @@ from scipy import ndimage
 
 from tasks.gauge import measure_gauge
 from tasks.options import ReconstructOptions
-from tasks.ptycho.engine import run_cycles
-from tasks.ptycho.pace import object_step_size
+from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import plan_canvas
-from tasks.ptycho.state import start
+from tasks.ptycho.schedule import object_step_size
+from tasks.ptycho.solver import init
 from tasks.simulation.chemical_states import electrons_per_formula
 from tasks.simulation.specimen import SimulationOptions, simulate, transmission_at
 
@@ -56,7 +56,7 @@ def rms(values):
 def reconstruct(measured, cycles, **options):
     _, scan, canvas, probe = measured
     chosen = ReconstructOptions(cycles=cycles, **options)
-    return run_cycles(scan, canvas, start(canvas, probe, chosen), cycles, chosen)
+    return run_cycles(scan, canvas, init(canvas, probe, chosen), cycles, chosen)
 
 
 def test_recovers_the_object(measured):
@@ -127,8 +127,8 @@ def test_stopping_and_going_on_changes_nothing(measured):
     _, scan, canvas, probe = measured
     options = ReconstructOptions(cycles=12, seed=3)
     far = probe[:, ::-1] * np.exp(1j * np.linspace(-3, 3, probe.shape[-1]) ** 2)  # so that the warm-up is stopped in
-    whole = run_cycles(scan, canvas, start(canvas, far, options), 12, options)
-    parts = start(canvas, far, options)
+    whole = run_cycles(scan, canvas, init(canvas, far, options), 12, options)
+    parts = init(canvas, far, options)
     for n_cycles in (2, 5, 1, 4):
         parts = run_cycles(scan, canvas, parts, n_cycles, options)
     assert (parts.cycle, len(parts.errors)) == (12, 12)
@@ -151,7 +151,7 @@ def test_the_seed_decides_the_order(measured):
     images = []
     for seed in (1, 1, 2):
         options = ReconstructOptions(cycles=2, seed=seed)
-        images.append(run_cycles(scan, canvas, start(canvas, probe, options), 2, options).object)
+        images.append(run_cycles(scan, canvas, init(canvas, probe, options), 2, options).object)
     np.testing.assert_array_equal(images[0], images[1])
     assert np.abs(images[0] - images[2]).max() > 1e-4
 
@@ -159,23 +159,23 @@ def test_the_seed_decides_the_order(measured):
 def test_masked_and_saturated_pixels_are_left_to_the_model(measured):
     _, scan, canvas, probe = measured
     options = ReconstructOptions(cycles=3)
-    clean = run_cycles(scan, canvas, start(canvas, probe, options), 3, options)
+    clean = run_cycles(scan, canvas, init(canvas, probe, options), 3, options)
     spoilt = scan.counts.copy()
     spoilt[:, ~scan.mask] = 12345
-    masked = run_cycles(replace(scan, counts=spoilt), canvas, start(canvas, probe, options), 3, options)
+    masked = run_cycles(replace(scan, counts=spoilt), canvas, init(canvas, probe, options), 3, options)
     np.testing.assert_array_equal(masked.object, clean.object)
     saturated = scan.counts.copy()
     saturated[:, ~scan.mask] = np.iinfo(np.uint32).max
     everything_good = replace(scan, counts=saturated, mask=np.ones_like(scan.mask))
     np.testing.assert_array_equal(
-        run_cycles(everything_good, canvas, start(canvas, probe, options), 3, options).object, clean.object
+        run_cycles(everything_good, canvas, init(canvas, probe, options), 3, options).object, clean.object
     )
 
 
 def test_an_ill_fitting_probe_step_of_zero_keeps_the_probe(measured):
     _, scan, canvas, probe = measured
     options = ReconstructOptions(cycles=2, beta=0.0)
-    state = run_cycles(scan, canvas, start(canvas, probe, options), 2, options)
+    state = run_cycles(scan, canvas, init(canvas, probe, options), 2, options)
     np.testing.assert_allclose(state.probe, probe, atol=1e-3 * np.abs(probe).max())
 
 
@@ -190,6 +190,6 @@ def test_the_caller_hears_of_every_cycle_and_can_stop(measured):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_cycles(scan, canvas, start(canvas, probe, options), 5, options, listen)
+        run_cycles(scan, canvas, init(canvas, probe, options), 5, options, listen)
     assert [cycle for cycle, _ in heard] == [1, 2, 3]
     assert all(error > 0 for _, error in heard)

@@ -1,0 +1,98 @@
+"""The schedule of a reconstruction: the rule of each cycle, from its step size to its momentum, and when R has converged."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.options import ReconstructOptions
+from tasks.ptycho.beam import momentum_for_hidden_beam
+from tasks.ptycho.solver import Rule
+from tasks.ptycho.state import State
+
+CYCLES_BEFORE_MOMENTUM = 4
+"""Cycles after which the object gathers momentum."""
+
+RESTART_RATIO = 1.05
+"""Adaptive restart (O'Donoghue & Candes, 2015): a cycle whose R is this many times the last one's empties the object's momentum
+buffer.
+
+Without it a probe a third too wide on a sparse scan diverges; photon noise alone moves R by less than a hundredth."""
+
+FINAL_STEP = 0.1
+"""The object's step in the last cycle, as a share of alpha."""
+
+AVERAGED_CYCLES = 10
+"""Cycles over which R is averaged to see whether it still falls."""
+
+CYCLES_BEFORE_WARMUP = 4
+"""Gathered steps of the probe after which it is decided whether it is still far."""
+
+FAR_STEP = 0.04
+"""A probe whose gathered step is this large, relative to its norm, after `CYCLES_BEFORE_WARMUP` is far from its solution.
+
+Simulated specimens from guesses of the right width, whatever their defocus: 0.015 to 0.03; a third too wide or too
+narrow: 0.055 and 0.07; the Siemens star of the tests, from any guess: 0.06 to 0.08."""
+
+
+def choose_rule(state: State, options: ReconstructOptions, mask: NDArray[np.bool_]) -> Rule:
+    """The rule of the next cycle.
+
+    Parameters
+    ----------
+    state : State
+    options : ReconstructOptions
+    mask : (N, N) bool array
+        True where the detector pixel is good.
+    """
+    alpha = object_step_size(state.cycle, options, state.stops_after)
+    beta = options.beta if state.cycle >= options.probe_start else 0.0
+    if options.probe_update == "position":
+        shares = options.regularisation, options.probe_regularisation
+        return Rule("position", alpha, beta, options.object_momentum, options.momentum, *shares, options.momentum_every)
+    if is_probe_far(state, options):
+        return Rule("position", alpha, beta, 0.0, 0.0)
+    has_momentum = state.cycle >= CYCLES_BEFORE_MOMENTUM
+    return Rule(
+        "cycle", alpha, beta,
+        object_momentum=options.object_momentum if has_momentum else 0.0,
+        probe_momentum=momentum_for_hidden_beam(options.momentum, state.probe, mask),
+        object_regularisation=options.regularisation,
+        clears_probe_momentum=is_probe_far(replace(state, cycle=state.cycle - 1), options),
+        restart_error=RESTART_RATIO * float(state.errors[-1]) if has_momentum else math.inf,
+    )  # fmt: skip
+
+
+def object_step_size(cycle: int, options: ReconstructOptions, stops_after: int | None = None) -> float:
+    """alpha in ``cycle`` (from 0): constant, then linear down to `FINAL_STEP` over the last ``settle`` of all cycles."""
+    n_cycles = stops_after or options.cycles
+    decaying = options.settle * n_cycles
+    left = (n_cycles - 1 - cycle) / decaying if decaying else 1.0
+    return options.alpha * (FINAL_STEP + (1 - FINAL_STEP) * float(np.clip(left, 0, 1)))
+
+
+def has_step_decay_begun(state: State, options: ReconstructOptions) -> bool:
+    """Whether the object's step has begun to fall, before the last cycle or before an early end."""
+    return state.stops_after is not None or state.cycle >= (1 - options.settle) * options.cycles
+
+
+def has_converged(state: State, options: ReconstructOptions) -> bool:
+    """Whether R fell by less than ``stop_change`` over the last ten cycles; False once the step decay has begun."""
+    if not options.stop_change or has_step_decay_begun(state, options) or state.cycle < 2 * AVERAGED_CYCLES:
+        return False
+    windows = state.errors[-2 * AVERAGED_CYCLES : -AVERAGED_CYCLES], state.errors[-AVERAGED_CYCLES:]
+    before, now = (float(np.mean(window)) for window in windows)
+    return (1 - options.stop_change) * before < now <= before
+
+
+def is_probe_far(state: State, options: ReconstructOptions) -> bool:
+    """Whether the next cycle belongs to the warm-up, which updates a probe far from its solution at every position.
+
+    At every position a probe converges in three cycles instead of thirty; begun earlier, or from a probe that is
+    near, it leaves slow ripples in the object's phase that take hundreds of cycles to disappear.
+    """
+    since = state.cycle - options.probe_start - CYCLES_BEFORE_WARMUP
+    if not 0 <= since < options.probe_warmup:
+        return False
+    return float(np.linalg.norm(state.probe_momentum_buffer)) > FAR_STEP * float(np.linalg.norm(state.probe))
