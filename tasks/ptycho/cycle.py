@@ -244,7 +244,8 @@ def gather_probe_over_cycle(
             return probe
         at, down, right = (one[frames.copy[p]] for one in copies)
         y, x = frames.remainder[p]
-        return at + y * down + x * right
+        displaced: jax.Array = at + y * down + x * right
+        return displaced
 
     def cut(object_: jax.Array, p: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice(object_, frames.corner[p], (n, n))
@@ -274,7 +275,8 @@ def add_at(gathered: jax.Array, values: jax.Array, copy: jax.Array | None) -> ja
     """``gathered`` (B, M, N, N) with ``values`` (M, N, N) added to one copy; (M, N, N) with all added where ``copy`` is None."""
     if copy is None:
         return gathered + values
-    return jax.lax.dynamic_update_index_in_dim(gathered, gathered[copy] + values, copy, 0)
+    added: jax.Array = jax.lax.dynamic_update_index_in_dim(gathered, gathered[copy] + values, copy, 0)
+    return added
 
 
 def displaced_copies(probe: jax.Array, copy_ramp: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
