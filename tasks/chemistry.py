@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
 import xraydb
@@ -136,7 +136,7 @@ def chemistry_maps(
     phase_energy_ev: float,
     absorber: Absorber,
     options: ChemistryOptions,
-) -> dict[str, NDArray]:
+) -> dict[str, NDArray[Any]]:
     """Every map of one specimen.
 
     Parameters
@@ -177,7 +177,7 @@ def chemistry_maps(
     }
     fitted |= _standard_errors(fit, electron_ratio_sigma)
     mask = kept(status)
-    maps: dict[str, NDArray] = {
+    maps: dict[str, NDArray[Any]] = {
         name: np.where(mask, values, np.nan).astype(np.float32).reshape(shape) for name, values in fitted.items()
     }
     maps["n_electron"] = electrons.value.astype(np.float32).reshape(shape)

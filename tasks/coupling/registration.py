@@ -6,6 +6,7 @@ separable: one band-limited interpolation matrix along y and one along x.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def interpolation_matrix(target_px: Array, n_source: int) -> Array:
     return np.where(within[:, None], kernel / np.where(total == 0, 1, total), 0.0)
 
 
-def to_grid(image: NDArray, canvas: Canvas, grid: Grid, shift_px: Array, fill: complex = 0.0) -> NDArray:
+def to_grid(image: NDArray[Any], canvas: Canvas, grid: Grid, shift_px: Array, fill: complex = 0.0) -> NDArray[Any]:
     """(Y, X): ``image`` of an energy's canvas on the common grid, its specimen displaced back by ``shift_px``.
 
     Parameters
@@ -86,7 +87,7 @@ def to_grid(image: NDArray, canvas: Canvas, grid: Grid, shift_px: Array, fill: c
     return np.asarray(rows @ (image - fill) @ columns.T + fill)
 
 
-def to_canvas(image: NDArray, grid: Grid, canvas: Canvas, shift_px: Array) -> NDArray:
+def to_canvas(image: NDArray[Any], grid: Grid, canvas: Canvas, shift_px: Array) -> NDArray[Any]:
     """(Yc, Xc): the way back of `to_grid` for a correction, zero outside the grid."""
     y = ((canvas.origin_m[0] + np.arange(canvas.shape[0]) * canvas.pixel_size_m) - grid.y_m[0]) / grid.pixel_size_m - shift_px[0]
     x = ((canvas.origin_m[1] + np.arange(canvas.shape[1]) * canvas.pixel_size_m) - grid.x_m[0]) / grid.pixel_size_m - shift_px[1]
@@ -123,4 +124,4 @@ def fine_shift(reference: Array, moving: Array, weight: Array) -> Array:
             f"images of neighbouring energies must resemble each other, their correlation is {gain:.2g}: "
             "did the specimen leave the field?"
         )
-    return np.array([s_y, s_x]) / gain
+    return np.asarray(np.array([s_y, s_x]) / gain)

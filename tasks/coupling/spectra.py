@@ -6,6 +6,7 @@ complex object itself, in one interpolation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +133,7 @@ def _flat(objects: Sequence[NDArray[np.complex64]], gauges: Sequence[Gauge]) -> 
     return [image * gauge.factor((image.shape[0], image.shape[1])) for image, gauge in zip(objects, gauges, strict=True)]
 
 
-def _phases(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> NDArray:
+def _phases(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> NDArray[Any]:
     images = resample(flat, canvases, grid, shifts)
     everywhere = np.ones(grid.shape, bool)
     return np.stack([smooth_phase(image, everywhere) for image in images])
@@ -142,7 +143,7 @@ def _mean_image(
     flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array
 ) -> NDArray[np.complex64]:
     phase = _phases(flat, canvases, grid, shifts).mean(axis=0)
-    return np.exp(1j * phase).astype(np.complex64)
+    return np.asarray(np.exp(1j * phase), dtype=np.complex64)
 
 
 def _boxed(field: Mask, options: AlignOptions) -> Mask:
@@ -236,7 +237,7 @@ def correction_factor(
 ) -> NDArray[np.complex64]:
     """(Yc, Xc) complex64: ``exp(change)`` on an energy's own canvas, times the gauge; only the change is interpolated."""
     own = to_canvas(change, grid, canvas, shift_px)
-    return (np.exp(own) * gauge.factor(canvas.shape)).astype(np.complex64)
+    return np.asarray(np.exp(own) * gauge.factor(canvas.shape), dtype=np.complex64)
 
 
 def _spectra(aligned: Aligned, before: Pair, found: Constrained) -> Spectra:

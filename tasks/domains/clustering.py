@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +145,7 @@ def _pool(arrays: Sequence[NDArray[np.floating]], usable: Sequence[NDArray[np.bo
 
 
 def _check(
-    descriptors: Sequence[NDArray], sigmas: Sequence[NDArray], weights: Sequence[NDArray], groups: Sequence[str],
+    descriptors: Sequence[NDArray[Any]], sigmas: Sequence[NDArray[Any]], weights: Sequence[NDArray[Any]], groups: Sequence[str],
     options: DomainOptions,
 ) -> None:  # fmt: skip
     if not len(descriptors) == len(sigmas) == len(weights) == len(groups) > 0:
@@ -171,7 +171,7 @@ def well_measured(errors: Array) -> NDArray[np.bool_]:
     known = np.where(np.isfinite(errors) & (errors > 0), errors, np.nan)
     counted = np.isfinite(known).any(axis=0)
     median = np.where(counted, np.nanmedian(np.where(counted, known, 1.0), axis=0), np.inf)
-    return np.all(np.isnan(errors) | (errors <= TRUSTED * median), axis=1)
+    return np.asarray(np.all(np.isnan(errors) | (errors <= TRUSTED * median), axis=1))
 
 
 def descriptor_scale(values: Array, errors: Array, standardise: str) -> Array:
@@ -197,7 +197,7 @@ def scaled(values: Array, scale: Array) -> Array:
 
 
 def _order_key(
-    values: Array, usable: Sequence[NDArray[np.bool_]], options: DomainOptions, order: Sequence[NDArray] | None
+    values: Array, usable: Sequence[NDArray[np.bool_]], options: DomainOptions, order: Sequence[NDArray[Any]] | None
 ) -> Array:
     """What the domains are numbered by, a value a usable pixel (n,)."""
     if order is not None:
@@ -231,7 +231,7 @@ def group_index(groups: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int6
     return names, np.array([names.index(group) for group in groups])
 
 
-def weight_sums(labels: Sequence[NDArray[np.int8]], weights: Sequence[NDArray], n_domains: int) -> Array:
+def weight_sums(labels: Sequence[NDArray[np.int8]], weights: Sequence[NDArray[Any]], n_domains: int) -> Array:
     """Sum of weights (S, k) of each domain in each dataset."""
     positive = [np.maximum(np.nan_to_num(np.asarray(w, dtype=np.float64)), 0.0) for w in weights]
     return np.stack([np.bincount(n, weights=w, minlength=n_domains + 1)[1:] for n, w in zip(labels, positive, strict=True)])
@@ -240,4 +240,4 @@ def weight_sums(labels: Sequence[NDArray[np.int8]], weights: Sequence[NDArray], 
 def share(sums: Array) -> Array:
     """Sums (..., k) over their total; NaN where that is zero."""
     total = sums.sum(axis=-1, keepdims=True)
-    return np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 0)
+    return np.asarray(np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 0))

@@ -1,5 +1,7 @@
 """Spectra of chosen areas of a specimen, with reference compounds (the paper's Figs 1d, e and S4)."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -56,7 +58,7 @@ def choose_areas(specimen: Specimen) -> tuple[Area, ...]:
 def area_mask(area: Area, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """(Y, X) pixels of the area."""
     y, x = np.ogrid[: shape[-2], : shape[-1]]
-    return np.hypot(y - area.y, x - area.x) <= area.radius_px
+    return np.asarray(np.hypot(y - area.y, x - area.x) <= area.radius_px)
 
 
 def area_spectra(study: Study, specimen: Specimen) -> Figure:
@@ -119,7 +121,7 @@ def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area,
         )
 
 
-def _picture(specimen: Specimen, name: str) -> NDArray:
+def _picture(specimen: Specimen, name: str) -> NDArray[Any]:
     return specimen.absorption[-1] if name == "absorption" else specimen.values(name)
 
 
@@ -131,7 +133,7 @@ def normalised_spectrum(specimen: Specimen, area: Area) -> NDArray[np.float64]:
     inside = area_mask(area, specimen.absorption.shape) & specimen.kept()
     spectrum = specimen.absorption[:, inside].sum(axis=1, dtype=np.float64)
     offset, jump = (float(np.asarray(specimen.maps[name])[inside].sum()) for name in ("offset", "edge_jump"))
-    return (spectrum - offset) / jump
+    return np.asarray((spectrum - offset) / jump)
 
 
 def reference_spectra(study: Study, specimen: Specimen) -> Figure:

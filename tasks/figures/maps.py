@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ class Row:
     label: str
     cmap: str
     limits: tuple[float, float]
-    images: list[NDArray]
+    images: list[NDArray[Any]]
     extend: str = "both"
 
 
@@ -47,7 +48,7 @@ def state_maps(study: Study, names: Sequence[str]) -> Figure:
     specimens = mapped_specimens(study, names)
     rows = []
     for name in names:
-        images: list[NDArray] = [specimen.values(name) for specimen in specimens]
+        images: list[NDArray[Any]] = [specimen.values(name) for specimen in specimens]
         # a bar as high as one of seven panels has no room for the label on one line
         label = axis_label(name, study.absorber).replace("Standard error of ", "Standard error of\n")
         rows.append(Row(label, quantity(name).cmap, shared_limits(images), images))
@@ -64,8 +65,8 @@ def mixture_maps(study: Study) -> Figure:
     return _table_of_maps(specimens, rows)
 
 
-def _share(specimen: Specimen, number: int) -> NDArray:
-    return np.asarray(specimen.mixture)[number]
+def _share(specimen: Specimen, number: int) -> NDArray[Any]:
+    return np.asarray(np.asarray(specimen.mixture)[number])
 
 
 def _table_of_maps(specimens: Sequence[Specimen], rows: Sequence[Row]) -> Figure:

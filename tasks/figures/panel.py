@@ -78,7 +78,7 @@ def whole_view(shape: tuple[int, ...], pixel_size_m: float) -> View:
     return View(((n_y - 1) / 2 * pixel_size_m, (n_x - 1) / 2 * pixel_size_m), n_y * pixel_size_m, n_x * pixel_size_m)
 
 
-def shared_limits(images: Iterable[NDArray], low: float = 1.0, high: float = 99.0) -> tuple[float, float]:
+def shared_limits(images: Iterable[NDArray[Any]], low: float = 1.0, high: float = 99.0) -> tuple[float, float]:
     """Colour limits for all images: percentiles of their finite pixels together; (0, 1) where there are none."""
     finite = [image[np.isfinite(image)].astype(np.float64) for image in images]
     pixels = np.concatenate([values.ravel() for values in finite]) if finite else np.empty(0)
@@ -94,7 +94,9 @@ def colour_map(name: str) -> Colormap:
     return cmap.with_extremes(bad="white")
 
 
-def show_image(axes: Axes, image: NDArray, pixel_size_m: float, view: View, cmap: str, limits: tuple[float, float]) -> AxesImage:
+def show_image(
+    axes: Axes, image: NDArray[Any], pixel_size_m: float, view: View, cmap: str, limits: tuple[float, float]
+) -> AxesImage:
     """Draw ``image`` (Y, X) in micrometres, without axes; every pixel is one flat square, NaN is white."""
     values = np.ma.masked_invalid(np.asarray(image, dtype=np.float64))
     shown = place_image(axes, values, pixel_size_m, cmap=colour_map(cmap), vmin=limits[0], vmax=limits[1])
@@ -102,7 +104,7 @@ def show_image(axes: Axes, image: NDArray, pixel_size_m: float, view: View, cmap
     return shown
 
 
-def place_image(axes: Axes, image: NDArray, pixel_size_m: float, **colours: Any) -> AxesImage:
+def place_image(axes: Axes, image: NDArray[Any], pixel_size_m: float, **colours: Any) -> AxesImage:
     """Lay ``image`` (Y, X) into axes in micrometres, the centre of pixel [0, 0] at 0; the axes' view stays."""
     n_y, n_x = image.shape
     p = pixel_size_m * UM_PER_M
@@ -126,7 +128,7 @@ def frame_panel(axes: Axes, view: View) -> None:
     axes.spines[:].set_linewidth(0.5)
 
 
-def show_domains(axes: Axes, label: NDArray, pixel_size_m: float) -> AxesImage:
+def show_domains(axes: Axes, label: NDArray[Any], pixel_size_m: float) -> AxesImage:
     """Lay domains (Y, X) into a framed panel in their colours, 0 in white."""
     limits = {"vmin": -0.5, "vmax": len(DOMAIN_COLOURS) + 0.5}
     return place_image(axes, label, pixel_size_m, cmap=colour_map("domains"), **limits)

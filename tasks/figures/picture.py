@@ -1,6 +1,6 @@
 """One map on its own, as the service's image route serves it."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ _SIDE_INCH: Final = 0.85
 
 
 def render_image(
-    image: NDArray,
+    image: NDArray[Any],
     pixel_size_m: float,
     *,
     cmap: str = "viridis",
@@ -74,7 +74,7 @@ def render_image(
     return draw_whole_png(label, _picture, values, pixel_size_m, cmap, limits, width, label)
 
 
-def _limits(values: NDArray, cmap: str, vmin: float | None, vmax: float | None) -> tuple[float, float]:
+def _limits(values: NDArray[Any], cmap: str, vmin: float | None, vmax: float | None) -> tuple[float, float]:
     if cmap == "domains":
         return -0.5, len(DOMAIN_COLOURS) + 0.5
     lower, upper = shared_limits([values])
@@ -84,7 +84,7 @@ def _limits(values: NDArray, cmap: str, vmin: float | None, vmax: float | None) 
     return lower, upper
 
 
-def _picture(values: NDArray, pixel_size_m: float, cmap: str, limits: tuple[float, float], width: int, label: str) -> Figure:
+def _picture(values: NDArray[Any], pixel_size_m: float, cmap: str, limits: tuple[float, float], width: int, label: str) -> Figure:
     view = whole_view(values.shape, pixel_size_m)
     # a large picture has larger type, not more empty space
     dpi = max(_MIN_DPI, width / _MAX_WIDTH_INCH)

@@ -6,6 +6,7 @@ each further field adds its figures. All arrays of one specimen lie on its one g
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,14 +90,14 @@ class Specimen:
     absorption: NDArray[np.float32]
     phase: NDArray[np.float32]
     sample_mask: NDArray[np.bool_] | None = None
-    maps: Mapping[str, NDArray] = field(default_factory=dict)
+    maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     label: NDArray[np.integer] | None = None
     group: str = ""
     standard: bool = False
     reconstruction: Reconstruction | None = None
-    kk_residual: NDArray | None = None
-    kk_residual_before: NDArray | None = None
-    mixture: NDArray | None = None
+    kk_residual: NDArray[Any] | None = None
+    kk_residual_before: NDArray[Any] | None = None
+    mixture: NDArray[Any] | None = None
     areas: tuple[Area, ...] = ()
 
     def kept(self) -> NDArray[np.bool_]:

@@ -128,11 +128,6 @@ class Plan:
     reference: Errors
     kk_rms: float
 
-    @property
-    def relative_error(self) -> float:
-        """Expected error of the edge energy over that on the usual grid at the same total of photons."""
-        return self.errors.edge_energy_ev / self.reference.edge_energy_ev
-
 
 def plan_energies(options: PlanOptions) -> Plan:
     """Choose the energies, share out the photons, and say what to expect.
@@ -195,11 +190,7 @@ def expected_parameters(state: ChemicalState, options: PlanOptions) -> Array:
     edge, atoms = absorber.edge_energy_ev, composition(options.compound)
     below = np.array([edge - options.below_ev - 15.0])
     offset = sum(n / atoms[options.element] * float(tabulated_f2(element, below)[0]) for element, n in atoms.items())
-    return np.array([
-        offset, absorption_jump(absorber), edge + state.edge_ev, state.edge_width_ev,
-        state.pre_edge_height, edge + state.pre_edge_ev, state.pre_edge_width_ev,
-        state.white_line_height, edge + state.white_line_ev, state.white_line_width_ev,
-    ])  # fmt: skip
+    return state.parameters(absorption_jump(absorber), edge, offset)
 
 
 def noise_per_absorber(options: PlanOptions, parameters: Array, energy_ev: Array) -> Array:
@@ -210,7 +201,7 @@ def noise_per_absorber(options: PlanOptions, parameters: Array, energy_ev: Array
     """
     per_electron = electrons_per_absorption(energy_ev) * absorbers_per_area(options)
     transmitted = np.exp(-per_electron * eq1(energy_ev, parameters))
-    return options.excess / (2 * np.sqrt(options.photons) * transmitted) / per_electron
+    return np.asarray(options.excess / (2 * np.sqrt(options.photons) * transmitted) / per_electron)
 
 
 def experiment(options: PlanOptions, energy_ev: Array) -> Experiment:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
 
 from tasks.coupling.kkr import table_energies, transform_matrix
 from tasks.scattering import Absorber, composition, relativistic_charge, tabulated_f2, tabulated_step
+from tasks.xanes.model import eq1
 
 Array = NDArray[np.float64]
 
@@ -34,6 +34,14 @@ class ChemicalState:
     white_line_height: float = 1.3
     white_line_ev: float = 19.0
     white_line_width_ev: float = 4.0
+
+    def parameters(self, jump: float, edge_energy_ev: float = 0.0, offset: float = 0.0) -> Array:
+        """Parameters (10,) of eq. 1 [electrons, eV], for a step ``jump`` of f'' and a tabulated edge ``edge_energy_ev``."""
+        return np.array([
+            offset, jump, edge_energy_ev + self.edge_ev, self.edge_width_ev,
+            self.pre_edge_height, edge_energy_ev + self.pre_edge_ev, self.pre_edge_width_ev,
+            self.white_line_height, edge_energy_ev + self.white_line_ev, self.white_line_width_ev,
+        ])  # fmt: skip
 
 
 STATES = (
@@ -71,10 +79,7 @@ def absorption_jump(absorber: Absorber) -> float:
 
 def eq1_in_electrons(state: ChemicalState, offset_ev: Array, jump: float = ABSORPTION_JUMP) -> Array:
     """The edge and the two peaks of eq. 1, ``offset_ev`` above the tabulated edge [electrons]."""
-    edge = jump / 2 * (1 + erf((offset_ev - state.edge_ev) / state.edge_width_ev))
-    pre_edge = state.pre_edge_height / (1 + ((offset_ev - state.pre_edge_ev) / state.pre_edge_width_ev) ** 2)
-    white_line = state.white_line_height / (1 + ((offset_ev - state.white_line_ev) / state.white_line_width_ev) ** 2)
-    return np.asarray(edge + pre_edge + white_line)
+    return eq1(offset_ev, state.parameters(jump))
 
 
 def formula_of(state: ChemicalState, absorber: Absorber) -> str:

@@ -13,4 +13,4 @@ GRID_OFFSETS_EV = (
 def energy_grid(n_energies: int, edge_ev: float) -> NDArray[np.float64]:
     """(E,) energies [eV] about an edge, spread as the measurement's 40 (which 40 gives exactly)."""
     place = np.linspace(0, len(GRID_OFFSETS_EV) - 1, n_energies) if n_energies > 1 else np.array([0.0])
-    return edge_ev + np.interp(place, np.arange(len(GRID_OFFSETS_EV)), GRID_OFFSETS_EV)
+    return np.asarray(edge_ev + np.interp(place, np.arange(len(GRID_OFFSETS_EV)), GRID_OFFSETS_EV))

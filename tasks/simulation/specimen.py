@@ -6,7 +6,7 @@ probes are displaced analytically, the specimen is averaged within a pixel.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ class Specimen:
     def state(self, y_m: Array, x_m: Array) -> NDArray[np.int64]:
         """Index of the state at points of any shape, also outside the particle: that of the nearest grain."""
         distance = [(y_m - cy) ** 2 + (x_m - cx) ** 2 for cy, cx in self.grain_centres_m]
-        return self.grain_states[np.argmin(distance, axis=0)]
+        return np.asarray(self.grain_states[np.argmin(distance, axis=0)])
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def supersample(axis_m: Array) -> Array:
     return np.asarray((axis_m[:, None] + parts[None, :]).ravel())
 
 
-def bin_down(image: NDArray) -> NDArray:
+def bin_down(image: NDArray[Any]) -> NDArray[Any]:
     """Mean over the `SUPERSAMPLING`^2 parts of every pixel."""
     height, width = (side // SUPERSAMPLING for side in image.shape)
-    return image.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING).mean(axis=(1, 3))
+    return np.asarray(image.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING).mean(axis=(1, 3)))

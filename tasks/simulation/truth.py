@@ -1,6 +1,7 @@
 """How far maps are from the truth of a simulated specimen: the figures a demonstration ends with and tests hold to."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,10 +61,6 @@ class Assessment:
     """Of a pixel at one energy, rms over energies."""
     phase_sd_rad: float
     """The same."""
-
-    def as_dict(self) -> dict[str, float]:
-        """Field names to values."""
-        return asdict(self)
 
 
 def true_maps(simulation: Simulation, y_m: Array, x_m: Array) -> Truth:
@@ -135,7 +132,7 @@ def assess(
     x_m: Array,
     spectra: tuple[NDArray[np.floating], NDArray[np.floating]],
     maps: dict[str, Array],
-    labels: Array,
+    labels: NDArray[np.integer[Any]],
 ) -> Assessment:
     """Compare a run's spectra, maps and domains with the truth.
 

@@ -2,16 +2,16 @@
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.xanes.compilation import compiled
 from tasks.xanes.curve import N_PARAMETERS
 
 Array = NDArray[np.float64]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def factorise(matrix: Array, damping: Array, free: NDArray[np.bool_], factor: Array) -> bool:
     """Cholesky factor of ``matrix + diag(damping)`` on the free parameters, the identity on the others.
 
@@ -37,7 +37,7 @@ def factorise(matrix: Array, damping: Array, free: NDArray[np.bool_], factor: Ar
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def substitute(factor: Array, x: Array) -> None:
     """Solve ``L L^T x = x`` in place for the factor of `factorise`; ``x`` is (10,)."""
     for i in range(N_PARAMETERS):

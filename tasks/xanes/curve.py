@@ -3,15 +3,13 @@
 import math
 from typing import Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.xanes.compilation import FAST, compiled
 from tasks.xanes.model import PARAMETERS
 
 N_PARAMETERS: Final = len(PARAMETERS)
-FAST: Final = ("contract", "reassoc", "nsz", "arcp")
-"""Floating-point freedoms that keep NaN and infinity: order of sums, fused multiply-add, reciprocals."""
 
 NODES_PER_UNIT: Final = 32
 LAST_NODE: Final = 6.0
@@ -40,7 +38,7 @@ def _erf_nodes() -> Array:
 ERF_NODES: Final = _erf_nodes()
 
 
-@numba.njit(cache=True, nogil=True, fastmath=set(FAST))
+@compiled(*FAST)
 def evaluate(energy: Array, spectrum: Array, weight: Array, p: Array, pieces: Array, residual: Array) -> float:
     """Sum of squared weighted residuals of eq. 1.
 
@@ -77,7 +75,7 @@ def evaluate(energy: Array, spectrum: Array, weight: Array, p: Array, pieces: Ar
     return chi2
 
 
-@numba.njit(cache=True, nogil=True, fastmath=set(FAST))
+@compiled(*FAST)
 def differentiate(weight: Array, p: Array, pieces: Array, jacobian: Array) -> None:
     """Weighted derivatives (10, E) of eq. 1 by its parameters, from the ``pieces`` left by `evaluate`."""
     bell_scale = -p[1] / p[3]
@@ -101,7 +99,7 @@ def differentiate(weight: Array, p: Array, pieces: Array, jacobian: Array) -> No
         jacobian[9, e] = slope2 * t2
 
 
-@numba.njit(cache=True, nogil=True, fastmath=set(FAST))
+@compiled(*FAST)
 def normal_equations(jacobian: Array, residual: Array, normal: Array, gradient: Array) -> None:
     """Lower triangle of J J^T (10, 10), and J r (10,), of a (10, E) Jacobian, two rows by two at a time."""
     for i in range(0, N_PARAMETERS, 2):

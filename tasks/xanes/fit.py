@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
-from tasks.xanes.kernel import N_RESULTS, fit_all, make_search_workspace
+from tasks.xanes.kernel import N_RESULTS, fit_all, make_search_workspace, refine_all
 from tasks.xanes.model import PARAMETERS
+from tasks.xanes.partner_curve import NO_PHASE, PhaseTerms
 from tasks.xanes.prior import Prior, population_prior, prior_around
 from tasks.xanes.solver import Problem, make_workspace
 from tasks.xanes.start import shape_table
@@ -129,13 +130,17 @@ def fit_spectra(
 
 
 def compile_ahead() -> None:
-    """Compile the solver into numba's cache, once an installation: a quarter of a minute of one core.
+    """Compile the solver into numba's cache, once an installation, which takes half a minute of one core.
 
     A process that compiles it and one that loads it differ in the last bits of a fit; after this, all load it.
     """
     energy = np.linspace(-40.0, 60.0, 2 * MIN_ENERGIES)
     step = np.repeat((energy > 10.0).astype(np.float64)[:, None], 2, axis=1)
-    fit_spectra(energy + 100.0, step, None, 100.0)
+    found = fit_spectra(energy + 100.0, step, None, 100.0)
+    problem = fit_problem(energy + 100.0, np.ones_like(energy), 100.0, None, NO_PHASE)
+    starts = np.ascontiguousarray(np.clip(found.parameters.T - RELATIVE * 100.0, *bounds(0.0)))
+    result, status = np.empty((2, N_RESULTS)), np.empty(2, np.int8)
+    refine_all(problem, np.ascontiguousarray(step.T), starts, make_workspace(energy.size), result, status)
 
 
 def at_edge_wavelength(
@@ -185,10 +190,8 @@ def _fit(
     edge_energy_ev: float,
     prior: Prior | None,
 ) -> SpectrumFit:
-    lower, upper = bounds(0.0)
-    relative = energy - edge_energy_ev
-    problem = Problem(relative, weight, lower, upper, *_prior_terms(prior, edge_energy_ev))
-    table = shape_table(relative, weight)
+    problem = fit_problem(energy, weight, edge_energy_ev, prior, NO_PHASE)
+    table = shape_table(problem.energy, weight)
     n = absorption.shape[1]
     out = np.empty((N_RESULTS, n))
     status = np.empty(n, dtype=np.int8)
@@ -199,8 +202,22 @@ def _fit(
         result = np.empty((len(spectra), N_RESULTS))
         fit_all(problem, table, spectra, workspace, search_workspace, result, status[block])
         out[:, block] = result.T
-    parameters = out[:10] + RELATIVE[:, None] * edge_energy_ev
-    return SpectrumFit(parameters, out[10:20], out[20], out[21], out[22], out[23], status)
+    return spectrum_fit(out, status, edge_energy_ev)
+
+
+def fit_problem(
+    energy_ev: NDArray[np.float64], weight: NDArray[np.float64], edge_energy_ev: float, prior: Prior | None, phase: PhaseTerms
+) -> Problem:
+    """The problem that the compiled minimiser solves, its energies measured from the tabulated edge."""
+    lower, upper = bounds(0.0)
+    centre, precision = _prior_terms(prior, edge_energy_ev)
+    return Problem(energy_ev - edge_energy_ev, weight, lower, upper, centre, precision, phase)
+
+
+def spectrum_fit(rows: NDArray[np.float64], status: NDArray[np.int8], edge_energy_ev: float) -> SpectrumFit:
+    """Results (24, n) of `tasks.xanes.kernel.fit_all` by their names, energies absolute."""
+    parameters = rows[:10] + RELATIVE[:, None] * edge_energy_ev
+    return SpectrumFit(parameters, rows[10:20], rows[20], rows[21], rows[22], rows[23], status)
 
 
 def _check_shapes(energy: NDArray[np.float64], absorption: NDArray[np.floating], sigma: NDArray[np.float64] | None) -> None:

@@ -3,12 +3,12 @@
 import math
 from typing import Final, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.xanes.cholesky import factorise
-from tasks.xanes.curve import N_PARAMETERS
+from tasks.xanes.compilation import compiled
+from tasks.xanes.curve import N_PARAMETERS, evaluate
 from tasks.xanes.solver import MAX_ITERATIONS, TOLERANCE, Problem, Workspace, linearise, minimise, objective
 from tasks.xanes.start import PRE_EDGE_BELOW_EDGE_EV, ShapeTable, begin, project, score
 
@@ -57,7 +57,7 @@ def make_search_workspace(table: ShapeTable) -> SearchWorkspace:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def fit_all(
     problem: Problem, table: ShapeTable, spectra: Array, workspace: Workspace, search_workspace: SearchWorkspace,
     result: Array, status: NDArray[np.int8],
@@ -90,7 +90,18 @@ def fit_all(
         status[i] = NOT_CONVERGED if not converged else AT_BOUND if at_bound(problem, best) else OK
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
+def refine_all(
+    problem: Problem, spectra: Array, starts: Array, workspace: Workspace, result: Array, status: NDArray[np.int8]
+) -> None:
+    """Fit n spectra (n, E + F) from ``starts`` (n, 10) within the bounds, filling ``result`` and ``status`` as `fit_all`."""
+    for i in range(spectra.shape[0]):
+        _, _, converged = minimise(problem, spectra[i], starts[i], MAX_ITERATIONS, TOLERANCE, workspace)
+        report(problem, spectra[i], starts[i], workspace, result[i])
+        status[i] = NOT_CONVERGED if not converged else AT_BOUND if at_bound(problem, starts[i]) else OK
+
+
+@compiled()
 def search(problem: Problem, table: ShapeTable, spectrum: Array, workspace: Workspace, own: SearchWorkspace) -> bool:
     """Best minimum found, into ``own.best`` (10,); True where its fit converged.
 
@@ -104,12 +115,15 @@ def search(problem: Problem, table: ShapeTable, spectrum: Array, workspace: Work
     least, converged, edge = math.inf, False, 0.0
     for attempt in range(N_ATTEMPTS):
         if 0 < attempt <= N_PRE_EDGES:
-            move_pre_edge(problem, spectrum, best, edge - PRE_EDGE_BELOW_EDGE_EV[attempt - 1], p)
+            move_pre_edge(problem, spectrum, best, edge - PRE_EDGE_BELOW_EDGE_EV[attempt - 1], p, workspace)
         else:
-            step = np.argmax(gain)
+            step = int(np.argmax(gain))
             if attempt > 0 and not gain[step] > 0.0:
                 break
-            begin(table, problem.energy, spectrum, problem.weight, step, own.products, own.table, p)
+            begin(
+                table, problem.energy, spectrum, problem.weight, step,
+                own.products, own.table, p, workspace.pieces, workspace.residual,
+            )  # fmt: skip
             confine(problem, p)
             for other in range(gain.size):
                 if abs(table.shape[other, 0] - table.shape[step, 0]) < APART_EV:
@@ -126,14 +140,14 @@ def search(problem: Problem, table: ShapeTable, spectrum: Array, workspace: Work
     return converged
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def confine(problem: Problem, p: Array) -> None:
     """Move ``p`` (10,) into the bounds."""
     for j in range(N_PARAMETERS):
         p[j] = min(max(p[j], problem.lower[j]), problem.upper[j])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def at_bound(problem: Problem, p: Array) -> bool:
     """True where any of the parameters (10,) lies on its bound."""
     inside = True
@@ -142,59 +156,60 @@ def at_bound(problem: Problem, p: Array) -> bool:
     return not inside
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def copy(source: Array, target: Array) -> None:
     """Copy the ten parameters."""
     for j in range(N_PARAMETERS):
         target[j] = source[j]
 
 
-@numba.njit(cache=True, nogil=True)
-def move_pre_edge(problem: Problem, spectrum: Array, known: Array, centre_ev: float, p: Array) -> None:
+@compiled()
+def move_pre_edge(problem: Problem, spectrum: Array, known: Array, centre_ev: float, p: Array, workspace: Workspace) -> None:
     """Fill ``p`` (10,) with ``known``, its pre-edge peak at ``centre_ev`` and as high as the rest of the fit leaves it."""
     copy(known, p)
     p[5], p[6] = centre_ev, NEW_PRE_EDGE_WIDTH_EV
     confine(problem, p)
+    p[4] = 0.0
+    pieces, residual = workspace.pieces, workspace.residual
+    evaluate(problem.energy, spectrum, problem.weight, p, pieces, residual)
     above, below = 0.0, 0.0
     for e in range(problem.energy.size):
-        u = (problem.energy[e] - p[2]) / p[3]
-        t1 = (problem.energy[e] - p[5]) / p[6]
-        t2 = (problem.energy[e] - p[8]) / p[9]
-        rest = spectrum[e] - p[0] - p[1] * (0.5 + 0.5 * math.erf(u)) - p[7] / (1.0 + t2 * t2)
-        peak = problem.weight[e] / (1.0 + t1 * t1)
-        above += peak * problem.weight[e] * rest
+        peak = problem.weight[e] * pieces[3, e]
+        above -= peak * residual[e]
         below += peak * peak
     p[4] = max(above / below, 0.0)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def report(problem: Problem, spectrum: Array, p: Array, workspace: Workspace, row: Array) -> None:
     """Fill a row (24,) of the result of `fit_all` at the fitted ``p`` (10,)."""
     objective(problem, spectrum, p, workspace)
     linearise(problem, p, workspace, workspace.rows[0])
     n_free, chi2, plain = 0, 0.0, 0.0
+    n_energies = problem.energy.size
     for j in range(N_PARAMETERS):
         row[j] = p[j]
         if problem.lower[j] < p[j] < problem.upper[j]:
             n_free += 1
     for e in range(spectrum.size):
         chi2 += workspace.residual[e] ** 2
-        plain += (workspace.residual[e] / problem.weight[e]) ** 2
+        if e < n_energies:
+            plain += (workspace.residual[e] / problem.weight[e]) ** 2
     errors(p, problem.prior_precision, workspace, row)
     # what a prior holds is not taken from the data: tr(H (H + P)^-1) parameters are, less those on a bound
     taken = float(n_free)
     for j in range(N_PARAMETERS):
         if problem.prior_precision[j] > 0.0 and problem.lower[j] < p[j] < problem.upper[j]:
             taken -= min(problem.prior_precision[j] * row[10 + j] ** 2, 1.0)
-    freedom = max(spectrum.size - taken, 1.0)
-    row[22] = math.sqrt(plain / freedom)
+    freedom = max(spectrum.size - problem.phase.columns.shape[0] - taken, 1.0)
+    row[22] = math.sqrt(plain / max(n_energies - taken, 1.0))
     row[23] = chi2
     deviation = math.sqrt(max(chi2 / freedom, 1e-250))
     for j in range(10, 22):
         row[j] *= deviation
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def errors(p: Array, prior_precision: Array, workspace: Workspace, row: Array) -> None:
     """Standard errors of the ten parameters, of PE and of PE/dmu, into 10-21 of ``row``, for residuals of variance 1.
 
@@ -238,7 +253,7 @@ def errors(p: Array, prior_precision: Array, workspace: Workspace, row: Array) -
         row[21] = along(slope, scale, workspace, column)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def along(slope: Array, scale: Array, workspace: Workspace, column: Array) -> float:
     """Standard error of a function whose derivatives by the parameters are ``slope`` (10,).
 

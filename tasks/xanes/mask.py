@@ -18,7 +18,6 @@ def mask_pixels(
     energy_ev: NDArray[np.float64],
     absorption: NDArray[np.floating],
     edge_energy_ev: float,
-    sample: NDArray[np.bool_] | None = None,
     sigma_vacuum: float = 0.0,
 ) -> NDArray[np.int8]:
     """Status of n pixels, with those added to the masked whose edge jump is too small for its noise.
@@ -36,8 +35,6 @@ def mask_pixels(
     absorption : (E, n) float array
     edge_energy_ev : float
         Tabulated edge of the absorber [eV].
-    sample : (n,) bool array, optional
-        True inside the specimen; everywhere where absent.
     sigma_vacuum : float
         Standard deviation of the absorption in vacuum.
 
@@ -60,8 +57,6 @@ def mask_pixels(
         small = ~(jump >= options.min_jump_to_sigma * np.fmax(fit.residual, sigma_vacuum))
     small |= ~(jump > 0)
     status[fitted & small] = Status.MASKED_JUMP
-    if sample is not None:
-        status[~sample] = Status.MASKED_VACUUM
     return status
 
 
@@ -80,4 +75,4 @@ def pre_edge_noise(
             f'mask "paper" takes its noise from at least {MIN_PRE_EDGE_POINTS} energies before the edge at '
             f'{edge_energy_ev:.1f} eV; got {int(before.sum())}. Use mask "jump"'
         )
-    return np.std(absorption[before], axis=0, ddof=1, dtype=np.float64)
+    return np.asarray(np.std(absorption[before], axis=0, ddof=1, dtype=np.float64))

@@ -40,9 +40,16 @@ def eq1(energy_ev: ArrayLike, parameters: ArrayLike) -> NDArray[np.float64]:
         In the unit of the offset, the jump and the heights.
     """
     p = np.asarray(parameters, dtype=np.float64)
-    E = np.asarray(energy_ev, dtype=np.float64).reshape((-1,) + (1,) * (p.ndim - 1))
-    step = 0.5 * p[1] * (1.0 + erf((E - p[2]) / p[3]))
-    return p[0] + step + p[4] * lorentzian(E, p[5], p[6]) + p[7] * lorentzian(E, p[8], p[9])
+    E = _beside(energy_ev, p)
+    peaks = p[4] * lorentzian(E, p[5], p[6]) + p[7] * lorentzian(E, p[8], p[9])
+    return np.asarray(p[0] + p[1] * edge_step(E, p[2], p[3]) + peaks)
+
+
+def edge_step(
+    energy_ev: NDArray[np.float64], centre_ev: float | NDArray[np.float64], width_ev: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Step from 0 to 1, half way up at ``centre_ev`` [eV]: the integral of a Gaussian of 1/e half width ``width_ev`` [eV]."""
+    return np.asarray(0.5 * (1.0 + erf((energy_ev - centre_ev) / width_ev)))
 
 
 def lorentzian(
@@ -58,29 +65,34 @@ def jacobian(energy_ev: ArrayLike, parameters: ArrayLike) -> NDArray[np.float64]
     Parameters
     ----------
     energy_ev : (E,) float64 array [eV]
-    parameters : (10,) float64 array
+    parameters : (10,) or (10, ...) float64 array
 
     Returns
     -------
-    (E, 10) float64 array
+    (E, 10) or (E, ..., 10) float64 array
     """
     p = np.asarray(parameters, dtype=np.float64)
-    E = np.asarray(energy_ev, dtype=np.float64)
+    E = _beside(energy_ev, p)
     u = (E - p[2]) / p[3]
     bell = -p[1] * np.exp(-u * u) / (np.sqrt(np.pi) * p[3])
-    columns = [np.ones_like(E), 0.5 * (1.0 + erf(u)), bell, bell * u]
+    columns = [np.ones_like(u), edge_step(E, p[2], p[3]), bell, bell * u]
     for height, centre, width in (p[4:7], p[7:10]):
         t = (E - centre) / width
-        peak = 1.0 / (1.0 + t * t)
+        peak = lorentzian(E, centre, width)
         slope = 2.0 * height * peak * peak * t / width
         columns += [peak, slope, slope * t]
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=-1)
+
+
+def _beside(energy_ev: ArrayLike, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Energies (E, 1, ...) that broadcast against a row of the parameters (10, ...)."""
+    return np.asarray(energy_ev, dtype=np.float64).reshape((-1,) + (1,) * (parameters.ndim - 1))
 
 
 def pre_edge_area(parameters: ArrayLike) -> NDArray[np.float64]:
     """PE = pi c11 c13, the whole area under the pre-edge Lorentzian [eV x absorption], from (10, ...) parameters."""
     p = np.asarray(parameters, dtype=np.float64)
-    return np.pi * p[4] * p[6]
+    return np.asarray(np.pi * p[4] * p[6])
 
 
 def pre_edge_ratio(parameters: ArrayLike) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from scipy.interpolate import CubicSpline
 from scipy.special import dawsn
 
 from tasks.coupling.kkr import TAPER_EV, transform_matrix
+from tasks.xanes.model import lorentzian
 
 Array = NDArray[np.float64]
 
@@ -49,7 +50,7 @@ def window_end(energy_ev: Array) -> Array:
     left = energy_ev[-1] - energy_ev
     logarithm = np.log(np.where(left > 0, left, 1.0))
     share = left / TAPER_EV
-    return ((1 + share) * np.log(left + TAPER_EV) - share * logarithm - 1) / np.pi
+    return np.asarray(((1 + share) * np.log(left + TAPER_EV) - share * logarithm - 1) / np.pi)
 
 
 def eq1_partner(energy_ev: Array, parameters: Array) -> tuple[Array, Array]:
@@ -78,7 +79,7 @@ def eq1_partner(energy_ev: Array, parameters: Array) -> tuple[Array, Array]:
     partner = p[..., 0] * constant + p[..., 1] * step
     for height, centre, width in ((p[..., i], p[..., i + 1], p[..., i + 2]) for i in (4, 7)):
         t = (energy_ev - centre) / width
-        peak = 1 / (1 + t * t)
+        peak = lorentzian(energy_ev, centre, width)
         by_t = height * (1 - t * t) * peak * peak
         columns += [t * peak, -by_t / width, -by_t * t / width]
         partner = partner + height * t * peak

@@ -296,4 +296,4 @@ def _share_errors(
     covariance = np.linalg.pinv(columns.T @ columns)[1:, 1:]
     jump = shares.sum(axis=0)
     slope = (np.eye(len(shares))[:, :, None] - (shares / jump)[:, None, :]) / jump
-    return residual * np.sqrt(np.einsum("ijn,jk,ikn->in", slope, covariance, slope))
+    return np.asarray(residual * np.sqrt(np.einsum("ijn,jk,ikn->in", slope, covariance, slope)))

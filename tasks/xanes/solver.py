@@ -2,12 +2,13 @@
 
 from typing import Final, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.xanes.cholesky import factorise, substitute
+from tasks.xanes.compilation import compiled
 from tasks.xanes.curve import N_PARAMETERS, differentiate, evaluate, normal_equations
+from tasks.xanes.partner_curve import NO_PHASE, PhaseTerms, differentiate_partner, evaluate_partner
 
 MAX_ITERATIONS: Final = 200
 TOLERANCE: Final = 1e-9
@@ -22,12 +23,17 @@ Array = NDArray[np.float64]
 class Problem(NamedTuple):
     """What the fits of all spectra share: minimise ``|w (eq1 - y)|^2 + (p - centre)^2 . prior_precision`` within bounds.
 
+    With ``phase``, its partner is compared with the phase as well: a spectrum is then its E points of absorption and the F
+    of the phase in one row.
+
     Parameters
     ----------
     energy, weight : (E,) float64 arrays
         From the tabulated edge [eV]; 1 / standard deviation of a point.
     lower, upper, prior_centre, prior_precision : (10,) float64 arrays
         Bounds; centre and 1 / variance of a Gaussian prior, 0 where there is none.
+    phase : PhaseTerms
+        F = 0 or F = E points.
     """
 
     energy: Array
@@ -36,6 +42,7 @@ class Problem(NamedTuple):
     upper: Array
     prior_centre: Array
     prior_precision: Array
+    phase: PhaseTerms = NO_PHASE
 
 
 class Workspace(NamedTuple):
@@ -51,12 +58,12 @@ class Workspace(NamedTuple):
     free: NDArray[np.bool_]
 
 
-def make_workspace(n_energies: int) -> Workspace:
-    """Scratch for spectra of ``n_energies`` points."""
+def make_workspace(n_points: int) -> Workspace:
+    """Scratch for spectra of ``n_points``, those of absorption and phase together."""
     return Workspace(
-        np.zeros((7, n_energies)),
-        np.zeros(n_energies),
-        np.zeros((N_PARAMETERS, n_energies)),
+        np.zeros((7, n_points)),
+        np.zeros(n_points),
+        np.zeros((N_PARAMETERS, n_points)),
         np.zeros((N_PARAMETERS, N_PARAMETERS)),
         np.zeros((N_PARAMETERS, N_PARAMETERS)),
         np.zeros((N_PARAMETERS, N_PARAMETERS)),
@@ -65,20 +72,26 @@ def make_workspace(n_energies: int) -> Workspace:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def objective(problem: Problem, spectrum: Array, p: Array, workspace: Workspace) -> float:
     """Chi2 and the prior's penalty; leaves ``workspace.pieces`` and ``workspace.residual`` at ``p`` (10,)."""
+    n = problem.energy.size
     value = evaluate(problem.energy, spectrum, problem.weight, p, workspace.pieces, workspace.residual)
+    if problem.phase.weight.size:
+        value += evaluate_partner(problem.energy, spectrum[n:], problem.phase, p, workspace.pieces[:, n:], workspace.residual[n:])
     for i in range(N_PARAMETERS):
         away = p[i] - problem.prior_centre[i]
         value += problem.prior_precision[i] * away * away
     return value
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def linearise(problem: Problem, p: Array, workspace: Workspace, gradient: Array) -> None:
     """Gauss-Newton matrix without (``workspace.normal``) and with the prior (``workspace.curvature``), and half the gradient."""
+    n = problem.energy.size
     differentiate(problem.weight, p, workspace.pieces, workspace.jacobian)
+    if problem.phase.weight.size:
+        differentiate_partner(problem.phase, p, workspace.pieces[:, n:], workspace.jacobian[:, n:])
     normal_equations(workspace.jacobian, workspace.residual, workspace.normal, gradient)
     for i in range(N_PARAMETERS):
         for j in range(i + 1):
@@ -87,7 +100,7 @@ def linearise(problem: Problem, p: Array, workspace: Workspace, gradient: Array)
         gradient[i] += problem.prior_precision[i] * (p[i] - problem.prior_centre[i])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def bounded_step(
     problem: Problem, p: Array, gradient: Array, damping: Array, workspace: Workspace, step: Array, fixed: Array
 ) -> bool:
@@ -125,7 +138,7 @@ def bounded_step(
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def predicted_gain(curvature: Array, gradient: Array, step: Array) -> float:
     """Decrease of the objective over ``step`` (10,) if it were quadratic."""
     total = 0.0
@@ -137,7 +150,7 @@ def predicted_gain(curvature: Array, gradient: Array, step: Array) -> float:
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def minimise(
     problem: Problem, spectrum: Array, p: Array, max_iterations: int, tolerance: float, workspace: Workspace
 ) -> tuple[float, int, bool]:

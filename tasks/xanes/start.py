@@ -8,14 +8,13 @@ built once a tile, and is searched for every spectrum: no start depends on neigh
 import math
 from typing import Final, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
 
 from tasks.xanes.bounds import LIMITS
-from tasks.xanes.curve import FAST
-from tasks.xanes.model import lorentzian
+from tasks.xanes.compilation import FAST, compiled
+from tasks.xanes.curve import evaluate
+from tasks.xanes.model import edge_step, lorentzian
 
 EDGE_STEP_EV: Final = 1.5
 """Distance between the edge energies that are tried; at 3 eV, one start in fifteen ends in another minimum."""
@@ -97,7 +96,7 @@ def _around(
 def _basis(shape: Array, n_steps: int, relative_ev: Array, weight: Array) -> Array:
     """Columns (E, M + 1) of the table: steps, peaks, and the absent one."""
     E = relative_ev[:, None]
-    steps = 0.5 * (1.0 + erf((E - shape[:n_steps, 0]) / shape[:n_steps, 1]))
+    steps = edge_step(E, shape[:n_steps, 0], shape[:n_steps, 1])
     peaks = lorentzian(E, shape[n_steps:-1, 0], shape[n_steps:-1, 1])
     columns = np.concatenate([steps, peaks], axis=1) * weight[:, None]
     unit = weight / np.linalg.norm(weight)
@@ -123,7 +122,7 @@ def _inverse_gram(gram: Array, members: NDArray[np.int32], absent: int) -> Array
     return inverse[..., upper[0], upper[1]]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=set(FAST))
+@compiled(*FAST)
 def project(spectrum: Array, basis: NDArray[np.float32], products: NDArray[np.float32]) -> None:
     """Products (M + 1,) of a weighted spectrum (E,) with the columns of the table."""
     for m in range(products.size):
@@ -134,7 +133,7 @@ def project(spectrum: Array, basis: NDArray[np.float32], products: NDArray[np.fl
             products[m] += basis[e, m] * value
 
 
-@numba.njit(cache=True, nogil=True, fastmath=set(FAST))
+@compiled(*FAST)
 def _removed(step: float, pre: NDArray[np.float32], white: NDArray[np.float32], inverse: NDArray[np.float32],
              removed: NDArray[np.float32]) -> None:  # fmt: skip
     """Chi2 that each of the K shapes of one step removes; none if its step or a peak would be negative."""
@@ -148,7 +147,7 @@ def _removed(step: float, pre: NDArray[np.float32], white: NDArray[np.float32], 
         removed[k] = c0 * step + c1 * a + c2 * b if (c0 >= zero) & (c1 >= zero) & (c2 >= zero) else zero
 
 
-@numba.njit(cache=True, nogil=True, fastmath={*FAST, "nnan"})
+@compiled(*FAST, "nnan")
 def _greatest(values: NDArray[np.float32]) -> np.float32:
     best = np.float32(0.0)
     for k in range(values.size):
@@ -156,13 +155,13 @@ def _greatest(values: NDArray[np.float32]) -> np.float32:
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _gather(products: NDArray[np.float32], columns: NDArray[np.int32], out: NDArray[np.float32]) -> None:
     for k in range(out.size):
         out[k] = products[columns[k]]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def score(table: ShapeTable, products: NDArray[np.float32], gain: NDArray[np.float32], workspace: NDArray[np.float32]) -> None:
     """Most chi2 that a shape of each step removes, into ``gain`` (S,); ``workspace`` (3, K) is scratch.
 
@@ -176,14 +175,14 @@ def score(table: ShapeTable, products: NDArray[np.float32], gain: NDArray[np.flo
         gain[step] = _greatest(workspace[2])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def begin(
     table: ShapeTable, energy: Array, spectrum: Array, weight: Array, step: int,
-    products: NDArray[np.float32], workspace: NDArray[np.float32], p: Array,
+    products: NDArray[np.float32], workspace: NDArray[np.float32], p: Array, pieces: Array, residual: Array,
 ) -> None:  # fmt: skip
     """Fill ``p`` (10,) with the best shape of a step and its least-squares offset, jump and heights.
 
-    An absent peak is put, with height zero, where one is usual.
+    An absent peak is put, with height zero, where one is usual. ``pieces`` (7, E) and ``residual`` (E,) are scratch.
     """
     _gather(products, table.pre_edges[step], workspace[0])
     _gather(products, table.white_lines[step], workspace[1])
@@ -202,12 +201,10 @@ def begin(
         p[5], p[6] = p[2] - PRE_EDGE_BELOW_EDGE_EV[1], PRE_EDGE_WIDTHS_EV[0]
     if math.isnan(p[8]):
         p[8], p[9] = p[2] + WHITE_LINE_ABOVE_EDGE_EV[1], WHITE_LINE_WIDTHS_EV[1]
+    p[0] = 0.0
+    evaluate(energy, spectrum, weight, p, pieces, residual)
     total, norm = 0.0, 0.0
     for e in range(energy.size):
-        jump = p[1] if energy[e] > p[2] else 0.0
-        t1 = (energy[e] - p[5]) / p[6]
-        t2 = (energy[e] - p[8]) / p[9]
-        known = jump + p[4] / (1.0 + t1 * t1) + p[7] / (1.0 + t2 * t2)
-        total += weight[e] * weight[e] * (spectrum[e] - known)
+        total -= weight[e] * residual[e]
         norm += weight[e] * weight[e]
     p[0] = total / norm

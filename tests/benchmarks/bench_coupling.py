@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tasks.coupling.kkr import outside_columns, window_matrix
 from tasks.coupling.projection import BAND_SPLIT_PX, Noise, Pair, project, projections, split_bands

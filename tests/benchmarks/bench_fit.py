@@ -9,11 +9,12 @@ errors of the truth.
 import argparse
 import time
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeWarning, curve_fit
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES
 from tasks.simulation.energies import GRID_OFFSETS_EV
@@ -31,18 +32,9 @@ Array = NDArray[np.float64]
 def spectra(n: int, noise: float, seed: int) -> tuple[Array, Array]:
     """True parameters (10, n) and spectra (E, n)."""
     rng = np.random.default_rng(seed)
-    j = ABSORPTION_JUMP
-    states = np.array(
-        [
-            (
-                *(0.1, 1.0, EDGE_EV + s.edge_ev, s.edge_width_ev),
-                *(s.pre_edge_height / j, EDGE_EV + s.pre_edge_ev, s.pre_edge_width_ev),
-                *(s.white_line_height / j, EDGE_EV + s.white_line_ev, s.white_line_width_ev),
-            )
-            for s in STATES
-        ]
-    ).T
-    p = states[:, rng.integers(0, len(STATES), n)].copy()
+    p = np.stack([s.parameters(ABSORPTION_JUMP, EDGE_EV) for s in STATES], axis=1)[:, rng.integers(0, len(STATES), n)]
+    p[[0, 1, 4, 7]] /= ABSORPTION_JUMP
+    p[0] = 0.1
     p[2] += rng.normal(0, 0.3, n)
     thickness = rng.uniform(0.05, 0.15, n)
     p[[0, 1, 4, 7]] *= thickness
@@ -80,7 +72,7 @@ def chi2(spectrum: Array, p: Array) -> float:
     return float(np.sum((eq1(ENERGY, p) - spectrum) ** 2))
 
 
-def seconds_each(fit, columns: Array) -> tuple[float, list[Array]]:
+def seconds_each(fit: Callable[[Array], Array], columns: Array) -> tuple[float, list[Array]]:
     start = time.process_time()
     found = [fit(column) for column in columns.T]
     return (time.process_time() - start) / columns.shape[1], found

@@ -26,7 +26,7 @@ V = Absorber()
 
 
 @pytest.mark.parametrize(("formula", "expected"), [("Li10/7V6/7O2", 39.7), ("LiVO2", 35.0), ("LiVO3", 43.1)])
-def test_eq5_gives_the_values_of_the_paper(formula, expected) -> None:
+def test_eq5_gives_the_values_of_the_paper(formula: str, expected: float) -> None:
     assert theoretical_electron_ratio(formula, 5420.0, V, PAPER) == pytest.approx(expected, abs=0.05)
 
 

@@ -1,22 +1,33 @@
 """The gauge: what is put on an object is found again, vacuum is found on its own, too little of it is an error."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.errors import VacuumError
 from tasks.gauge import Gauge, field_of_view, find_vacuum, fit_quadratic_surface, measure_gauge, quadratic_surface, smooth_phase
 
 
-def particle(shape=(120, 110), radius=30, depth=0.9, absorption=0.06):
+def particle(
+    shape: tuple[int, int] = (120, 110), radius: float = 30, depth: float = 0.9, absorption: float = 0.06
+) -> tuple[NDArray[Any], NDArray[Any]]:
     y, x = np.indices(shape)
     dome = np.sqrt(np.clip(1 - ((y - 60) ** 2 + (x - 50) ** 2) / radius**2, 0, None))
     return np.exp((-absorption - 1j * depth) * dome), dome > 0
 
 
-def noisy(image, seed, sigma=0.002):
+def noisy(image: NDArray[Any], seed: int, sigma: float = 0.002) -> NDArray[np.complex64]:
     rng = np.random.default_rng(seed)
-    return (image * np.exp(sigma * (rng.normal(size=image.shape) + 1j * rng.normal(size=image.shape)))).astype(np.complex64)
+    ripple = rng.normal(size=image.shape) + 1j * rng.normal(size=image.shape)
+    return np.asarray(image * np.exp(sigma * ripple), dtype=np.complex64)
+
+
+def slopes(rng: np.random.Generator, spread: float) -> tuple[float, float]:
+    y, x = rng.normal(0, spread, 2)
+    return float(y), float(x)
 
 
 FIELD = np.zeros((120, 110), bool)
@@ -24,20 +35,20 @@ FIELD[8:-8, 8:-8] = True
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_vacuum_is_found_under_any_gauge(seed):
+def test_vacuum_is_found_under_any_gauge(seed: int) -> None:
     rng = np.random.default_rng(seed)
     clean, matter = particle()
-    hidden = Gauge(rng.normal(0, 0.1), rng.uniform(-3, 3), tuple(rng.normal(0, 0.004, 2)))
+    hidden = Gauge(rng.normal(0, 0.1), rng.uniform(-3, 3), slopes(rng, 0.004))
     vacuum = find_vacuum(noisy(clean * hidden.factor(clean.shape), seed), FIELD, 0.02)
     assert not (vacuum & matter).any()
     assert vacuum.sum() > 0.7 * (FIELD & ~ndimage.binary_dilation(matter, iterations=3)).sum() * 0.8
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_measured_gauge_undoes_the_hidden_one(seed):
+def test_measured_gauge_undoes_the_hidden_one(seed: int) -> None:
     rng = np.random.default_rng([seed, 9])
     clean, _ = particle()
-    hidden = Gauge(rng.normal(0, 0.1), rng.uniform(-3, 3), tuple(rng.normal(0, 0.01, 2)))
+    hidden = Gauge(rng.normal(0, 0.1), rng.uniform(-3, 3), slopes(rng, 0.01))
     image = noisy(clean * hidden.factor(clean.shape), seed)
     found = measure_gauge(image, find_vacuum(image, FIELD, 0.02))
     flat = image * found.factor(image.shape)
@@ -46,7 +57,7 @@ def test_measured_gauge_undoes_the_hidden_one(seed):
     assert np.abs(ndimage.uniform_filter(np.angle(flat / clean), 9)[FIELD]).max() < 3e-3
 
 
-def test_gauge_on_the_probe_leaves_every_pattern_unchanged():
+def test_gauge_on_the_probe_leaves_every_pattern_unchanged() -> None:
     rng = np.random.default_rng(3)
     image, probe = (rng.normal(size=(n, n)) + 1j * rng.normal(size=(n, n)) for n in (80, 32))
     gauge = Gauge(0.07, 0.4, (0.02, -0.03))
@@ -58,25 +69,25 @@ def test_gauge_on_the_probe_leaves_every_pattern_unchanged():
 
 
 @pytest.mark.parametrize("radius", [60, 70, 90])
-def test_no_vacuum_says_so_and_what_to_do(radius):
+def test_no_vacuum_says_so_and_what_to_do(radius: float) -> None:
     clean, _ = particle(radius=radius)
     with pytest.raises(VacuumError, match=r"empty and flat.*vacuum_box"):
         find_vacuum(noisy(clean, 0), FIELD, 0.02)
 
 
-def test_too_little_vacuum_says_how_much_there_is():
+def test_too_little_vacuum_says_how_much_there_is() -> None:
     clean, _ = particle(radius=45)
     with pytest.raises(VacuumError, match=r"30\.0% of the scanned field.*found \d.*vacuum_box"):
         find_vacuum(noisy(clean, 0), FIELD, 0.3)
 
 
-def test_thick_matter_is_unwrapped():
+def test_thick_matter_is_unwrapped() -> None:
     clean, _ = particle(depth=5.5, radius=45)
     phase = smooth_phase(noisy(clean, 1), FIELD)
     assert phase[60, 50] - phase[12, 12] == pytest.approx(-5.5, abs=0.02)
 
 
-def test_field_of_view_follows_the_dose():
+def test_field_of_view_follows_the_dose() -> None:
     dose = np.zeros((50, 60), np.float32)
     dose[10:40, 15:50] = 1000
     dose[5:10, 15:50] = 50
@@ -85,7 +96,7 @@ def test_field_of_view_follows_the_dose():
     assert field.sum() == 30 * 35
 
 
-def test_the_quadratic_surface_of_the_vacuum_is_measured_beside_matter():
+def test_the_quadratic_surface_of_the_vacuum_is_measured_beside_matter() -> None:
     clean, matter = particle()
     y, x = np.indices(clean.shape) - (np.array(clean.shape).reshape(2, 1, 1) - 1) / 2
     hidden = np.array([0.05, 1e-3, -2e-3, 3e-5, -1e-5, 2e-5])

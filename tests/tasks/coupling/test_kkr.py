@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.coupling.kkr import (
     absorption_to_phase,
@@ -24,14 +25,15 @@ from tasks.simulation.energies import energy_grid
 
 ENERGY = energy_grid(40, 5465.0)
 V = Absorber("V", "K")
+Array = NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")
-def operators():
+def operators() -> tuple[Array, Array]:
     return window_matrix(ENERGY), outside_columns(ENERGY, V, "LiVO2")
 
 
-def test_agrees_with_kkcalc_on_the_same_function():
+def test_agrees_with_kkcalc_on_the_same_function() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from kkcalc import kk
@@ -50,14 +52,14 @@ def test_agrees_with_kkcalc_on_the_same_function():
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
 
 
-def test_a_target_on_a_node_is_the_limit_of_targets_beside_it():
+def test_a_target_on_a_node_is_the_limit_of_targets_beside_it() -> None:
     nodes = np.linspace(5300, 5600, 31)
     values = np.exp(-(((nodes - 5450) / 40) ** 2))
     at, near = (transform_matrix(np.array([5450.0 + d]), nodes) @ values for d in (0.0, 1e-7))
     np.testing.assert_allclose(at, near, atol=1e-6)
 
 
-def test_lorentzian_has_its_analytic_partner():
+def test_lorentzian_has_its_analytic_partner() -> None:
     centre, width = 5470.0, 3.0
     nodes = np.unique(np.concatenate([np.linspace(5370, 5570, 8001), np.geomspace(1, 5369, 4000), np.geomspace(5571, 1e7, 6000)]))
     line = width**2 / ((nodes - centre) ** 2 + width**2) - width**2 / ((nodes + centre) ** 2 + width**2)
@@ -70,14 +72,14 @@ def test_lorentzian_has_its_analytic_partner():
     np.testing.assert_allclose(transform_matrix(targets, nodes) @ line, partner, atol=2e-4)
 
 
-def test_tables_transform_into_each_other():
+def test_tables_transform_into_each_other() -> None:
     nodes = table_energies(ENERGY)
     f1 = relativistic_charge("V") + transform_matrix(ENERGY, nodes) @ tabulated_f2("V", nodes) - 23
     far = np.abs(ENERGY - 5465) > 8
     np.testing.assert_allclose(f1[far], tabulated_f1("V", ENERGY)[far], atol=0.08)
 
 
-def test_forty_energies_and_tables_give_f1_of_eq1_truth_to_a_hundredth_of_an_electron(operators):
+def test_forty_energies_and_tables_give_f1_of_eq1_truth_to_a_hundredth_of_an_electron(operators: tuple[Array, Array]) -> None:
     K, T = operators
     truth = scattering_factors(STATES, ENERGY, V)
     error = residual(K, T, truth.imag, truth.real)
@@ -86,7 +88,7 @@ def test_forty_energies_and_tables_give_f1_of_eq1_truth_to_a_hundredth_of_an_ele
     assert np.sqrt(np.mean(without**2)) == pytest.approx(3.9, abs=0.1)
 
 
-def test_absorption_and_phase_obey_the_relation_once_divided_by_the_wavelength(operators):
+def test_absorption_and_phase_obey_the_relation_once_divided_by_the_wavelength(operators: tuple[Array, Array]) -> None:
     K, T = operators
     truth = scattering_factors(STATES, ENERGY, V)
     bent = truth * (ENERGY[0] / ENERGY)[:, None]
@@ -94,7 +96,7 @@ def test_absorption_and_phase_obey_the_relation_once_divided_by_the_wavelength(o
     assert left[1] > 10 * left[0]
 
 
-def test_joint_projection_is_idempotent_and_keeps_consistent_pairs(operators):
+def test_joint_projection_is_idempotent_and_keeps_consistent_pairs(operators: tuple[Array, Array]) -> None:
     K, T = operators
     P = joint_projection(K, T, np.full(40, 1.0), np.linspace(1, 8, 40))
     assert np.abs(P @ P - P).max() < 1e-12
@@ -103,7 +105,7 @@ def test_joint_projection_is_idempotent_and_keeps_consistent_pairs(operators):
     np.testing.assert_allclose(P @ pair, pair, atol=1e-10)
 
 
-def test_joint_projection_is_the_least_squares_solution(operators):
+def test_joint_projection_is_the_least_squares_solution(operators: tuple[Array, Array]) -> None:
     K, T = operators
     s_a, s_p = np.full(40, 0.7), np.full(40, 1.9)
     data = np.random.default_rng(3).normal(size=80)
@@ -113,24 +115,27 @@ def test_joint_projection_is_the_least_squares_solution(operators):
     np.testing.assert_allclose(joint_projection(K, T, s_a, s_p) @ data, model @ best, atol=1e-10)
 
 
-def absorption_noise(P, ratio):
+def absorption_noise(P: Array, ratio: float) -> float:
     """Rms noise of g'' after a projection, of 1 before, where g' has ``ratio``."""
     before = np.concatenate([np.ones(40), np.full(40, ratio)])
-    return np.sqrt(np.mean(np.sum((P[:40] * before) ** 2, axis=1)))
+    return float(np.sqrt(np.mean(np.sum((P[:40] * before) ** 2, axis=1))))
 
 
 @pytest.mark.parametrize(("ratio", "left"), [(2.0, 0.91), (1.0, 0.77), (0.5, 0.57), (0.25, 0.41)])
-def test_the_better_the_phase_the_less_noise_is_left_in_the_absorption(operators, ratio, left):
-    P = joint_projection(*operators, np.ones(40), np.full(40, ratio))
+def test_the_better_the_phase_the_less_noise_is_left_in_the_absorption(
+    operators: tuple[Array, Array], ratio: float, left: float
+) -> None:
+    K, T = operators
+    P = joint_projection(K, T, np.ones(40), np.full(40, ratio))
     assert absorption_noise(P, ratio) == pytest.approx(left, abs=0.01)
 
 
-def test_absorption_taken_from_the_phase_alone_is_noisier_where_both_are_as_good(operators):
+def test_absorption_taken_from_the_phase_alone_is_noisier_where_both_are_as_good(operators: tuple[Array, Array]) -> None:
     assert absorption_noise(phase_to_absorption(*operators), 1.0) == pytest.approx(1.24, abs=0.02)
     assert absorption_noise(phase_to_absorption(*operators), 0.25) < 0.5
 
 
-def test_one_way_projections_keep_their_side_and_are_idempotent(operators):
+def test_one_way_projections_keep_their_side_and_are_idempotent(operators: tuple[Array, Array]) -> None:
     K, T = operators
     data = np.random.default_rng(4).normal(size=(80, 5))
     forward, backward = absorption_to_phase(K, T), phase_to_absorption(K, T)
@@ -142,24 +147,24 @@ def test_one_way_projections_keep_their_side_and_are_idempotent(operators):
 
 
 @pytest.mark.parametrize(("distort", "expected"), [(1.0, 1.0), (2.0, 0.5)])
-def test_slope_tells_intensity_from_amplitude(operators, distort, expected):
+def test_slope_tells_intensity_from_amplitude(operators: tuple[Array, Array], distort: float, expected: float) -> None:
     K, T = operators
     truth = scattering_factors(STATES[:3], ENERGY, V)
     assert slope(K, T, distort * truth.imag, truth.real) == pytest.approx(expected, abs=0.01)
 
 
-def test_slope_tells_a_wrong_sign(operators):
+def test_slope_tells_a_wrong_sign(operators: tuple[Array, Array]) -> None:
     K, T = operators
     truth = scattering_factors(STATES[:3], ENERGY, V)
     assert slope(K, T, truth.imag, -truth.real) == pytest.approx(-1, abs=0.01)
 
 
-def test_column_of_an_element_far_from_its_edges_is_nearly_its_f1():
+def test_column_of_an_element_far_from_its_edges_is_nearly_its_f1() -> None:
     expected = 8 + tabulated_f1("O", ENERGY)
     assert tabulated_column("O", ENERGY) == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize("nodes", [[5400.0], [5400.0, 5400.0], [5410.0, 5400.0]])
-def test_nodes_must_ascend(nodes):
+def test_nodes_must_ascend(nodes: list[float]) -> None:
     with pytest.raises(EnergyGridError, match="ascending"):
         transform_matrix(np.array([5405.0]), np.array(nodes))

@@ -1,14 +1,18 @@
 """One energy that went wrong is named, with its figure; energies that are merely noisy are not."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.coupling.outliers import coupling_warnings, neighbours
 
 ENERGY_EV = np.linspace(5420, 5540, 40)
 
 
-def figures(seed):
+def figures(seed: int) -> dict[str, NDArray[np.float64]]:
     """R that doubles over the edge, residuals and drift with a tenth of scatter."""
     rng = np.random.default_rng(seed)
     r_factor = 1e-5 * (1.5 + np.tanh((ENERGY_EV - 5480) / 10) / 2) * np.exp(rng.normal(0, 0.1, 40))
@@ -22,7 +26,7 @@ def figures(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_ordinary_scatter_is_not_remarked(seed):
+def test_ordinary_scatter_is_no_warning(seed: int) -> None:
     assert coupling_warnings(ENERGY_EV, **figures(seed)) == []
 
 
@@ -35,7 +39,7 @@ def test_ordinary_scatter_is_not_remarked(seed):
     ],
 )
 @pytest.mark.parametrize("at", [0, 17, 39])
-def test_the_energy_that_went_wrong_is_named(name, spoil, says, at):
+def test_the_energy_that_went_wrong_is_named(name: str, spoil: Callable[[Any], Any], says: str, at: int) -> None:
     values = figures(1)
     values[name][at] = spoil(values[name][at])
     (text,) = coupling_warnings(ENERGY_EV, **values)
@@ -43,7 +47,7 @@ def test_the_energy_that_went_wrong_is_named(name, spoil, says, at):
     assert says in text
 
 
-def test_an_unexplained_misfit_is_remarked_once():
+def test_an_unexplained_misfit_is_one_warning() -> None:
     values = figures(2)
     values["noise_error"] = values["r_factor"] / np.exp(np.random.default_rng(0).normal(np.log(8), 0.2, 40))
     (text,) = coupling_warnings(ENERGY_EV, **values)
@@ -52,14 +56,14 @@ def test_an_unexplained_misfit_is_remarked_once():
     assert "position_refinement" in text
 
 
-def test_a_diverged_energy_is_named_and_spoils_no_other_figure():
+def test_a_diverged_energy_is_named_and_spoils_no_other_figure() -> None:
     values = figures(4)
     values["r_factor"][7] = values["noise_error"][7] = np.nan
     (text,) = coupling_warnings(ENERGY_EV, **values)
     assert text.startswith(f"{ENERGY_EV[7]:.1f} eV: the reconstruction diverged")
 
 
-def test_few_energies_have_no_neighbours_to_stand_out_from():
+def test_few_energies_have_no_neighbours_to_stand_out_from() -> None:
     few = {name: values[:3] * np.array([1, 1, 50]).reshape(-1, *[1] * (values.ndim - 1)) for name, values in figures(0).items()}
     assert coupling_warnings(ENERGY_EV[:3], **few) == []
     np.testing.assert_allclose(neighbours(np.array([1.0, 5.0, 3.0])), [4.0, 2.0, 3.0])

@@ -1,29 +1,34 @@
 """One grid: interpolation is band-limited, scale and drift are undone to hundredths of a pixel, corrections go back."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, interpolation_matrix, to_canvas, to_grid
 from tasks.errors import RegistrationError
 from tasks.ptycho.scan import Canvas
 
+Array = NDArray[np.float64]
 
-def pattern(y_m, x_m):
+
+def pattern(y_m: Array, x_m: Array) -> Array:
     """A smooth image known everywhere: features of 60 nm and more."""
     y, x = y_m[:, None] / 1e-6, x_m[None, :] / 1e-6
-    return np.exp(-(y**2 + 1.3 * x**2) * 3) * (1 + 0.3 * np.cos(17 * y + 5 * x) + 0.2 * np.sin(23 * x - 4 * y))
+    return np.asarray(np.exp(-(y**2 + 1.3 * x**2) * 3) * (1 + 0.3 * np.cos(17 * y + 5 * x) + 0.2 * np.sin(23 * x - 4 * y)))
 
 
-def sampled(canvas, moved_m=(0.0, 0.0)):
-    axes = (canvas.origin_m[k] + np.arange(canvas.shape[k]) * canvas.pixel_size_m - moved_m[k] for k in (0, 1))
-    return pattern(*axes)
+def sampled(canvas: Canvas, moved_m: Sequence[float]) -> Array:
+    y, x = (canvas.origin_m[k] + np.arange(float(canvas.shape[k])) * canvas.pixel_size_m - moved_m[k] for k in (0, 1))
+    return pattern(y, x)
 
 
 CANVAS = Canvas((160, 160), 15e-9, (-1.2e-6, -1.21e-6))
-GRID = Grid(-0.9e-6 + np.arange(120) * 14.7e-9, -0.88e-6 + np.arange(118) * 14.7e-9, 14.7e-9)
+GRID = Grid(-0.9e-6 + np.arange(120.0) * 14.7e-9, -0.88e-6 + np.arange(118.0) * 14.7e-9, 14.7e-9)
 
 
-def test_waves_are_interpolated_almost_to_nyquist():
+def test_waves_are_interpolated_almost_to_nyquist() -> None:
     points = np.random.default_rng(0).uniform(20, 80, 200)
     matrix = interpolation_matrix(points, 100)
     for frequency, tolerance in ((0.05, 1e-4), (0.2, 1e-3), (0.4, 2e-2)):
@@ -32,18 +37,18 @@ def test_waves_are_interpolated_almost_to_nyquist():
     np.testing.assert_allclose(matrix @ np.ones(100), 1)
 
 
-def test_points_off_the_array_are_zero():
+def test_points_off_the_array_are_zero() -> None:
     assert not interpolation_matrix(np.array([-3.0, 104.0]), 100).any()
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (2.37, -1.81)])
-def test_scale_and_drift_are_undone_in_one_interpolation(shift):
+def test_scale_and_drift_are_undone_in_one_interpolation(shift: tuple[float, float]) -> None:
     moved = tuple(s * GRID.pixel_size_m for s in shift)
     image = to_grid(sampled(CANVAS, moved), CANVAS, GRID, np.array(shift))
     np.testing.assert_allclose(image, pattern(GRID.y_m, GRID.x_m), atol=2e-3)
 
 
-def test_a_correction_goes_back_to_where_it_came_from():
+def test_a_correction_goes_back_to_where_it_came_from() -> None:
     shift = np.array([1.4, -2.6])
     moved = tuple(shift * GRID.pixel_size_m)
     back = to_canvas(pattern(GRID.y_m, GRID.x_m), GRID, CANVAS, shift)
@@ -54,7 +59,7 @@ def test_a_correction_goes_back_to_where_it_came_from():
 
 @pytest.mark.parametrize("shift", [(0.31, -0.18), (-0.44, 0.4)])
 @pytest.mark.parametrize("gain", [1.0, 0.6])
-def test_drift_is_found_to_hundredths_of_a_pixel_whatever_the_contrast(shift, gain):
+def test_drift_is_found_to_hundredths_of_a_pixel_whatever_the_contrast(shift: tuple[float, float], gain: float) -> None:
     reference = pattern(GRID.y_m, GRID.x_m)
     moving = gain * pattern(GRID.y_m - shift[0] * GRID.pixel_size_m, GRID.x_m - shift[1] * GRID.pixel_size_m) + 0.05
     moving += np.random.default_rng(1).normal(0, 0.003, moving.shape)
@@ -62,19 +67,19 @@ def test_drift_is_found_to_hundredths_of_a_pixel_whatever_the_contrast(shift, ga
     np.testing.assert_allclose(found, shift, atol=0.02)
 
 
-def test_whole_pixels_are_found_by_correlation():
+def test_whole_pixels_are_found_by_correlation() -> None:
     reference = pattern(GRID.y_m, GRID.x_m)
     moving = pattern(GRID.y_m - 7 * GRID.pixel_size_m, GRID.x_m + 4 * GRID.pixel_size_m)
     np.testing.assert_array_equal(coarse_shift(reference, moving, np.ones(GRID.shape)), (7, -4))
 
 
-def test_images_that_do_not_resemble_each_other_are_an_error():
+def test_images_that_do_not_resemble_each_other_are_an_error() -> None:
     reference = pattern(GRID.y_m, GRID.x_m)
     with pytest.raises(RegistrationError, match="resemble"):
         fine_shift(reference, -reference, np.ones(GRID.shape))
 
 
-def test_common_grid_has_the_finest_pixel_and_the_shared_area():
+def test_common_grid_has_the_finest_pixel_and_the_shared_area() -> None:
     coarse, fine = Canvas((100, 100), 15e-9, (0.0, 0.0)), Canvas((100, 100), 14.7e-9, (0.1e-6, 0.0))
     field = np.zeros((100, 100), bool)
     field[10:90, 10:90] = True
@@ -84,7 +89,7 @@ def test_common_grid_has_the_finest_pixel_and_the_shared_area():
     assert grid.x_m[-1] <= 89 * 14.7e-9
 
 
-def test_fields_that_do_not_meet_are_an_error():
+def test_fields_that_do_not_meet_are_an_error() -> None:
     field = np.ones((20, 20), bool)
     with pytest.raises(RegistrationError, match="share an area"):
         common_grid([Canvas((20, 20), 15e-9, (0.0, 0.0)), Canvas((20, 20), 15e-9, (1e-3, 0.0))], [field, field])

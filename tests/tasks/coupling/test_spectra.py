@@ -1,9 +1,11 @@
 """Energies brought together: drift, gauge and scale undone on simulated objects, corrections that go back."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.coupling.spectra import align, couple
 from tasks.errors import EnergyGridError, VacuumError
@@ -18,6 +20,7 @@ from tasks.simulation.specimen import SimulationOptions, grow_specimen, transmis
 from tasks.units import object_pixel_size_m
 
 V = Absorber("V", "K")
+Array = NDArray[np.float64]
 ENERGY = energy_grid(14, V.edge_energy_ev)
 SPECIMEN = grow_specimen(SimulationOptions(seed=4, radius_m=0.45e-6, thickness_m=1.2e-6, n_states=3, n_grains=6))
 
@@ -25,26 +28,29 @@ SPECIMEN = grow_specimen(SimulationOptions(seed=4, radius_m=0.45e-6, thickness_m
 class Measured:
     """Objects as a reconstruction would leave them: own pixel, own gauge, own place, some noise."""
 
-    def __init__(self, seed, noise=0.001):
+    def __init__(self, seed: int, noise: float = 0.001) -> None:
         rng = np.random.default_rng(seed)
         electrons = electrons_per_formula(SPECIMEN.states, ENERGY, V)
         self.drift_m = rng.normal(0, 30e-9, (len(ENERGY), 2))
-        self.canvases, self.objects, self.doses, self.hidden = [], [], [], []
+        self.canvases: list[Canvas] = []
+        self.objects: list[NDArray[np.complex64]] = []
+        self.doses: list[NDArray[np.float32]] = []
         for e, energy in enumerate(ENERGY):
             pixel = object_pixel_size_m(energy, 0.4721, 96, 75e-6)
-            canvas = Canvas((128, 128), pixel, tuple(-64 * pixel + rng.uniform(-0.5, 0.5, 2) * pixel))
-            axes = [canvas.origin_m[k] + np.arange(128) * pixel - self.drift_m[e, k] for k in (0, 1)]
-            clean = transmission_at(SPECIMEN, electrons[e], *axes, energy)
-            gauge = Gauge(rng.normal(0, 0.05), rng.uniform(-3, 3), tuple(rng.normal(0, 0.003, 2)))
+            y, x = -64 * pixel + rng.uniform(-0.5, 0.5, 2) * pixel
+            canvas = Canvas((128, 128), pixel, (float(y), float(x)))
+            y_m, x_m = (canvas.origin_m[k] + np.arange(128) * pixel - self.drift_m[e, k] for k in (0, 1))
+            clean = transmission_at(SPECIMEN, electrons[e], y_m, x_m, energy)
+            slope_y, slope_x = rng.normal(0, 0.003, 2)
+            gauge = Gauge(rng.normal(0, 0.05), rng.uniform(-3, 3), (slope_y, slope_x))
             white = noise * (rng.normal(size=(128, 128)) + 1j * rng.normal(size=(128, 128)))
             dose = np.zeros((128, 128), np.float32)
             dose[6:-6, 6:-6] = 1e6
             self.canvases.append(canvas)
             self.objects.append((clean * np.exp(white) / gauge.factor((128, 128))).astype(np.complex64))
             self.doses.append(dose)
-            self.hidden.append(gauge)
 
-    def truth(self, grid_y, grid_x):
+    def truth(self, grid_y: Array, grid_x: Array) -> NDArray[np.complex64]:
         electrons = electrons_per_formula(SPECIMEN.states, ENERGY, V)
         offset = self.drift_m.mean(axis=0)
         return np.stack(
@@ -56,11 +62,11 @@ class Measured:
 
 
 @pytest.fixture(scope="module")
-def measured():
+def measured() -> Measured:
     return Measured(0)
 
 
-def test_drift_is_found_to_a_twentieth_of_a_pixel(measured):
+def test_drift_is_found_to_a_twentieth_of_a_pixel(measured: Measured) -> None:
     found = align(measured.objects, measured.doses, measured.canvases, ENERGY, AlignOptions())
     true = (measured.drift_m - measured.drift_m.mean(axis=0)) / found.grid.pixel_size_m
     assert np.sqrt(np.mean((found.shift_px - true) ** 2)) < 0.05
@@ -68,7 +74,7 @@ def test_drift_is_found_to_a_twentieth_of_a_pixel(measured):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_objects_come_to_one_grid_one_gauge_one_place(seed):
+def test_objects_come_to_one_grid_one_gauge_one_place(seed: int) -> None:
     measured = Measured(seed)
     found = align(measured.objects, measured.doses, measured.canvases, ENERGY, AlignOptions())
     error = np.log(found.images / measured.truth(found.grid.y_m, found.grid.x_m))
@@ -79,7 +85,7 @@ def test_objects_come_to_one_grid_one_gauge_one_place(seed):
     assert inside.sum() * found.grid.pixel_size_m**2 == pytest.approx(np.pi * 0.45e-6**2, rel=0.2)
 
 
-def test_pixel_is_the_finest_and_fields_are_nan_outside(measured):
+def test_pixel_is_the_finest_and_fields_are_nan_outside(measured: Measured) -> None:
     spectra, _ = couple(measured.objects, measured.doses, measured.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions())
     assert spectra.y_m[1] - spectra.y_m[0] == pytest.approx(min(c.pixel_size_m for c in measured.canvases))
     assert spectra.absorption.dtype == np.float32
@@ -89,9 +95,10 @@ def test_pixel_is_the_finest_and_fields_are_nan_outside(measured):
     assert spectra.sigma_absorption == pytest.approx(0.001, rel=0.3)
 
 
-def test_off_leaves_spectra_as_measured_and_joint_brings_them_nearer_the_truth(measured):
+def test_off_leaves_spectra_as_measured_and_joint_brings_them_nearer_the_truth(measured: Measured) -> None:
     errors = {}
-    for mode in ("off", "joint"):
+    modes: tuple[Literal["off", "joint"], ...] = ("off", "joint")
+    for mode in modes:
         spectra, _ = couple(
             measured.objects, measured.doses, measured.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions(mode=mode)
         )
@@ -100,7 +107,7 @@ def test_off_leaves_spectra_as_measured_and_joint_brings_them_nearer_the_truth(m
     assert errors["joint"] < 0.97 * errors["off"]
 
 
-def test_corrections_fix_gauge_and_take_back_the_other_energies_word(measured):
+def test_corrections_fix_gauge_and_take_back_the_other_energies_word(measured: Measured) -> None:
     _, corrections = couple(
         measured.objects, measured.doses, measured.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions(gamma=1.0)
     )
@@ -117,11 +124,11 @@ def test_corrections_fix_gauge_and_take_back_the_other_energies_word(measured):
     assert np.linalg.norm(after - before) < 5e-3 * np.linalg.norm(before)
 
 
-def test_a_vacuum_box_that_is_too_small_is_an_error(measured):
+def test_a_vacuum_box_that_is_too_small_is_an_error(measured: Measured) -> None:
     with pytest.raises(VacuumError, match="vacuum_box"):
         align(measured.objects, measured.doses, measured.canvases, ENERGY, AlignOptions(vacuum_box=(0, 3, 0, 3)))
 
 
-def test_energies_out_of_order_are_an_error(measured):
+def test_energies_out_of_order_are_an_error(measured: Measured) -> None:
     with pytest.raises(EnergyGridError, match="ascend"):
         align(measured.objects[:2], measured.doses[:2], measured.canvases[:2], ENERGY[[1, 0]], AlignOptions())

@@ -1,10 +1,14 @@
 """The whole way at a small size, without the service: photons on the detector, images, spectra, maps, against the truth."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.chemistry import chemistry_maps
-from tasks.coupling.spectra import couple
+from tasks.coupling.spectra import Spectra, couple
 from tasks.options import AlignOptions, ChemistryOptions, FitOptions, KKROptions, ReconstructOptions
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe
@@ -12,17 +16,18 @@ from tasks.ptycho.scan import illumination, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import formula_of
-from tasks.simulation.specimen import SimulationOptions, simulate
+from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
 from tasks.simulation.truth import assess
 from tasks.xanes.fit import Status, at_edge_wavelength, fit_spectra
 from tasks.xanes.mask import mask_pixels
 from tasks.xanes.references import linear_combination, prepare
 
-SMALL = {"n_positions_side": 8, "n_pixels": 48, "radius_m": 0.28e-6}
+SMALL: dict[str, Any] = {"n_positions_side": 8, "n_pixels": 48, "radius_m": 0.28e-6}
 OPTIONS = ReconstructOptions(cycles=60)
+Whole = tuple[Simulation, Spectra, dict[str, NDArray[Any]]]
 
 
-def spectra_of(simulation, formula):
+def spectra_of(simulation: Simulation, formula: str) -> Spectra:
     """Every energy reconstructed, then all of them brought together."""
     objects, doses, canvases = [], [], []
     for scan in simulation.scans:
@@ -37,7 +42,7 @@ def spectra_of(simulation, formula):
     return couple(objects, doses, canvases, energies, simulation.absorber, formula, AlignOptions(), KKROptions())[0]
 
 
-def maps_of(spectra, absorber):
+def maps_of(spectra: Spectra, absorber: Absorber) -> dict[str, NDArray[Any]]:
     """State maps of the pixels that the specimen covers."""
     shape, inside = spectra.sample_mask.shape, spectra.sample_mask.ravel()
     edge = absorber.edge_energy_ev
@@ -46,8 +51,9 @@ def maps_of(spectra, absorber):
     fit = fit_spectra(spectra.energy_ev, pixels, spectra.sigma_absorption, edge)
     sigma = float(np.sqrt(np.mean(spectra.sigma_absorption**2)))
     status = mask_pixels(
-        fit, FitOptions(), energy_ev=spectra.energy_ev, absorption=pixels, edge_energy_ev=edge, sample=inside, sigma_vacuum=sigma
+        fit, FitOptions(), energy_ev=spectra.energy_ev, absorption=pixels, edge_energy_ev=edge, sigma_vacuum=sigma
     )
+    status[~inside] = Status.MASKED_VACUUM
     tables = ChemistryOptions(preset="chantler")
     lowest, sigma_phase = float(spectra.energy_ev[0]), float(spectra.sigma_phase[0])
     maps = chemistry_maps(fit, status, spectra.phase[0], sigma_phase, lowest, absorber, tables)
@@ -56,7 +62,7 @@ def maps_of(spectra, absorber):
 
 
 @pytest.fixture(scope="module")
-def manganese():
+def manganese() -> Whole:
     """A particle of two states at the Mn K edge: truth, spectra, maps."""
     absorber = Absorber("Mn")
     simulation = simulate(SimulationOptions(seed=2, n_energies=14, n_states=2, n_grains=4, element="Mn", **SMALL))
@@ -64,7 +70,7 @@ def manganese():
     return simulation, spectra, maps_of(spectra, absorber)
 
 
-def test_any_edge_from_photons_to_maps(manganese):
+def test_any_edge_from_photons_to_maps(manganese: Whole) -> None:
     simulation, spectra, maps = manganese
     absorber = simulation.absorber
     assert spectra.kk_slope == pytest.approx(1, abs=0.1)
@@ -79,7 +85,7 @@ def test_any_edge_from_photons_to_maps(manganese):
     assert found.adjusted_rand > 0.5
 
 
-def test_the_rim_does_not_explode_and_every_pixel_has_its_reason(manganese):
+def test_the_rim_does_not_explode_and_every_pixel_has_its_reason(manganese: Whole) -> None:
     """Where the particle thins out to nothing ratios would go anywhere; what is kept stays near the middle."""
     _, spectra, maps = manganese
     kept, status = maps["mask"], maps["status"]
@@ -93,7 +99,7 @@ def test_the_rim_does_not_explode_and_every_pixel_has_its_reason(manganese):
 
 
 @pytest.mark.real_data
-def test_a_mixture_of_measured_oxides_is_mapped(oxide_mixture):
+def test_a_mixture_of_measured_oxides_is_mapped(oxide_mixture: Callable[..., Any]) -> None:
     """V2O3 on the left, V2O5 on the right, their powders' spectra: shares within 0.05 of the truth."""
     mixture = oxide_mixture(seed=1, n_energies=20, **SMALL)
     spectra = spectra_of(mixture.measured, "V2O3")

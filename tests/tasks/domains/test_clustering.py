@@ -1,7 +1,10 @@
 """Domains against a known truth."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from tasks.domains.clustering import Domains, descriptor_scale, find_domains
@@ -10,9 +13,11 @@ from tasks.options import DomainOptions
 
 STATES = np.array([[5477.9, 0.4, 40.0], [5478.8, 0.6, 38.0], [5480.2, 1.2, 36.0], [5481.9, 2.5, 43.0]])
 ERRORS = np.array([0.1, 0.08, 0.5])
+Array = NDArray[np.float64]
+Pixels = tuple[Any, NDArray[Any], NDArray[Any]]
 
 
-def specimen(n: int, seed: int, shares=(0.25, 0.25, 0.25, 0.25)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def specimen(n: int, seed: int, shares: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25)) -> Pixels:
     """True state (n,), descriptors (3, n) and their standard errors."""
     rng = np.random.default_rng(seed)
     state = rng.choice(4, n, p=shares)
@@ -20,7 +25,9 @@ def specimen(n: int, seed: int, shares=(0.25, 0.25, 0.25, 0.25)) -> tuple[np.nda
     return state, values.T, np.repeat(ERRORS[:, None], n, axis=1)
 
 
-def grouped(specimens, weights=None, groups=None, **options) -> Domains:
+def grouped(
+    specimens: list[Pixels], weights: list[Array] | None = None, groups: list[str] | None = None, **options: Any
+) -> Domains:
     n = len(specimens)
     return find_domains(
         [s[1] for s in specimens],
@@ -124,7 +131,7 @@ def test_scale_is_the_median_error_or_the_spread() -> None:
     values = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]])
     errors = np.array([[0.1, np.inf], [0.2, np.nan], [0.9, -1.0]])
     np.testing.assert_allclose(descriptor_scale(values, errors, "error"), [0.2, 1.0])
-    np.testing.assert_allclose(descriptor_scale(values, errors, "zscore"), [np.std([0, 2, 4]), 1.0])
+    np.testing.assert_allclose(descriptor_scale(values, errors, "zscore"), [float(np.std([0, 2, 4])), 1.0])
 
 
 def test_outliers_are_drawn_in() -> None:

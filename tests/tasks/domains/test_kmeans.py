@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tasks.domains import kmeans
 from tasks.domains.kmeans import cluster, cluster_each, elbow, nearest
@@ -12,7 +12,7 @@ STATES = np.array([[0.0, 0.0, 0.0], [9.0, 2.5, -4.0], [23.0, 10.0, -8.0], [40.0,
 """Four places, in standard errors of a point."""
 
 
-def beside_scikit_learn(k, draw):
+def beside_scikit_learn(k: int, draw: int) -> float:
     """Our inertia in units of scikit-learn's with n_init=10; two Dask chunks, starts drawn from a quarter of the points."""
     rng = np.random.default_rng(draw)
     points = STATES[rng.choice(4, 3600, p=[0.25] * 4)] + rng.normal(size=(3600, 3))
@@ -21,11 +21,11 @@ def beside_scikit_learn(k, draw):
         centres, inertia = cluster(points, k, seed=0)
         reference = KMeans(k, n_init=10, random_state=0).fit(points)
     assert inertia == pytest.approx(np.sum(nearest(points, centres)[1]), rel=1e-12)
-    return inertia / reference.inertia_
+    return float(inertia / reference.inertia_)
 
 
 @pytest.fixture
-def small_pieces(monkeypatch):
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kmeans, "CHUNK", 2000)
     monkeypatch.setattr(kmeans, "SUBSAMPLE", 900)
 
@@ -33,13 +33,13 @@ def small_pieces(monkeypatch):
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("draw", range(4))
 @pytest.mark.parametrize("k", [2, 3, 4])
-def test_inertia_of_as_many_domains_as_there_are_states_is_that_of_scikit_learn(k, draw) -> None:
+def test_inertia_of_as_many_domains_as_there_are_states_is_that_of_scikit_learn(k: int, draw: int) -> None:
     assert beside_scikit_learn(k, draw) == pytest.approx(1, rel=1e-5)
 
 
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("k", [6, 9])
-def test_of_more_domains_it_is_no_higher_on_average(k) -> None:
+def test_of_more_domains_it_is_no_higher_on_average(k: int) -> None:
     """Round clouds can be cut in many ways alike; which one ten starts find is chance, for either program."""
     ratios = [beside_scikit_learn(k, draw) for draw in range(4)]
     assert np.mean(ratios) < 1 + 1e-3
@@ -52,7 +52,7 @@ def test_elbow_is_the_farthest_point_from_the_chord() -> None:
     assert elbow(np.zeros(12)) == 1
 
 
-def test_the_centres_are_those_of_the_k_asked_for_and_the_inertia_of_every_k_there_are_points_for():
+def test_the_centres_are_those_of_the_k_asked_for_and_the_inertia_of_every_k_there_are_points_for() -> None:
     centres, inertia = cluster_each(np.repeat(STATES, 5, axis=0), 3, seed=0)
     assert centres.shape == (3, 3)
     assert np.isfinite(inertia).tolist() == [True] * 4 + [False] * 8

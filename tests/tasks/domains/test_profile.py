@@ -6,7 +6,7 @@ import pytest
 from tasks.domains.profile import densities, mean_spectra
 
 
-def test_mean_spectra_are_pooled_over_datasets_by_pixel():
+def test_mean_spectra_are_pooled_over_datasets_by_pixel() -> None:
     labels = [np.array([1, 1, 2, 0], np.int8), np.array([1, 3], np.int8)]
     absorption = [np.array([[1.0, 3.0, 10.0, 99.0]] * 2, np.float32), np.array([[5.0, 7.0]] * 2, np.float32)]
     found = mean_spectra(labels, absorption, 4)
@@ -15,7 +15,7 @@ def test_mean_spectra_are_pooled_over_datasets_by_pixel():
     assert found.shape == (4, 2)
 
 
-def test_histograms_share_a_range_and_sum_to_the_share_inside_it():
+def test_histograms_share_a_range_and_sum_to_the_share_inside_it() -> None:
     rng = np.random.default_rng(0)
     label = np.repeat(np.array([1, 2, 0], np.int8), 5000)
     values = np.stack([np.where(label == 2, 10.0, 0.0) + rng.normal(0, 1, 15000)])
@@ -27,6 +27,6 @@ def test_histograms_share_a_range_and_sum_to_the_share_inside_it():
     assert means[0] == pytest.approx([0.0, 10.0], abs=0.1)
 
 
-def test_a_descriptor_without_spread_is_no_error():
+def test_a_descriptor_without_spread_is_no_error() -> None:
     found = densities([np.array([1, 1], np.int8)], [np.full((1, 2), 3.0)], 1)
     assert found.share.sum() == 1.0

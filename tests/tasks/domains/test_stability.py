@@ -1,16 +1,20 @@
 """Intervals that cover the truth, and agreement that tells clear domains from arbitrary ones."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.domains.clustering import Domains, find_domains
-from tasks.domains.stability import domain_stability
+from tasks.domains.stability import DomainStability, domain_stability
 from tasks.options import DomainOptions
 
+Pixels = tuple[NDArray[np.float64], NDArray[np.float64]]
 TWO = np.array([[5478.0, 5482.0], [0.5, 2.5]])
 
 
-def pixels(n: int, share: float, seed: int, apart: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def pixels(n: int, share: float, seed: int, apart: float = 1.0) -> Pixels:
     """Descriptors (2, n) and standard errors of a specimen whose second state has a share, a strip being 1/20 of it."""
     rng = np.random.default_rng(seed)
     middle = TWO.mean(axis=1, keepdims=True)
@@ -20,13 +24,13 @@ def pixels(n: int, share: float, seed: int, apart: float = 1.0) -> tuple[np.ndar
     return centres[:, state] + errors * rng.normal(size=(2, n)), np.broadcast_to(errors, (2, n))
 
 
-def group(specimens, groups, k=2) -> Domains:
+def group(specimens: list[Pixels], groups: list[str], k: int = 2) -> Domains:
     options = DomainOptions(n_domains=k, descriptors=("edge_energy", "pre_edge_ratio"))
     weights = [np.ones(values.shape[1]) for values, _ in specimens]
     return find_domains([v for v, _ in specimens], [s for _, s in specimens], weights, groups, options)
 
 
-def stability(specimens, groups, found, **options):
+def stability(specimens: list[Pixels], groups: list[str], found: Domains, **options: Any) -> DomainStability:
     weights = [np.ones(values.shape[1]) for values, _ in specimens]
     return domain_stability([v for v, _ in specimens], weights, groups, found, n_replicates=20, **options)
 

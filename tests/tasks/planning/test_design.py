@@ -1,34 +1,36 @@
 """Optimal designs whose answer is known: from the theory of polynomials, and from trying every subset."""
 
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from tasks.errors import InvalidOptionError
-from tasks.planning.design import Experiment, allocate, choose, covariance, information, loss
+from tasks.planning.design import Criterion, Experiment, allocate, choose, covariance, information, loss
 
 
-def polynomial(n_candidates: int, degree: int, wanted=None) -> Experiment:
+def polynomial(n_candidates: int, degree: int, wanted: list[list[float]] | None = None) -> Experiment:
     """Points of a polynomial on [-1, 1]; all its coefficients are wanted."""
     x = np.linspace(-1, 1, n_candidates)
     rows = np.stack([x**k for k in range(degree + 1)], axis=1)[None, :, None, :]
     return Experiment(rows, np.eye(degree + 1)[None] if wanted is None else np.asarray(wanted, float)[None])
 
 
-def random_experiment(seed: int, n_cases=3, n_candidates=11, n_rows=2, n_parameters=4) -> Experiment:
+def random_experiment(seed: int, n_cases: int = 3, n_candidates: int = 11, n_rows: int = 2, n_parameters: int = 4) -> Experiment:
     rng = np.random.default_rng(seed)
     wanted = rng.normal(size=(n_cases, 2, n_parameters))
     return Experiment(rng.normal(size=(n_cases, n_candidates, n_rows, n_parameters)), wanted)
 
 
-def loss_of(experiment: Experiment, chosen, criterion) -> float:
+def loss_of(experiment: Experiment, chosen: Iterable[int], criterion: Criterion) -> float:
     effort = np.zeros(experiment.rows.shape[1])
-    effort[list(chosen)] = 1 / len(chosen)
+    places = list(chosen)
+    effort[places] = 1 / len(places)
     return float(loss(covariance(experiment, effort), criterion))
 
 
-def test_information_of_a_line_is_the_textbooks():
+def test_information_of_a_line_is_the_textbooks() -> None:
     """Slope of a line through points x with unit errors: variance 1 / sum (x - mean)^2."""
     x = np.array([-1.0, 0.0, 0.5, 2.0])
     rows = np.stack([np.ones(4), x], axis=1)[None, :, None, :]
@@ -40,7 +42,7 @@ def test_information_of_a_line_is_the_textbooks():
 
 @pytest.mark.parametrize("criterion", ["A", "D"])
 @pytest.mark.parametrize("seed", range(4))
-def test_exchange_finds_what_trying_every_subset_finds(criterion, seed):
+def test_exchange_finds_what_trying_every_subset_finds(criterion: Criterion, seed: int) -> None:
     experiment = random_experiment(seed)
     best = min(loss_of(experiment, subset, criterion) for subset in combinations(range(11), 4))
     found = choose(experiment, 4, criterion)
@@ -48,13 +50,13 @@ def test_exchange_finds_what_trying_every_subset_finds(criterion, seed):
     assert loss_of(experiment, found, criterion) == pytest.approx(best, rel=1e-6)
 
 
-def test_a_parabola_is_measured_at_both_ends_and_in_the_middle():
+def test_a_parabola_is_measured_at_both_ends_and_in_the_middle() -> None:
     experiment = polynomial(41, 2)
     assert choose(experiment, 3, "D").tolist() == [0, 20, 40]
 
 
 @pytest.mark.parametrize(("criterion", "shares"), [("D", [1 / 3, 1 / 3, 1 / 3]), ("A", [1 / 4, 1 / 2, 1 / 4])])
-def test_shares_of_a_parabola_are_the_known_ones(criterion, shares):
+def test_shares_of_a_parabola_are_the_known_ones(criterion: Criterion, shares: list[float]) -> None:
     """Fedorov 1972: D-optimal with equal weights, A-optimal with half of all in the middle."""
     experiment = polynomial(41, 2)
     found = allocate(experiment, np.arange(0, 41, 5), criterion)
@@ -62,13 +64,13 @@ def test_shares_of_a_parabola_are_the_known_ones(criterion, shares):
     assert found.sum() == pytest.approx(1)
 
 
-def test_a_slope_alone_is_measured_at_the_ends():
+def test_a_slope_alone_is_measured_at_the_ends() -> None:
     experiment = polynomial(21, 1, wanted=[[0.0, 1.0]])
     assert choose(experiment, 2, "A").tolist() == [0, 20]
 
 
 @pytest.mark.parametrize("criterion", ["A", "D"])
-def test_allocating_never_does_worse_than_equal_shares(criterion):
+def test_allocating_never_does_worse_than_equal_shares(criterion: Criterion) -> None:
     experiment = random_experiment(9, n_candidates=30)
     chosen = choose(experiment, 6, criterion)
     effort = np.zeros(30)
@@ -76,7 +78,7 @@ def test_allocating_never_does_worse_than_equal_shares(criterion):
     assert float(loss(covariance(experiment, effort), criterion)) <= loss_of(experiment, chosen, criterion) + 1e-9
 
 
-def test_what_is_known_beforehand_need_not_be_measured():
+def test_what_is_known_beforehand_need_not_be_measured() -> None:
     """A line whose offset is known: its slope is best measured at the far end alone, with variance 1 / x^2."""
     x = np.array([-1.0, -0.5, 0.5, 1.0, 2.0])
     rows = np.stack([np.ones(5), x], axis=1)[None, :, None, :]
@@ -86,7 +88,7 @@ def test_what_is_known_beforehand_need_not_be_measured():
     assert covariance(known, np.eye(5)[4])[0, 0, 0] == pytest.approx(1 / 4, rel=1e-6)
 
 
-def test_units_of_the_parameters_do_not_matter():
+def test_units_of_the_parameters_do_not_matter() -> None:
     experiment = random_experiment(5)
     unit = np.array([1e-24, 1.0, 1e6, 1e-3])
     other = Experiment(experiment.rows * unit, experiment.wanted * unit)
@@ -94,7 +96,7 @@ def test_units_of_the_parameters_do_not_matter():
     np.testing.assert_allclose(covariance(experiment, np.ones(11)), covariance(other, np.ones(11)), rtol=1e-6)
 
 
-def test_what_cannot_be_designed_is_refused():
+def test_what_cannot_be_designed_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match="needs 3 to 41 measurements among 41 candidates, got 2"):
         choose(polynomial(41, 2), 2, "A")
     twins = Experiment(np.ones((1, 5, 1, 2)), np.eye(2)[None])

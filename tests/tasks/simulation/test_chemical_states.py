@@ -11,7 +11,7 @@ from tasks.xanes.references import normalise, read_xdi
 V = Absorber("V", "K")
 
 
-def test_absorption_steps_at_each_states_own_edge():
+def test_absorption_steps_at_each_states_own_edge() -> None:
     energy = np.arange(5440.0, 5520.0, 0.5)
     f2 = scattering_factors(STATES[:3], energy, V).imag
     for state, spectrum in zip(STATES, f2.T, strict=False):
@@ -21,19 +21,19 @@ def test_absorption_steps_at_each_states_own_edge():
         assert spectrum[-1] - spectrum[0] == pytest.approx(ABSORPTION_JUMP, rel=0.02)
 
 
-def test_far_from_the_edge_the_phase_is_the_tables():
+def test_far_from_the_edge_the_phase_is_the_tables() -> None:
     energy = np.array([5200.0, 5900.0])
     ours = scattering_factors(STATES[:1], energy, V).real[:, 0] - 23
     np.testing.assert_allclose(ours, tabulated_f1("V", energy), atol=0.25)
 
 
-def test_light_elements_add_their_electrons():
+def test_light_elements_add_their_electrons() -> None:
     energy = energy_grid(3, 5465.0)
     bare, whole = scattering_factors(STATES[:1], energy, V), electrons_per_formula(STATES[:1], energy, V)
     assert (whole - bare).real[:, 0] == pytest.approx(3 + 2 * 8, abs=0.2)
 
 
-def test_the_powder_of_a_state_is_a_reference_of_its_edge_and_formula():
+def test_the_powder_of_a_state_is_a_reference_of_its_edge_and_formula() -> None:
     powder = normalise(read_xdi(reference_text(STATES[2], Absorber("Fe", "K"))), 7112.0)
     assert powder.name == "LiFeO3"
     near = (powder.energy_ev > 7112 + 8) & (powder.energy_ev < 7112 + 18)

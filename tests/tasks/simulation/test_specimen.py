@@ -6,7 +6,7 @@ import pytest
 from tasks.ptycho.scan import check_geometry
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import electrons_per_formula
-from tasks.simulation.specimen import SimulationOptions, diffract, grow_specimen, simulate, transmission_at
+from tasks.simulation.specimen import Simulation, SimulationOptions, diffract, grow_specimen, simulate, transmission_at
 from tasks.units import electrons_per_absorption
 
 TINY = SimulationOptions(n_energies=3, n_positions_side=5, n_pixels=48, radius_m=0.25e-6, pixel_size_m=20e-9, photons=1e6)
@@ -14,11 +14,11 @@ V = Absorber("V", "K")
 
 
 @pytest.fixture(scope="module")
-def tiny():
+def tiny() -> Simulation:
     return simulate(TINY)
 
 
-def test_photons_are_poisson_about_the_flux(tiny):
+def test_photons_are_poisson_about_the_flux(tiny: Simulation) -> None:
     totals = np.array([scan.counts.sum(axis=(1, 2)).mean() for scan in tiny.scans])
     assert totals == pytest.approx(1e6, rel=0.35)
     scan = tiny.scans[0]
@@ -30,13 +30,13 @@ def test_photons_are_poisson_about_the_flux(tiny):
     assert scan.counts.dtype == np.uint32
 
 
-def test_bad_pixels_hold_nothing(tiny):
+def test_bad_pixels_hold_nothing(tiny: Simulation) -> None:
     scan = tiny.scans[1]
     assert not scan.mask.all()
     assert not scan.counts[:, ~scan.mask].any()
 
 
-def test_scans_are_sane_and_the_pixel_grows_with_the_wavelength(tiny):
+def test_scans_are_sane_and_the_pixel_grows_with_the_wavelength(tiny: Simulation) -> None:
     for scan in tiny.scans:
         assert check_geometry(scan.positions_m, scan.pixel_size_m, scan.n_pixels, tiny.probe_guess.fwhm_m) == []
     pixels = [scan.pixel_size_m for scan in tiny.scans]
@@ -44,7 +44,7 @@ def test_scans_are_sane_and_the_pixel_grows_with_the_wavelength(tiny):
     assert pixels[0] / pixels[-1] == pytest.approx(tiny.energies_ev[-1] / tiny.energies_ev[0])
 
 
-def test_the_seed_decides_everything(tiny):
+def test_the_seed_decides_everything(tiny: Simulation) -> None:
     again = simulate(TINY)
     np.testing.assert_array_equal(again.scans[2].counts, tiny.scans[2].counts)
     other = simulate(SimulationOptions(**{**vars(TINY), "seed": 1}))
@@ -53,14 +53,14 @@ def test_the_seed_decides_everything(tiny):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_state_has_a_grain(seed):
+def test_every_state_has_a_grain(seed: int) -> None:
     specimen = grow_specimen(SimulationOptions(seed=seed, n_states=5, n_grains=9))
     assert set(specimen.grain_states) == set(range(5))
     assert specimen.thickness(np.zeros(1), np.zeros(1))[0] > 0.7 * specimen.thickness_m
     assert specimen.thickness(np.array([2e-6]), np.array([0.0]))[0] == 0
 
 
-def test_transmission_of_a_thick_place_is_beers_law(tiny):
+def test_transmission_of_a_thick_place_is_beers_law(tiny: Simulation) -> None:
     electrons = electrons_per_formula(tiny.specimen.states, tiny.energies_ev, V)[0]
     axis = np.array([-5e-9, 0.0, 5e-9])
     image = transmission_at(tiny.specimen, electrons, axis, axis, 5420.0)
@@ -69,6 +69,6 @@ def test_transmission_of_a_thick_place_is_beers_law(tiny):
     assert image[1, 1] == pytest.approx(np.exp(-factor.imag - 1j * factor.real), rel=0.01)
 
 
-def test_another_absorber_needs_no_other_code():
+def test_another_absorber_needs_no_other_code() -> None:
     iron = simulate(SimulationOptions(**{**vars(TINY), "n_energies": 2}), Absorber("Fe", "K"))
     assert iron.energies_ev[0] == pytest.approx(7112 - 45)

@@ -1,25 +1,27 @@
 """The judge is fair: perfect maps score perfectly wherever the specimen sits, and known errors are reported as they are."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from tasks.ptycho.scan import Scan
 from tasks.scattering import Absorber
 from tasks.simulation.specimen import Simulation, SimulationOptions, grow_specimen
-from tasks.simulation.truth import assess, find_offset, true_maps, true_spectra
+from tasks.simulation.truth import Truth, assess, find_offset, true_maps, true_spectra
 
 OPTIONS = SimulationOptions(seed=3, n_energies=1)
-AXIS = np.arange(-75, 76) * 15e-9
+AXIS = np.arange(-75.0, 76.0) * 15e-9
 
 
 @pytest.fixture(scope="module")
-def simulation():
-    from tasks.ptycho.scan import Scan
-
+def simulation() -> Simulation:
     scan = Scan(np.zeros((1, 8, 8), np.uint16), np.zeros((1, 2)), np.ones((8, 8), bool), 5420.0, 0.5, 75e-6)
     return Simulation(OPTIONS, grow_specimen(OPTIONS), Absorber(), [scan], OPTIONS.probe, np.zeros((1, 2)))
 
 
-def perfect(simulation, offset_m):
+def perfect(simulation: Simulation, offset_m: NDArray[np.float64]) -> tuple[Truth, dict[str, NDArray[Any]]]:
     truth = true_maps(simulation, AXIS - offset_m[0], AXIS - offset_m[1])
     names = ("edge_energy", "pre_edge_ratio", "n_absorber", "electron_ratio")
     maps = {name: np.array(getattr(truth, name), dtype=float) for name in names}
@@ -27,14 +29,14 @@ def perfect(simulation, offset_m):
 
 
 @pytest.mark.parametrize("offset_px", [(0.0, 0.0), (4.3, -2.6)])
-def test_the_specimen_is_found_where_it_is(simulation, offset_px):
+def test_the_specimen_is_found_where_it_is(simulation: Simulation, offset_px: tuple[float, float]) -> None:
     offset = np.array(offset_px) * 15e-9
     truth, _ = perfect(simulation, offset)
     noisy = truth.phase + np.random.default_rng(0).normal(0, 0.003, truth.phase.shape)
     np.testing.assert_allclose(find_offset(simulation, AXIS, AXIS, noisy) / 15e-9, offset_px, atol=0.05)
 
 
-def test_perfect_maps_score_perfectly(simulation):
+def test_perfect_maps_score_perfectly(simulation: Simulation) -> None:
     truth, maps = perfect(simulation, np.array([30e-9, 15e-9]))
     spectra = true_spectra(simulation, AXIS - 30e-9, AXIS - 15e-9)
     found = assess(simulation, AXIS, AXIS, spectra, maps, (truth.state + 1) * truth.particle)
@@ -44,7 +46,7 @@ def test_perfect_maps_score_perfectly(simulation):
     assert (found.edge_energy_off_ev, found.edge_energy_sd_ev) == pytest.approx((0, 0), abs=1e-9)
 
 
-def test_errors_are_reported_as_they_are(simulation):
+def test_errors_are_reported_as_they_are(simulation: Simulation) -> None:
     truth, maps = perfect(simulation, np.zeros(2))
     noise = np.random.default_rng(1).normal(size=truth.phase.shape)
     maps["edge_energy"] += 0.2 + 0.1 * noise
@@ -60,4 +62,3 @@ def test_errors_are_reported_as_they_are(simulation):
     assert found.n_absorber_ratio == pytest.approx(1.04, abs=0.002)
     assert abs(found.adjusted_rand) < 0.02
     assert found.coverage == pytest.approx((truth.particle & (AXIS[None, :] > 0)).sum() / truth.particle.sum(), abs=0.01)
-    assert set(found.as_dict()) >= {"edge_energy_off_ev", "coverage"}

@@ -1,9 +1,13 @@
 """The fit against scipy, against the truth, and against measured spectra."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from scipy.optimize import least_squares
 
 from tasks.errors import EnergyGridError, InvalidOptionError
@@ -15,10 +19,11 @@ from tasks.xanes.model import PARAMETERS, eq1, jacobian, pre_edge_area, pre_edge
 
 V_K_EV = 5465.0
 EDGE = PARAMETERS.index("edge_energy")
+Array = NDArray[np.float64]
 
 
-def fit(grid, absorption, sigma=None, edge=V_K_EV, prior="none") -> SpectrumFit:
-    found = find_prior(grid, absorption, sigma, edge, FitOptions(prior=prior))
+def fit(grid: Array, absorption: Array, sigma: Array | None = None, edge: float = V_K_EV, prior: str = "none") -> SpectrumFit:
+    found = find_prior(grid, absorption, sigma, edge, TypeAdapter(FitOptions).validate_python({"prior": prior}))
     return fit_spectra(grid, absorption, sigma, edge, found)
 
 
@@ -30,14 +35,22 @@ class Populations:
     absorption: np.ndarray
     rare: np.ndarray
 
-    def edge_error(self, found: SpectrumFit) -> np.ndarray:
-        return found.parameters[EDGE] - self.parameters[EDGE]
+    def edge_error(self, found: SpectrumFit) -> Array:
+        return np.asarray(found.parameters[EDGE] - self.parameters[EDGE])
 
-    def ratio_error(self, found: SpectrumFit) -> np.ndarray:
+    def ratio_error(self, found: SpectrumFit) -> Array:
         return pre_edge_ratio(found.parameters) - pre_edge_ratio(self.parameters)
 
 
-def two_populations(grid, n, noise, seed, rare_share=0.0, rare_edge_width_ev=5.0, rare_line_width_ev=12.0) -> Populations:
+def two_populations(
+    grid: Array,
+    n: int,
+    noise: float,
+    seed: int,
+    rare_share: float = 0.0,
+    rare_edge_width_ev: float = 5.0,
+    rare_line_width_ev: float = 12.0,
+) -> Populations:
     """``n`` spectra with ``noise`` jumps a point; widths are common but for a rare state's edge and white line."""
     rng = np.random.default_rng(seed)
     p = np.tile(np.array([0.02, 1.0, V_K_EV, 3.4, 0.0, V_K_EV + 5.0, 1.2, 0.5, V_K_EV + 23.0, 6.0])[:, None], n)
@@ -49,11 +62,11 @@ def two_populations(grid, n, noise, seed, rare_share=0.0, rare_edge_width_ev=5.0
     return Populations(p, clean + noise * rng.normal(size=clean.shape), rare)
 
 
-def robust_sd(values) -> float:
+def robust_sd(values: NDArray[Any]) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
-def tight(grid, spectrum, start) -> float:
+def tight(grid: Array, spectrum: Array, start: Array) -> float:
     """Chi2 of scipy's bounded least squares, run to machine precision from ``start`` (10,)."""
     lower, upper = bounds(0.0)
     scale = np.where(np.isin(np.arange(10), [0, 1, 4, 7]), np.ptp(spectrum), 1.0)
@@ -70,10 +83,10 @@ def tight(grid, spectrum, start) -> float:
         gtol=1e-15,
         max_nfev=1000,
     )
-    return 2 * result.cost
+    return float(2 * result.cost)
 
 
-def test_recovers_noiseless_parameters(grid, simulate) -> None:
+def test_recovers_noiseless_parameters(grid: Array, simulate: Callable[..., Any]) -> None:
     truth = simulate(200, 0.0, seed=1)
     found = fit(grid, truth.absorption)
     np.testing.assert_allclose(found.parameters[EDGE], truth.parameters[EDGE], atol=1e-4)
@@ -82,7 +95,7 @@ def test_recovers_noiseless_parameters(grid, simulate) -> None:
 
 
 @pytest.mark.parametrize(("noise", "seed"), [(0.01, 1), (0.03, 2), (0.03, 3)])
-def test_no_worse_than_a_tight_scipy_fit(grid, simulate, noise, seed) -> None:
+def test_no_worse_than_a_tight_scipy_fit(grid: Array, simulate: Callable[..., Any], noise: float, seed: int) -> None:
     """Chi2 within 1e-6 of scipy from our own end, and from the truth, on at least 98 % of pixels."""
     truth = simulate(50, noise, seed)
     found = fit(grid, truth.absorption)
@@ -93,7 +106,7 @@ def test_no_worse_than_a_tight_scipy_fit(grid, simulate, noise, seed) -> None:
 
 
 @pytest.mark.parametrize(("noise", "share"), [(0.01, 0.999), (0.03, 0.98), (0.1, 0.85)])
-def test_reaches_the_best_known_minimum(grid, simulate, noise, share) -> None:
+def test_reaches_the_best_known_minimum(grid: Array, simulate: Callable[..., Any], noise: float, share: float) -> None:
     """Best known: the least of our fit and of fits begun at the truth and at neighbours' ends."""
     truth = simulate(400, noise, seed=4)
     found = fit(grid, truth.absorption)
@@ -105,7 +118,7 @@ def test_reaches_the_best_known_minimum(grid, simulate, noise, share) -> None:
     assert np.mean(found.chi2 <= best * (1 + 1e-6)) >= share
 
 
-def fit_from(grid, absorption, starts) -> np.ndarray:
+def fit_from(grid: Array, absorption: Array, starts: Array) -> Array:
     """Chi2 of the compiled minimiser begun at ``starts`` (10, n)."""
     from tasks.xanes.solver import Problem, make_workspace, minimise
 
@@ -121,7 +134,7 @@ def fit_from(grid, absorption, starts) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", [5, 6])
 @pytest.mark.parametrize("noise", [0.01, 0.03])
-def test_standard_errors_are_honest(grid, simulate, noise, seed) -> None:
+def test_standard_errors_are_honest(grid: Array, simulate: Callable[..., Any], noise: float, seed: int) -> None:
     truth = simulate(1500, noise, seed)
     found = fit(grid, truth.absorption)
     within = np.mean(np.abs(found.parameters - truth.parameters) < found.sigma, axis=1)
@@ -133,7 +146,7 @@ def test_standard_errors_are_honest(grid, simulate, noise, seed) -> None:
     np.testing.assert_allclose(np.median(found.residual / truth.noise), 1.0, atol=0.03)
 
 
-def test_errors_are_those_of_the_covariance_scaled_by_the_residual(grid, simulate) -> None:
+def test_errors_are_those_of_the_covariance_scaled_by_the_residual(grid: Array, simulate: Callable[..., Any]) -> None:
     truth = simulate(1, 0.01, seed=7)
     found = fit(grid, truth.absorption)
     rows = jacobian(grid, found.parameters[:, 0])
@@ -145,7 +158,7 @@ def test_errors_are_those_of_the_covariance_scaled_by_the_residual(grid, simulat
     assert found.pre_edge_ratio_sigma[0] == pytest.approx(np.sqrt(slope @ covariance @ slope), rel=1e-5)
 
 
-def test_the_scale_of_sigma_changes_nothing_but_chi2(grid, simulate) -> None:
+def test_the_scale_of_sigma_changes_nothing_but_chi2(grid: Array, simulate: Callable[..., Any]) -> None:
     truth = simulate(50, 0.01, seed=8)
     sigma = np.linspace(1.0, 2.0, 40)
     one, ten = fit(grid, truth.absorption, sigma), fit(grid, truth.absorption, 10 * sigma)
@@ -154,7 +167,7 @@ def test_the_scale_of_sigma_changes_nothing_but_chi2(grid, simulate) -> None:
     np.testing.assert_allclose(ten.chi2, one.chi2 / 100, rtol=1e-6)
 
 
-def test_a_noisy_energy_weighs_less(grid, simulate) -> None:
+def test_a_noisy_energy_weighs_less(grid: Array, simulate: Callable[..., Any]) -> None:
     truth = simulate(300, 0.005, seed=9)
     sigma = np.ones(40)
     sigma[20] = 1e3
@@ -166,21 +179,21 @@ def test_a_noisy_energy_weighs_less(grid, simulate) -> None:
 
 
 @pytest.mark.parametrize("edge", [7112.0, 6539.0, 8333.0])
-def test_another_edge_needs_no_other_code(grid, simulate, edge) -> None:
+def test_another_edge_needs_no_other_code(grid: Array, simulate: Callable[..., Any], edge: float) -> None:
     here, there = simulate(100, 0.02, seed=10), simulate(100, 0.02, seed=10, edge_ev=edge)
     shift = (edge - V_K_EV) * RELATIVE[:, None]
     found, moved = fit(grid, here.absorption), fit(grid + edge - V_K_EV, there.absorption, edge=edge)
     np.testing.assert_allclose(moved.parameters - shift, found.parameters, atol=1e-3)
 
 
-def test_pixels_do_not_depend_on_their_tile(grid, simulate) -> None:
+def test_pixels_do_not_depend_on_their_tile(grid: Array, simulate: Callable[..., Any]) -> None:
     truth = simulate(60, 0.03, seed=11)
     whole, part = fit(grid, truth.absorption), fit(grid, truth.absorption[:, 20:30])
     np.testing.assert_array_equal(part.parameters, whole.parameters[:, 20:30])
     np.testing.assert_array_equal(part.sigma, whole.sigma[:, 20:30])
 
 
-def test_prior_mean_steadies_noisy_pixels(grid, simulate) -> None:
+def test_prior_mean_steadies_noisy_pixels(grid: Array, simulate: Callable[..., Any]) -> None:
     """At 10 % noise the edge energy's rms falls by a third, at 3 % it is no worse."""
     for noise, gain in ((0.1, 0.8), (0.03, 1.0)):
         truth = simulate(1000, noise, seed=12)
@@ -190,7 +203,7 @@ def test_prior_mean_steadies_noisy_pixels(grid, simulate) -> None:
 
 
 @pytest.mark.parametrize("seed", [21, 22])
-def test_prior_population_learns_what_the_pixels_share(grid, seed) -> None:
+def test_prior_population_learns_what_the_pixels_share(grid: Array, seed: int) -> None:
     """Widths alike in all pixels steady the edge energy by a quarter, the pre-edge by a third, and bias neither."""
     truth = two_populations(grid, 1000, 0.03, seed)
     plain, drawn = fit(grid, truth.absorption), fit(grid, truth.absorption, prior="population")
@@ -202,7 +215,7 @@ def test_prior_population_learns_what_the_pixels_share(grid, seed) -> None:
     assert 0.60 <= within.mean() <= 0.75
 
 
-def test_prior_population_leaves_a_rare_state_its_shape(grid) -> None:
+def test_prior_population_leaves_a_rare_state_its_shape(grid: Array) -> None:
     """One pixel in ten has a white line twice as wide and an edge half as wide again: nothing is lost on them."""
     truth = two_populations(grid, 2000, 0.03, seed=23, rare_share=0.1)
     plain, drawn = fit(grid, truth.absorption), fit(grid, truth.absorption, prior="population")
@@ -210,7 +223,7 @@ def test_prior_population_leaves_a_rare_state_its_shape(grid) -> None:
     assert np.sqrt(np.mean(rare[1] ** 2)) < np.sqrt(np.mean(rare[0] ** 2))
 
 
-def test_prior_does_not_depend_on_the_unit_nor_on_the_noise_it_is_told(grid, simulate) -> None:
+def test_prior_does_not_depend_on_the_unit_nor_on_the_noise_it_is_told(grid: Array, simulate: Callable[..., Any]) -> None:
     truth = simulate(400, 0.03, seed=24)
     sigma = np.full(40, 0.003)
     right = fit(grid, truth.absorption, sigma, prior="population")
@@ -220,13 +233,13 @@ def test_prior_does_not_depend_on_the_unit_nor_on_the_noise_it_is_told(grid, sim
         np.testing.assert_allclose(other.sigma[EDGE], right.sigma[EDGE], rtol=1e-3)
 
 
-def test_prior_needs_a_population(grid, simulate) -> None:
+def test_prior_needs_a_population(grid: Array, simulate: Callable[..., Any]) -> None:
     few = simulate(20, 0.03, seed=25)
     assert find_prior(grid, few.absorption, None, V_K_EV, FitOptions(prior="population")) is None
     assert find_prior(grid, np.full((40, 2), np.nan), None, V_K_EV, FitOptions(prior="population")) is None
 
 
-def test_a_bad_pixel_is_a_status_not_an_error(grid, simulate) -> None:
+def test_a_bad_pixel_is_a_status_not_an_error(grid: Array, simulate: Callable[..., Any]) -> None:
     truth = simulate(4, 0.01, seed=14)
     absorption = truth.absorption.copy()
     absorption[3, 0], absorption[:, 1], absorption[:, 2] = np.nan, 0.0, 1e3
@@ -238,14 +251,14 @@ def test_a_bad_pixel_is_a_status_not_an_error(grid, simulate) -> None:
     assert found.status[3] == Status.OK
 
 
-def test_a_parameter_beyond_its_bound_is_said_to_be_at_it(grid) -> None:
+def test_a_parameter_beyond_its_bound_is_said_to_be_at_it(grid: Array) -> None:
     p = np.array([0.0, 1.0, V_K_EV + 14, 0.15, 0.2, V_K_EV + 5, 1.2, 0.5, V_K_EV + 24, 6.0])
     found = fit(grid, eq1(grid, p)[:, None])
     assert found.status[0] == Status.AT_BOUND
     assert found.parameters[3, 0] == bounds(V_K_EV)[0][3]
 
 
-def test_absent_pre_edge_has_no_place(grid) -> None:
+def test_absent_pre_edge_has_no_place(grid: Array) -> None:
     rng = np.random.default_rng(15)
     p = np.array([0.0, 1.0, V_K_EV + 14, 3.0, 0.0, V_K_EV + 5, 1.2, 0.5, V_K_EV + 24, 6.0])
     found = fit(grid, eq1(grid, p)[:, None] + 0.005 * rng.normal(size=(40, 40)))
@@ -266,19 +279,19 @@ def test_absent_pre_edge_has_no_place(grid) -> None:
         (np.linspace(5.42, 5.54, 12), "not in eV"),
     ],
 )
-def test_energies_that_cannot_tell_are_refused(energies, words) -> None:
+def test_energies_that_cannot_tell_are_refused(energies: Array, words: str) -> None:
     with pytest.raises(EnergyGridError, match=words):
         fit(energies, np.zeros((len(energies), 1)))
 
 
-def test_arrays_that_do_not_match_are_refused(grid) -> None:
+def test_arrays_that_do_not_match_are_refused(grid: Array) -> None:
     with pytest.raises(InvalidOptionError, match=r"absorption must be \(E, n\)"):
         fit(grid, np.zeros((39, 2)))
     with pytest.raises(InvalidOptionError, match="sigma must be"):
         fit(grid, np.zeros((40, 2)), np.zeros(40))
 
 
-def test_the_wavelength_bends_the_jump_and_the_correction_mends_it(grid) -> None:
+def test_the_wavelength_bends_the_jump_and_the_correction_mends_it(grid: Array) -> None:
     """f'' of eq. 1 on the tabulated f'' of what lies below the edge (0.45 electrons), as absorption of 1 um."""
     f2 = eq1(grid, np.array([0.45, 3.53, V_K_EV + 13, 3.2, 0.7, V_K_EV + 5, 1.1, 1.2, V_K_EV + 20, 4.0]))
     absorption = f2[:, None] * (V_K_EV / grid[:, None])
@@ -288,9 +301,10 @@ def test_the_wavelength_bends_the_jump_and_the_correction_mends_it(grid) -> None
     assert mended == pytest.approx(1.0, abs=1e-6)
 
 
-def test_compiling_ahead_compiles_what_fits_use(grid, simulate) -> None:
+def test_compiling_ahead_compiles_what_fits_use(grid: Array, simulate: Callable[..., Any]) -> None:
     compile_ahead()
-    compiled = list(fit_all.signatures)
+    dispatcher: Any = fit_all
+    compiled = list(dispatcher.signatures)
     fit(grid, simulate(5, 0.01, 0).absorption)
     assert compiled
-    assert fit_all.signatures == compiled
+    assert dispatcher.signatures == compiled

@@ -42,6 +42,7 @@ def test_jacobian_is_the_derivative() -> None:
     steps = 1e-4 * np.eye(10)
     numerical = np.stack([(eq1(energy, P + h) - eq1(energy, P - h)) / 2e-4 for h in steps], axis=1)
     np.testing.assert_allclose(jacobian(energy, P), numerical, atol=2e-8)
+    np.testing.assert_allclose(jacobian(energy, np.stack([P + 0.5, P], axis=1))[:, 1], jacobian(energy, P), rtol=1e-14)
 
 
 def test_pre_edge_area_is_the_integral_of_its_lorentzian() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.integrate import quad
 
 from tasks.coupling.kkr import TAPER_EV, transform_matrix
@@ -13,24 +14,24 @@ P = np.array([0.2, 1.0, 5478.0, 3.2, 0.25, 5469.6, 1.1, 0.35, 5484.0, 4.0])
 
 
 @pytest.mark.parametrize("u", [0.0, 0.3, 1.0, 4.0, 11.9, 12.1, 40.0])
-def test_mean_logarithm_is_the_mean_of_the_logarithm(u):
-    def integrand(v):
-        return np.log(abs(v)) * (np.exp(-((u + v) ** 2)) + np.exp(-((u - v) ** 2))) / np.sqrt(np.pi)
+def test_mean_logarithm_is_the_mean_of_the_logarithm(u: float) -> None:
+    def integrand(v: float) -> float:
+        return float(np.log(abs(v)) * (np.exp(-((u + v) ** 2)) + np.exp(-((u - v) ** 2))) / np.sqrt(np.pi))
 
     points = sorted({max(u - 3, 0.01), u + 0.01, u + 3})
     value = quad(integrand, 0, u + 12, points=points, limit=400)[0] / np.pi
     assert mean_logarithm(np.array(u)) == pytest.approx(value, abs=2e-7)
 
 
-def numerically(parameters):
+def numerically(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
     """Transform of eq. 1 in the window and its taper, on nodes 0.05 eV apart."""
     nodes = np.unique(np.concatenate([np.arange(ENERGY[0] - TAPER_EV, ENERGY[-1] + TAPER_EV + 1e-6, 0.05), ENERGY]))
     taper = np.interp(nodes, [ENERGY[0] - TAPER_EV, ENERGY[0], ENERGY[-1], ENERGY[-1] + TAPER_EV], [0, 1, 1, 0])
-    return transform_matrix(ENERGY, nodes) @ (taper * eq1(nodes, parameters))
+    return np.asarray(transform_matrix(ENERGY, nodes) @ (taper * eq1(nodes, parameters)))
 
 
 @pytest.mark.parametrize("which", ["offset", "edge", "pre-edge", "white line", "all"])
-def test_partner_is_the_transform_but_for_the_mirror_pole_and_tails(which):
+def test_partner_is_the_transform_but_for_the_mirror_pole_and_tails(which: str) -> None:
     p = P.copy()
     keep = {"offset": [0], "edge": [1], "pre-edge": [4], "white line": [7], "all": [0, 1, 4, 7]}[which]
     p[[i for i in (0, 1, 4, 7) if i not in keep]] = 0
@@ -42,7 +43,7 @@ def test_partner_is_the_transform_but_for_the_mirror_pole_and_tails(which):
     assert np.ptp(partner) > 0.1
 
 
-def test_derivatives_are_those_of_the_partner():
+def test_derivatives_are_those_of_the_partner() -> None:
     jacobian = eq1_partner(ENERGY, P[None])[1][0]
     for i in range(10):
         step = np.zeros(10)

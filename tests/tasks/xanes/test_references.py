@@ -1,7 +1,10 @@
 """Reference spectra: read, normalised, mixed."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.errors import InvalidOptionError
 from tasks.xanes.model import eq1, pre_edge_ratio
@@ -80,7 +83,7 @@ def test_the_fluorescence_is_a_quotient() -> None:
         (HEADER + "\n".join(line.rsplit(" ", 1)[0] for line in rows().splitlines()), "names 3 columns.*has 2"),
     ],
 )
-def test_what_is_no_spectrum_is_refused(text, words) -> None:
+def test_what_is_no_spectrum_is_refused(text: str, words: str) -> None:
     with pytest.raises(ReferenceFormatError, match=words):
         read_xdi(text)
 
@@ -111,7 +114,7 @@ def test_the_steepest_rise_is_the_edge_of_a_foil() -> None:
         first_inflection_ev(foil, 7112.0)
 
 
-def test_mixture_of_known_shares(grid) -> None:
+def test_mixture_of_known_shares(grid: NDArray[np.float64]) -> None:
     references = [normalise(synthetic(n, e, r), V_K_EV) for n, e, r in (("a", 5478.0, 0.1), ("b", 5482.0, 0.6))]
     shares = np.array([[0.0, 0.2, 0.5, 1.0], [1.0, 0.8, 0.5, 0.0]])
     jump = np.array([0.05, 0.1, 0.2, 0.1])
@@ -122,7 +125,7 @@ def test_mixture_of_known_shares(grid) -> None:
     assert np.all(mixture.residual < 1e-12)
 
 
-def test_mixture_is_never_negative_and_its_errors_are_honest(grid) -> None:
+def test_mixture_is_never_negative_and_its_errors_are_honest(grid: NDArray[np.float64]) -> None:
     rng = np.random.default_rng(3)
     references = [normalise(synthetic(n, e, 0.3), V_K_EV) for n, e in (("a", 5478.0), ("b", 5480.0), ("c", 5482.0))]
     columns = np.stack([np.interp(grid, r.energy_ev, r.absorption) for r in references], axis=1)
@@ -137,13 +140,13 @@ def test_mixture_is_never_negative_and_its_errors_are_honest(grid) -> None:
     assert np.median(mixture.residual) == pytest.approx(0.002, rel=0.05)
 
 
-def test_nothing_to_explain_is_nan(grid) -> None:
+def test_nothing_to_explain_is_nan(grid: NDArray[np.float64]) -> None:
     references = [normalise(synthetic(n, e, 0.3), V_K_EV) for n, e in (("a", 5478.0), ("b", 5482.0))]
     falling = -np.interp(grid, references[0].energy_ev, references[0].absorption)
     assert np.all(np.isnan(linear_combination(grid, falling[:, None], references).fraction))
 
 
-def test_unusable_references_are_refused(grid) -> None:
+def test_unusable_references_are_refused(grid: NDArray[np.float64]) -> None:
     one = normalise(synthetic("a", 5478.0, 0.1), V_K_EV)
     with pytest.raises(InvalidOptionError, match="2 to 8 references, got 1"):
         linear_combination(grid, np.zeros((40, 1)), [one])
@@ -153,7 +156,9 @@ def test_unusable_references_are_refused(grid) -> None:
 
 
 @pytest.mark.real_data
-def test_mixture_of_measured_oxides_is_within_five_percent(grid, reference_text) -> None:
+def test_mixture_of_measured_oxides_is_within_five_percent(
+    grid: NDArray[np.float64], reference_text: Callable[[str], str]
+) -> None:
     """Jump 0.1, noise 3 % of it."""
     rng = np.random.default_rng(4)
     references = [normalise(read_xdi(reference_text(name)), V_K_EV) for name in ("V2O3", "V2O5")]
@@ -166,7 +171,7 @@ def test_mixture_of_measured_oxides_is_within_five_percent(grid, reference_text)
 
 
 @pytest.mark.real_data
-def test_measured_references_know_their_compound(reference_text) -> None:
+def test_measured_references_know_their_compound(reference_text: Callable[[str], str]) -> None:
     reference = read_xdi(reference_text("V2O5"))
     assert (reference.name, reference.formula) == ("V2O5", "V2O5")
     assert reference.energy_ev[0] == pytest.approx(5364.995)
@@ -175,7 +180,7 @@ def test_measured_references_know_their_compound(reference_text) -> None:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "edge_ev", "ratio_ev"), [("V2O3", 5478.60, 0.61), ("V2O5", 5481.96, 2.48)])
-def test_eq1_of_the_measured_oxides(reference_text, name, edge_ev, ratio_ev) -> None:
+def test_eq1_of_the_measured_oxides(reference_text: Callable[[str], str], name: str, edge_ev: float, ratio_ev: float) -> None:
     """Known: V2O3 5478.60 eV and 0.61 eV, V2O5 5481.96 eV and 2.48 eV; eq. 1 leaves a misfit of 3 % of the jump."""
     found = fit_reference(normalise(read_xdi(reference_text(name)), V_K_EV), V_K_EV)
     assert found.parameters[2, 0] == pytest.approx(edge_ev, abs=0.1)
