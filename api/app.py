@@ -6,18 +6,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Security
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
-from api import problems as errors
-from api.dependencies import problems
-from api.middleware.api_keys import KeyCheck
-from api.middleware.cors import Cors
-from api.middleware.etags import JsonTags
-from api.middleware.metrics import HttpCounts, HttpMeter
-from api.middleware.security import Guard
+from api.dependencies import BEARER, problems
+from api.middleware.api_keys import ApiKeyCheck
+from api.middleware.cors import ApiCors
+from api.middleware.etags import JsonETags
+from api.middleware.internal_errors import InternalErrors
+from api.middleware.metrics import HttpMetrics, HttpMetricsMiddleware
+from api.middleware.security import SecurityChecks
+from api.problems import add_error_handlers
 from api.routes import datasets, events, figures, health, options, results, runs, web
 from api.schemas import ProblemAnswer
 from service.api_keys import ApiKeys
@@ -63,55 +64,52 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.service = service
-    app.state.counts = HttpCounts()
+    app.state.http_metrics = HttpMetrics()
     app.state.closing = asyncio.Event()
-    contract = APIRouter(prefix=PREFIX)
+    contract = APIRouter(prefix=PREFIX, dependencies=[Security(BEARER)])
     for noun in (datasets, runs, events, results, figures, options):
         contract.include_router(noun.router)
     app.include_router(contract)
     app.include_router(health.router)
     app.include_router(web.router)
     app.mount("/assets", StaticFiles(directory=PAGES / "assets"), name="assets")
-    errors.register(app)
-    app.add_middleware(JsonTags)
-    guard(app, service.settings)
-    app.add_middleware(HttpMeter, counts=app.state.counts)
-    document_problems(app)
+    add_error_handlers(app)
+    add_middleware(app, service.settings)
+    document_problems(app, needs_key=service.settings.api_keys_file is not None)
     return app
 
 
-def guard(app: FastAPI, settings: Settings) -> None:
-    """Put what every request has to pass around ``app``, the innermost first."""
+def add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Wrap ``app`` in its middleware, the innermost first."""
     hosts = None
+    app.add_middleware(JsonETags)
     if settings.api_keys_file is not None:
-        app.add_middleware(KeyCheck, ring=ApiKeys(settings.api_keys_file))
+        app.add_middleware(ApiKeyCheck, keys=ApiKeys(settings.api_keys_file))
     else:
         hosts = LOOPBACK_HOSTS.union(settings.allowed_hosts)
     if settings.cors_origins:
-        app.add_middleware(Cors, origins=settings.cors_origins, prefix=PREFIX)
-    app.add_middleware(Guard, hosts=hosts, origins=settings.cors_origins)
+        app.add_middleware(ApiCors, origins=settings.cors_origins, prefix=PREFIX)
+    app.add_middleware(InternalErrors)
+    app.add_middleware(SecurityChecks, hosts=hosts, origins=settings.cors_origins)
+    app.add_middleware(HttpMetricsMiddleware, metrics=app.state.http_metrics)
 
 
 def name_of(route: APIRoute) -> str:
-    """A route's function names its operation."""
+    """Name of an operation: that of the route's function."""
     return route.name
 
 
-def document_problems(app: FastAPI) -> None:
-    """Put problems into the OpenAPI document of ``app`` wherever FastAPI writes its own kind of error."""
-    made = app.openapi
+def document_problems(app: FastAPI, needs_key: bool) -> None:
+    """Describe problems in the OpenAPI document of ``app`` in place of FastAPI's own errors; keys are optional if not needed."""
+    make_document = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = made()
+            document = make_document()
             for method, operation in (item for path in document["paths"].values() for item in path.items()):
-                operation["responses"].update(problems(401, 403, 421))
-                if "requestBody" in operation:
-                    operation["responses"].update(problems(400, 413))
-                if method == "get" and "application/json" in operation["responses"].get("200", {}).get("content", {}):
-                    operation["responses"]["304"] = {"description": "The reader has it."}
-                if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-                    operation["responses"]["422"] = problems(422)[422]
+                document_operation(method, operation)
+                if "security" in operation and not needs_key:
+                    operation["security"].append({})
             schemas = document["components"]["schemas"]
             problem = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(problem.pop("$defs", {}))
@@ -122,3 +120,15 @@ def document_problems(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def document_operation(method: str, operation: dict[str, Any]) -> None:
+    """Add to one operation of the document the answers that middleware may give."""
+    statuses = [401, 403, 421, 500] + ([400, 413] if "requestBody" in operation else [])
+    answers = operation["responses"]
+    # The document's keys are strings: numbers beside them would become the same key twice in JSON.
+    answers.update({str(status): answer for status, answer in problems(*statuses).items()})
+    if method == "get" and "application/json" in answers.get("200", {}).get("content", {}):
+        answers["304"] = {"description": "The client has the answer already."}
+    if "application/json" in answers.get("422", {}).get("content", {}):
+        answers["422"] = problems(422)[422]

@@ -1,8 +1,10 @@
-"""What routes ask for: the service of the application, and the documented errors of a route."""
+"""Dependencies and parameters that routes share, and the documentation of their errors."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Request
+from fastapi.security import HTTPBearer
 
 from api.problems import MEDIA_TYPE
 from api.schemas import ProblemAnswer
@@ -11,20 +13,32 @@ from service.bootstrap import Service
 
 
 def whole_service_of(request: Request) -> Service:
-    """The service this application was made for, all projects of it."""
+    """The service of the application, with all projects."""
     service: Service = request.app.state.service
     return service
 
 
 def service_of(request: Request) -> Service:
-    """The service as the caller's key lets it be seen: every route gets it, and none can look further."""
+    """The service restricted to the project of the request's key; every route gets this one."""
     service = whole_service_of(request)
     key: Key | None = getattr(request.state, "key", None)
     return service if key is None else service.within(key)
 
 
+def key_check_of(request: Request) -> Callable[[], bool]:
+    """A function that tells whether the request's key is still valid; always so where the service has no keys."""
+    check: Callable[[], bool] = getattr(request.state, "is_key_valid", lambda: True)
+    return check
+
+
+BEARER: Final = HTTPBearer(
+    scheme_name="ApiKey", auto_error=False, description="An API key, where the service has keys; as Basic password, too."
+)
+"""The scheme that the OpenAPI document names; keys are checked by the middleware, before a route is looked up."""
+
 ServiceDep = Annotated[Service, Depends(service_of)]
 WholeServiceDep = Annotated[Service, Depends(whole_service_of)]
+KeyCheckDep = Annotated[Callable[[], bool], Depends(key_check_of)]
 
 DatasetId = Annotated[str, Path(max_length=100, examples=["ds_0123456789abcdef"])]
 RunId = Annotated[str, Path(max_length=100, examples=["run_0123456789abcdef"])]
@@ -45,6 +59,7 @@ REASONS: Final = {
     421: "Sent to another name than this machine's, where the service has no keys.",
     422: "The input cannot be used; `errors` names every field at fault.",
     429: "More runs than the project may have at the same time.",
+    500: "The service failed; its log has the reason.",
     503: "Not ready.",
     507: "Too little free disk.",
 }

@@ -1,4 +1,4 @@
-"""Parts of a list, by a cursor that survives whatever is added or deleted meanwhile."""
+"""Pages of a list, by a cursor that stays valid while items are added and deleted."""
 
 import base64
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from service.errors import FieldError, InvalidInputError
 
 
 class Listed(Protocol):
-    """Anything with an identity and a moment of creation."""
+    """An item with an identity and a time of creation."""
 
     @property
     def id(self) -> str:
@@ -19,7 +19,7 @@ class Listed(Protocol):
 
     @property
     def created(self) -> Any:
-        """Moment of creation, comparable."""
+        """Time of creation, comparable."""
 
 
 Item = TypeVar("Item", bound=Listed)
@@ -27,19 +27,19 @@ Item = TypeVar("Item", bound=Listed)
 
 @dataclass(frozen=True)
 class Paging:
-    """Which part of a list is asked for."""
+    """The page of a list that is asked for."""
 
     limit: Annotated[int, Query(ge=1, le=500, description="Most items in one answer.")] = 50
-    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the part before.")] = None
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None
 
 
 def part_of(items: Sequence[Item], paging: Paging) -> tuple[list[Item], str | None]:
-    """The part of ``items``, newest first, that ``paging`` asks for, and the cursor of the next one.
+    """The page of ``items``, newest first, that ``paging`` asks for, and the cursor of the next page.
 
     Raises
     ------
     InvalidInputError
-        The cursor is not one this service gave.
+        The cursor is not one that this service made.
     """
     newest_first = sorted(items, key=key_of, reverse=True)
     if paging.cursor is not None:
@@ -51,17 +51,17 @@ def part_of(items: Sequence[Item], paging: Paging) -> tuple[list[Item], str | No
 
 
 def key_of(item: Listed) -> str:
-    """Order of creation, made strict by the identity."""
+    """Sort key: time of creation, then identity."""
     return f"{item.created}|{item.id}"
 
 
 def encoded(key: str) -> str:
-    """``key`` as an opaque, URL-safe word."""
+    """``key`` as opaque, URL-safe text."""
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
 def decoded(cursor: str) -> str:
-    """The key that `encoded` hid."""
+    """The key in a cursor that `encoded` made."""
     try:
         key = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:

@@ -1,10 +1,10 @@
-"""Errors as answers: one table from error class to status and code, and RFC 9457 problems made from it."""
+"""Errors as RFC 9457 problems: one table gives the status and the code of each class of errors."""
 
 import http
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from api.validation_errors import fault_of
+from api.validation_errors import field_errors
 from service.errors import (
     ConflictError,
     DigestMismatchError,
@@ -35,14 +35,18 @@ from tasks.errors import TaskError
 LOGGER = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
+MAX_TEXT: Final = 2000
+"""Characters of a message in an answer."""
+MAX_ERRORS: Final = 100
+"""Fields at fault that one answer names."""
 
 
 class GoneError(NotFoundError):
-    """Part of something that is not there any more, asked for by a reader who takes 404 for zeros."""
+    """A chunk of results that do not exist (any more); a Zarr reader would take 404 for fill values."""
 
 
 class RangeError(ValueError):
-    """A byte range beyond the end of the file."""
+    """A byte range that begins beyond the end of the file."""
 
     def __init__(self, n_bytes: int) -> None:
         super().__init__(f"the range starts beyond the {n_bytes} bytes there are")
@@ -51,7 +55,7 @@ class RangeError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """What a class of errors looks like from outside."""
+    """Status, code and title of one kind of error."""
 
     status: int
     code: str
@@ -88,13 +92,13 @@ BY_STATUS: Final[dict[int, Problem]] = {
     415: Problem(415, "unsupported-media-type", "The body's type is not understood"),
     422: Problem(422, "invalid-input", "The input cannot be used"),
     421: Problem(421, "misdirected-request", "Another name than this machine's"),
-    500: Problem(500, "internal-error", "A fault of the service"),
+    500: Problem(500, "internal-error", "The service failed"),
     503: Problem(503, "not-ready", "Not ready"),
 }
 
 
 def problem_of(error: Exception) -> Problem:
-    """The table's entry for the nearest class of ``error``."""
+    """The table's entry for the class of ``error``, or for the nearest class it inherits."""
     for cls in type(error).__mro__:
         if cls in TABLE:
             return TABLE[cls]
@@ -105,16 +109,24 @@ def answer(
     problem: Problem, detail: str, faults: Sequence[FieldError] = (), headers: dict[str, str] | None = None
 ) -> JSONResponse:
     """``problem`` as an RFC 9457 answer; ``errors`` names the fields at fault."""
+    errors = [{"field": shortened(fault.field), "message": shortened(fault.message)} for fault in faults[:MAX_ERRORS]]
     body: dict[str, Any] = {
         "type": f"urn:ptyxas:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
-        "detail": detail,
+        "detail": shortened(detail),
         "code": problem.code,
-        "errors": [asdict(fault) for fault in faults],
+        "errors": errors,
     }
     all_headers = {"Cache-Control": "no-store"} | (headers or {})
     return JSONResponse(body, problem.status, all_headers, MEDIA_TYPE)
+
+
+def shortened(text: str) -> str:
+    """``text`` as UTF-8 can hold it, cut after ``MAX_TEXT`` characters: errors quote what was sent, which may be anything."""
+    encodable = text.encode("utf-8", "backslashreplace").decode()
+    n_more = len(encodable) - MAX_TEXT
+    return encodable if n_more <= 0 else f"{encodable[:MAX_TEXT]} ... ({n_more} more characters)"
 
 
 def answer_known_error(request: Request, error: Exception) -> JSONResponse:
@@ -125,15 +137,15 @@ def answer_known_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def answer_invalid_request(request: Request, error: Exception) -> JSONResponse:
-    """A body, path, query or header that does not fit its schema: every fault, by field."""
+    """A body, path, query or header that does not fit its schema; names every field at fault."""
     assert isinstance(error, RequestValidationError)
-    faults = [fault_of(request, item) for item in error.errors()]
+    faults = field_errors(request, error.errors()[:MAX_ERRORS])
     shown = "; ".join(f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults)
     return answer(BY_STATUS[422], shown, faults)
 
 
 def answer_http_error(request: Request, error: Exception) -> JSONResponse:
-    """An error of the web framework: no such route, wrong method, unreadable body."""
+    """An error of the web framework, such as an unknown route, a wrong method or an unreadable body."""
     assert isinstance(error, HTTPException)
     phrase = http.HTTPStatus(error.status_code).phrase
     problem = BY_STATUS.get(error.status_code, Problem(error.status_code, phrase.lower().replace(" ", "-"), phrase))
@@ -143,17 +155,16 @@ def answer_http_error(request: Request, error: Exception) -> JSONResponse:
     return answer(problem, detail, headers=dict(error.headers or {}))
 
 
-def answer_fault(request: Request, error: Exception) -> JSONResponse:
-    """Anything else is our fault: the log has the story, the answer the number to find it by."""
+def answer_internal_error(request: Request, error: Exception) -> JSONResponse:
+    """An error that is not in the table: the log gets its traceback, and the answer a number to find it by."""
     incident = secrets.token_hex(4)
     LOGGER.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
-    return answer(BY_STATUS[500], f"the service failed; its log has the story under incident {incident}")
+    return answer(BY_STATUS[500], f"the service failed; its log has the reason under incident {incident}")
 
 
-def register(app: FastAPI) -> None:
-    """Make ``app`` answer every error as a problem."""
+def add_error_handlers(app: FastAPI) -> None:
+    """Make ``app`` answer every known error as a problem."""
     for cls in TABLE:
         app.add_exception_handler(cls, answer_known_error)
     app.add_exception_handler(RequestValidationError, answer_invalid_request)
     app.add_exception_handler(HTTPException, answer_http_error)
-    app.add_exception_handler(Exception, answer_fault)

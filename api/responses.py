@@ -1,55 +1,57 @@
-"""Stored files as answers: validators, conditional requests and byte ranges (RFC 9110, sections 13 and 14)."""
+"""Stored files as answers, with entity tags, conditional requests and byte ranges (RFC 9110, sections 13 and 14)."""
 
 import re
-from collections.abc import Iterator
-from email.utils import formatdate
 from pathlib import Path
 from typing import Final
 
 from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import FileResponse, Response
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
 
-from api.problems import RangeError
+from api.problems import GoneError, RangeError
 
-BLOCK_BYTES: Final = 1 << 18
-RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*", re.ASCII)
+RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\s*", re.ASCII)
+"""A single byte range; more digits than a file can have bytes are no range."""
 
 
-def send_file(request: Request, path: Path, media_type: str, headers: dict[str, str] | None = None) -> Response:
-    """``path`` whole, as a part, or 304 where the reader has it; HEAD answers without the bytes.
+class StoredFile(FileResponse):
+    """A file, or the one byte range of it that is asked for; any other ``Range`` is ignored, as the standard allows."""
 
-    Only a single range is answered with a part, anything else with the whole, as the standard allows.
+    chunk_size = 1 << 18
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_single_range(Headers(scope=scope).get("range", "")):
+            scope = {**scope, "headers": [header for header in scope["headers"] if header[0] != b"range"]}
+        await super().__call__(scope, receive, send)
+
+
+def send_file(request: Request, path: Path, media_type: str) -> Response:
+    """``path`` whole or in part, or 304 if the client has it; HEAD is answered without the bytes.
 
     Raises
     ------
     RangeError
         The range begins beyond the end of the file.
+    GoneError
+        The file has been removed.
     """
-    status = path.stat()
-    etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
-    common = {
-        "ETag": etag,
-        "Last-Modified": formatdate(status.st_mtime, usegmt=True),
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "no-cache",
-    } | (headers or {})
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise GoneError(f"{path.name} is missing from the store, which is damaged or was deleted") from error
+    response = StoredFile(path, media_type=media_type, headers={"Cache-Control": "no-cache"}, stat_result=status)
+    etag, modified = response.headers["etag"], response.headers["last-modified"]
     if is_known(request, etag):
-        return Response(status_code=304, headers=common)
-    begin, end, is_part = 0, status.st_size, False
-    wanted = request.headers.get("range")
-    if wanted and request.headers.get("if-range", etag) == etag:
-        begin, end, is_part = range_of(wanted, status.st_size)
-    common["Content-Length"] = str(end - begin)
-    if is_part:
-        common["Content-Range"] = f"bytes {begin}-{end - 1}/{status.st_size}"
-    code = 206 if is_part else 200
-    if request.method == "HEAD":
-        return Response(status_code=code, headers=common, media_type=media_type)
-    return StreamingResponse(blocks(path, begin, end), code, common, media_type)
+        headers = {"ETag": etag, "Last-Modified": modified, "Cache-Control": "no-cache"}
+        return Response(status_code=304, headers=headers)
+    if request.headers.get("if-range", etag) in (etag, modified):
+        check_range(request.headers.get("range", ""), status.st_size)
+    return response
 
 
 def send_bytes(request: Request, content: bytes, etag: str, media_type: str) -> Response:
-    """``content``, or 304 where the reader has it."""
+    """``content``, or 304 if the client has it."""
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if is_known(request, etag):
         return Response(status_code=304, headers=headers)
@@ -62,27 +64,24 @@ def is_known(request: Request, etag: str) -> bool:
     return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in listed.split(","))
 
 
-def range_of(header: str, n_bytes: int) -> tuple[int, int, bool]:
-    """First byte, one past the last, and whether that is a part; a header that cannot be read asks for all."""
+def is_single_range(header: str) -> bool:
+    """Whether a ``Range`` header is one range of bytes, in ascending order."""
     match = RANGE.fullmatch(header)
     if match is None or match.groups() == ("", ""):
-        return 0, n_bytes, False
+        return False
     first, last = match.groups()
-    if not first:
-        begin, end = max(n_bytes - int(last), 0), n_bytes
-    else:
-        begin, end = int(first), min(int(last) + 1, n_bytes) if last else n_bytes
-        if last and int(last) < begin:
-            return 0, n_bytes, False
-    if begin >= n_bytes:
+    return not (first and last and int(last) < int(first))
+
+
+def check_range(header: str, n_bytes: int) -> None:
+    """Refuse a range that begins beyond the end of a file of ``n_bytes``.
+
+    Raises
+    ------
+    RangeError
+    """
+    if not is_single_range(header):
+        return
+    first, last = header.strip().removeprefix("bytes=").split("-")
+    if (int(first) if first else n_bytes - int(last)) >= n_bytes:
         raise RangeError(n_bytes)
-    return begin, end, True
-
-
-def blocks(path: Path, begin: int, end: int) -> Iterator[bytes]:
-    """Bytes ``begin`` to ``end`` of ``path``."""
-    with path.open("rb") as file:
-        file.seek(begin)
-        while begin < end and (block := file.read(min(BLOCK_BYTES, end - begin))):
-            begin += len(block)
-            yield block

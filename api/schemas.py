@@ -1,9 +1,10 @@
 """Bodies and answers of the HTTP contract."""
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from service.records.views import RunState
 from tasks.options import RunOptions
@@ -27,14 +28,39 @@ EXAMPLE_RUN: Final[dict[str, JsonValue]] = {
 }
 
 
-class Body(BaseModel):
-    """What a client sends: names that are not known are refused."""
+def printable(text: str) -> str:
+    """``text`` if it has no control characters: they would forge lines of logs and of tables, and do nothing in a title.
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    Raises
+    ------
+    ValueError
+        There is a control character, a line separator, or a change of the direction of writing.
+    """
+    for place, character in enumerate(text):
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in DIRECTIONS:
+            raise ValueError(f"must not hold control characters, found U+{ord(character):04X} at character {place + 1}")
+    return text
+
+
+DIRECTIONS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of writing, so that text looks like another."""
+
+Line = Annotated[str, Field(max_length=200), AfterValidator(printable)]
+"""One line of text for people."""
+Pixel = Annotated[float, Field(ge=0, le=1e5)]
+"""Place on the detector [px]."""
+DatasetName = Annotated[str, Field(min_length=1, max_length=100)]
+"""Id of a dataset."""
+
+
+class Body(BaseModel):
+    """A request body. Unknown names are refused, and every number is finite."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Answer(BaseModel):
-    """What the service sends, read off its own plain values."""
+    """An answer, made from the service's plain values."""
 
     model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
 
@@ -42,12 +68,12 @@ class Answer(BaseModel):
 class Sample(Body):
     """The specimen."""
 
-    name: Annotated[str, Field(max_length=200)] = ""
-    """What the specimen is called."""
-    formula: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Line = ""
+    """Name of the specimen."""
+    formula: Annotated[Line, Field(min_length=1)]
     """Chemical formula, fractions allowed: ``Li10/7V6/7O2``."""
-    group: Annotated[str, Field(max_length=200)] = ""
-    """Group it is compared in, e.g. ``as prepared``."""
+    group: Line = ""
+    """Group in which it is compared, e.g. ``as prepared``."""
     standard: bool = False
     """A known compound: mapped and drawn beside the specimens, but left out of the domains."""
 
@@ -57,8 +83,8 @@ class DatasetBody(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_DATASET]})
 
-    title: Annotated[str, Field(min_length=1, max_length=200)]
-    """A name for people."""
+    title: Annotated[Line, Field(min_length=1)]
+    """A title for people."""
     sample: Sample
     absorber: Absorber
     distance_m: Annotated[float, Field(gt=0, lt=1000)] | None = None
@@ -67,13 +93,13 @@ class DatasetBody(Body):
     """Detector pixel [m]; needed where the files do not say."""
     probe: ProbeSpec | None = None
     """How the probe starts; needed where the files hold none."""
-    orientation: Literal[0, 1, 2, 3, 4, 5, 6, 7, "auto"] = 0
-    """What brings the detector's frames to the positions' axes: the sum of 1 (flip rows), 2 (flip columns) and 4 (transpose,
-    last), or ``auto``, which tries all eight at the lowest energy when the run begins."""
-    beam_centre_px: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] | None = None
-    """Row and column of the beam on the detector, as its frames are stored; else as the files say, else their middle."""
+    orientation: Annotated[int, Field(ge=0, le=7)] | Literal["auto"] = 0
+    """What brings the detector's frames to the axes of the positions: the sum of 1 (flip rows), 2 (flip columns) and 4
+    (transpose, last), or ``auto``, which tries all eight at the lowest energy when the run begins."""
+    beam_centre_px: tuple[Pixel, Pixel] | None = None
+    """Row and column of the beam on the detector, as its frames are stored; by default as the files say, else their middle."""
     n_pixels: Annotated[int, Field(ge=8, le=4096)] | None = None
-    """Side to which frames are cropped about the beam's centre; else as large a square as there is."""
+    """Side to which frames are cropped about the beam's centre; by default the largest square."""
 
 
 class RegisterBody(DatasetBody):
@@ -81,7 +107,7 @@ class RegisterBody(DatasetBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"path": "/data/2024/particle-3", **EXAMPLE_DATASET}]})
 
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    path: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(printable)]
     """A file, or a folder of files, under one of the service's ``register_roots``."""
 
 
@@ -90,10 +116,10 @@ class RunBody(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_RUN]})
 
-    datasets: Annotated[list[str], Field(min_length=1, max_length=100)]
-    """Datasets analysed together: their domains are found in common."""
+    datasets: Annotated[list[DatasetName], Field(min_length=1, max_length=100)]
+    """Datasets that are analysed together: their domains are found in common."""
     options: RunOptions = Field(default_factory=RunOptions)
-    name: Annotated[str, Field(max_length=200)] = ""
+    name: Line = ""
     """A name for people."""
 
     @field_validator("datasets")
@@ -101,18 +127,18 @@ class RunBody(Body):
     def _datasets_are_distinct(cls, datasets: list[str]) -> list[str]:
         twice = sorted({name for name in datasets if datasets.count(name) > 1})
         if twice:
-            raise ValueError(f"each dataset may be named once, but {', '.join(twice)} came again")
+            raise ValueError(f"each dataset may be named once, but {', '.join(twice)} are named again")
         return datasets
 
 
 class Page(BaseModel, Generic[Item]):
-    """Part of a list, newest first."""
+    """One page of a list, newest first."""
 
     items: list[Item]
-    next_cursor: str | None = Field(description="Give it as `cursor` to get the next part; none at the end.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; none at the end.")
 
 
-class FaultAnswer(Answer):
+class FieldErrorAnswer(Answer):
     """One field at fault."""
 
     field: str
@@ -131,7 +157,7 @@ class ScanAnswer(Answer):
 
 
 class DatasetAnswer(Answer):
-    """A dataset as it stands."""
+    """The present state of a dataset."""
 
     id: str
     title: str
@@ -145,12 +171,12 @@ class DatasetAnswer(Answer):
     energies_ev: list[float]
     scans: list[ScanAnswer]
     n_bytes: int
-    faults: list[FaultAnswer]
+    faults: list[FieldErrorAnswer]
     created: datetime
 
 
 class StageAnswer(Answer):
-    """Progress of one stage, in units of work."""
+    """Progress of one stage, in steps."""
 
     name: str
     done: int
@@ -160,18 +186,18 @@ class StageAnswer(Answer):
 
 
 class RunAnswer(Answer):
-    """A run as it stands."""
+    """The present state of a run."""
 
     id: str
     name: str
     state: RunState
     stages: list[StageAnswer]
     progress: float
-    """Share of the work that is done, 0 to 1."""
+    """Share of the work that is done, from 0 to 1."""
     eta_s: float | None
-    """Seconds that remain, as far as can be told."""
+    """Estimate of the seconds that remain."""
     dashboard_url: str | None
-    """Where Dask shows the tasks at work."""
+    """Address of the Dask dashboard."""
     error: str | None
     """Why the run failed, in plain words."""
     datasets: list[str]
@@ -204,13 +230,13 @@ class OptionsAnswer(BaseModel):
 
 
 class HealthAnswer(BaseModel):
-    """Whether the service is there."""
+    """Whether the service is alive, or ready for runs."""
 
-    status: Literal["ok", "ready", "starting"]
+    status: Literal["ok", "ready"]
 
 
 class VersionAnswer(BaseModel):
-    """What runs here."""
+    """Versions of ptyxas and of its libraries."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -225,19 +251,19 @@ class ProblemAnswer(BaseModel):
     status: int
     detail: str
     code: str
-    errors: list[FaultAnswer]
+    errors: list[FieldErrorAnswer]
 
 
 class ImageQuery(Body):
-    """How an array is drawn."""
+    """How a map is drawn."""
 
-    energy_ev: Annotated[float, Field(gt=0)] | None = None
-    """Measured energy nearest to which the image is taken [eV]; for arrays that have energies."""
+    energy_ev: Annotated[float, Field(gt=0, lt=1e6)] | None = None
+    """The measured energy nearest to this one is drawn [eV]; for arrays over energy."""
     cmap: Annotated[str, Field(max_length=40, pattern=r"^[A-Za-z0-9_]+$")] | None = None
     """A matplotlib colour map."""
-    vmin: float | None = None
-    """Value at the lower end of the colours."""
-    vmax: float | None = None
-    """Value at the upper end of the colours."""
-    width: Annotated[int, Field(ge=64, le=4096)] = 800
-    """Width of the picture [px]."""
+    vmin: Annotated[float, Field(ge=-1e30, le=1e30)] | None = None
+    """Value at the lower end of the colour map."""
+    vmax: Annotated[float, Field(ge=-1e30, le=1e30)] | None = None
+    """Value at the upper end of the colour map."""
+    width: Annotated[int, Field(ge=64, le=2048)] = 800
+    """Width of the image [px]."""

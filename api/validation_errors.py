@@ -1,8 +1,9 @@
 """From a validation error to the field at fault and the name that was probably meant."""
 
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from fastapi import Request
 
@@ -10,23 +11,43 @@ from service.errors import FieldError
 
 Schema = Mapping[str, Any]
 
-PLACES = ("body", "query", "path", "header", "cookie")
+MAX_NAME: Final = 100
+"""Characters of an unknown name that are compared and quoted."""
+
+PARTS_OF_REQUEST: Final = ("body", "query", "path", "header", "cookie")
+
+
+ALTERNATIVE: Final = re.compile(r"(constrained-)?(int|float|str)|(literal|function-\w+|tuple|list)\[.*\]")
 
 
 def fault_of(request: Request, error: Mapping[str, Any]) -> FieldError:
-    """One entry of pydantic's list of errors as a `FieldError`; an unknown name gets the nearest known one."""
-    location = tuple(error["loc"])
-    field = ".".join(str(part) for part in (location[1:] if location[0] in PLACES else location))
+    """One entry of pydantic's list of errors as a `FieldError`; for an unknown name it suggests the nearest known one."""
+    location = tuple(part for part in error["loc"] if error["type"] == "extra_forbidden" or not is_alternative(part))
+    field = ".".join(str(part) for part in (location[1:] if location[0] in PARTS_OF_REQUEST else location))
     if error["type"] == "json_invalid":
         return FieldError("", f"the body is not JSON: {error.get('ctx', {}).get('error', error['msg'])}")
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return FieldError(field, unknown_name(str(location[-1]), known_names(request, location)))
     message = error["msg"].removeprefix("Value error, ")
-    return FieldError(field or location[0], f"{message}{seen(error)}")
+    return FieldError(field or location[0], f"{message}{value_of(error)}")
 
 
-def seen(error: Mapping[str, Any]) -> str:
-    """The value that was refused, where it is short enough to help."""
+def field_errors(request: Request, errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
+    """Pydantic's list of errors, one entry a field: where a value may be one of several types, what each of them wants."""
+    messages: dict[str, list[str]] = {}
+    for error in errors:
+        fault = fault_of(request, error)
+        messages.setdefault(fault.field, []).append(fault.message)
+    return [FieldError(field, "; or: ".join(dict.fromkeys(found))) for field, found in messages.items()]
+
+
+def is_alternative(part: str | int) -> bool:
+    """Whether a part of an error's location is no name but the type that was tried, of several that a value may have."""
+    return isinstance(part, str) and ALTERNATIVE.fullmatch(part) is not None
+
+
+def value_of(error: Mapping[str, Any]) -> str:
+    """The refused value, if it is short enough to help."""
     value = error.get("input")
     if error["type"] == "missing" or value is None or isinstance(value, bytes):
         return ""
@@ -35,15 +56,15 @@ def seen(error: Mapping[str, Any]) -> str:
 
 
 def unknown_name(name: str, known: Sequence[str]) -> str:
-    """Says that ``name`` is unknown, which name is nearest, and what names there are."""
-    nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    """Message for the unknown ``name``: the nearest known name, and all known names."""
+    nearest = difflib.get_close_matches(name[:MAX_NAME].lower(), known, n=1, cutoff=0.5)
+    suggestion = f"; did you mean {nearest[0]!r}?" if nearest else "."
     names = f" Known names: {', '.join(known)}." if known else ""
-    return f"unknown name {name!r}{hint or '.'}{names}"
+    return f"unknown name {name[:MAX_NAME]!r}{suggestion}{names}"
 
 
 def known_names(request: Request, location: Sequence[str | int]) -> list[str]:
-    """Names the OpenAPI document allows beside the last part of ``location``."""
+    """Names that the OpenAPI document allows in place of the last part of ``location``."""
     document = request.app.openapi()
     operation = operation_of(document, request)
     if location[0] == "query":
@@ -64,7 +85,7 @@ def operation_of(document: Schema, request: Request) -> Schema:
 
 
 def resolve(document: Schema, node: Schema) -> Schema:
-    """``node`` with references followed and the first alternative that has properties taken."""
+    """``node`` with its references followed; of alternatives, the first that has properties."""
     if "$ref" in node:
         target: Any = document
         for part in node["$ref"].removeprefix("#/").split("/"):

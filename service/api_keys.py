@@ -1,16 +1,18 @@
-"""API keys: made once, kept as digests, each of one project, with a scope and perhaps a last day.
+"""API keys: each belongs to one project and has a scope and perhaps a last day; only their digests are stored.
 
-The file holds one key a line: the SHA-256 of the key, its scope, its project, its last day (or ``never``) and a name;
-the key itself is nowhere. A key is a random 256-bit word, so a plain digest is as good as a slow one.
+The file holds one key a line: the SHA-256 of the key, its scope, its project, its last day (or ``never``) and a name.
+A key is 256 random bits, so that a plain digest is as good as a slow one.
 """
 
+import fcntl
 import hashlib
 import hmac
 import logging
+import os
 import re
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Final, Literal, cast, get_args
 from storage.atomic import write_file
 
 Scope = Literal["read", "write", "admin"]
-"""What a key may do, each including those before it: look; create, run and delete; see the whole service's state."""
+"""What a key may do, each scope including those before it: look; create, run and delete; see all projects' state."""
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 DEFAULT_PROJECT: Final = "default"
 
@@ -33,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Key:
-    """One key, without the secret; ``last_day`` is the last one it opens on (UTC)."""
+    """One key without its secret; ``last_day`` is the last day (UTC) on which it is valid."""
 
     digest: str
     name: str
@@ -43,7 +45,7 @@ class Key:
 
     @property
     def id(self) -> str:
-        """What it is called by: it tells nothing of the secret."""
+        """Name of the key in lists; the secret does not follow from it."""
         return self.digest[:8]
 
     def is_valid(self, today: date | None = None) -> bool:
@@ -60,12 +62,12 @@ class Key:
 
 
 class ApiKeys:
-    """The keys of a file, read again whenever it changes: a key that is revoked opens nothing any more.
+    """The keys of a file, which is read again whenever it changes, so that a revoked key is invalid at once.
 
     Raises
     ------
     ValueError, OSError
-        The file cannot be read when the service starts. Later on, no key opens until it can be.
+        The file cannot be read when the service starts. Later, no key is valid until it can be read again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,12 +77,16 @@ class ApiKeys:
         self._seen = self._stamp()
 
     def find(self, secret: str) -> Key | None:
-        """The valid key of that secret; every key is compared, in constant time, so the time it takes tells nothing."""
+        """The valid key of that secret; every key is compared, in constant time, so that the time taken reveals nothing."""
         given, found = digest_of(secret), None
         for key in self._current():
             if hmac.compare_digest(given, key.digest):
                 found = key
         return found if found is not None and found.is_valid() else None
+
+    def is_valid(self, key: Key) -> bool:
+        """Whether a key that was found before is still in the file, unchanged, and not expired."""
+        return key in self._current() and key.is_valid()
 
     def _current(self) -> Sequence[Key]:
         with self._guard:
@@ -90,7 +96,7 @@ class ApiKeys:
                 try:
                     self._keys = read_keys(self._path)
                 except (OSError, ValueError) as error:
-                    log.error("no API key opens until this is mended: %s", error)
+                    log.error("no API key is valid until the keys file can be read: %s", error)
                     self._keys = ()
             return self._keys
 
@@ -103,7 +109,7 @@ class ApiKeys:
 
 
 def make_key() -> tuple[str, str]:
-    """A new key, and its digest as the file holds it."""
+    """A new key and its digest."""
     key = f"ptyxas_{secrets.token_urlsafe(32)}"
     return key, digest_of(key)
 
@@ -114,20 +120,39 @@ def digest_of(key: str) -> str:
 
 
 def read_keys(path: Path) -> list[Key]:
-    """The keys in the file at ``path``; empty lines and ``#`` comments are passed over.
+    """The keys in the file at ``path``; empty lines and lines that begin with ``#`` are skipped.
 
     Raises
     ------
     ValueError
-        A line that is no key, or a file without keys: it would lock everyone out, or nobody.
+        A line is no key, or the file holds no keys.
     """
-    keys = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            keys.append(read_line(line, f"{path}, line {number}"))
+    keys = _read_lines(path)
     if not keys:
         raise ValueError(f"{path} holds no keys")
     return keys
+
+
+def _read_lines(path: Path) -> list[Key]:
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    return [read_line(line, f"{path}, line {n}") for n, line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def change_keys(path: Path, change: Callable[[list[Key]], Sequence[Key]]) -> None:
+    """Replace the keys in the file at ``path`` by ``change`` of them, while no other process may change them.
+
+    Raises
+    ------
+    ValueError, OSError
+        The file is there and cannot be read, or ``change`` refuses.
+    """
+    # The lock is a file of its own, because writing replaces the file of the keys.
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        write_keys(path, change(_read_lines(path) if path.exists() else []))
+    finally:
+        os.close(descriptor)
 
 
 def read_line(line: str, place: str) -> Key:
@@ -148,6 +173,6 @@ def read_line(line: str, place: str) -> Key:
 
 
 def write_keys(path: Path, keys: Sequence[Key]) -> None:
-    """Replace the file at ``path`` whole, readable by its owner only."""
+    """Replace the file at ``path`` in one step; only its owner may read it."""
     text = HEAD + "".join(f"{key.line()}\n" for key in keys)
     write_file(path, text.encode(), mode=0o600)

@@ -4,12 +4,16 @@ Each class is at once the stage's argument, the JSON body, the OpenAPI text and 
 field's docstring is what a user reads. Unknown names are refused.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+"""Unknown names are refused, and every number is finite."""
+
+MOST_CYCLES: Final = 100_000
+"""Upper bound of every number of cycles."""
 
 Descriptor = Literal[
     "edge_energy",
@@ -24,6 +28,7 @@ Descriptor = Literal[
     "pre_edge_area",
 ]
 
+Index = Annotated[int, Field(ge=0, le=100_000)]
 Formula = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -31,13 +36,13 @@ Formula = Annotated[str, Field(min_length=1, max_length=200)]
 class ReconstructOptions:
     """Ptychographic reconstruction of one energy (ePIE, Maiden & Rodenburg 2009)."""
 
-    cycles: Annotated[int, Field(ge=1, le=100_000)] = 800
+    cycles: Annotated[int, Field(ge=1, le=MOST_CYCLES)] = 800
     """Number of cycles, one cycle being one visit to every scan position."""
     alpha: Annotated[float, Field(gt=0, le=2)] = 1.0
     """Step of the object update."""
     beta: Annotated[float, Field(ge=0, le=2)] = 1.0
     """Step of the probe update; 0 keeps the probe fixed."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Seed of the random order in which positions are visited."""
     subpixel: bool = True
     """Displace the probe by the fraction of a pixel instead of rounding positions."""
@@ -52,7 +57,7 @@ class ReconstructOptions:
     bright ones (rPIE, Maiden et al. 2017)."""
     probe_regularisation: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The same for the probe's step (``probe_update="position"``; once a cycle it is a half)."""
-    momentum_every: Annotated[int, Field(ge=0)] = 0
+    momentum_every: Annotated[int, Field(ge=0, le=MOST_CYCLES)] = 0
     """Positions between two steps of momentum of object and probe with ``probe_update="position"`` (mPIE); 0 gives none."""
     settle: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of the cycles, at the end, over which the object's step falls to a tenth; 0 keeps it (ePIE as published)."""
@@ -65,9 +70,9 @@ class ReconstructOptions:
     it. The other energies wait for the pilot, and a live run for the seal."""
     pilot_cycles: Annotated[int, Field(ge=1, le=10_000)] = 60
     """Cycles of the pilot (``probe_from="pilot"``)."""
-    probe_start: Annotated[int, Field(ge=0)] = 1
+    probe_start: Annotated[int, Field(ge=0, le=MOST_CYCLES)] = 1
     """First cycle that updates the probe."""
-    probe_warmup: Annotated[int, Field(ge=0)] = 3
+    probe_warmup: Annotated[int, Field(ge=0, le=MOST_CYCLES)] = 3
     """Cycles in which a probe that is still far from its place after the first few is corrected at every position
     (``probe_update="cycle"``); 0 leaves it to the gathered steps."""
     stop_change: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -78,9 +83,9 @@ class ReconstructOptions:
     each by itself. Errors of a few pixels; needs ``subpixel``."""
     frame_flux: bool = False
     """Find the flux of every frame, for a source that drifts during the scan."""
-    refine_start: Annotated[int, Field(ge=1)] = 10
+    refine_start: Annotated[int, Field(ge=1, le=MOST_CYCLES)] = 10
     """Cycle after which positions and flux are first corrected."""
-    refine_every: Annotated[int, Field(ge=1)] = 5
+    refine_every: Annotated[int, Field(ge=1, le=MOST_CYCLES)] = 5
     """Cycles between two corrections; one takes the time of two cycles."""
 
     @model_validator(mode="after")
@@ -129,13 +134,20 @@ class ReconstructOptions:
 class AlignOptions:
     """One pixel grid, one gauge and one origin for all energies."""
 
-    vacuum_box: tuple[int, int, int, int] | None = None
+    vacuum_box: tuple[Index, Index, Index, Index] | None = None
     """Rows and columns (y0, y1, x0, x1) of the common grid known to be empty; found automatically where not given."""
     min_vacuum_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
     """Share of the scanned field that must be empty for the gauge to be fixed."""
     energy_offset_ev: Annotated[float, Field(ge=-50, le=50)] = 0.0
     """Calibration: added to every energy [eV] before it meets the tables. The tabulated edge of a metal foil minus the
     edge found on the beamline; ``ptyxas submit --foil`` takes it from the foil's spectrum."""
+
+    @field_validator("vacuum_box")
+    @classmethod
+    def _box_holds_pixels(cls, box: tuple[int, int, int, int] | None) -> tuple[int, int, int, int] | None:
+        if box is not None and not (box[0] < box[1] and box[2] < box[3]):
+            raise ValueError(f"must be rows y0 < y1 and columns x0 < x1, got (y0, y1, x0, x1) = {box}")
+        return box
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -144,9 +156,9 @@ class KKROptions:
 
     mode: Literal["joint", "absorption_to_phase", "phase_to_absorption", "off"] = "joint"
     """Direction of the constraint: the weighted least-squares compromise, one way, the other way, or none."""
-    start: Annotated[int, Field(ge=1)] = 500
+    start: Annotated[int, Field(ge=1, le=MOST_CYCLES)] = 500
     """Cycle after which the constraint is first applied."""
-    every: Annotated[int, Field(ge=1)] = 50
+    every: Annotated[int, Field(ge=1, le=MOST_CYCLES)] = 50
     """Cycles between two applications."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the correction that is applied within the reconstruction."""
@@ -188,7 +200,7 @@ class DomainOptions:
 
     n_domains: Annotated[int, Field(ge=1, le=12)] = 6
     """Number of domains k."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Seed of the k-means++ starts."""
     descriptors: Annotated[tuple[Descriptor, ...], Field(min_length=1)] = ("edge_energy", "pre_edge_ratio", "electron_ratio")
     """Maps that span the space in which pixels are grouped."""

@@ -27,9 +27,9 @@ ABOVE_EV: Final = (25.0, 200.0)
 class Absorber:
     """The element whose absorption edge is scanned."""
 
-    element: str = Field(default="V", examples=["V", "Fe", "Mn"])
+    element: str = Field(default="V", max_length=40, examples=["V", "Fe", "Mn"])
     """Chemical symbol."""
-    edge: str = Field(default="K", examples=["K", "L3"])
+    edge: str = Field(default="K", max_length=40, examples=["K", "L3"])
     """Absorption edge, in Siegbahn's notation."""
 
     @property

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from api.cli.terminal import console, plain_errors
-from service.api_keys import DEFAULT_PROJECT, PROJECT, Key, Scope, make_key, read_keys, write_keys
+from service.api_keys import DEFAULT_PROJECT, PROJECT, Key, Scope, change_keys, make_key, read_keys
 
 commands = typer.Typer(
     help="Add, list and revoke API keys. A running service reads the changed file at once.", no_args_is_help=True
@@ -33,8 +33,8 @@ def add(
             raise ValueError(f"a project is named by letters, digits, dot, dash and underscore, got {project!r}")
         secret, digest = make_key()
         last_day = None if days is None else datetime.now(UTC).date() + timedelta(days=days)
-        kept = read_keys(file) if file.exists() else []
-        write_keys(file, [*kept, Key(digest, " ".join(name.split()) or "unnamed", project, scope, last_day)])
+        key = Key(digest, " ".join(name.split()) or "unnamed", project, scope, last_day)
+        change_keys(file, lambda keys: [*keys, key])
     print(secret)
 
 
@@ -53,10 +53,15 @@ def show(file: File) -> None:
 @commands.command()
 def revoke(key: Annotated[str, typer.Argument(help="Id of the key as listed, or its name.")], file: File) -> None:
     """Revoke a key: from now on it opens nothing."""
+    revoked: list[Key] = []
+
+    def without_key(keys: list[Key]) -> list[Key]:
+        revoked[:] = [one for one in keys if key in (one.id, one.name)]
+        if len(revoked) != 1:
+            raise ValueError(f"{len(revoked)} keys are called {key!r}: give the id that `ptyxas keys list` shows")
+        return [one for one in keys if one not in revoked]
+
     with plain_errors():
-        keys = read_keys(file)
-        doomed = [one for one in keys if key in (one.id, one.name)]
-        if len(doomed) != 1:
-            raise ValueError(f"{len(doomed)} keys are called {key!r}: name one as `ptyxas keys list` does")
-        write_keys(file, [one for one in keys if one not in doomed])
-    console.print(f"revoked {doomed[0].id}, {doomed[0].name}", highlight=False)
+        read_keys(file)  # a file that is not there is an error, and is not made
+        change_keys(file, without_key)
+    console.print(f"revoked {revoked[0].id}, {revoked[0].name}", highlight=False, markup=False)

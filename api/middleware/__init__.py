@@ -1,1 +1,1 @@
-"""What wraps every request: security headers, API keys, CORS, entity tags and metrics."""
+"""ASGI middleware around every request, one module each: metrics, security, internal errors, CORS, API keys, entity tags."""

@@ -1,6 +1,7 @@
-"""Who may ask what, where the service has keys: a key opens one project, and as much of it as its scope allows."""
+"""API keys, where the service has them: a key opens one project, and there what its scope allows."""
 
 import base64
+from functools import partial
 from typing import Final
 
 from fastapi import Request
@@ -13,53 +14,55 @@ from service.api_keys import ApiKeys, Key
 from service.api_keys import Scope as KeyScope
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""What load balancers ask, who hold no keys."""
+"""Paths for load balancers, which have no keys."""
 ADMIN_PATHS: Final = frozenset({"/metrics", "/dask"})
-"""What tells of every project at once."""
-READING: Final = frozenset({"GET", "HEAD"})
+"""Paths that show all projects at once."""
+READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
-class KeyCheck:
-    """ASGI middleware: a request needs ``Authorization: Bearer <key>``, or Basic with the key as password.
+class ApiKeyCheck:
+    """ASGI middleware that requires ``Authorization: Bearer <key>``, or Basic with the key as password.
 
-    The key found is left in the request's state, as ``key``; nothing of the secret is kept or logged.
+    The state of an accepted request holds the key as ``key`` and, as ``is_key_valid``, a function that tells whether the key
+    still opens: an answer that goes on for long asks it again. The secret is neither kept nor logged.
     """
 
-    def __init__(self, app: ASGIApp, ring: ApiKeys) -> None:
+    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
         self.app = app
-        self.ring = ring
+        self.keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] != "OPTIONS" and scope["path"] not in OPEN_PATHS:
-            key = self.ring.find(secret_of(Headers(scope=scope).get("authorization", "")))
+            key = self.keys.find(secret_of(Headers(scope=scope).get("authorization", "")))
             refusal = refusal_of(key, scope_needed(scope["method"], scope["path"]))
             if refusal is not None:
                 await answer_http_error(Request(scope), refusal)(scope, receive, send)
                 return
-            scope.setdefault("state", {})["key"] = key
+            if key is not None:
+                scope.setdefault("state", {}).update(key=key, is_key_valid=partial(self.keys.is_valid, key))
         await self.app(scope, receive, send)
 
 
 def scope_needed(method: str, path: str) -> KeyScope:
-    """What a key must be allowed for a request."""
+    """Scope that a key needs for a request."""
     if path in ADMIN_PATHS:
         return "admin"
-    return "read" if method in READING else "write"
+    return "read" if method in READ_METHODS else "write"
 
 
 def refusal_of(key: Key | None, needed: KeyScope) -> HTTPException | None:
-    """Why a key does not open; None where it does."""
+    """Why a key is not enough; None if it is."""
     if key is None:
-        # A browser asks its user for the key: the page then works as any other client.
+        # A browser asks its user for the key, so that the page works like any other client.
         headers = {"WWW-Authenticate": 'Basic realm="ptyxas: any name, the key as password", charset="UTF-8"'}
-        return HTTPException(401, "this service needs an API key: none was given, or it is unknown, revoked or over", headers)
+        return HTTPException(401, "this service needs an API key: none was given, or it is unknown, revoked or expired", headers)
     if not key.may(needed):
         return HTTPException(403, f"this key's scope is {key.scope!r}; {needed!r} is needed")
     return None
 
 
 def secret_of(authorization: str) -> str:
-    """The key in an ``Authorization`` header, empty where there is none."""
+    """The key in an ``Authorization`` header; empty if there is none."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()

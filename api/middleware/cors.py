@@ -1,50 +1,36 @@
-"""Pages of other sites: those of the sites allowed may use the API, with a key of their visitor where one is needed."""
+"""Cross-origin requests of the allowed sites' pages."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Final
 
-from fastapi.responses import Response
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-PREFLIGHT: Final = {
-    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
-    "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, Content-Digest, Idempotency-Key, If-None-Match, If-Range, Last-Event-ID, Range"
-    ),
-    "Access-Control-Max-Age": "3600",
-}
-EXPOSED: Final = "Accept-Ranges, Content-Length, Content-Range, ETag, Last-Modified, Location"
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+REQUEST_HEADERS: Final = (
+    "Authorization", "Content-Type", "Content-Digest", "Idempotency-Key", "If-None-Match", "If-Range", "Last-Event-ID", "Range",
+)  # fmt: skip
+ANSWER_HEADERS: Final = ("Accept-Ranges", "Content-Length", "Content-Range", "ETag", "Last-Modified", "Location")
+MAX_AGE_S: Final = 3600
 
 
-class Cors:
-    """ASGI middleware: answers preflights of ``origins`` below ``prefix``, and lets their pages read the answers.
+class ApiCors(CORSMiddleware):
+    """Starlette's CORS middleware for the paths below ``prefix`` only; other paths are for pages of their own origin.
 
-    Results, whose address cannot be guessed, say for themselves that pages of any site may read them.
+    Parameters
+    ----------
+    app : ASGIApp
+    origins : sequence of str
+        Origins whose pages may use the API; ``*`` lets every page read it.
+    prefix : str
     """
 
-    def __init__(self, app: ASGIApp, origins: Collection[str], prefix: str) -> None:
-        self.app = app
-        self.origins = frozenset(origins)
+    def __init__(self, app: ASGIApp, origins: Sequence[str], prefix: str) -> None:
+        super().__init__(app, origins, METHODS, REQUEST_HEADERS, expose_headers=ANSWER_HEADERS, max_age=MAX_AGE_S)
         self.prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        origin = headers.get("origin")
-        if origin not in self.origins or not scope["path"].startswith(self.prefix):
+        if scope["type"] == "http" and not scope["path"].startswith(f"{self.prefix}/"):
             await self.app(scope, receive, send)
             return
-
-        async def send_readable(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                sent = MutableHeaders(scope=message)
-                sent["Access-Control-Allow-Origin"] = origin
-                sent["Access-Control-Expose-Headers"] = EXPOSED
-                sent["Cross-Origin-Resource-Policy"] = "cross-origin"
-                sent.add_vary_header("Origin")
-            await send(message)
-
-        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            await Response(status_code=204, headers=PREFLIGHT)(scope, receive, send_readable)
-            return
-        await self.app(scope, receive, send_readable)
+        await super().__call__(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Validators of JSON answers: who asks again and again is told in one line that nothing changed."""
+"""Entity tags of JSON answers, so that a client that polls is answered 304 while nothing changes."""
 
 import hashlib
 from typing import Final
@@ -11,11 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.responses import is_known
 
 MAX_BYTES: Final = 1 << 20
-"""Longer answers are passed on as they come: holding them back would cost more than it saves [bytes]."""
+"""Longer answers are passed on without a tag: holding them back would cost more than it saves [bytes]."""
 
 
-class JsonTags:
-    """ASGI middleware: gives JSON answers to GET an ``ETag``, and answers 304 where the reader has them."""
+class JsonETags:
+    """ASGI middleware that gives JSON answers to GET an ``ETag``, and answers 304 if the client has that answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -24,17 +24,17 @@ class JsonTags:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        begun: Message | None = None
+        held: Message | None = None
 
         async def send_tagged(message: Message) -> None:
-            nonlocal begun
+            nonlocal held
             if message["type"] == "http.response.start" and is_taggable(message):
-                begun = message
+                held = message
                 return
-            if begun is None:
+            if held is None:
                 await send(message)
                 return
-            start, begun = begun, None
+            start, held = held, None
             if message.get("more_body"):
                 await send(start)
                 await send(message)
@@ -54,7 +54,7 @@ class JsonTags:
 
 
 def is_taggable(start: Message) -> bool:
-    """Whether an answer is JSON in full, of known and small length, and has no validator of its own."""
+    """Whether an answer is JSON, whole, of known and small length, and has no entity tag of its own."""
     headers = Headers(raw=start["headers"])
     is_json = headers.get("content-type", "").partition(";")[0] == "application/json"
     is_small = int(headers.get("content-length", MAX_BYTES + 1)) <= MAX_BYTES

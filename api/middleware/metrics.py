@@ -1,50 +1,50 @@
-"""Counters of the service in the text format of Prometheus."""
+"""Metrics of the service in the text format of Prometheus."""
 
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.execution.metrics import Snapshot
 from service.records.views import RUN_STATES
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 log = logging.getLogger(__name__)
 
 
-class HttpCounts:
-    """Requests and seconds spent, by method, route and status; used from one event loop only."""
+class HttpMetrics(Collector):
+    """Requests answered and seconds spent on them, by method, route and status; changed in one event loop only."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, int]] = Counter()
+        self.requests: Counter[tuple[str, str, str]] = Counter()
         self.seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
 
     def add(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Record one answered request."""
-        self.requests[method, route, status] += 1
+        """Count one answered request."""
+        self.requests[method, route, str(status)] += 1
         self.seconds[method, route] += seconds
 
-    def lines(self) -> Iterable[str]:
-        """Lines of the exposition."""
-        yield from head("ptyxas_http_requests_total", "counter", "Requests answered.")
-        for (method, route, status), count in sorted(self.requests.items()):
-            yield f'ptyxas_http_requests_total{{method="{method}",route="{route}",status="{status}"}} {count}'
-        yield from head("ptyxas_http_seconds_total", "counter", "Seconds spent answering.")
-        for (method, route), seconds in sorted(self.seconds.items()):
-            yield f'ptyxas_http_seconds_total{{method="{method}",route="{route}"}} {seconds:.6f}'
+    def collect(self) -> Iterable[Metric]:
+        """The two counters."""
+        yield counter("http_requests", "Requests answered.", ("method", "route", "status"), self.requests.copy())
+        yield counter("http_seconds", "Seconds spent answering.", ("method", "route"), self.seconds.copy())
 
 
-class HttpMeter:
-    """ASGI middleware that counts answers; the route's name is the label, never the path asked for."""
+class HttpMetricsMiddleware:
+    """ASGI middleware that counts and logs answers; the label is the route's name, never the path that was asked for."""
 
-    def __init__(self, app: ASGIApp, counts: HttpCounts) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self.app = app
-        self.counts = counts
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,49 +53,63 @@ class HttpMeter:
         start = time.perf_counter()
         status = 500
 
-        async def send_metered(message: Message) -> None:
+        async def send_noting_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self.app(scope, receive, send_metered)
+            await self.app(scope, receive, send_noting_status)
         finally:
             method = scope["method"] if scope["method"] in METHODS else "other"
             route = getattr(scope.get("route"), "name", None) or "none"
             seconds = time.perf_counter() - start
-            self.counts.add(method, route, status, seconds)
+            self.metrics.add(method, route, status, seconds)
             is_quiet = status < 400 and method in ("GET", "HEAD")
             about = {"route": route, "status": status, "seconds": round(seconds, 4)}
             log.log(logging.DEBUG if is_quiet else logging.INFO, "%s %s", method, scope["path"], extra=about)
 
 
-def measure_lines(measures: Snapshot) -> Iterable[str]:
-    """Lines on what the service holds and does."""
-    yield from head("ptyxas_runs", "gauge", "Runs by state.")
-    for state in RUN_STATES:
-        yield f'ptyxas_runs{{state="{state}"}} {measures.n_runs.get(state, 0)}'
-    meter = measures.meter
-    yield from head("ptyxas_units_total", "counter", "Units of work that came back, by stage and what became of them.")
-    for (stage, fate), count in sorted(meter.units.copy().items()):
-        yield f'ptyxas_units_total{{stage="{stage}",fate="{fate}"}} {count}'
-    yield from head("ptyxas_stage_seconds_total", "counter", "Seconds workers spent computing, by stage.")
-    for stage, seconds in sorted(meter.seconds.copy().items()):
-        yield f'ptyxas_stage_seconds_total{{stage="{stage}"}} {seconds:.6f}'
-    for name, value, text in (
-        ("units_ready", meter.n_ready, "Units that wait for a slot."),
-        ("units_in_flight", meter.n_in_flight, "Units handed to the cluster."),
-        ("slots", measures.n_slots, "Units that can be computed at the same time."),
-        ("scheduler_up", int(measures.is_connected), "Whether the Dask scheduler can be reached."),
-        ("datasets", measures.n_datasets, "Datasets."),
-        ("dataset_bytes", measures.n_dataset_bytes, "Bytes of all scans."),
-        ("free_bytes", measures.n_free_bytes, "Free disk below the data folder."),
-    ):
-        yield from head(f"ptyxas_{name}", "gauge", text)
-        yield f"ptyxas_{name} {value}"
+class SnapshotCollector(Collector):
+    """The metrics of one `Snapshot` of the service."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[Metric]:
+        """Every metric of the snapshot."""
+        snapshot, meter = self._snapshot, self._snapshot.meter
+        runs = GaugeMetricFamily("ptyxas_runs", "Runs by state.", labels=("state",))
+        for state in RUN_STATES:
+            runs.add_metric((state,), snapshot.n_runs.get(state, 0))
+        yield runs
+        yield counter("units", "Steps of runs that ended, by stage and outcome.", ("stage", "fate"), meter.units.copy())
+        seconds = {(stage,): n_seconds for stage, n_seconds in meter.seconds.copy().items()}
+        yield counter("stage_seconds", "Seconds workers spent computing, by stage.", ("stage",), seconds)
+        for name, value, text in (
+            ("units_ready", meter.n_ready, "Steps that wait for a worker."),
+            ("units_in_flight", meter.n_in_flight, "Steps handed to the cluster."),
+            ("slots", snapshot.n_slots, "Steps that can be computed at the same time."),
+            ("scheduler_up", int(snapshot.is_connected), "Whether the Dask scheduler can be reached."),
+            ("datasets", snapshot.n_datasets, "Datasets."),
+            ("dataset_bytes", snapshot.n_dataset_bytes, "Bytes of all scans."),
+            ("free_bytes", snapshot.n_free_bytes, "Free disk below the data folder."),
+        ):
+            yield GaugeMetricFamily(f"ptyxas_{name}", text, value=value)
 
 
-def head(name: str, kind: str, text: str) -> Iterable[str]:
-    """The two comment lines that introduce a metric."""
-    return (f"# HELP {name} {text}", f"# TYPE {name} {kind}")
+def counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels, float]) -> CounterMetricFamily:
+    """A counter with one sample for each combination of label values."""
+    family = CounterMetricFamily(f"ptyxas_{name}", text, labels=labels)
+    for key, value in sorted(values.items()):
+        family.add_metric(key, value)
+    return family
+
+
+def exposition(snapshot: Snapshot, http: HttpMetrics) -> bytes:
+    """The metrics of the service and of its HTTP server in the text format of Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(SnapshotCollector(snapshot))
+    registry.register(http)
+    return generate_latest(registry)

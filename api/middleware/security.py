@@ -1,4 +1,4 @@
-"""What every answer carries and every request must respect: security headers, same origin, small bodies."""
+"""Security headers on every answer; hosts, origins and body sizes that are refused."""
 
 from collections.abc import Collection
 from typing import Final
@@ -20,6 +20,7 @@ SECURITY_HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 MAX_JSON_BYTES: Final = 1 << 20
@@ -28,13 +29,17 @@ MAX_JSON_BYTES: Final = 1 << 20
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Guard:
-    """ASGI middleware: adds the security headers, refuses foreign names, writes from other sites and oversized JSON.
+class SecurityChecks:
+    """ASGI middleware that adds the security headers and refuses foreign hosts, foreign writes and oversized JSON.
 
-    A page of another site can make a browser send simple requests to a service on this machine; browsers name
-    the page in ``Origin``, and a write whose origin is not the host it is sent to is refused, unless it is one of
-    ``origins``. Such a page can also give its own name this machine's address; it is then the name in ``Host`` that
-    gives it away: where ``hosts`` are given, others are refused.
+    Parameters
+    ----------
+    app : ASGIApp
+    hosts : collection of str, optional
+        Names in ``Host`` that are answered; every name if None. A page of another site can make its own name resolve to this
+        machine (DNS rebinding), and only ``Host`` tells that apart.
+    origins : collection of str
+        Origins other than this host whose pages may send writes. Browsers name the page's origin in ``Origin``.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] | None = None, origins: Collection[str] = ()) -> None:
@@ -47,7 +52,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
-        async def send_guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
@@ -55,36 +60,39 @@ class Guard:
             await send(message)
 
         refusal = None
-        if self.hosts is not None and host_of(scope) not in self.hosts:
+        if self.hosts is not None and hostname(f"//{Headers(scope=scope).get('host', '')}") not in self.hosts:
             refusal = HTTPException(421, "this service answers to names of this machine only; see `allowed_hosts`")
         elif is_foreign_write(scope, self.origins):
             refusal = HTTPException(403, "the request's Origin is another site than the one it is sent to")
         if refusal is not None:
             response = answer_http_error(Request(scope), refusal)
-            await response(scope, receive, send_guarded)
+            await response(scope, receive, send_with_headers)
             return
-        await self.app(scope, receive if scope["method"] == "PUT" else limited(receive), send_guarded)
+        await self.app(scope, receive if scope["method"] == "PUT" else limited(receive), send_with_headers)
 
 
-def host_of(scope: Scope) -> str | None:
-    """The name in ``Host``, without its port; None where there is none that can be read."""
+def hostname(url: str) -> str | None:
+    """The host in ``url`` without its port; None if there is none, or the URL is malformed."""
     try:
-        return urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname
+        return urlsplit(url).hostname
     except ValueError:
         return None
 
 
 def is_foreign_write(scope: Scope, origins: Collection[str] = ()) -> bool:
-    """Whether a browser says that a page of another site makes this write."""
+    """Whether the request is a write from a page of another site; a malformed origin is another site."""
     headers = Headers(scope=scope)
     origin = headers.get("origin")
     if scope["method"] in SAFE_METHODS or origin is None or origin in origins:
         return False
-    return urlsplit(origin).netloc != headers.get("host")
+    try:
+        return urlsplit(origin).netloc != headers.get("host")
+    except ValueError:
+        return True
 
 
 def limited(receive: Receive) -> Receive:
-    """``receive``, raising 413 once the body exceeds ``MAX_JSON_BYTES``."""
+    """``receive``, which raises a 413 once the body exceeds ``MAX_JSON_BYTES``."""
     n_bytes = 0
 
     async def receive_limited() -> Message:

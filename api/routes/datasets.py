@@ -1,4 +1,4 @@
-"""Datasets and the scans that fill them."""
+"""Datasets and their scans."""
 
 from typing import Annotated, Any, Final
 
@@ -22,7 +22,7 @@ SAME_BYTES: Final[dict[int | str, dict[str, Any]]] = {200: {"model": ScanAnswer,
 
 @router.post("", status_code=201, responses=problems(422))
 def create_dataset(body: DatasetBody, service: ServiceDep, request: Request, response: Response) -> DatasetAnswer:
-    """Open a dataset: one specimen, whose scans follow one energy at a time."""
+    """Create a dataset of one specimen; its scans are sent afterwards, one energy at a time."""
     view = service.datasets.create(body.model_dump(mode="json"))
     response.headers["Location"] = str(request.url_for("get_dataset", dataset_id=view.id).path)
     return DatasetAnswer.model_validate(view)
@@ -30,7 +30,7 @@ def create_dataset(body: DatasetBody, service: ServiceDep, request: Request, res
 
 @router.post("/register", status_code=201, responses=problems(403, 422))
 def register_dataset(body: RegisterBody, service: ServiceDep, request: Request, response: Response) -> DatasetAnswer:
-    """Make a dataset of files that lie under one of the service's ``register_roots``, read in place."""
+    """Create a sealed dataset of files under one of the service's ``register_roots``."""
     view = service.datasets.register(body.path, body.model_dump(mode="json", exclude={"path"}))
     response.headers["Location"] = str(request.url_for("get_dataset", dataset_id=view.id).path)
     return DatasetAnswer.model_validate(view)
@@ -63,7 +63,7 @@ async def put_scan(
     response: Response,
     content_digest: Annotated[str | None, Header(examples=["sha-256=:<base64>:"])] = None,
 ) -> ScanAnswer:
-    """Send one energy's measurement; it becomes visible whole, or not at all."""
+    """Send the scan of one energy; it becomes visible whole, or not at all."""
     view, created = await service.datasets.put_scan(dataset_id, name, request.stream(), content_digest)
     response.status_code = 201 if created else 200
     return ScanAnswer.model_validate(view)
@@ -71,11 +71,11 @@ async def put_scan(
 
 @router.post("/{dataset_id}/seal", responses=problems(404, 409, 422))
 def seal_dataset(dataset_id: DatasetId, service: ServiceDep) -> DatasetAnswer:
-    """No more scans: what is there is the measurement."""
+    """Seal a dataset, which then takes no more scans."""
     return DatasetAnswer.model_validate(service.datasets.seal(dataset_id))
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=problems(404, 409))
 def delete_dataset(dataset_id: DatasetId, service: ServiceDep) -> None:
-    """Forget a dataset and its scans."""
+    """Delete a dataset and its scans."""
     service.datasets.delete(dataset_id)

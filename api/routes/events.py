@@ -1,42 +1,49 @@
-"""What happens in a run, as it happens (Server-Sent Events)."""
+"""Events of a run as they happen (Server-Sent Events)."""
 
 import asyncio
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import RunId, ServiceDep, problems
+from api.dependencies import KeyCheckDep, RunId, ServiceDep, problems
 from service.bootstrap import Service
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 POLL_S: Final = 0.25
-"""Seconds between two looks at the run's events, which other processes' work may write."""
+"""Interval at which the run's events are read, which the run loop writes [s]."""
 LastEventId = Annotated[int, Header(ge=0, le=2**63 - 1, description="The last event seen; those after it follow.")]
 
 
 def known_run(run_id: RunId, service: ServiceDep) -> str:
-    """``run_id``, which exists: asked before the stream starts, so that an unknown run is a 404."""
+    """``run_id`` of a run that exists; checked before the stream starts, so that an unknown run is answered 404."""
     return service.runs.get(run_id).id
 
 
 @router.get("/{run_id}/events", response_class=EventSourceResponse, responses=problems(404, 422))
 async def follow_run(
-    run_id: Annotated[str, Depends(known_run)], service: ServiceDep, request: Request, last_event_id: LastEventId = 0
+    run_id: Annotated[str, Depends(known_run)],
+    service: ServiceDep,
+    request: Request,
+    is_key_valid: KeyCheckDep,
+    last_event_id: LastEventId = 0,
 ) -> AsyncIterable[ServerSentEvent]:
     """Events of a run: all so far, then each as it happens, then ``end``; resumes after ``Last-Event-ID``."""
-    async for event in events_after(service, run_id, last_event_id, request.app.state.closing):
+    closing = request.app.state.closing
+    async for event in events_after(service, run_id, last_event_id, lambda: not closing.is_set() and is_key_valid()):
         yield event
 
 
-async def events_after(service: Service, run_id: str, after: int, closing: asyncio.Event) -> AsyncIterable[ServerSentEvent]:
-    """Events with an identity above ``after``, until the run has ended or the service closes."""
+async def events_after(
+    service: Service, run_id: str, after: int, may_go_on: Callable[[], bool]
+) -> AsyncIterable[ServerSentEvent]:
+    """Yield events with an id above ``after`` until the run has ended, or while ``may_go_on`` says so."""
     yield ServerSentEvent(retry=1000)
-    while not closing.is_set():
-        # The state is read first: an event written between the two reads is then not missed.
+    while may_go_on():
+        # The state is read before the events, so that an event written between the two reads is not missed.
         run = await run_in_threadpool(service.runs.get, run_id)
         events = await run_in_threadpool(service.runs.events, run_id, after)
         for event in events:

@@ -1,4 +1,4 @@
-"""Pictures of a run: the figures of the analysis, and any array as an image."""
+"""Images of a run: the figures of the analysis, and any map drawn on request."""
 
 import hashlib
 from typing import Annotated, Any, Final
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/runs", tags=["figures"])
 
 PNG: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
-    304: {"description": "The reader has it."},
+    304: {"description": "The client has the image already."},
 }
 
 

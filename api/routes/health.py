@@ -1,11 +1,12 @@
-"""Whether the service is there and what it is doing, for those who watch over it."""
+"""Liveness, readiness, versions, metrics and the way to the Dask dashboard."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Security
 from fastapi.responses import PlainTextResponse, RedirectResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.exceptions import HTTPException
 
-from api.dependencies import ServiceDep, WholeServiceDep, problems
-from api.middleware.metrics import CONTENT_TYPE, measure_lines
+from api.dependencies import BEARER, ServiceDep, WholeServiceDep, problems
+from api.middleware.metrics import exposition
 from api.schemas import HealthAnswer, VersionAnswer
 
 router = APIRouter(tags=["health"])
@@ -19,29 +20,34 @@ async def get_health() -> HealthAnswer:
 
 @router.get("/readyz", responses=problems(503))
 def get_readiness(service: ServiceDep) -> HealthAnswer:
-    """Catalogue and scheduler are there: runs can be submitted."""
+    """Whether runs can be submitted: the catalogue answers and the scheduler can be reached."""
     reason = service.unready_reason()
     if reason is not None:
         raise HTTPException(503, reason)
     return HealthAnswer(status="ready")
 
 
-@router.get("/version")
+@router.get("/version", dependencies=[Security(BEARER)])
 def get_version(service: ServiceDep) -> VersionAnswer:
-    """Versions of ptyxas and of what it stands on."""
+    """Versions of ptyxas and of the libraries that it computes with."""
     return VersionAnswer.model_validate(service.versions())
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get("/metrics", response_class=PlainTextResponse, dependencies=[Security(BEARER)])
 def get_metrics(service: WholeServiceDep, request: Request) -> PlainTextResponse:
-    """Counters for Prometheus."""
-    lines = [*measure_lines(service.measures()), *request.app.state.counts.lines()]
-    return PlainTextResponse("\n".join(lines) + "\n", media_type=CONTENT_TYPE)
+    """Metrics in the text format of Prometheus."""
+    return PlainTextResponse(exposition(service.measures(), request.app.state.http_metrics), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-@router.get("/dask", status_code=307, response_class=RedirectResponse, responses=problems(503))
+@router.get(
+    "/dask",
+    status_code=307,
+    response_class=RedirectResponse,
+    responses=problems(503),
+    dependencies=[Security(BEARER)],
+)
 def open_dashboard(service: ServiceDep) -> RedirectResponse:
-    """To the Dask dashboard."""
+    """Redirects to the Dask dashboard."""
     if service.dashboard_url is None:
         raise HTTPException(503, "the Dask scheduler has no dashboard, or cannot be reached")
     return RedirectResponse(service.dashboard_url)

@@ -1,4 +1,4 @@
-"""Every option of a run: its default and what it may be."""
+"""Every option of a run, with its default and its schema."""
 
 from fastapi import APIRouter
 from pydantic import TypeAdapter

@@ -1,4 +1,4 @@
-"""The results store over HTTP, key by key, as Zarr's readers ask for it."""
+"""The results store over HTTP, key by key, for readers of Zarr."""
 
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,26 +15,18 @@ router = APIRouter(prefix="/runs", tags=["results"])
 
 PATH: Final = "/{run_id}/results.zarr/{key:path}"
 METADATA: Final = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
-CORS: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-    "Access-Control-Allow-Headers": "Range, If-None-Match, If-Range",
-    "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range, ETag, Last-Modified",
-    "Access-Control-Max-Age": "86400",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-}
 ANSWERS: Final[dict[int | str, dict[str, Any]]] = problems(404, 409, 410, 416) | {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-    206: {"description": "The part asked for."},
-    304: {"description": "The reader has it."},
+    206: {"description": "The byte range asked for."},
+    304: {"description": "The client has the file already."},
 }
 
 
 def stored_file(run_id: RunId, key: str, service: ServiceDep) -> Path:
     """The file of ``key`` in a sealed store.
 
-    A reader of Zarr takes 404 on a chunk for fill values, so 404 is said of metadata, and of the chunks of a
-    store that is there and whole; a chunk of a run that is not there (any more) is 410.
+    A reader of Zarr takes 404 on a chunk for fill values. So 404 is answered for metadata, and for chunks that a sealed
+    store does not have; a chunk of a run that does not exist (any more) is answered 410.
     """
     try:
         service.runs.get(run_id)
@@ -53,16 +45,10 @@ StoredFile = Annotated[Path, Depends(stored_file)]
 def get_results_key(request: Request, path: StoredFile) -> Response:
     """One key of the results store; open the whole with ``xr.open_datatree(url, engine="zarr")``."""
     media_type = "application/json" if path.name == "zarr.json" else "application/octet-stream"
-    return send_file(request, path, media_type, CORS)
+    return send_file(request, path, media_type)
 
 
 @router.head(PATH, response_class=Response, responses=ANSWERS)
 def head_results_key(request: Request, path: StoredFile) -> Response:
     """Size and validators of one key of the results store."""
     return get_results_key(request, path)
-
-
-@router.options(PATH, include_in_schema=False, status_code=204)
-def options_results_key(run_id: RunId, key: str) -> Response:
-    """Pages of any origin may read results."""
-    return Response(status_code=204, headers=CORS)

@@ -1,4 +1,4 @@
-"""Runs: submit, look, cancel, retry, delete."""
+"""Runs: submit, list, show, cancel, retry, delete."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(min_length=1, max_length=200, description="Sent again with the same body, it names the same run."),
+    Header(min_length=1, max_length=200, description="A second request with the same key and body names the same run."),
 ]
 
 
@@ -24,7 +24,7 @@ def submit_run(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> RunAnswer:
-    """Start a run; on an open dataset it is live, and takes each energy as it arrives."""
+    """Start a run. On an open dataset it is live: each energy is reconstructed as it arrives."""
     view = service.runs.submit(body.datasets, body.options, body.name, idempotency_key)
     response.headers["Location"] = str(request.url_for("get_run", run_id=view.id).path)
     return RunAnswer.model_validate(view)
@@ -45,17 +45,17 @@ def get_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
 
 @router.post("/{run_id}/cancel", status_code=202, responses=problems(404, 409))
 def cancel_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
-    """Stop a run within two seconds; what is finished stays."""
+    """Stop a run within two seconds; finished steps are kept."""
     return RunAnswer.model_validate(service.runs.cancel(run_id))
 
 
 @router.post("/{run_id}/retry", status_code=202, responses=problems(404, 409, 422, 429))
 def retry_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
-    """Go on with a failed or cancelled run from what is finished."""
+    """Continue a failed or cancelled run from its finished steps."""
     return RunAnswer.model_validate(service.runs.retry(run_id))
 
 
 @router.delete("/{run_id}", status_code=204, responses=problems(404, 409))
 def delete_run(run_id: RunId, service: ServiceDep) -> None:
-    """Forget a run and its results."""
+    """Delete a run and its results."""
     service.runs.delete(run_id)

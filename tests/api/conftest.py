@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -39,7 +39,7 @@ from service.errors import (
     TooLargeError,
 )
 from service.execution.metrics import Metrics, Snapshot
-from service.records.views import DatasetView, EventView, FigureView, RunView, ScanView, StageView
+from service.records.views import DatasetView, EventView, FigureView, RunState, RunView, ScanView, StageView
 from service.settings import Settings
 from tasks.errors import FormulaError
 from tasks.options import RunOptions
@@ -174,7 +174,7 @@ class FakeRuns:
         )
         self.tell(run_id, "stage", progress=progress)
 
-    def finish(self, run_id: str, state: str = "succeeded", error: str | None = None) -> None:
+    def finish(self, run_id: str, state: RunState = "succeeded", error: str | None = None) -> None:
         if state == "succeeded":
             self.advance(run_id, 4 * len(STAGE_NAMES))
             write_study(self.folder / run_id / "results.zarr", self.views[run_id].datasets)
@@ -271,7 +271,7 @@ class FakeService:
     def measures(self) -> Snapshot:
         meter = Metrics()
         meter.note("fit", "computed", 1.5)
-        n_runs = Counter(view.state for view in self.runs.list())
+        n_runs = Counter[str](view.state for view in self.runs.list())
         datasets = self.datasets.list()
         return Snapshot(n_runs, len(datasets), sum(view.n_bytes for view in datasets), 10**9, 2, True, meter)
 
@@ -367,16 +367,14 @@ def fake_service() -> type[FakeService]:
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(create_app(FakeService(tmp_path_factory.mktemp("service"))))
+    server = Server(create_app(cast(Service, FakeService(tmp_path_factory.mktemp("service")))))
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
 def shared_client(shared_server: Server) -> Iterator[httpx.Client]:
-    # a connection a request: the server closes one on which a route failed, and the next test must not meet it
-    limits = httpx.Limits(max_keepalive_connections=0)
-    with httpx.Client(base_url=shared_server.url, timeout=10, limits=limits) as client:
+    with httpx.Client(base_url=shared_server.url, timeout=10) as client:
         yield client
 
 
@@ -386,7 +384,6 @@ def service(shared_server: Server, tmp_path: Path) -> FakeService:
     service = FakeService(tmp_path)
     service.start()
     shared_server.app.state.service = service
-    shared_server.app.state.counts.requests.clear()
     return service
 
 
@@ -398,7 +395,7 @@ def client(service: FakeService, shared_client: httpx.Client) -> httpx.Client:
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Server]:
     """A server of the test's own, which it may stop."""
-    server = Server(create_app(FakeService(tmp_path)))
+    server = Server(create_app(cast(Service, FakeService(tmp_path))))
     yield server
     server.stop()
 
@@ -413,13 +410,15 @@ def dataset(client: httpx.Client) -> dict[str, Any]:
     }
     made = client.post("/api/v1/datasets", json=body).raise_for_status().json()
     client.put(f"/api/v1/datasets/{made['id']}/scans/a.cxi", content=b"\x89HDF scan a").raise_for_status()
-    return client.get(f"/api/v1/datasets/{made['id']}").raise_for_status().json()
+    found: dict[str, Any] = client.get(f"/api/v1/datasets/{made['id']}").raise_for_status().json()
+    return found
 
 
 @pytest.fixture
 def run(client: httpx.Client, dataset: dict[str, Any]) -> dict[str, Any]:
     """A queued run of ``dataset``."""
-    return client.post("/api/v1/runs", json={"datasets": [dataset["id"]]}).raise_for_status().json()
+    made: dict[str, Any] = client.post("/api/v1/runs", json={"datasets": [dataset["id"]]}).raise_for_status().json()
+    return made
 
 
 @pytest.fixture

@@ -1,19 +1,25 @@
 """The application as a whole: its document, and that the fake of these tests is like the service."""
 
 import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from api.app import create_app
+from service.api_keys import Key, make_key, write_keys
 from service.bootstrap import Service
 from service.datasets import Datasets
 from service.runs import Runs
+from service.settings import Settings
 
 
 @pytest.fixture
 def document(client: httpx.Client) -> dict[str, Any]:
-    return client.get("/api/v1/openapi.json").raise_for_status().json()
+    document: dict[str, Any] = client.get("/api/v1/openapi.json").raise_for_status().json()
+    return document
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -56,6 +62,42 @@ def test_operations_have_distinct_names_and_say_what_they_do(document: dict[str,
     names = [op["operationId"] for _, _, op in operations(document)]
     assert len(set(names)) == len(names)
     assert [op["operationId"] for _, _, op in operations(document) if not op.get("description")] == []
+
+
+def test_no_object_of_the_document_has_a_key_twice(client: httpx.Client) -> None:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        assert len(set(names)) == len(names), names
+        return dict(pairs)
+
+    json.loads(client.get("/api/v1/openapi.json").text, object_pairs_hook=once)
+
+
+def test_operations_name_the_scheme_of_the_keys(document: dict[str, Any]) -> None:
+    [(name, scheme)] = document["components"]["securitySchemes"].items()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for path, method, operation in operations(document):
+        open_to_all = path in ("/healthz", "/readyz")
+        assert ("security" not in operation) if open_to_all else ({name: []} in operation["security"]), (method, path)
+        assert open_to_all or {} in operation["security"], "a service without keys needs none"
+
+
+def test_a_service_with_keys_says_that_they_are_needed(tmp_path: Path, fake_service: Any) -> None:
+    service = fake_service(tmp_path)
+    write_keys(tmp_path / "keys", [Key(make_key()[1], "any")])
+    service.settings = Settings(data_dir=tmp_path, api_keys_file=tmp_path / "keys")
+    document = create_app(service).openapi()
+    assert document["paths"]["/api/v1/runs"]["get"]["security"] == [{"ApiKey": []}]
+
+
+def test_every_enumeration_is_of_one_type(document: dict[str, Any]) -> None:
+    def enumerations(node: Any) -> list[list[Any]]:
+        if isinstance(node, dict):
+            own = [node["enum"]] if isinstance(node.get("enum"), list) else []
+            return own + [found for value in node.values() for found in enumerations(value)]
+        return [found for item in node for found in enumerations(item)] if isinstance(node, list) else []
+
+    assert [values for values in enumerations(document) if len({type(value) for value in values}) != 1] == []
 
 
 def test_references_lead_somewhere(document: dict[str, Any]) -> None:

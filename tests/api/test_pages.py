@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -46,7 +47,8 @@ class Tab:
                 self.complaints.append(str(message["params"]["exceptionDetails"]))
             if message.get("id") == number:
                 assert "error" not in message, message
-                return message["result"]
+                result: dict[str, Any] = message["result"]
+                return result
 
     async def value(self, expression: str) -> Any:
         result = await self.command("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
@@ -75,6 +77,7 @@ Play = Callable[[str, Callable[[Tab], Awaitable[None]]], None]
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a browser's DevTools."""
+    assert CHROMIUM is not None
     profile = tmp_path_factory.mktemp("profile")
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -108,7 +111,7 @@ def play(browser: str) -> Play:
     return lambda url, scene: asyncio.run(perform(url, scene))
 
 
-def test_maps_are_shown_one_after_another(play: Play, client, finished: dict) -> None:
+def test_maps_are_shown_one_after_another(play: Play, client: httpx.Client, finished: dict[str, Any]) -> None:
     client.put(f"/api/v1/datasets/{finished['datasets'][0]}/scans/b", content=b"\x89HDF another energy")
 
     async def scene(tab: Tab) -> None:
@@ -129,7 +132,7 @@ def test_maps_are_shown_one_after_another(play: Play, client, finished: dict) ->
     play(f"{client.base_url}/?run={finished['id']}", scene)
 
 
-def test_a_run_is_followed_to_its_figures(play: Play, client, service, run: dict) -> None:
+def test_a_run_is_followed_to_its_figures(play: Play, client: httpx.Client, service: Any, run: dict[str, Any]) -> None:
     service.runs.advance(run["id"], 2)
 
     async def scene(tab: Tab) -> None:
@@ -145,7 +148,7 @@ def test_a_run_is_followed_to_its_figures(play: Play, client, service, run: dict
     play(f"{client.base_url}/?run={run['id']}", scene)
 
 
-def test_a_measurement_is_sent_and_a_run_started_by_hand(play: Play, client) -> None:
+def test_a_measurement_is_sent_and_a_run_started_by_hand(play: Play, client: httpx.Client) -> None:
     async def scene(tab: Tab) -> None:
         await tab.value("document.querySelector('#create-dataset [name=title]').value = 'by hand'")
         await tab.value("document.querySelector('#create-dataset [name=formula]').value = 'LiVO2'")
@@ -180,7 +183,7 @@ def test_a_measurement_is_sent_and_a_run_started_by_hand(play: Play, client) -> 
     assert (run["datasets"], run["options"]["domains"]["n_domains"]) == ([dataset["id"]], 4)
 
 
-def test_refusals_are_told_beside_the_form(play: Play, client, dataset: dict) -> None:
+def test_refusals_are_told_beside_the_form(play: Play, client: httpx.Client, dataset: dict[str, Any]) -> None:
     async def scene(tab: Tab) -> None:
         await tab.value("document.querySelector('#start-run button.main').click()")
         await tab.until("document.querySelector('#run-refused').textContent.includes('datasets')")
@@ -189,7 +192,7 @@ def test_refusals_are_told_beside_the_form(play: Play, client, dataset: dict) ->
     play(f"{client.base_url}/", scene)
 
 
-def test_the_page_fits_a_narrow_screen(play: Play, client, finished: dict) -> None:
+def test_the_page_fits_a_narrow_screen(play: Play, client: httpx.Client, finished: dict[str, Any]) -> None:
     async def scene(tab: Tab) -> None:
         await tab.command("Emulation.setDeviceMetricsOverride", width=380, height=800, deviceScaleFactor=1, mobile=True)
         await tab.until("document.querySelector('#viewer img').naturalWidth")

@@ -1,6 +1,7 @@
 """Parts of a list."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -41,7 +42,7 @@ def test_a_foreign_cursor_is_refused(cursor: str) -> None:
     assert refused.value.faults[0].field == "cursor"
 
 
-def test_lists_over_http(client: httpx.Client, dataset: dict) -> None:
+def test_lists_over_http(client: httpx.Client, dataset: dict[str, Any]) -> None:
     for i in range(4):
         client.post("/api/v1/runs", json={"datasets": [dataset["id"]], "name": str(i)})
     first = client.get("/api/v1/runs", params={"limit": 3}).json()

@@ -1,5 +1,7 @@
 """Every error is a problem of RFC 9457 with a stable code."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -18,10 +20,10 @@ from tasks.errors import EnergyGridError
 RUNS = "/api/v1/runs"
 
 
-def check_problem(answer: httpx.Response, status: int, code: str) -> dict:
+def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
+    problem: dict[str, Any] = answer.json()
     assert problem["status"] == status
     assert problem["code"] == code
     assert problem["type"].endswith(code)
@@ -70,7 +72,9 @@ def test_unreadable_bodies_are_refused(client: httpx.Client, content: bytes) -> 
     check_problem(answer, answer.status_code, {400: "bad-request", 422: "invalid-input"}[answer.status_code])
 
 
-def test_a_fault_of_ours_has_an_incident_number_and_no_story(client, service, caplog) -> None:
+def test_a_fault_of_ours_has_an_incident_number_and_no_story(
+    client: httpx.Client, service: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     service.runs.get = lambda run_id: 1 / 0
     problem = check_problem(client.get(f"{RUNS}/run_x"), 500, "internal-error")
     incident = problem["detail"].split()[-1]
@@ -87,12 +91,32 @@ def test_a_fault_of_ours_has_an_incident_number_and_no_story(client, service, ca
         (TooCostlyError("too many cycles"), 422, "run-too-costly"),
     ],
 )
-def test_limits_are_told_as_what_they_are(client, service, dataset: dict, error: ServiceError, status: int, code: str) -> None:
+def test_limits_are_told_as_what_they_are(
+    client: httpx.Client, service: Any, dataset: dict[str, Any], error: ServiceError, status: int, code: str
+) -> None:
     def refuse(*_: object) -> None:
         raise error
 
     service.runs.submit = refuse
     assert str(error) in check_problem(client.post(RUNS, json={"datasets": [dataset["id"]]}), status, code)["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"datasets": ["ds_0"], "options": {"x" * 900_000: {}}},
+        {"datasets": ["ds_0"], "options": {"chemistry": {"compounds": ["V" * 900_000]}}},
+        {"datasets": ["ds_0"], "name": "n" * 900_000},
+        {"datasets": ["ds_0"] * 100_000},
+        {f"name{i}": 1 for i in range(50_000)},
+    ],
+)
+def test_an_answer_does_not_echo_all_that_was_sent(client: httpx.Client, body: dict[str, Any]) -> None:
+    answer = client.post(RUNS, json=body)
+    assert answer.status_code == 422
+    assert len(answer.content) < 500_000
+    assert len(answer.json()["detail"]) < 3000
+    assert len(answer.json()["errors"]) <= 100
 
 
 def test_nearest_class_of_the_table_decides() -> None:

@@ -51,7 +51,7 @@ class Neighbours:
     def submit(self, key: str) -> str:
         sent = {"datasets": [self.dataset], "options": {"reconstruct": {"cycles": 2}}}
         answer = self.mine.post(f"{API}/runs", json=sent, headers={"Idempotency-Key": key})
-        return answer.raise_for_status().json()["id"]
+        return str(answer.raise_for_status().json()["id"])
 
     def fill(self, path: str) -> str:
         """A route's path with everything in it that is the first project's."""

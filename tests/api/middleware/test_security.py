@@ -1,5 +1,7 @@
 """Security headers, same origin, small bodies."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -14,7 +16,7 @@ def test_every_answer_has_the_security_headers(client: httpx.Client, path: str) 
     assert {name: headers.get(name) for name in SECURITY_HEADERS} == dict(SECURITY_HEADERS)
 
 
-def test_writes_from_another_site_are_refused(client: httpx.Client, run: dict) -> None:
+def test_writes_from_another_site_are_refused(client: httpx.Client, run: dict[str, Any]) -> None:
     path = f"{RUNS}/{run['id']}/cancel"
     refused = client.post(path, headers={"Origin": "https://elsewhere.example"})
     assert refused.status_code == 403
@@ -36,7 +38,7 @@ def test_an_oversized_body_is_refused(client: httpx.Client, chunked: bool) -> No
     assert answer.json()["code"] == "too-large"
 
 
-def test_uploads_may_be_larger(client: httpx.Client, dataset: dict) -> None:
+def test_uploads_may_be_larger(client: httpx.Client, dataset: dict[str, Any]) -> None:
     content = b"\x89HDF" + bytes(2 * MAX_JSON_BYTES)
     assert client.put(f"/api/v1/datasets/{dataset['id']}/scans/big", content=content).status_code == 201
 
@@ -51,3 +53,11 @@ def test_a_name_that_only_points_here_is_refused(client: httpx.Client, host: str
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:8000"])
 def test_names_of_this_machine_are_answered(client: httpx.Client, host: str) -> None:
     assert client.get(RUNS, headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://a]", "null", "", "http://", "\xff", "http://[::1", "//[", "file://"])
+def test_an_origin_that_cannot_be_read_is_another_site(shared_server: Any, origin: str) -> None:
+    with httpx.Client(base_url=shared_server.url) as client:
+        refused = client.post(RUNS, json={"datasets": ["ds_0"]}, headers=[(b"Origin", origin.encode("latin-1"))])
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert client.get(RUNS, headers=[(b"Origin", origin.encode("latin-1"))]).status_code == 200

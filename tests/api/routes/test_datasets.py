@@ -1,14 +1,19 @@
 """Datasets and their scans over HTTP."""
 
+import json
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import pytest
 
+from service.records.views import ScanView
+
 DATASETS = "/api/v1/datasets"
-BODY = {"title": "p", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}}
+BODY: dict[str, Any] = {"title": "p", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}}
 SCAN = b"\x89HDF a scan"
 
 
@@ -27,39 +32,42 @@ def test_a_dataset_is_created_filled_and_sealed(client: httpx.Client) -> None:
     assert client.get(path).status_code == 404
 
 
-def test_the_same_bytes_again_are_200_and_others_409(client: httpx.Client, dataset: dict) -> None:
+def test_the_same_bytes_again_are_200_and_others_409(client: httpx.Client, dataset: dict[str, Any]) -> None:
     path = f"{DATASETS}/{dataset['id']}/scans/b"
     assert client.put(path, content=SCAN).status_code == 201
     assert client.put(path, content=SCAN).status_code == 200
     assert client.put(path, content=SCAN + b"!").status_code == 409
 
 
-def test_a_bad_file_is_refused_with_every_fault_and_the_others_stay(client: httpx.Client, dataset: dict) -> None:
+def test_a_bad_file_is_refused_with_every_fault_and_the_others_stay(client: httpx.Client, dataset: dict[str, Any]) -> None:
     refused = client.put(f"{DATASETS}/{dataset['id']}/scans/b", content=b"not a scan")
     assert refused.status_code == 422
     assert [fault["field"] for fault in refused.json()["errors"]] == ["format", "positions_m"]
     assert client.get(f"{DATASETS}/{dataset['id']}").json()["scans"] == dataset["scans"]
 
 
-def test_too_many_bytes_are_413_and_wrong_ones_422(client: httpx.Client, dataset: dict) -> None:
+def test_too_many_bytes_are_413_and_wrong_ones_422(client: httpx.Client, dataset: dict[str, Any]) -> None:
     path = f"{DATASETS}/{dataset['id']}/scans/b"
     assert client.put(path, content=bytes(5 << 20)).json()["code"] == "too-large"
     wrong = client.put(path, content=SCAN, headers={"Content-Digest": "sha-256=:AAAA:"})
     assert wrong.json()["code"] == "digest-mismatch"
 
 
-def test_the_body_is_streamed(client: httpx.Client, service, dataset: dict) -> None:
+def test_the_body_is_streamed(client: httpx.Client, service: Any, dataset: dict[str, Any]) -> None:
     arrived, go_on = threading.Event(), threading.Event()
 
-    async def put_scan(dataset_id, name, stream, digest=None):
+    async def put_scan(
+        dataset_id: str, name: str, stream: AsyncIterator[bytes], digest: str | None = None
+    ) -> tuple[ScanView, bool]:
         async for block in stream:
             if block:
                 arrived.set()
-        return service.datasets.get(dataset_id).scans[0], True
+        scan: ScanView = service.datasets.get(dataset_id).scans[0]
+        return scan, True
 
     service.datasets.put_scan = put_scan
 
-    def blocks():
+    def blocks() -> Iterator[bytes]:
         yield SCAN
         assert arrived.wait(5), "the first block waits for the last"
         go_on.set()
@@ -69,7 +77,7 @@ def test_the_body_is_streamed(client: httpx.Client, service, dataset: dict) -> N
     assert go_on.is_set()
 
 
-def test_a_body_that_ends_early_leaves_nothing(client: httpx.Client, dataset: dict) -> None:
+def test_a_body_that_ends_early_leaves_nothing(client: httpx.Client, dataset: dict[str, Any]) -> None:
     host, port = client.base_url.host, client.base_url.port
     with socket.create_connection((host, port)) as connection:
         head = f"PUT {DATASETS}/{dataset['id']}/scans/half HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n"
@@ -80,7 +88,7 @@ def test_a_body_that_ends_early_leaves_nothing(client: httpx.Client, dataset: di
 
 
 @pytest.mark.parametrize("name", ["..", "a b", ".hidden", "x" * 129, "-a"])
-def test_names_of_scans_are_plain(client: httpx.Client, dataset: dict, name: str) -> None:
+def test_names_of_scans_are_plain(client: httpx.Client, dataset: dict[str, Any], name: str) -> None:
     assert client.put(f"{DATASETS}/{dataset['id']}/scans/{name}", content=SCAN).status_code in (404, 405, 422)
 
 
@@ -93,10 +101,12 @@ def test_names_of_scans_are_plain(client: httpx.Client, dataset: dict, name: str
         ({"distance_m": -1}, "distance_m"),
         ({"probe": {"kind": "laser"}}, "probe.kind"),
         ({"orientation": 8}, "orientation"),
+        ({"orientation": "sideways"}, "orientation"),
+        ({"orientation": 1.5}, "orientation"),
         ({"samples": {}}, "samples"),
     ],
 )
-def test_faults_of_a_dataset_name_the_field(client: httpx.Client, change: dict, field: str) -> None:
+def test_faults_of_a_dataset_name_the_field(client: httpx.Client, change: dict[str, Any], field: str) -> None:
     refused = client.post(DATASETS, json=BODY | change)
     assert refused.status_code == 422
     assert [fault["field"] for fault in refused.json()["errors"]] == [field]
@@ -112,3 +122,45 @@ def test_a_measurement_is_registered_in_place(client: httpx.Client) -> None:
     made = client.post(f"{DATASETS}/register", json=BODY | {"path": "/data/p"})
     assert (made.status_code, made.json()["state"]) == (201, "sealed")
     assert client.post(f"{DATASETS}/register", json=BODY).json()["errors"][0]["field"] == "path"
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "1e400"])
+@pytest.mark.parametrize("field", ["distance_m", "detector_pixel_size_m", "probe.fwhm_m", "probe.defocus_m", "beam_centre_px.1"])
+def test_numbers_that_are_not_finite_are_refused_by_field(client: httpx.Client, field: str, number: str) -> None:
+    name, _, inner = field.partition(".")
+    value = {"": number, "1": f"[1, {number}]"}.get(inner, f'{{"{inner}": {number}}}')
+    body = json.dumps(BODY)[:-1] + f', "{name}": {value}}}'
+    refused = client.post(DATASETS, content=body, headers={"Content-Type": "application/json"})
+    assert refused.status_code == 422
+    assert [fault["field"] for fault in refused.json()["errors"]] == [field]
+
+
+CONTROLS = ["a\nb", "\x1b[31mred", "\x00", "tab\there", "\x9b31m", "line\u2028line", "left\u202eright", "\x7f"]
+
+
+@pytest.mark.parametrize("text", CONTROLS)
+@pytest.mark.parametrize("field", ["title", "sample.name", "sample.group", "sample.formula", "path"])
+def test_control_characters_are_refused_by_field(client: httpx.Client, field: str, text: str) -> None:
+    name, _, inner = field.partition(".")
+    change = {name: {**BODY["sample"], inner: f"V{text}"} if inner else text}
+    refused = client.post(f"{DATASETS}/register", json={"path": "/data", **BODY, **change})
+    assert refused.status_code == 422
+    [fault] = refused.json()["errors"]
+    assert fault["field"] == field
+    assert "control characters" in fault["message"]
+
+
+def test_titles_may_be_in_any_language(client: httpx.Client) -> None:
+    for title in ("粒子3、脱リチウム化", "Teilchen 3 (ß, µm, Å)", "частица", "🧪 é"):
+        assert client.post(DATASETS, json=BODY | {"title": title}).json()["title"] == title
+
+
+@pytest.mark.parametrize("surrogate", [r"\ud800", r"\udfff", r"a\udc80", r"\ud800\ud800"])
+@pytest.mark.parametrize("place", ['"element": "V"', '"edge": "K"', '"formula": "LiVO2"', '"title": "p"'])
+def test_lone_surrogates_are_refused_and_the_connection_goes_on(shared_server: Any, place: str, surrogate: str) -> None:
+    body = json.dumps(BODY).replace(place, place[: place.rindex('"', 0, -1) + 1] + surrogate + '"')
+    with httpx.Client(base_url=shared_server.url) as client:
+        refused = client.post(DATASETS, content=body, headers={"Content-Type": "application/json"})
+        assert refused.status_code == 422
+        assert refused.json()["errors"]
+        assert client.get("/healthz").status_code == 200

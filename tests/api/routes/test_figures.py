@@ -1,5 +1,7 @@
 """Figures and images over HTTP."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -7,7 +9,7 @@ RUNS = "/api/v1/runs"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def test_figures_are_listed_and_served(client: httpx.Client, finished: dict) -> None:
+def test_figures_are_listed_and_served(client: httpx.Client, finished: dict[str, Any]) -> None:
     figures = client.get(f"{RUNS}/{finished['id']}/figures").json()["items"]
     assert [(figure["name"], figure["dataset"]) for figure in figures] == [
         ("edge_energy", finished["datasets"][0]),
@@ -20,7 +22,7 @@ def test_figures_are_listed_and_served(client: httpx.Client, finished: dict) -> 
     assert client.get(f"{RUNS}/{finished['id']}/figures/none.png").status_code == 404
 
 
-def test_images_are_drawn_as_asked(client: httpx.Client, finished: dict) -> None:
+def test_images_are_drawn_as_asked(client: httpx.Client, finished: dict[str, Any]) -> None:
     path = f"{RUNS}/{finished['id']}/images/{finished['datasets'][0]}/absorption.png"
     plain = client.get(path)
     assert (plain.status_code, plain.content[:8]) == (200, PNG)
@@ -37,9 +39,18 @@ def test_images_are_drawn_as_asked(client: httpx.Client, finished: dict) -> None
         ({"energy_ev": "-1"}, "energy_ev", "greater"),
         ({"width": "9"}, "width", "64"),
         ({"cmap": "a/b"}, "cmap", "pattern"),
+        ({"width": "100000"}, "width", "2048"),
+        ({"vmin": "-1e308", "vmax": "1"}, "vmin", "greater"),
+        ({"vmax": "1e308"}, "vmax", "less"),
+        ({"vmin": "nan"}, "vmin", "finite"),
+        ({"vmax": "1e999"}, "vmax", "finite"),
+        ({"vmin": "-inf"}, "vmin", "finite"),
+        ({"energy_ev": "inf"}, "energy_ev", "finite"),
     ],
 )
-def test_faults_of_the_query_name_the_field(client, finished: dict, query: dict, field: str, hint: str) -> None:
+def test_faults_of_the_query_name_the_field(
+    client: httpx.Client, finished: dict[str, Any], query: dict[str, Any], field: str, hint: str
+) -> None:
     refused = client.get(f"{RUNS}/{finished['id']}/images/{finished['datasets'][0]}/phase.png", params=query)
     assert refused.status_code == 422
     fault = refused.json()["errors"][0]
@@ -47,6 +58,6 @@ def test_faults_of_the_query_name_the_field(client, finished: dict, query: dict,
     assert hint in fault["message"]
 
 
-def test_an_unfinished_run_has_no_images(client: httpx.Client, run: dict) -> None:
+def test_an_unfinished_run_has_no_images(client: httpx.Client, run: dict[str, Any]) -> None:
     refused = client.get(f"{RUNS}/{run['id']}/images/{run['datasets'][0]}/phase.png")
     assert refused.json()["code"] == "results-not-ready"

@@ -1,6 +1,7 @@
 """The web page, as it is sent."""
 
 import re
+from typing import Any
 
 import httpx
 
@@ -15,7 +16,7 @@ def test_an_empty_service_says_how_to_begin(client: httpx.Client) -> None:
     assert "None yet" in page.text
 
 
-def test_a_run_shows_its_stages_and_how_to_stop_it(client: httpx.Client, service, run: dict) -> None:
+def test_a_run_shows_its_stages_and_how_to_stop_it(client: httpx.Client, service: Any, run: dict[str, Any]) -> None:
     service.runs.advance(run["id"], 6)
     page = client.get("/", params={"run": run["id"]}).text
     assert "Reconstruct every energy" in page
@@ -27,7 +28,7 @@ def test_every_stage_has_a_name_for_people() -> None:
     assert list(web.STAGES) == list(STAGES)
 
 
-def test_a_finished_run_shows_figures_maps_and_the_lines_that_open_it(client, finished: dict) -> None:
+def test_a_finished_run_shows_figures_maps_and_the_lines_that_open_it(client: httpx.Client, finished: dict[str, Any]) -> None:
     page = client.get("/").text
     url = f"{str(client.base_url).rstrip('/')}/api/v1/runs/{finished['id']}/results.zarr"
     assert f'xr.open_datatree("{url}", engine="zarr")' in page
@@ -36,20 +37,20 @@ def test_a_finished_run_shows_figures_maps_and_the_lines_that_open_it(client, fi
     assert "Edge energy" in page
 
 
-def test_a_failed_run_says_why(client: httpx.Client, service, run: dict) -> None:
+def test_a_failed_run_says_why(client: httpx.Client, service: Any, run: dict[str, Any]) -> None:
     service.runs.finish(run["id"], "failed", "too little vacuum <at> 5466.5 eV")
     page = client.get("/").text
     assert "too little vacuum &lt;at&gt; 5466.5 eV" in page
     assert 'data-act="retry"' in page
 
 
-def test_names_given_by_people_are_escaped(client: httpx.Client, dataset: dict) -> None:
+def test_names_given_by_people_are_escaped(client: httpx.Client, dataset: dict[str, Any]) -> None:
     name = '"><script>alert(1)</script>'
     client.post("/api/v1/runs", json={"datasets": [dataset["id"]], "name": name})
     assert "<script>alert" not in client.get("/").text
 
 
-def test_nothing_comes_from_elsewhere(client: httpx.Client, finished: dict) -> None:
+def test_nothing_comes_from_elsewhere(client: httpx.Client, finished: dict[str, Any]) -> None:
     page = client.get("/").text
     fetched = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert [link for link in fetched if not link.startswith(("/", "#"))] == []

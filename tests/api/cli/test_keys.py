@@ -1,0 +1,46 @@
+"""keys add, keys list and keys revoke."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli.main import app
+from service.api_keys import digest_of, read_keys
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [str(word) for word in ("keys", *arguments)], env={"COLUMNS": "200", "TERM": "dumb"})
+    return done.exit_code, done.output
+
+
+def test_keys_are_added_listed_and_revoked(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    code, shown = run("add", "beam  line", "--project", "xanes", "--scope", "read", "--days", 30, "--file", path)
+    assert code == 0
+    secret = shown.strip()
+    [key] = read_keys(path)
+    assert (key.digest, key.name, key.project, key.scope) == (digest_of(secret), "beam line", "xanes", "read")
+    assert secret not in path.read_text()
+    assert run("add", "other", "--file", path)[0] == 0
+    listed = run("list", "--file", path)[1]
+    assert key.id in listed
+    assert "xanes" in listed
+    assert secret not in listed
+    assert run("revoke", key.id, "--file", path)[0] == 0
+    assert [one.name for one in read_keys(path)] == ["other"]
+    assert run("revoke", key.id, "--file", path)[0] == 1
+    assert run("add", "x", "--project", "a b", "--file", path)[0] == 1
+    assert run("revoke", "other", "--file", path)[0] == 0
+    assert run("list", "--file", path)[0] == 1
+    assert run("add", "the first again", "--file", path)[0] == 0
+    assert [one.name for one in read_keys(path)] == ["the first again"]
+
+
+@pytest.mark.parametrize("command", ["list", "revoke"])
+def test_a_file_that_is_not_there_is_told_and_not_made(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "keys"
+    code, shown = run(command, *(["x"] if command == "revoke" else []), "--file", path)
+    assert code == 1
+    assert "No such file" in shown
+    assert list(tmp_path.iterdir()) == []
