@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidInputError, NotFoundError, ResultsNotReadyError
+from service.stages.reconstruct import ReconstructStep
 from service.workflow.graph import Graph
-from service.workflow.step import Step
 from storage.artifacts import ArtifactStore
 from storage.results import ResultsStore
 from tasks.figures.picture import render_image
@@ -67,16 +67,16 @@ def read_partial_image(units: ArtifactStore, graph: Graph, variable: str, energy
     ResultsNotReadyError
         No energy has a finished round yet.
     """
-    done = [unit for unit in graph.units.values() if unit.stage == "reconstruct" and units.has(unit.key)]
+    done = [step for step in graph.steps.values() if isinstance(step, ReconstructStep) and units.has(step.key)]
     if not done:
         raise ResultsNotReadyError("no energy has been reconstructed yet")
-    energies_ev = np.array([unit.energy_ev for unit in done])
+    energies_ev = np.array([step.energy_ev for step in done])
     chosen = energies_ev[nearest(energies_ev, energy_ev)]
-    unit: Step = [unit for unit in done if unit.energy_ev == chosen][-1]
-    absorption, phase = absorption_and_phase(units.read(unit.key, "object")["object"])
+    step = [step for step in done if step.energy_ev == chosen][-1]
+    absorption, phase = absorption_and_phase(units.read(step.key, "object")["object"])
     values, shown_unit = (absorption, "1") if variable == "absorption" else (phase, "rad")
     note = f" at {chosen:.1f} eV, so far"
-    return Picture(variable, values, unit.arguments["scan"].canvas.pixel_size_m, shown_unit, note)
+    return Picture(variable, values, step.scan.canvas.pixel_size_m, shown_unit, note)
 
 
 def nearest(energies_ev: NDArray[np.float64], energy_ev: float | None) -> int:

@@ -15,7 +15,8 @@ from service.records.run_inputs import RunInputReader
 from service.records.run_repository import OPTIONS
 from service.records.views import ENDED
 from service.settings import Settings
-from service.workflow.graph import Graph, build_graph
+from service.stages.pipeline import build_graph
+from service.workflow.graph import Graph
 from storage.artifacts import ArtifactStore
 from storage.atomic import abandoned, remove_tree, size_of
 from storage.catalogue.catalogue import Catalogue, Row
@@ -121,7 +122,7 @@ class Retention:
         except (NotFoundError, StorageError):
             return set(), set()
         graph = build_graph(facts, OPTIONS.validate_python(run["options"]), run["id"])
-        keys = {unit.key for unit in graph.units.values()}
+        keys = {unit.key for unit in graph.steps.values()}
         return keys, past_rounds(graph) if run["state"] == "succeeded" else set()
 
     def _run_folders(self, kept: list[Row], expired: list[Row]) -> Iterator[Garbage]:
@@ -137,11 +138,11 @@ class Retention:
 
 def past_rounds(graph: Graph) -> set[str]:
     """Keys of rounds and couplings that only further rounds and couplings read: a finished run has no use for them."""
-    readers: dict[str, set[str]] = {name: set() for name in graph.units}
-    for unit in graph.units.values():
+    readers: dict[str, set[str]] = {name: set() for name in graph.steps}
+    for unit in graph.steps.values():
         for needed in unit.needs:
             readers[needed].add(unit.stage)
-    units = ((unit, readers[name]) for name, unit in graph.units.items())
+    units = ((unit, readers[name]) for name, unit in graph.steps.items())
     return {unit.key for unit, stages in units if unit.stage in ROUND_STAGES and stages and stages.issubset(ROUND_STAGES)}
 
 

@@ -26,7 +26,7 @@ from service.records.run_repository import OPTIONS, RunRepository
 from service.records.views import UNFINISHED, EventView, FigureView, RunView
 from service.settings import Settings
 from service.stages.context import DataPaths
-from service.workflow.graph import build_graph
+from service.stages.pipeline import build_graph
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import new_id
 from storage.errors import CatalogueError

@@ -7,11 +7,12 @@ that is lost leaves what it finished, and batches and single units serve each ot
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from service.execution.cluster import IsCancelled, Outcome, Report
+from service.execution.cluster import Outcome
 from service.execution.worker import StepResult, perform
-from service.stages.context import StageContext, StepRequest, never
+from service.stages.context import IsCancelled, Report, StageContext, StepRequest, never
+from service.stages.reconstruct import ReconstructStep
 from service.workflow.step import Step
 from tasks.errors import CancelledError
 
@@ -34,10 +35,9 @@ def batch_of(ready: Sequence[Step]) -> list[Step]:
     """The first units that can run together: reconstructions of one size and the same cycles; none where only one could."""
     groups: dict[object, list[Step]] = {}
     for unit in ready:
-        if unit.stage == "reconstruct":
-            about = unit.arguments
-            shape = (about["scan"].n_positions, about["scan"].n_pixels, about["scan"].canvas.shape)
-            groups.setdefault((shape, about["n_cycles"], about["options"]), []).append(unit)
+        if isinstance(unit, ReconstructStep):
+            shape = (unit.scan.n_positions, unit.scan.n_pixels, unit.scan.canvas.shape)
+            groups.setdefault((shape, unit.n_cycles, unit.options), []).append(unit)
     return next((units[:MOST_UNITS] for units in groups.values() if len(units) > 1), [])
 
 
@@ -53,29 +53,28 @@ def perform_together(batch: Batch, report: Report, is_cancelled: IsCancelled = n
     receipts: dict[str, StepResult] = {}
     desks = [StageContext(call, report, is_cancelled) for call in batch.calls]
     try:
-        for part in parts([desk for desk in desks if not desk.units.has(desk.call.unit.key)], memory_bytes()):
+        for part in parts([desk for desk in desks if not desk.artifacts.has(desk.request.step.key)], memory_bytes()):
             receipts |= compute(part)
     except CancelledError as error:
-        return [receipts.get(call.unit.name, StepResult("cancelled", message=str(error))) for call in batch.calls]
+        return [receipts.get(call.step.name, StepResult("cancelled", message=str(error))) for call in batch.calls]
     except Exception:
         log.exception("a batch of %d units of run %s; they are computed one by one", len(desks), batch.calls[0].run_id)
-    return [receipts.get(call.unit.name) or perform(call, report, is_cancelled) for call in batch.calls]
+    return [receipts.get(call.step.name) or perform(call, report, is_cancelled) for call in batch.calls]
 
 
 def compute(desks: Sequence[StageContext]) -> Mapping[str, StepResult]:
     """Run the units of these desks in step; each writes its own result when it ends."""
     # Only workers load the numerics (JAX, numba); the service itself stays small and starts at once.
-    from service.stages.reconstruct import prepare_round
     from tasks.ptycho.driver import run_together
 
     for desk in desks:
         desk.check_stop()
-    rounds = [prepare_round(desk, **desk.call.unit.arguments) for desk in desks]
+    rounds = [reconstruction_of(desk).prepare(desk) for desk in desks]
     results: dict[str, StepResult] = {}
     for number, state in run_together([round_.reconstruction for round_ in rounds]):
         desk = desks[number]
         told = rounds[number].finish(desk, state)
-        results[desk.call.unit.name] = StepResult("done", True, desk.seconds / len(desks), desk.storage_s, facts=told)
+        results[desk.request.step.name] = StepResult("done", True, desk.seconds / len(desks), desk.storage_s, facts=told)
     return results
 
 
@@ -84,7 +83,7 @@ def parts(desks: Sequence[StageContext], limit_bytes: float) -> Iterator[list[St
     part: list[StageContext] = []
     taken = 0
     for desk in desks:
-        needed = unit_bytes(desk.call.unit.arguments)
+        needed = unit_bytes(reconstruction_of(desk))
         if part and taken + needed > limit_bytes:
             yield part
             part, taken = [], 0
@@ -94,12 +93,20 @@ def parts(desks: Sequence[StageContext], limit_bytes: float) -> Iterator[list[St
         yield part
 
 
-def unit_bytes(about: Mapping[str, Any]) -> int:
+def reconstruction_of(desk: StageContext) -> ReconstructStep:
+    """The step of a batch, which holds nothing but reconstructions."""
+    step = desk.request.step
+    if not isinstance(step, ReconstructStep):
+        raise TypeError(f"a batch holds steps of the stage reconstruct, got {step.name}")
+    return step
+
+
+def unit_bytes(step: ReconstructStep) -> int:
     """Bytes that one unit takes on the device."""
     from tasks.ptycho.coherence import MOST_MODES
     from tasks.ptycho.driver import batch_bytes
 
-    scan, options = about["scan"], about["options"]
+    scan, options = step.scan, step.options
     n_modes = MOST_MODES if options.probe_modes == "auto" else options.probe_modes
     return batch_bytes(scan.n_positions, scan.n_pixels, n_modes, scan.canvas.shape, subpixel=options.subpixel)
 

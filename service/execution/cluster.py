@@ -21,6 +21,7 @@ from distributed.scheduler import KilledWorker
 
 from service.errors import SchedulerUnavailableError
 from service.settings import Settings
+from service.stages.context import IsCancelled, Report
 
 TOPIC: Final = "ptyxas-progress"
 
@@ -46,11 +47,6 @@ RESTART_S: Final = 300.0
 """A dead embedded worker has this long to come back before another takes its place; Dask's 15 s are too few beside a load."""
 NICENESS: Final = 5
 """Priority of numerical work: whoever asks the service something has the processor first."""
-
-Report = Callable[[dict[str, Any]], None]
-"""Receives the progress of running work, one small JSON-able dictionary at a time."""
-IsCancelled = Callable[[], bool]
-"""Whether the result of running work is no longer wanted, so that the work should stop."""
 
 log = logging.getLogger(__name__)
 

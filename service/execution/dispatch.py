@@ -6,9 +6,9 @@ from typing import Any, Final, Protocol
 
 from service.errors import SchedulerUnavailableError
 from service.execution.batching import Batch, batch_of, endings_of, perform_together
-from service.execution.cluster import GPU_WORKER, IsCancelled, Outcome, Report
+from service.execution.cluster import GPU_WORKER, Outcome
 from service.execution.worker import StepResult
-from service.stages.context import DataPaths, StepRequest
+from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
 from service.workflow.progress import RunProgress, fair_share
 from service.workflow.step import Step
 from storage.artifacts import ArtifactStore
@@ -132,7 +132,7 @@ class Dispatch:
 
 def is_under_way(walks: Mapping[str, RunProgress], unit: Step) -> bool:
     """Whether some run is at this very work; its result will serve all."""
-    return any(unit.key == walk.graph.units[name].key for walk in walks.values() for name in walk.in_flight)
+    return any(unit.key == walk.graph.steps[name].key for walk in walks.values() for name in walk.in_flight)
 
 
 def drop_all(walks: Mapping[str, RunProgress]) -> None:

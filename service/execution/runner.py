@@ -22,12 +22,13 @@ from service.execution.metrics import Metrics
 from service.execution.worker import StepResult
 from service.records.run_repository import RunRecord, RunRepository
 from service.records.views import RunState
-from service.stages.context import DataPaths
+from service.stages.context import DataPaths, stored_warnings
+from service.stages.pipeline import build_graph
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
 from service.workflow.progress import RunProgress, explain
 from service.workflow.step import Step
-from service.workflow.warnings import RunWarnings, kept_remarks
+from service.workflow.warnings import RunWarnings
 from storage.artifacts import ArtifactStore
 from storage.errors import StorageError
 from tasks.errors import TaskError
@@ -150,12 +151,13 @@ class Runner:
             log.warning("the run cannot be taken up: %s", error, extra={"run": record.id})
             return
         walk = RunProgress(record.id, Graph(), remarks=RunWarnings(self._ledger.notes(record.id)))
-        walk.wire(facts, record.options, self._units.has)
+        walk.facts = facts
+        walk.follow(build_graph(facts, record.options, record.id), self._units.has)
         walk.progress_at_start = walk.progress()
         self._walks[record.id] = walk
         self._ledger.begin_run(record.id)
         self._tell_again(walk)
-        n_units = len(walk.graph.units)
+        n_units = len(walk.graph.steps)
         log.info("%d of %d units to do", n_units - len(walk.done), n_units, extra={"run": record.id})
 
     def _drop_cancelled_runs(self) -> None:
@@ -197,7 +199,8 @@ class Runner:
             self._end(walk.run_id, "failed", str(error))
             return
         if facts != walk.facts:
-            walk.wire(facts, record.options, self._units.has)
+            walk.facts = facts
+            walk.follow(build_graph(facts, record.options, record.id), self._units.has)
             self._tell_again(walk)
 
     # ---- units come back -------------------------------------------------------------------------------------------
@@ -264,5 +267,5 @@ class Runner:
             self._tell_remarks(walk, unit)
 
     def _tell_remarks(self, walk: RunProgress, unit: Step) -> None:
-        for text in walk.remarks.hear(unit, kept_remarks(self._units, unit)):
+        for text in walk.remarks.hear(unit, stored_warnings(self._units, unit)):
             self._ledger.add_event(walk.run_id, "note", {"text": text})

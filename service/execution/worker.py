@@ -2,15 +2,13 @@
 
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 from service.errors import ServiceError, is_disk_full
-from service.execution.cluster import IsCancelled, Report
-from service.stages.context import StageContext, StepAttributes, StepRequest, never
+from service.stages.context import IsCancelled, Report, StageContext, StepRequest, never
 from storage.errors import ArtifactMissingError, StorageError
 from tasks.errors import CancelledError, TaskError
 
@@ -30,24 +28,14 @@ class StepResult:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def function_of(stage: str) -> Callable[..., StepAttributes]:
-    """What computes a stage: the function of its name in the file of its name, loaded when it is first asked for.
-
-    Only workers ask, and each stage loads what it needs of the numerics (JAX, numba, matplotlib): the service itself stays
-    small, and the first reconstruction does not wait for what draws the figures.
-    """
-    function: Callable[..., StepAttributes] = getattr(import_module(f"service.stages.{stage}"), stage)
-    return function
-
-
 def perform(call: StepRequest, report: Report, is_cancelled: IsCancelled = never) -> StepResult:
     """Compute one unit, unless its key is there already; failure is a receipt too, in plain words."""
     desk = StageContext(call, report, is_cancelled)
-    if desk.units.has(call.unit.key):
+    if desk.artifacts.has(call.step.key):
         return StepResult("done")
     try:
         desk.check_stop()
-        facts = function_of(call.unit.stage)(desk, **call.unit.arguments)
+        facts = call.step.run(desk)
     except CancelledError as error:
         return StepResult("cancelled", message=str(error))
     except ArtifactMissingError as error:  # removed while the run counted on it: it is computed again
@@ -59,7 +47,7 @@ def perform(call: StepRequest, report: Report, is_cancelled: IsCancelled = never
     except Exception as error:
         if is_disk_full(error):
             return StepResult("failed", message="the disk is full: make room (see `ptyxas gc`), then try the run again")
-        log.exception("unit %s of run %s", call.unit.name, call.run_id)
+        log.exception("unit %s of run %s", call.step.name, call.run_id)
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
         return StepResult("failed", message=f"{type(error).__name__}: {error} (at {where})")

@@ -1,8 +1,9 @@
-"""What computes each stage: one file a stage, and in it the function of that name.
+"""The stages of a run, one file each, and the pipeline that wires them.
 
-In the order of a run: orientation, reconstruct, couple, spectra, fit, maps, references, domains, figures, results
-(`service.workflow.graph` draws who needs whom). Each reads what the unit needs, computes with ``tasks``, writes under the
-unit's key and says what came of it. Arguments that name other units hold their keys.
+In the order of a run: orientation, reconstruct, couple, spectra, fit, maps, references, domains, figures, results. Each file
+holds one frozen dataclass (`service.workflow.step.Step`): the options and inputs of the stage, its version, the arrays it
+stores, and ``run(context)``, which reads, computes with ``tasks`` and writes.
 
-A worker loads the file of a stage with the first unit of it, so no stage waits for what only others import.
+The service builds graphs from these classes, so importing a stage loads no numerics: functions import JAX, numba,
+scikit-image, scikit-learn and matplotlib where they call them, on the worker that runs the step.
 """

@@ -1,117 +1,199 @@
-"""All that was found of each dataset of a run: what figures draw and results publish."""
+"""All that a run found of each dataset: what figures draw and results publish."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
-from service.stages.convergence import course
-from service.stages.resolution import energy_sharpness
-from tasks.gauge import field_of_view
+from service.workflow.inputs import RunInput
+from service.workflow.step import Step, StepAttributes, StepRef
+from tasks.arrays import pad
 from tasks.options import RunOptions
-from tasks.scattering import absorption_and_phase
+from tasks.ptycho.probe import power_fractions
+
+if TYPE_CHECKING:
+    from service.stages.domains import DomainsStep
+    from service.stages.maps import MapsStep
+    from service.stages.reconstruct import ReconstructStep
+    from service.stages.references import ReferencesStep
+    from service.stages.spectra import SpectraStep
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
-SPECTRA_ARRAYS = (
+SPECTRA_ARRAYS: Final = (
     "absorption", "phase", "vacuum_mask", "sample_mask", "kk_residual", "kk_residual_before", "sigma_absorption", "sigma_phase",
 )  # fmt: skip
-SHARPNESS_ARRAYS = ("frequency_per_m", "prtf", "frc", "half_bit", "resolution_m", "prtf_resolution_m")
+RESOLUTION_ARRAYS: Final = ("frequency_per_m", "prtf", "frc", "half_bit", "resolution_m", "prtf_resolution_m")
+STATE_ARRAYS: Final = ("errors", "positions_m", "displacement_px", "scale", "probe")
 
 
 @dataclass(frozen=True)
 class DatasetResults:
-    """All that was found of one dataset."""
+    """All that a run found of one dataset."""
 
-    about: Mapping[str, Any]
+    dataset: RunInput
     energy_ev: Array
+    """(E,) float64, as calibrated."""
     y_m: Array
+    """(Y,) float64."""
     x_m: Array
+    """(X,) float64."""
     probe: Array
     """(E, M, N, N) complex64."""
-    course: Arrays
-    """As `service.stages.convergence` has it."""
-    sharpness: Arrays
-    """As `service.stages.resolution` has it."""
+    convergence: Arrays
+    """As `convergence` returns them."""
+    resolution: Arrays
+    """As `tasks.coupling.resolution` returns them."""
     spectra: Arrays
     """Arrays over y and x or energy, by the names of the results store."""
     maps: Arrays
+    """(Y, X) each; none of a single energy."""
     label: Array | None
-    """Domains; None for a standard."""
+    """(Y, X) int8 domains; None for a standard."""
     phase_energy_ev: float | None
-    """Where the phase gave the electron density."""
+    """Energy at which the phase gave the electron density; None without maps."""
     mixture: Arrays
     """Shares of the reference compounds, where there are two or more."""
-    compounds: Sequence[str] = ()
-    remarks: Sequence[str] = ()
+    references: Sequence[str] = ()
+    """Names of those compounds."""
+    warnings: Sequence[str] = ()
     """Which energies stand out."""
 
     @property
     def probe_pixel_size_m(self) -> Array:
         """(E,) float64."""
-        return np.array([scan.canvas.pixel_size_m for scan in self.about["scans"]])
+        return np.array([scan.canvas.pixel_size_m for scan in self.dataset.scans])
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunResults:
-    """Everything a run found, by the keys of its units: the arguments that figures and results share."""
+class RunResultsStep(Step):
+    """A step that reads all that a run found.
 
-    datasets: Sequence[Mapping[str, Any]]
+    Parameters
+    ----------
+    datasets : tuple of RunInput
+    options : RunOptions
+    states : tuple of tuple of StepRef
+        The last round of each energy of each dataset.
+    spectra, maps : tuple of StepRef
+        One a dataset; empty of single energies.
+    mixtures : tuple of StepRef
+        One a dataset; empty with fewer than two references.
+    domains : StepRef, optional
+        None where nothing was grouped.
+    """
+
+    datasets: tuple[RunInput, ...]
     options: RunOptions
-    states: Sequence[Sequence[str]]
-    spectra: Sequence[str]
-    maps: Sequence[str]
-    mixtures: Sequence[str]
-    domains: str | None
+    states: tuple[tuple[StepRef[ReconstructStep], ...], ...]
+    spectra: tuple[StepRef[SpectraStep], ...]
+    maps: tuple[StepRef[MapsStep], ...]
+    mixtures: tuple[StepRef[ReferencesStep], ...]
+    domains: StepRef[DomainsStep] | None
 
-    def chapters(self, desk: StageContext) -> list[DatasetResults]:
-        """Everything found of each dataset, as far as the run went."""
+    def read_datasets(self, context: StageContext) -> list[DatasetResults]:
+        """All that was found of each dataset, as far as the run went."""
         if not self.spectra:
-            return [single_energy_chapter(desk, *one) for one in zip(self.datasets, self.states, strict=True)]
-        return [self._chapter(desk, number) for number in range(len(self.datasets))]
+            return [single_energy_results(context, *one) for one in zip(self.datasets, self.states, strict=True)]
+        return [self._read_dataset(context, number) for number in range(len(self.datasets))]
 
-    def pooled(self, desk: StageContext) -> tuple[Arrays, Mapping[str, Any]]:
-        """Arrays and facts of the domains of all datasets; none where nothing was grouped."""
-        return (desk.read(self.domains), desk.units.attrs(self.domains)) if self.domains else ({}, {})
+    def read_domains(self, context: StageContext) -> tuple[Arrays, StepAttributes]:
+        """Arrays and attributes of the domains of all datasets; none where nothing was grouped."""
+        return (context.read(self.domains), context.attributes(self.domains)) if self.domains else ({}, {})
 
-    def _chapter(self, desk: StageContext, number: int) -> DatasetResults:
-        about, spectra, maps = self.datasets[number], self.spectra[number], self.maps[number]
+    def _read_dataset(self, context: StageContext, number: int) -> DatasetResults:
+        dataset, spectra, maps = self.datasets[number], self.spectra[number], self.maps[number]
         mixture = self.mixtures[number] if self.mixtures else None
-        found = desk.read(spectra)
+        found = context.read(spectra)
         return DatasetResults(
-            about, found["energy_ev"], found["y_m"], found["x_m"], found["probe"], course(desk, self.states[number]),
-            {name: found[name] for name in SHARPNESS_ARRAYS},
+            dataset,
+            found["energy_ev"],
+            found["y_m"],
+            found["x_m"],
+            found["probe"],
+            convergence(context, self.states[number]),
+            {name: found[name] for name in RESOLUTION_ARRAYS},
             {name: single_precision(found[name]) for name in SPECTRA_ARRAYS} | {"shift": single_precision(found["shift_px"])},
-            desk.read(maps), self._label(desk, about["id"]), float(desk.units.attrs(maps)["phase_energy_ev"]),
-            desk.read(mixture) if mixture else {}, desk.units.attrs(mixture)["references"] if mixture else (),
-            desk.units.attrs(spectra)["notes"],
-        )  # fmt: skip
+            context.read(maps),
+            self._read_label(context, dataset.id),
+            float(context.attributes(maps)["phase_energy_ev"]),
+            context.read(mixture) if mixture else {},
+            context.attributes(mixture)["references"] if mixture else (),
+            context.attributes(spectra)["warnings"],
+        )
 
-    def _label(self, desk: StageContext, dataset: str) -> Array | None:
-        grouped = desk.units.attrs(self.domains)["datasets"] if self.domains else []
+    def _read_label(self, context: StageContext, dataset: str) -> Array | None:
+        grouped = context.attributes(self.domains)["datasets"] if self.domains else []
         if self.domains is None or dataset not in grouped:
             return None
         name = f"label{grouped.index(dataset)}"
-        return desk.read(self.domains, name)[name]
+        return context.read(self.domains, name)[name]
 
 
-def single_energy_chapter(desk: StageContext, about: Mapping[str, Any], states: Sequence[str]) -> DatasetResults:
-    """A dataset of one energy: its image on its own canvas, NaN where the scan did not go."""
-    scan, state = about["scans"][0], desk.read(states[0])
+def single_energy_results(context: StageContext, dataset: RunInput, states: Sequence[StepRef[ReconstructStep]]) -> DatasetResults:
+    """Results of a dataset of one energy: its image on its own canvas, NaN where the scan did not go."""
+    from tasks.coupling.resolution import energy_resolution
+    from tasks.gauge import field_of_view
+    from tasks.scattering import absorption_and_phase
+
+    scan, state = dataset.scans[0], context.read(states[0])
     canvas, energy_ev = scan.canvas, np.array([scan.energy_ev])
     field = field_of_view(state["dose"])
-    images = absorption_and_phase(state["object"])
     y_m, x_m = (canvas.origin_m[axis] + canvas.pixel_size_m * np.arange(canvas.shape[axis]) for axis in (0, 1))
+    images = absorption_and_phase(state["object"])
     absorption, phase = (np.where(field, image, np.nan)[None].astype(np.float32) for image in images)
-    spectra = {"absorption": absorption, "phase": phase}
-    sharpness = energy_sharpness(scan, state["prtf"])
     return DatasetResults(
-        about, energy_ev, y_m, x_m, state["probe"][None], course(desk, states), sharpness, spectra, {}, None, None, {}
+        dataset,
+        energy_ev,
+        y_m,
+        x_m,
+        state["probe"][None],
+        convergence(context, states),
+        energy_resolution(state["prtf"], scan.n_pixels, canvas.pixel_size_m),
+        {"absorption": absorption, "phase": phase},
+        {},
+        None,
+        None,
+        {},
     )
+
+
+def convergence(context: StageContext, steps: Sequence[StepRef[ReconstructStep]]) -> dict[str, Array]:
+    """How the reconstruction of every energy converged, by the names of the results store.
+
+    An energy that has fewer cycles or positions than others is filled up with NaN, one with fewer modes with no power.
+
+    Parameters
+    ----------
+    context : StageContext
+    steps : E StepRef
+        The last round of each energy.
+
+    Returns
+    -------
+    dict of array
+        ``error`` (E, C), ``noise_error`` and ``cycles`` (E,), ``mode_power`` (E, M) and ``positions`` (E, P, 2) always;
+        ``displacement_rms`` (E,) [px] and ``frame_flux`` (E, P) where positions or flux were corrected.
+    """
+    states = [context.read(step, *STATE_ARRAYS) for step in steps]
+    found = {
+        "error": pad([state["errors"] for state in states]),
+        "noise_error": np.array([context.attributes(step)["noise_error"] for step in steps], np.float32),
+        "cycles": np.array([len(state["errors"]) for state in states], np.int32),
+        "mode_power": pad([power_fractions(state["probe"]).astype(np.float32) for state in states], 0),
+        "positions": pad([state["positions_m"] for state in states]),
+    }
+    if all(len(state["scale"]) for state in states):
+        rms = [np.sqrt(np.mean(np.sum(state["displacement_px"] ** 2, axis=1))) for state in states]
+        found["displacement_rms"] = np.array(rms, np.float32)
+        found["frame_flux"] = pad([state["scale"].astype(np.float32) ** 2 for state in states])
+    return found
 
 
 def single_precision(values: Array) -> Array:

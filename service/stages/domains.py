@@ -1,60 +1,87 @@
-"""Pixels of all datasets grouped together, and what each group has in common."""
+"""Domains: pixels of all datasets grouped together, and what each group has in common."""
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
-from service.stages.context import StageContext, StepAttributes
-from service.stages.pixels import pick, spread
-from tasks.domains.borders import settle_borders
-from tasks.domains.clustering import find_domains, relabelled
-from tasks.domains.profile import densities, mean_spectra
-from tasks.domains.stability import domain_stability
+from service.stages.context import StageContext
+from service.workflow.step import Step, StepAttributes, StepRef
+from storage.layout import COORDINATES, RESULTS, ArraySpec
+from tasks.arrays import gather, scatter
 from tasks.options import DomainOptions
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from service.stages.maps import MapsStep
+    from service.stages.spectra import SpectraStep
 
 
-def domains(
-    desk: StageContext,
-    *,
-    datasets: Sequence[str],
-    groups: Sequence[str],
-    options: DomainOptions,
-    spectra: Sequence[str],
-    maps: Sequence[str],
-) -> StepAttributes:
-    """Pixels of all datasets grouped together, and what each group has in common."""
-    read = [desk.read(key) for key in maps]
-    kept = [one["mask"] for one in read]
-    values = [pick(one, options.descriptors, mask) for one, mask in zip(read, kept, strict=True)]
-    sigmas = [pick(one, [f"{name}_sigma" for name in options.descriptors], mask) for one, mask in zip(read, kept, strict=True)]
-    weights = [one["n_absorber"][mask] for one, mask in zip(read, kept, strict=True)]
-    order = [one["edge_energy"][mask] for one, mask in zip(read, kept, strict=True)]
-    plain = find_domains(values, sigmas, weights, groups, options, order)
-    settled = settle_borders(plain, values, kept) if options.borders == "settled" else plain.labels
-    found = relabelled(plain, settled, values, weights, groups)
-    absorption = [desk.read(key, "absorption")["absorption"][:, mask] for key, mask in zip(spectra, kept, strict=True)]
-    density = densities(found.labels, values, options.n_domains)
-    arrays: dict[str, Array] = {
-        "centre": found.centres,
-        "inertia": found.inertia,
-        "fraction": found.fraction,
-        "group_fraction": found.group_fraction,
-        "mean_absorption": mean_spectra(found.labels, absorption, options.n_domains),
-        "density": density.share,
-        "bin_centre": density.bin_centre,
-    }
-    facts = {"elbow": found.elbow, "groups": list(found.groups), "datasets": list(datasets)}
-    if options.replicates:
-        desk.check_stop()
-        stability = domain_stability(
-            values, weights, groups, plain, settled=settled, seed=options.seed, n_replicates=options.replicates
-        )
-        names = ("fraction_interval", "group_interval", "domain_agreement")
-        arrays |= {name: getattr(stability, name) for name in names}
-        facts["agreement"] = stability.agreement
-    for i, (label, mask) in enumerate(zip(found.labels, kept, strict=True)):
-        arrays[f"label{i}"] = spread(label, mask.ravel(), fill=0).reshape(mask.shape)
-    return desk.write(arrays, **facts)
+@dataclass(frozen=True, kw_only=True)
+class DomainsStep(Step):
+    """K-means over the maps of several datasets, pooled.
+
+    Parameters
+    ----------
+    datasets, groups : tuple of str
+        Id and group of each dataset.
+    options : DomainOptions
+    spectra, maps : tuple of StepRef
+        In the order of the datasets.
+    """
+
+    stage: ClassVar[str] = "domains"
+    version: ClassVar[int] = 4
+    arrays: ClassVar[tuple[ArraySpec, ...]] = (
+        *RESULTS["domains"].values(),
+        COORDINATES["bin_centre"],
+        ArraySpec("label{dataset}", ("y", "x"), ("int8",), "1", "domain of each pixel of one dataset, 0 outside the specimen"),
+    )
+
+    datasets: tuple[str, ...]
+    groups: tuple[str, ...]
+    options: DomainOptions
+    spectra: tuple[StepRef[SpectraStep], ...]
+    maps: tuple[StepRef[MapsStep], ...]
+
+    def run(self, context: StageContext) -> StepAttributes:
+        from tasks.domains.borders import settle_borders
+        from tasks.domains.clustering import find_domains, relabelled
+        from tasks.domains.profile import densities, mean_spectra
+        from tasks.domains.stability import domain_stability
+
+        options, names = self.options, self.options.descriptors
+        read = [context.read(step) for step in self.maps]
+        masks = [maps["mask"] for maps in read]
+        values = [gather(maps, names, mask) for maps, mask in zip(read, masks, strict=True)]
+        sigmas = [gather(maps, [f"{name}_sigma" for name in names], mask) for maps, mask in zip(read, masks, strict=True)]
+        weights = [maps["n_absorber"][mask] for maps, mask in zip(read, masks, strict=True)]
+        order = [maps["edge_energy"][mask] for maps, mask in zip(read, masks, strict=True)]
+        plain = find_domains(values, sigmas, weights, self.groups, options, order)
+        settled = settle_borders(plain, values, masks) if options.borders == "settled" else plain.labels
+        found = relabelled(plain, settled, values, weights, self.groups)
+        absorption = [
+            context.read(step, "absorption")["absorption"][:, mask] for step, mask in zip(self.spectra, masks, strict=True)
+        ]
+        density = densities(found.labels, values, options.n_domains)
+        arrays: dict[str, NDArray[Any]] = {
+            "centre": found.centres,
+            "inertia": found.inertia,
+            "fraction": found.fraction,
+            "group_fraction": found.group_fraction,
+            "mean_absorption": mean_spectra(found.labels, absorption, options.n_domains),
+            "density": density.share,
+            "bin_centre": density.bin_centre,
+        }
+        attributes: StepAttributes = {"elbow": found.elbow, "groups": list(found.groups), "datasets": list(self.datasets)}
+        if options.replicates:
+            context.check_stop()
+            stability = domain_stability(
+                values, weights, self.groups, plain, settled=settled, seed=options.seed, n_replicates=options.replicates
+            )
+            arrays |= {name: getattr(stability, name) for name in ("fraction_interval", "group_interval", "domain_agreement")}
+            attributes["agreement"] = stability.agreement
+        for i, (label, mask) in enumerate(zip(found.labels, masks, strict=True)):
+            arrays[f"label{i}"] = scatter(label, mask, fill=0)
+        return context.write(arrays, **attributes)

@@ -1,70 +1,121 @@
-"""Every figure there are arrays for."""
+"""Every figure that can be drawn of what a run found."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from service.stages.compounds import reference_spectra, theoretical_ratios
-from service.stages.context import StageContext, StepAttributes
-from service.stages.dataset_results import Arrays, DatasetResults, RunResults
-from tasks.figures.gallery import figure_list
-from tasks.figures.study import PooledDomains, Reconstruction, Specimen, Study
+from service.stages.context import StageContext
+from service.stages.dataset_results import Arrays, DatasetResults, RunResultsStep
+from service.workflow.step import StepAttributes
+from storage.layout import ArraySpec
+from tasks.figures.study import PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
 from tasks.options import RunOptions
 
-
-def figures(desk: StageContext, **found: Any) -> StepAttributes:
-    """Draw what a run found; ``found`` makes its `service.stages.dataset_results.RunResults`."""
-    contents = RunResults(**found)
-    pooled, attributes = contents.pooled(desk)
-    drawn = figure_list(study_of(contents.chapters(desk), pooled, attributes, contents.options))
-    arrays = {name: np.frombuffer(figure.png, np.uint8) for name, figure in drawn.items()}
-    listed = [{"name": name, "title": figure.title, "dataset": figure.dataset} for name, figure in drawn.items()]
-    desk.write(arrays, listed=listed)
-    return {"n_figures": len(arrays)}
+if TYPE_CHECKING:
+    from tasks.scattering import Absorber
 
 
-def study_of(chapters: Sequence[DatasetResults], pooled: Arrays, attributes: Mapping[str, Any], options: RunOptions) -> Study:
-    """The run in the words of the figures."""
+@dataclass(frozen=True, kw_only=True)
+class FiguresStep(RunResultsStep):
+    """PNG files of a run's figures; the attribute ``listed`` gives the name, title and dataset of each."""
+
+    stage: ClassVar[str] = "figures"
+    version: ClassVar[int] = 4
+    arrays: ClassVar[tuple[ArraySpec, ...]] = (
+        ArraySpec("{figure}", ("byte",), ("uint8",), "1", "PNG file of one figure"),
+    )  # fmt: skip
+
+    def run(self, context: StageContext) -> StepAttributes:
+        from tasks.figures.gallery import figure_list
+
+        study = study_of(self.read_datasets(context), *self.read_domains(context), self.options)
+        drawn = figure_list(study)
+        arrays = {name: np.frombuffer(figure.png, np.uint8) for name, figure in drawn.items()}
+        listed = [{"name": name, "title": figure.title, "dataset": figure.dataset} for name, figure in drawn.items()]
+        context.write(arrays, listed=listed)
+        return {"n_figures": len(arrays)}
+
+
+def study_of(datasets: Sequence[DatasetResults], pooled: Arrays, attributes: StepAttributes, options: RunOptions) -> Study:
+    """What a run found, as the figures take it.
+
+    Parameters
+    ----------
+    datasets : sequence of DatasetResults
+    pooled, attributes
+        Arrays and attributes of the domains; empty where nothing was grouped.
+    options : RunOptions
+    """
+    from tasks.scattering import Absorber
+
+    absorber = Absorber(**datasets[0].dataset.absorber)
     domains = None
     if pooled:
         domains = PooledDomains(
             pooled["inertia"], int(attributes["elbow"]), pooled["fraction"], pooled["group_fraction"],
-            group_interval=pooled.get("group_interval"), energy_ev=chapters[0].energy_ev,
+            group_interval=pooled.get("group_interval"), energy_ev=datasets[0].energy_ev,
             mean_absorption=pooled["mean_absorption"], fraction_interval=pooled.get("fraction_interval"),
             domain_agreement=pooled.get("domain_agreement"), agreement=attributes.get("agreement"),
         )  # fmt: skip
-    mapped = [chapter for chapter in chapters if chapter.phase_energy_ev is not None]
-    formulas = [chapter.about["formula"] for chapter in mapped]
-    theory = theoretical_ratios(formulas, mapped[0].phase_energy_ev, mapped[0].about["absorber"], options) if mapped else {}
     return Study(
-        tuple(specimen_of(chapter) for chapter in chapters),
-        chapters[0].about["absorber"]["element"],
+        tuple(specimen_of(dataset) for dataset in datasets),
+        absorber.element,
         options.domains.descriptors,
         domains,
-        references=reference_spectra(chapters[0].about["absorber"], options) if chapters[0].maps else (),
-        theory=theory,
+        references=reference_spectra(absorber, options) if datasets[0].maps else (),
+        theory=theoretical_ratios(datasets, absorber, options),
     )
 
 
-def specimen_of(chapter: DatasetResults) -> Specimen:
-    """One dataset in the words of the figures."""
+def specimen_of(found: DatasetResults) -> Specimen:
+    """One dataset, as the figures take it."""
     return Specimen(
-        name=chapter.about["id"],
-        title=chapter.about["title"],
-        energy_ev=chapter.energy_ev,
-        pixel_size_m=float(chapter.y_m[1] - chapter.y_m[0]),
-        absorption=chapter.spectra["absorption"],
-        phase=chapter.spectra["phase"],
-        sample_mask=chapter.spectra.get("sample_mask"),
-        maps=chapter.maps,
-        label=chapter.label,
-        group=chapter.about["group"],
-        standard=chapter.about["standard"],
-        mixture=chapter.mixture.get("fraction"),
+        name=found.dataset.id,
+        title=found.dataset.title,
+        energy_ev=found.energy_ev,
+        pixel_size_m=float(found.y_m[1] - found.y_m[0]),
+        absorption=found.spectra["absorption"],
+        phase=found.spectra["phase"],
+        sample_mask=found.spectra.get("sample_mask"),
+        maps=found.maps,
+        label=found.label,
+        group=found.dataset.group,
+        standard=found.dataset.standard,
+        mixture=found.mixture.get("fraction"),
         reconstruction=Reconstruction(
-            chapter.course["error"], chapter.course["noise_error"], chapter.probe, chapter.probe_pixel_size_m, **chapter.sharpness
+            found.convergence["error"],
+            found.convergence["noise_error"],
+            found.probe,
+            found.probe_pixel_size_m,
+            **found.resolution,
         ),
-        kk_residual=chapter.spectra.get("kk_residual"),
-        kk_residual_before=chapter.spectra.get("kk_residual_before"),
+        kk_residual=found.spectra.get("kk_residual"),
+        kk_residual_before=found.spectra.get("kk_residual_before"),
+    )
+
+
+def theoretical_ratios(datasets: Sequence[DatasetResults], absorber: Absorber, options: RunOptions) -> dict[str, float]:
+    """Electrons per absorber atom by formula, of the specimens that have maps and of the compounds asked for."""
+    from tasks.chemistry import theoretical_electron_ratio
+
+    mapped = [found for found in datasets if found.phase_energy_ev is not None]
+    if not mapped or mapped[0].phase_energy_ev is None:
+        return {}
+    formulas = dict.fromkeys([*(found.dataset.formula for found in mapped), *options.chemistry.compounds])
+    energy_ev = mapped[0].phase_energy_ev
+    return {formula: theoretical_electron_ratio(formula, energy_ev, absorber, options.chemistry) for formula in formulas}
+
+
+def reference_spectra(absorber: Absorber, options: RunOptions) -> tuple[ReferenceSpectrum, ...]:
+    """The reference compounds, normalised, each with eq. 1 fitted to it."""
+    from tasks.xanes.references import fit_reference, prepare
+
+    edge_ev = absorber.edge_energy_ev
+    return tuple(
+        ReferenceSpectrum(one.name, one.energy_ev, one.absorption, fit_reference(one, edge_ev).parameters[:, 0])
+        for one in prepare(options.references.xdi, edge_ev)
     )

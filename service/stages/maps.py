@@ -1,36 +1,53 @@
 """Maps of chemical state: the fits of all tiles, and the phase at one energy."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from service.stages.context import StageContext, StepAttributes
-from tasks.chemistry import chemistry_maps
-from tasks.options import ChemistryOptions, FitOptions
-from tasks.scattering import Absorber
-from tasks.xanes.fit import SpectrumFit
+from service.stages.context import StageContext
+from service.workflow.step import Step, StepAttributes, StepRef
+from storage.layout import RESULTS, ArraySpec
+from tasks.options import ChemistryOptions
+
+if TYPE_CHECKING:
+    from service.stages.fit import FitStep
+    from service.stages.spectra import SpectraStep
+    from tasks.scattering import Absorber
 
 
-def maps(
-    desk: StageContext,
-    *,
-    absorber: Mapping[str, str],
-    fit: FitOptions,
-    options: ChemistryOptions,
-    spectra: str,
-    tiles: Sequence[str],
-) -> StepAttributes:
-    """All maps of one dataset; ``tiles`` are the keys of its fits, ``fit`` the options they were made with."""
-    read = desk.read(spectra, "energy_ev", "phase", "sigma_phase", "sample_mask")
-    pieces = [desk.read(key) for key in tiles]
-    whole = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in pieces[0]}
-    status = whole["status"]
-    energy_ev = read["energy_ev"]
-    wanted = options.phase_energy_ev
-    index = 0 if wanted == "lowest" else int(np.argmin(np.abs(energy_ev - wanted)))
-    found = chemistry_maps(
-        SpectrumFit(**whole), status, read["phase"][index], float(read["sigma_phase"][index]),
-        float(energy_ev[index]), Absorber(**absorber), options,
-    )  # fmt: skip
-    n_kept = int(np.count_nonzero(found["mask"]))
-    return desk.write(found, phase_energy_ev=float(energy_ev[index]), n_kept=n_kept)
+@dataclass(frozen=True, kw_only=True)
+class MapsStep(Step):
+    """All maps of one dataset, as they are published; ``tiles`` are its fits, in the order of the rows."""
+
+    stage: ClassVar[str] = "maps"
+    version: ClassVar[int] = 3
+    arrays: ClassVar[tuple[ArraySpec, ...]] = tuple(RESULTS["{dataset}/maps"].values())
+
+    absorber: Absorber
+    options: ChemistryOptions
+    spectra: StepRef[SpectraStep]
+    tiles: tuple[StepRef[FitStep], ...]
+
+    def run(self, context: StageContext) -> StepAttributes:
+        from tasks.chemistry import chemistry_maps
+        from tasks.xanes.fit import SpectrumFit
+
+        read = context.read(self.spectra, "energy_ev", "phase", "sigma_phase")
+        pieces = [context.read(tile) for tile in self.tiles]
+        whole = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in pieces[0]}
+        energy_ev, wanted = read["energy_ev"], self.options.phase_energy_ev
+        index = 0 if wanted == "lowest" else int(np.argmin(np.abs(energy_ev - wanted)))
+        phase_energy_ev = float(energy_ev[index])
+        found = chemistry_maps(
+            SpectrumFit(**whole),
+            whole["status"],
+            read["phase"][index],
+            float(read["sigma_phase"][index]),
+            phase_energy_ev,
+            self.absorber,
+            self.options,
+        )
+        return context.write(found, phase_energy_ev=phase_energy_ev, n_kept=int(np.count_nonzero(found["mask"])))

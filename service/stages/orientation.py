@@ -1,19 +1,48 @@
-"""Which way up the detector is."""
+"""The orientation of the detector, found from the frames of one energy."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
 import numpy as np
 
-from service.stages.context import StageContext, StepAttributes
-from service.stages.scans import read_measured
+from service.stages.context import StageContext
+from service.stages.scans import cycles_cost, read_measured
 from service.workflow.inputs import ScanInput
-from tasks.ptycho.orientation import find_orientation, require_clear
+from service.workflow.step import Step, StepAttributes
+from storage.layout import ArraySpec
+from tasks.ptycho.probe import ProbeSpec
+
+EQUIVALENT_CYCLES: Final = 40
+"""Trials of all orientations take about as long as this many cycles of the whole scan."""
 
 
-def orientation(desk: StageContext, *, dataset: str, scan: ScanInput, measurement: Mapping[str, Any]) -> StepAttributes:
-    """Which way up the frames of a dataset are, from one of its energies."""
-    measured, probe = read_measured(desk, dataset, scan.name, measurement)
-    verdict = find_orientation(measured, probe, on_cycle=lambda *_: desk.check_stop())
-    errors = np.array([verdict.errors[one] for one in range(8)])
-    return desk.write({"errors": errors}, orientation=require_clear(verdict), contrast=verdict.contrast)
+@dataclass(frozen=True, kw_only=True)
+class OrientationStep(Step):
+    """Find the flips and the transpose of a dataset's frames from one of its energies; every other energy waits for it.
+
+    The attributes are ``orientation`` (0 to 7) and ``contrast``.
+    """
+
+    stage: ClassVar[str] = "orientation"
+    version: ClassVar[int] = 3
+    arrays: ClassVar[tuple[ArraySpec, ...]] = (
+        ArraySpec("errors", ("orientation",), ("float64",), "1", "R factor of the trial in each orientation"),
+    )
+
+    dataset: str
+    scan: ScanInput
+    optics: ProbeSpec | None
+
+    @property
+    def cost(self) -> float:
+        return cycles_cost(self.scan, EQUIVALENT_CYCLES)
+
+    def run(self, context: StageContext) -> StepAttributes:
+        from tasks.ptycho.orientation import find_orientation, require_clear
+
+        measured, probe = read_measured(context, self.dataset, self.scan, self.optics)
+        verdict = find_orientation(measured, probe, on_cycle=lambda *_: context.check_stop())
+        errors = np.array([verdict.errors[orientation] for orientation in range(8)])
+        return context.write({"errors": errors}, orientation=require_clear(verdict), contrast=verdict.contrast)

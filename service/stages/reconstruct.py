@@ -1,104 +1,162 @@
-"""One energy's frames to its object and probe, a round of cycles at a time."""
+"""Ptychographic reconstruction of one energy, a round of cycles at a time."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from service.stages.context import StageContext, StepAttributes
-from service.stages.correction import read_correction
-from service.stages.scans import check_orientation, read_measured, seeded_probe
+from service.stages.context import StageContext
+from service.stages.couple import read_correction
+from service.stages.scans import check_orientation, cycles_cost, probe_of_pilot, read_measured
 from service.workflow.inputs import ScanInput
+from service.workflow.step import Step, StepAttributes, StepRef
+from storage.layout import ArraySpec
 from tasks.options import ReconstructOptions
-from tasks.ptycho.beam import hidden_beam_warnings, hidden_share
-from tasks.ptycho.driver import Reconstruction, run
-from tasks.ptycho.resolution import prtf
-from tasks.ptycho.scan import illumination
-from tasks.ptycho.solver import init
+from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.state import State
+
+if TYPE_CHECKING:
+    from service.stages.couple import CoupleStep
+    from service.stages.orientation import OrientationStep
+    from tasks.ptycho.driver import Reconstruction
 
 STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "noise_error")
 GUESS_NUMBERS: Final = ("guessed_modes", "hidden_share")
-"""Of the probe that the first round began with; later rounds know only what became of it."""
-STATE_ARRAYS: Final = tuple(field.name for field in fields(State) if field.name not in STATE_NUMBERS)
+"""Attributes about the probe that the first round began with; later rounds pass them on."""
+STATE_ARRAYS: Final = tuple(one.name for one in fields(State) if one.name not in STATE_NUMBERS)
 
 
-def reconstruct(desk: StageContext, **arguments: Any) -> StepAttributes:
-    """Run one round of one energy."""
-    round_ = prepare_round(desk, **arguments)
-    return round_.finish(desk, run(round_.reconstruction))
+@dataclass(frozen=True, kw_only=True)
+class ReconstructStep(Step):
+    """One round of cycles of one energy: from its scan, or on from the round before with what the other energies say.
+
+    Parameters
+    ----------
+    dataset : str
+    scan : ScanInput
+    optics : ProbeSpec, optional
+        Optics of the dataset, where they were described.
+    options : ReconstructOptions
+    n_cycles : int
+        Cycles of this round.
+    previous : StepRef, optional
+        The round before.
+    correction : StepRef, optional
+        The coupling of all energies after that round.
+    index : int, optional
+        Place of this energy among those coupled.
+    orientation : StepRef, optional
+        The step that found the orientation of the frames, where one had to.
+    pilot : StepRef, optional
+        The reconstruction whose probe the first round starts from.
+    """
+
+    stage: ClassVar[str] = "reconstruct"
+    version: ClassVar[int] = 8
+    arrays: ClassVar[tuple[ArraySpec, ...]] = (
+        ArraySpec("object", ("y", "x"), ("complex64",), "1", "object O"),
+        ArraySpec("probe", ("mode", "v", "u"), ("complex64",), "1", "probe [square root of counts]"),
+        ArraySpec("probe_momentum_buffer", ("mode", "v", "u"), ("complex64",), "1", "decaying sum of the probe's past steps"),
+        ArraySpec("object_momentum_buffer", ("y", "x"), ("complex64",), "1", "decaying sum of the object's past steps"),
+        ArraySpec("errors", ("cycle",), ("float32",), "1", "R factor of each cycle"),
+        ArraySpec("displacement_px", ("corrected", "axis"), ("float64",), "pixel", "correction of the positions, or empty"),
+        ArraySpec("scale", ("corrected",), ("float64",), "1", "amplitude of each frame relative to the scan's, or empty"),
+        ArraySpec("positions_m", ("position", "axis"), ("float64",), "m", "position (y, x) of the probe, as corrected"),
+        ArraySpec("dose", ("y", "x"), ("float32",), "count", "photons that fell on each pixel of the object"),
+        ArraySpec("prtf", ("frequency",), ("float32",), "1", "phase retrieval transfer function"),
+    )
+
+    dataset: str
+    scan: ScanInput
+    optics: ProbeSpec | None
+    options: ReconstructOptions
+    n_cycles: int
+    previous: StepRef[ReconstructStep] | None = None
+    correction: StepRef[CoupleStep] | None = None
+    index: int | None = None
+    orientation: StepRef[OrientationStep] | None = None
+    pilot: StepRef[ReconstructStep] | None = None
+
+    @property
+    def cost(self) -> float:
+        return cycles_cost(self.scan, self.n_cycles)
+
+    @property
+    def energy_ev(self) -> float:
+        return self.scan.energy_ev
+
+    def run(self, context: StageContext) -> StepAttributes:
+        from tasks.ptycho.driver import run
+
+        round_ = self.prepare(context)
+        return round_.finish(context, run(round_.reconstruction))
+
+    def prepare(self, context: StageContext) -> Round:
+        """Read what the round starts from, so that it can run alone or together with other energies."""
+        from tasks.ptycho.beam import hidden_share
+        from tasks.ptycho.driver import Reconstruction
+        from tasks.ptycho.solver import init
+
+        canvas = self.scan.canvas
+        measured, probe = read_measured(context, self.dataset, self.scan, self.optics, self.orientation)
+        if self.previous is None:
+            check_orientation(context, self.dataset, measured, probe, self.n_cycles)
+            probe = probe if self.pilot is None else probe_of_pilot(context, self.pilot, measured, probe)
+            state = init(canvas, probe, self.options)
+            guess: StepAttributes = {"guessed_modes": len(probe), "hidden_share": hidden_share(probe, measured.mask)}
+        else:
+            state = read_state(context, self.previous)
+            guess = {name: context.attributes(self.previous)[name] for name in GUESS_NUMBERS}
+        if self.correction is not None and self.index is not None and not state.is_stopped:
+            state = read_correction(context, self.correction, self.index).apply(state)
+        first = state.cycle
+        reconstruction = Reconstruction(
+            measured, canvas, state, self.n_cycles, self.options,
+            on_cycle=lambda cycle, error: context.report_cycle(cycle - first, self.n_cycles, error),
+        )  # fmt: skip
+        return Round(self, reconstruction, guess)
 
 
 @dataclass(frozen=True)
 class Round:
     """One round of one energy, ready to run alone or together with other energies."""
 
+    step: ReconstructStep
     reconstruction: Reconstruction
-    scan: ScanInput
-    options: ReconstructOptions
     guess: StepAttributes
     """`GUESS_NUMBERS` of the initial probe."""
 
-    def finish(self, desk: StageContext, state: State) -> StepAttributes:
+    def finish(self, context: StageContext, state: State) -> StepAttributes:
         """Write the final state of the round, with what is computed from it."""
-        scan, measured = self.scan, self.reconstruction.inputs.scan
+        from tasks.ptycho.beam import hidden_beam_warnings
+        from tasks.ptycho.resolution import prtf
+        from tasks.ptycho.scan import illumination
+
+        scan, options, measured = self.step.scan, self.step.options, self.reconstruction.inputs.scan
         arrays = {name: np.asarray(getattr(state, name)) for name in STATE_ARRAYS}
         arrays["positions_m"] = state.placement(scan.n_positions).positions_m(measured, scan.canvas)
         arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
-        arrays["prtf"] = prtf(measured, scan.canvas, state, self.options.subpixel)
+        arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
         numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
-        told = hidden_beam_warnings(scan.energy_ev, self.guess["hidden_share"])
-        told += notes(scan, state, self.options, self.guess["guessed_modes"])
-        return desk.write(arrays, **numbers, **self.guess, r_factor=float(state.errors[-1]), notes=told)
+        warnings = hidden_beam_warnings(scan.energy_ev, self.guess["hidden_share"])
+        warnings += convergence_warnings(scan.energy_ev, state, options, self.guess["guessed_modes"])
+        return context.write(arrays, warnings=warnings, **numbers, **self.guess, r_factor=float(state.errors[-1]))
 
 
-def prepare_round(
-    desk: StageContext,
-    *,
-    dataset: str,
-    scan: ScanInput,
-    measurement: Mapping[str, Any],
-    options: ReconstructOptions,
-    n_cycles: int,
-    index: int | None,
-    previous: str | None,
-    correction: str | None,
-    orientation: str | None = None,
-    pilot: str | None = None,
-) -> Round:
-    """One round of one energy: from its scan, or from the round before and what it takes back from the other energies."""
-    measured, probe = read_measured(desk, dataset, scan.name, measurement, orientation)
-    if previous is None:
-        check_orientation(desk, dataset, measured, probe, n_cycles)
-        probe = probe if pilot is None else seeded_probe(desk, pilot, measured, probe)
-        state = init(scan.canvas, probe, options)
-        guess: StepAttributes = {"guessed_modes": len(probe), "hidden_share": hidden_share(probe, measured.mask)}
-    else:
-        state = read_state(desk, previous)
-        guess = {name: desk.units.attrs(previous)[name] for name in GUESS_NUMBERS}
-    if correction is not None and index is not None and not state.is_stopped:
-        state = read_correction(desk, correction, index).apply(state)
-    first = state.cycle
-    reconstruction = Reconstruction(
-        measured, scan.canvas, state, n_cycles, options,
-        on_cycle=lambda cycle, error: desk.tell(cycle - first, n_cycles, error),
-    )  # fmt: skip
-    return Round(reconstruction, scan, options, guess)
-
-
-def read_state(desk: StageContext, key: str) -> State:
+def read_state(context: StageContext, step: StepRef[ReconstructStep]) -> State:
     """The state that a finished round left."""
-    numbers = desk.units.attrs(key)
-    contents: StepAttributes = {**desk.read(key, *STATE_ARRAYS), **{name: numbers[name] for name in STATE_NUMBERS}}
+    numbers = context.attributes(step)
+    contents: StepAttributes = {**context.read(step, *STATE_ARRAYS), **{name: numbers[name] for name in STATE_NUMBERS}}
     return State(**contents)
 
 
-def notes(scan: ScanInput, state: State, options: ReconstructOptions, modes_before: int) -> list[str]:
-    """What the run is told of an energy's course, in this round or before: the rounds before may be cleared away."""
-    told = []
+def convergence_warnings(energy_ev: float, state: State, options: ReconstructOptions, modes_before: int) -> list[str]:
+    """Modes added and an early end, in this round or an earlier one, because earlier rounds may be deleted."""
+    found = []
     if options.probe_modes == "auto" and len(state.probe) > modes_before:
-        told.append(f"{len(state.probe)} modes of the probe, because one left R well above photon noise")
+        found.append(f"{len(state.probe)} modes of the probe, because one left R well above photon noise")
     if state.is_stopped:
-        told.append(f"R has settled, stopped after {state.cycle} of {options.cycles} cycles")
-    return [f"{scan.energy_ev:.1f} eV: {text}" for text in told]
+        found.append(f"R has settled, stopped after {state.cycle} of {options.cycles} cycles")
+    return [f"{energy_ev:.1f} eV: {text}" for text in found]

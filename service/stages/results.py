@@ -1,140 +1,193 @@
 """The run published: figures as files, and the results store, labelled and sealed."""
 
+from __future__ import annotations
+
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
-from service.stages.compounds import references_group
-from service.stages.context import StageContext, StepAttributes
-from service.stages.convergence import course_coordinates
-from service.stages.dataset_results import Arrays, DatasetResults, RunResults, single_precision
-from service.stages.resolution import in_results
+from service.stages.context import StageContext
+from service.stages.dataset_results import Arrays, DatasetResults, RunResultsStep, single_precision
 from service.versions import library_versions
+from service.workflow.inputs import RunInput
+from service.workflow.step import StepAttributes, StepRef
 from storage.atomic import write_file
 from storage.errors import ResultsError
 from storage.results import Group, ResultsStore, write_results
 from tasks.options import RunOptions
 
+if TYPE_CHECKING:
+    from service.stages.figures import FiguresStep
+    from tasks.scattering import Absorber
 
-def results(desk: StageContext, *, run_id: str, figures: str, **found: Any) -> StepAttributes:
-    """Publish the run: figures as files, then the results store, sealed by one rename; ``found`` makes its `RunResults`."""
-    store = desk.call.places.results(run_id)
-    publish_figures(desk, run_id, figures)
-    if not ResultsStore(store).is_sealed():
-        contents = RunResults(**found)
-        attributes = {
-            "run": run_id,
-            "options": to_jsonable_python(contents.options),
-            "datasets": to_jsonable_python(contents.datasets),
-            "versions": library_versions(),
-            "timings_s": timings(desk, desk.call.unit.inputs),
-        }
-        try:
-            write_results(store, groups_of(desk, contents), attributes)
-        except ResultsError:
-            # A worker of a service that died may have come first: what it sealed is the same.
-            if not ResultsStore(store).is_sealed():
-                raise
-    return desk.write({}, run_id=run_id)
+RESOLUTION_NAMES: Final = {
+    "prtf": "prtf",
+    "frc": "frc",
+    "half_bit": "half_bit",
+    "resolution_m": "resolution",
+    "prtf_resolution_m": "prtf_resolution",
+}
+"""Arrays of `tasks.coupling.resolution`, and their names in the results store."""
 
 
-def groups_of(desk: StageContext, contents: RunResults) -> dict[str, Group]:
+@dataclass(frozen=True, kw_only=True)
+class ResultsStep(RunResultsStep):
+    """Publish a run: figures as files, then the results store, sealed by one rename. It stores no arrays of its own."""
+
+    stage: ClassVar[str] = "results"
+    version: ClassVar[int] = 4
+
+    run_id: str
+    figures: StepRef[FiguresStep]
+
+    def run(self, context: StageContext) -> StepAttributes:
+        path = context.paths.results(self.run_id)
+        publish_figures(context, self.run_id, self.figures)
+        if not ResultsStore(path).is_sealed():
+            attributes = {
+                "run": self.run_id,
+                "options": to_jsonable_python(self.options),
+                "datasets": [description_of(dataset) for dataset in self.datasets],
+                "versions": library_versions(),
+                "timings_s": timings(context, self.inputs),
+            }
+            try:
+                write_results(path, groups_of(context, self), attributes)
+            except ResultsError:
+                # A worker of a service that died may have come first: what it sealed is the same.
+                if not ResultsStore(path).is_sealed():
+                    raise
+        return context.write({}, run_id=self.run_id)
+
+
+def description_of(dataset: RunInput) -> StepAttributes:
+    """What results say about a dataset."""
+    described: StepAttributes = to_jsonable_python(dataset)
+    del described["is_open"]
+    return described
+
+
+def groups_of(context: StageContext, step: RunResultsStep) -> dict[str, Group]:
     """All groups of the results store, by their paths."""
-    chapters = contents.chapters(desk)
-    tree = {path: group for chapter in chapters for path, group in chapter_groups(chapter).items()}
-    if contents.domains is not None:
-        grouped = [chapter for chapter in chapters if chapter.label is not None]
-        tree["domains"] = domains_group(*contents.pooled(desk), grouped, contents.options)
-    if contents.options.references.xdi and contents.maps:
-        tree["references"] = references_group(chapters[0].energy_ev, chapters[0].about["absorber"], contents.options)
-    return tree
+    from tasks.scattering import Absorber
 
-
-def publish_figures(desk: StageContext, run_id: str, key: str) -> None:
-    """Write the run's figures as files, the list of them last."""
-    folder = desk.call.places.figures(run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in desk.read(key).items():
-        write_file(folder / f"{name}.png", content.tobytes())
-    write_file(folder / "figures.json", json.dumps(desk.units.attrs(key)["listed"]).encode())
-
-
-def chapter_groups(chapter: DatasetResults) -> dict[str, Group]:
-    """One dataset's groups of the results store."""
-    name = chapter.about["id"]
-    plane = {"y": chapter.y_m, "x": chapter.x_m}
-    energy = {"energy": chapter.energy_ev}
-    about = {key: chapter.about[key] for key in ("title", "group", "formula", "absorber")}
-    axis = {"axis": np.array(["y", "x"])} if "shift" in chapter.spectra else {}
-    groups = {
-        f"{name}/reconstruction": reconstruction_group(chapter),
-        f"{name}/spectra": Group({**energy, **plane, **axis}, dict(chapter.spectra), about),
-    }
-    if chapter.maps:
-        groups[f"{name}/maps"] = Group(plane, dict(chapter.maps), about)
-    if chapter.mixture:
-        coords = {**plane, "reference": np.array(chapter.compounds)}
-        arrays = {key: single_precision(values) for key, values in chapter.mixture.items()}
-        groups[f"{name}/references"] = Group(coords, arrays, about)
-    if chapter.label is not None:
-        groups[f"{name}/domains"] = Group(plane, {"label": chapter.label.astype(np.int8)}, about)
+    datasets = step.read_datasets(context)
+    groups = {path: group for found in datasets for path, group in dataset_groups(found).items()}
+    if step.domains is not None:
+        grouped = [found for found in datasets if found.label is not None]
+        groups["domains"] = domains_group(*step.read_domains(context), grouped, step.options)
+    if step.options.references.xdi and step.maps:
+        absorber = Absorber(**datasets[0].dataset.absorber)
+        groups["references"] = references_group(datasets[0].energy_ev, absorber, step.options)
     return groups
 
 
-def reconstruction_group(chapter: DatasetResults) -> Group:
-    """Probes and how they came about; v and u are those of the mean pixel, which differs between energies by a percent."""
-    _, n_modes, n_pixels, _ = chapter.probe.shape
-    across = (np.arange(n_pixels) - n_pixels // 2) * float(np.mean(chapter.probe_pixel_size_m))
+def publish_figures(context: StageContext, run_id: str, figures: StepRef[FiguresStep]) -> None:
+    """Write the run's figures as files, the list of them last."""
+    folder = context.paths.figures(run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in context.read(figures).items():
+        write_file(folder / f"{name}.png", content.tobytes())
+    write_file(folder / "figures.json", json.dumps(context.attributes(figures)["listed"]).encode())
+
+
+def dataset_groups(found: DatasetResults) -> dict[str, Group]:
+    """One dataset's groups of the results store."""
+    dataset = found.dataset
+    plane = {"y": found.y_m, "x": found.x_m}
+    energy = {"energy": found.energy_ev}
+    about = {"title": dataset.title, "group": dataset.group, "formula": dataset.formula, "absorber": dataset.absorber}
+    axis = {"axis": np.array(["y", "x"])} if "shift" in found.spectra else {}
+    groups = {
+        f"{dataset.id}/reconstruction": reconstruction_group(found),
+        f"{dataset.id}/spectra": Group({**energy, **plane, **axis}, dict(found.spectra), about),
+    }
+    if found.maps:
+        groups[f"{dataset.id}/maps"] = Group(plane, dict(found.maps), about)
+    if found.mixture:
+        coords = {**plane, "reference": np.array(found.references)}
+        arrays = {name: single_precision(values) for name, values in found.mixture.items()}
+        groups[f"{dataset.id}/references"] = Group(coords, arrays, about)
+    if found.label is not None:
+        groups[f"{dataset.id}/domains"] = Group(plane, {"label": found.label.astype(np.int8)}, about)
+    return groups
+
+
+def reconstruction_group(found: DatasetResults) -> Group:
+    """Probes and how they converged; v and u are those of the mean pixel, which differs between energies by a percent."""
+    _, n_modes, n_pixels, _ = found.probe.shape
+    across = (np.arange(n_pixels) - n_pixels // 2) * float(np.mean(found.probe_pixel_size_m))
     coords = {
-        "energy": chapter.energy_ev,
+        "energy": found.energy_ev,
         "mode": np.arange(n_modes),
         "v": across,
         "u": across,
-        **course_coordinates(chapter.course),
+        "cycle": np.arange(1, found.convergence["error"].shape[1] + 1),
+        "position": np.arange(found.convergence["positions"].shape[1]),
+        "axis": np.array(["y", "x"]),
     }
-    arrays = {"probe": chapter.probe.astype(np.complex64), **chapter.course, **in_results(chapter.sharpness)}
-    if chapter.sharpness:
-        coords["frequency"] = chapter.sharpness["frequency_per_m"]
-    return Group(coords, arrays, {"probe_pixel_size_m": chapter.probe_pixel_size_m, "warnings": list(chapter.remarks)})
+    arrays = {"probe": found.probe.astype(np.complex64), **found.convergence}
+    arrays |= {
+        name: found.resolution[key].astype(np.float32) for key, name in RESOLUTION_NAMES.items() if key in found.resolution
+    }
+    if found.resolution:
+        coords["frequency"] = found.resolution["frequency_per_m"]
+    return Group(coords, arrays, {"probe_pixel_size_m": found.probe_pixel_size_m, "warnings": list(found.warnings)})
 
 
-def domains_group(
-    pooled: Arrays, attributes: Mapping[str, Any], chapters: Sequence[DatasetResults], options: RunOptions
-) -> Group:
+def domains_group(pooled: Arrays, attributes: StepAttributes, datasets: Sequence[DatasetResults], options: RunOptions) -> Group:
     """What the domains of all datasets have in common."""
     coords = {
         "domain": np.arange(1, options.domains.n_domains + 1),
         "descriptor": np.array(options.domains.descriptors),
         "k": np.arange(1, len(pooled["inertia"]) + 1),
-        "dataset": np.array([chapter.about["id"] for chapter in chapters]),
-        "dataset_group": np.array([chapter.about["group"] for chapter in chapters]),
+        "dataset": np.array([found.dataset.id for found in datasets]),
+        "dataset_group": np.array([found.dataset.group for found in datasets]),
         "group": np.array(attributes["groups"]),
-        "energy": chapters[0].energy_ev,
+        "energy": datasets[0].energy_ev,
         "bin": np.arange(pooled["bin_centre"].shape[1]),
         "bin_centre": pooled["bin_centre"],
     }
-    names = ("centre", "inertia", "fraction", "group_fraction", "mean_absorption", "density")
-    bootstrap = ("fraction_interval", "group_interval", "domain_agreement")
     if "agreement" in attributes:
         coords["bound"] = np.array(["lower", "upper"])
-    facts = {name: attributes[name] for name in ("elbow", "agreement") if name in attributes}
-    return Group(coords, {name: pooled[name] for name in (*names, *bootstrap) if name in pooled}, facts)
+    arrays = {name: values for name, values in pooled.items() if name != "bin_centre" and not name.startswith("label")}
+    return Group(coords, arrays, {name: attributes[name] for name in ("elbow", "agreement") if name in attributes})
 
 
-def timings(desk: StageContext, keys: Sequence[str]) -> dict[str, float]:
-    """Seconds of computing in each stage, over all units that led to ``keys``, whichever run computed them."""
+def references_group(energy_ev: NDArray[np.float64], absorber: Absorber, options: RunOptions) -> Group:
+    """The reference compounds at the measured energies (E,) [eV], and what eq. 1 fitted to each says."""
+    from tasks.xanes.model import PARAMETERS, pre_edge_ratio
+    from tasks.xanes.references import fit_reference, prepare
+
+    edge_ev, edge = absorber.edge_energy_ev, PARAMETERS.index("edge_energy")
+    found = prepare(options.references.xdi, edge_ev)
+    fits = [fit_reference(one, edge_ev) for one in found]
+    arrays = {
+        "absorption": np.stack([np.interp(energy_ev, one.energy_ev, one.absorption) for one in found]),
+        "edge_energy": np.array([fit.parameters[edge, 0] for fit in fits]),
+        "edge_energy_sigma": np.array([fit.sigma[edge, 0] for fit in fits]),
+        "pre_edge_ratio": np.array([pre_edge_ratio(fit.parameters)[0] for fit in fits]),
+        "pre_edge_ratio_sigma": np.array([fit.pre_edge_ratio_sigma[0] for fit in fits]),
+    }
+    return Group({"reference": np.array([one.name for one in found]), "energy": energy_ev}, arrays)
+
+
+def timings(context: StageContext, keys: Sequence[str]) -> dict[str, float]:
+    """Seconds of computing in each stage, over all steps that led to ``keys``, whichever run computed them."""
     seconds: dict[str, float] = {}
     seen: set[str] = set()
     waiting = list(keys)
     while waiting:
         key = waiting.pop()
-        if key in seen or not desk.units.has(key):
+        if key in seen or not context.artifacts.has(key):
             continue
         seen.add(key)
-        attributes = desk.units.attrs(key)
+        attributes = context.artifacts.attrs(key)
         seconds[attributes["stage"]] = seconds.get(attributes["stage"], 0.0) + attributes["seconds"]
         waiting.extend(attributes["inputs"])
     return seconds

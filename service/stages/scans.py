@@ -1,62 +1,94 @@
-"""One energy's measurement as ``tasks`` takes it: frames the right way up, and the first guess of their probe."""
+"""One energy's measurement as ``tasks`` takes it: frames in the right orientation, and the first guess of their probe."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.stages.context import StageContext
-from tasks.ptycho.beam import fit_to_beam
-from tasks.ptycho.orientation import FEWEST_CYCLES, require_fit
+from service.workflow.inputs import ScanInput
 from tasks.ptycho.probe import ProbeSpec, initial_probe, resample, scale_to_power
 from tasks.ptycho.scan import Scan
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from service.stages.context import StageContext
+    from service.stages.orientation import OrientationStep
+    from service.stages.reconstruct import ReconstructStep
+    from service.workflow.step import StepRef
+
+Probe = NDArray[np.complex64]
 
 AUTO: Final = "auto"
 """The orientation of a dataset that is found by trying all of them."""
+FRAME_PIXEL_S: Final = 3e-8
+"""Estimated time that a cycle takes for each pixel of each frame [s]."""
+
+
+def cycles_cost(scan: ScanInput, n_cycles: int) -> float:
+    """Estimated time [s] to visit every position of a scan ``n_cycles`` times."""
+    return FRAME_PIXEL_S * n_cycles * scan.n_positions * scan.n_pixels**2
 
 
 def read_measured(
-    desk: StageContext, dataset: str, scan: str, measurement: Mapping[str, Any], orientation: str | None = None
-) -> tuple[Scan, Array]:
-    """A scan and the first guess of its probe; ``orientation`` is the key of the unit that found it, if one had to."""
-    turn = 0 if orientation is None else int(desk.units.attrs(orientation)["orientation"])
-    stored = desk.read_scan(dataset, scan, turn)
+    context: StageContext,
+    dataset: str,
+    scan: ScanInput,
+    optics: ProbeSpec | None,
+    orientation: StepRef[OrientationStep] | None = None,
+) -> tuple[Scan, Probe]:
+    """A scan and the first guess of its probe (M, N, N).
+
+    Parameters
+    ----------
+    context : StageContext
+    dataset : str
+    scan : ScanInput
+    optics : ProbeSpec, optional
+        Optics of the dataset, where they were described.
+    orientation : StepRef, optional
+        The step that found the orientation of the frames, where one had to.
+    """
+    turn = 0 if orientation is None else int(context.attributes(orientation)["orientation"])
+    stored = context.read_scan(dataset, scan.name, turn)
     measured = as_scan(stored)
-    return measured, first_probe(measured, stored["probe"], measurement["probe"])
+    return measured, first_probe(measured, stored["probe"], optics)
 
 
-def check_orientation(desk: StageContext, dataset: str, measured: Scan, probe: Array, n_cycles: int) -> None:
-    """Before many cycles are spent on frames that their dataset's orientation does not fit.
+def check_orientation(context: StageContext, dataset: str, measured: Scan, probe: Probe, n_cycles: int) -> None:
+    """Refuse frames that the orientation given with their dataset does not fit, before many cycles are spent on them.
 
     Raises
     ------
     OrientationError
     """
-    given = desk.datasets.attributes(dataset).get("orientation") or 0
+    from tasks.ptycho.orientation import FEWEST_CYCLES, require_fit
+
+    given = context.datasets.attributes(dataset).get("orientation") or 0
     if given != AUTO and n_cycles >= FEWEST_CYCLES:
-        require_fit(measured, probe, given, on_cycle=lambda *_: desk.check_stop())
+        require_fit(measured, probe, given, on_cycle=lambda *_: context.check_stop())
 
 
-def seeded_probe(desk: StageContext, pilot: str, measured: Scan, probe: Array) -> Array:
+def probe_of_pilot(context: StageContext, pilot: StepRef[ReconstructStep], measured: Scan, probe: Probe) -> Probe:
     """(M, N, N) complex64: the pilot's probe on this energy's pixel, with the power of this energy's own ``probe``."""
-    ratio = measured.pixel_size_m / float(desk.units.attrs(pilot)["pixel_size_m"])
+    ratio = measured.pixel_size_m / float(context.attributes(pilot)["pixel_size_m"])
     power = float(np.sum(np.abs(probe) ** 2, dtype=float))
-    return scale_to_power(resample(desk.read(pilot, "probe")["probe"], ratio), power)
+    return scale_to_power(resample(context.read(pilot, "probe")["probe"], ratio), power)
 
 
-def first_probe(measured: Scan, supplied: Array | None, spec: Mapping[str, Any] | None) -> Array:
+def first_probe(measured: Scan, supplied: Probe | None, optics: ProbeSpec | None) -> Probe:
     """(M, N, N) complex64: the probe that came with the scan unless optics were described, with the beam's power."""
+    from tasks.ptycho.beam import fit_to_beam
+
     mean, good = measured.mean_pattern()
-    if supplied is not None and (spec is None or spec.get("kind") == "supplied"):
+    if supplied is not None and (optics is None or optics.kind == "supplied"):
         return fit_to_beam(supplied, mean, good, centre=False)
-    optics = ProbeSpec(**(spec or {}))
-    return fit_to_beam(initial_probe(optics, measured.energy_ev, measured.pixel_size_m, measured.n_pixels, 1.0), mean, good)
+    guess = initial_probe(optics or ProbeSpec(), measured.energy_ev, measured.pixel_size_m, measured.n_pixels, 1.0)
+    return fit_to_beam(guess, mean, good)
 
 
 def as_scan(stored: Mapping[str, Any]) -> Scan:
-    """What the store holds of a scan, in the words of ``tasks``."""
+    """The scan that the dataset store returns, as ``tasks`` takes it."""
     names = ("counts", "positions_m", "mask", "energy_ev", "distance_m", "detector_pixel_size_m")
     return Scan(**{name: stored[name] for name in names})

@@ -1,18 +1,16 @@
 """One run's way through its graph: what is done, what is ready, how far it is. Plain bookkeeping, no I/O."""
 
-import dataclasses
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from service.records.views import StageState, StageView
-from service.workflow.graph import Graph, build_graph
+from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
-from service.workflow.step import STAGES, Step
+from service.workflow.step import Step
 from service.workflow.warnings import RunWarnings
-from tasks.options import RunOptions
 
 AWAITED = "more scans may come until the dataset is sealed"
 
@@ -29,8 +27,6 @@ class RunProgress:
         Units handed to the cluster, by name, and the name of the attempt.
     shares : dict of str to float
         How far units in flight have come, 0 to 1.
-    cost_to_come : float
-        Cost of what the graph cannot name yet, because it waits for scans.
     facts : list of RunInput
         What the graph was built from.
     remarks : RunWarnings
@@ -49,29 +45,22 @@ class RunProgress:
     n_attempts: int = 0
     began: float = field(default_factory=time.monotonic)
     progress_at_start: float = 0.0
-    cost_to_come: float = 0.0
     facts: list[RunInput] = field(default_factory=list)
     remarks: RunWarnings = field(default_factory=RunWarnings)
     losses: Counter[str] = field(default_factory=Counter)
     published: float = -math.inf
 
-    def wire(self, facts: list[RunInput], options: RunOptions, is_kept: Callable[[str], bool]) -> None:
-        """Take up the graph of these facts, as `follow` does."""
-        self.facts = facts
-        self.follow(build_graph(facts, options, self.run_id), is_kept)
-        self.cost_to_come = cost_to_come(facts, options, self.graph)
-
     def follow(self, graph: Graph, is_kept: Callable[[str], bool]) -> None:
         """Take up a graph (the first, or one that has grown): find out what is finished; nothing is forgotten."""
         self.graph = graph
-        self.done = set(graph.units) - unfinished(graph, is_kept)
-        self.in_flight = {name: attempt for name, attempt in self.in_flight.items() if name in graph.units}
+        self.done = set(graph.steps) - graph.unfinished(is_kept)
+        self.in_flight = {name: attempt for name, attempt in self.in_flight.items() if name in graph.steps}
 
     def ready(self) -> list[Step]:
         """Units that can be started now, in the graph's order."""
         return [
             unit
-            for name, unit in self.graph.units.items()
+            for name, unit in self.graph.steps.items()
             if name not in self.done and name not in self.in_flight and self.done.issuperset(unit.needs)
         ]
 
@@ -108,7 +97,7 @@ class RunProgress:
 
     def taken_over(self) -> list[Step]:
         """Finished units, in the graph's order, whose remarks this run has not heard: others finished them."""
-        return [unit for name, unit in self.graph.units.items() if name in self.done and name not in self.remarks.heard]
+        return [unit for name, unit in self.graph.steps.items() if name in self.done and name not in self.remarks.heard]
 
     def drop(self, name: str) -> None:
         """Note that a unit is no longer with the cluster."""
@@ -118,15 +107,15 @@ class RunProgress:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do, now or later."""
-        return not self.graph.awaits_scans and len(self.done) == len(self.graph.units)
+        return not self.graph.awaits_scans and len(self.done) == len(self.graph.steps)
 
     def progress(self) -> float:
         """Share of the work that is done, 0 to 1, by the units' estimated costs."""
-        total = sum(unit.cost for unit in self.graph.units.values()) + self.cost_to_come
+        total = self.graph.cost + self.graph.cost_to_come
         if total == 0:
             return 0.0
-        done = sum(unit.cost for name, unit in self.graph.units.items() if name in self.done)
-        under_way = sum(self.graph.units[name].cost * share for name, share in self.shares.items())
+        done = sum(unit.cost for name, unit in self.graph.steps.items() if name in self.done)
+        under_way = sum(self.graph.steps[name].cost * share for name, share in self.shares.items())
         return min(1.0, (done + under_way) / total)
 
     def eta_s(self) -> float | None:
@@ -139,10 +128,10 @@ class RunProgress:
 
     def stages(self, *, has_ended: bool = False) -> tuple[StageView, ...]:
         """Every stage in order: how many of its units there are, and how many are done."""
-        return tuple(self._stage(stage, has_ended) for stage in STAGES)
+        return tuple(self._stage(stage, has_ended) for stage in self.graph.stages)
 
     def _stage(self, stage: str, has_ended: bool) -> StageView:
-        names = [name for name, unit in self.graph.units.items() if unit.stage == stage]
+        names = [name for name, unit in self.graph.steps.items() if unit.stage == stage]
         done = len(self.done.intersection(names))
         if stage in self.graph.skipped:
             return StageView(stage, 0, 0, "skipped", self.graph.skipped[stage])
@@ -155,43 +144,6 @@ class RunProgress:
         begun: StageState = "stopped" if has_ended else "running"
         note = note or self.remarks.summary(stage)
         return StageView(stage, done, len(names), begun if is_begun else "waiting", note)
-
-
-def cost_to_come(facts: Sequence[RunInput], options: RunOptions, graph: Graph) -> float:
-    """What a live run costs beyond its graph so far, if no more scans came: the later rounds and all that follows."""
-    if not graph.awaits_scans:
-        return 0.0
-    sealed = build_graph([dataclasses.replace(dataset, is_open=False) for dataset in facts], options, "")
-    return sum(unit.cost for unit in sealed.units.values()) - sum(unit.cost for unit in graph.units.values())
-
-
-def unfinished(graph: Graph, is_kept: Callable[[str], bool]) -> set[str]:
-    """Names of units that have to be computed: from the last units back, no further than what is kept.
-
-    Parameters
-    ----------
-    graph : Graph
-    is_kept : callable
-        Whether the result of a key is in the store. Asked only where something unfinished needs it.
-    """
-    missing: set[str] = set()
-    seen: set[str] = set()
-    waiting = list(last_units(graph))
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if not is_kept(graph.units[name].key):
-            missing.add(name)
-            waiting.extend(graph.units[name].needs)
-    return missing
-
-
-def last_units(graph: Graph) -> Iterable[str]:
-    """Units that no other unit needs."""
-    needed = {name for unit in graph.units.values() for name in unit.needs}
-    return (name for name in graph.units if name not in needed)
 
 
 def fair_share(n_slots: int, n_runs: int) -> int:

@@ -1,84 +1,136 @@
-"""One piece of work, and the key under which its result is kept.
+"""One step of a run: what is computed from what, and the key under which its result is kept.
 
-A unit's key is a digest of its stage, the stage's version, its options and the keys of what it reads: the same key is
-the same result, whichever run asks. What computes a stage stands in the file of its name in `service.stages`.
+A stage is a subclass of `Step`: a frozen dataclass whose fields are its options and its inputs. The key of a step is a
+digest of its stage, the stage's version, its options and the keys of its inputs, so the same key is the same result,
+whichever run asks for it. Every stage has its file in `service.stages`.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, ClassVar, Final, Generic, Self, TypeAlias, TypeVar
 
 from pydantic_core import to_jsonable_python
 
-STAGES: Final = {
-    "orientation": 2,
-    "reconstruct": 7,
-    "couple": 1,
-    "spectra": 3,
-    "fit": 2,
-    "maps": 2,
-    "references": 1,
-    "domains": 3,
-    "figures": 3,
-    "results": 3,
-}
-"""Every stage in order, with its version: raise it when the stage computes something else from the same input."""
+from storage.layout import ArraySpec
+
+FIXED_S: Final = 1.0
+"""Estimated cost of a step that is short beside reconstructions and fits [s]."""
+NOT_IN_KEY: Final = {"in_key": False}
+"""Metadata of a field on which the result does not depend, such as a name for people."""
+
+StepAttributes: TypeAlias = dict[str, Any]
+"""What a step says of its result, small and JSON-able: R factor, number of pixels, ``warnings`` for people."""
+
+StepT_co = TypeVar("StepT_co", bound="Step", covariant=True)
 
 
 @dataclass(frozen=True)
-class Step:
-    """One piece of work: named for people, keyed for the store; ``arguments`` go to the stage's function.
-
-    ``needs`` are the names, ``inputs`` the keys of the units it reads.
-    """
+class StepRef(Generic[StepT_co]):
+    """Reference to a step whose arrays another step reads, as small as its name and its key."""
 
     name: str
-    stage: str
     key: str
-    arguments: Mapping[str, Any]
-    needs: tuple[str, ...]
-    inputs: tuple[str, ...]
-    cost: float
-    energy_ev: float | None = None
 
 
-Inputs: TypeAlias = "Step | Sequence[Inputs] | None"
+@dataclass(frozen=True, kw_only=True)
+class Step(ABC):
+    """One step of a run; a subclass is a stage.
+
+    Fields that hold references (`StepRef`, alone, optional, or in tuples and tuples of tuples) are the inputs. All other
+    fields must be JSON-able by pydantic, and are part of the key unless their metadata is `NOT_IN_KEY`.
+
+    Attributes
+    ----------
+    stage : str
+        Name of the stage.
+    version : int
+        Raised when the stage computes something else from the same fields, so that no older result is taken for new.
+    arrays : tuple of storage.layout.ArraySpec
+        Arrays that a step of the stage may store. A name such as ``label{dataset}`` stands for one array a dataset.
+    """
+
+    stage: ClassVar[str]
+    version: ClassVar[int]
+    arrays: ClassVar[tuple[ArraySpec, ...]] = ()
+
+    label: str = field(default="", metadata=NOT_IN_KEY)
+    """Tells steps of one stage apart in a run's graph."""
+
+    @abstractmethod
+    def run(self, context: Any) -> StepAttributes:
+        """Compute the step on a worker, store its arrays and return its attributes.
+
+        Stages name the class of ``context``, `service.stages.context.StageContext`, which is of a layer above this one.
+        """
+
+    @property
+    def cost(self) -> float:
+        """Estimated time on one core [s]; only ratios matter, for the progress of a run."""
+        return FIXED_S
+
+    @property
+    def energy_ev(self) -> float | None:
+        """Photon energy [eV] of a step that concerns a single one."""
+        return None
+
+    @property
+    def name(self) -> str:
+        """Name of the step within its run's graph, and on the dashboard."""
+        return f"{self.stage}{self.label}"
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of all that the result depends on, and the stage's name."""
+        keyed = {one.name: with_keys(getattr(self, one.name)) for one in fields(self) if one.metadata.get("in_key", True)}
+        return f"{digest([self.stage, self.version, keyed])}-{self.stage}"
+
+    @property
+    def ref(self) -> StepRef[Self]:
+        """Reference to this step, for the inputs of others."""
+        return StepRef(self.name, self.key)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the steps whose arrays are read."""
+        return tuple(ref.name for ref in self._refs())
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Keys of the steps whose arrays are read, in the order of `needs`."""
+        return tuple(ref.key for ref in self._refs())
+
+    def _refs(self) -> Iterator[StepRef["Step"]]:
+        for one in fields(self):
+            yield from refs_in(getattr(self, one.name))
 
 
-def make_unit(
-    stage: str,
-    label: str,
-    arguments: Mapping[str, Any],
-    inputs: Mapping[str, Inputs],
-    *,
-    cost: float,
-    energy_ev: float | None = None,
-) -> Step:
-    """A unit of a stage; each of ``inputs`` becomes an argument holding the key (or keys) of the units it names."""
-    everything = {**arguments, **{name: keys_of(units) for name, units in inputs.items()}}
-    read = [unit for units in inputs.values() for unit in as_list(units)]
-    needs, from_keys = tuple(unit.name for unit in read), tuple(unit.key for unit in read)
-    key = f"{digest([stage, STAGES[stage], everything])}-{stage}"
-    return Step(f"{stage}{label}", stage, key, everything, needs, from_keys, cost, energy_ev)
+def refs_in(value: object) -> Iterator[StepRef[Step]]:
+    """References that a field's value holds, in order."""
+    if isinstance(value, StepRef):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from refs_in(item)
 
 
-def as_list(units: Inputs) -> list[Step]:
-    """Whatever a unit reads, as a flat list of units."""
-    if units is None:
-        return []
-    return [units] if isinstance(units, Step) else [unit for group in units for unit in as_list(group)]
-
-
-def keys_of(units: Inputs) -> Any:
-    """The same shape of nothing, one, or lists of units, with the key in place of each unit."""
-    if units is None or isinstance(units, Step):
-        return units.key if units else None
-    return [keys_of(group) for group in units]
+def with_keys(value: object) -> object:
+    """A field's value with the key in place of each reference."""
+    if isinstance(value, StepRef):
+        return value.key
+    return [with_keys(item) for item in value] if isinstance(value, tuple) else value
 
 
 def digest(value: object) -> str:
-    """SHA-256 [hex, 40 digits] of anything JSON can say, independent of the order of names."""
+    """SHA-256 [40 hexadecimal digits] of a value that pydantic can write as JSON, independent of the order of names.
+
+    Raises
+    ------
+    ValueError
+        The value holds a number that JSON does not have, such as NaN.
+    """
     text = json.dumps(to_jsonable_python(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:40]

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.workflow.step import Step
-from storage.artifacts import ArtifactStore
-from storage.errors import ArtifactMissingError
 
 
 @dataclass
@@ -42,11 +40,3 @@ class RunWarnings:
         texts = self.of_stage.get(stage, [])
         more = f" (and {len(texts) - 1} more among the run's events)" if len(texts) > 1 else ""
         return f"{texts[0]}{more}" if texts else None
-
-
-def kept_remarks(units: ArtifactStore, unit: Step) -> Sequence[str]:
-    """What a finished unit has to say; nothing where it is gone, because nothing needs it any more."""
-    try:
-        return list(units.attrs(unit.key).get("notes", ()))
-    except ArtifactMissingError:
-        return ()

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from service.records.run_repository import RunRepository
 from service.retention import Retention, past_rounds
 from service.settings import Settings
-from service.workflow.graph import build_graph
+from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
 from storage.atomic import PREFIX
@@ -50,7 +50,7 @@ class House:
             self.ledger.begin_run(run_id)
             self.ledger.end_run(run_id, state, None)
         graph = build_graph([facts()], OPTIONS, run_id)
-        for unit in graph.units.values():
+        for unit in graph.steps.values():
             if stages is None or unit.stage in stages:
                 self.units.write(unit.key, {"x": np.ones(8)}, {"stage": unit.stage})
         (self.settings.runs_dir / run_id).mkdir()
@@ -69,7 +69,7 @@ def house(tmp_path, monkeypatch):
 
 def test_only_rounds_that_led_to_other_rounds_are_behind_a_run():
     graph = build_graph([facts()], OPTIONS, "run_1")
-    past = {unit.name for unit in graph.units.values() if unit.key in past_rounds(graph)}
+    past = {unit.name for unit in graph.steps.values() if unit.key in past_rounds(graph)}
     assert {name for name in past if name.startswith("couple")} == {"couple-round1", "couple-round2"}
     assert {name.rpartition("-")[2] for name in past if name.startswith("reconstruct")} == {"round1", "round2"}
     assert len(past) == 2 + 2 * 12
@@ -99,7 +99,7 @@ def test_work_no_run_refers_to_is_found_by_age_and_removed(house):
         house.rubbish.remove(waste)
         house.rubbish.remove(waste)
     assert house.names() == set()
-    assert set(house.units.keys()) == {unit.key for unit in graph.units.values()} - past_rounds(graph)
+    assert set(house.units.keys()) == {unit.key for unit in graph.steps.values()} - past_rounds(graph)
 
 
 def test_runs_go_at_the_age_they_are_given_and_not_before_they_end(house):

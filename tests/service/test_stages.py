@@ -14,15 +14,16 @@ from scipy.special import erf
 from service.execution.worker import perform
 from service.previews import read_image, read_partial_image
 from service.records.run_inputs import RunInputReader
-from service.stages.context import DataPaths, StepRequest
+from service.stages.context import DataPaths, StepRequest, stored_warnings
+from service.stages.pipeline import build_graph
 from service.stages.scans import as_scan, first_probe
-from service.workflow.graph import Graph, build_graph
+from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
-from service.workflow.warnings import kept_remarks
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
 from storage.results import ResultsStore
 from tasks.options import Descriptor, RunOptions
+from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.scan import Canvas
 
 EDGES_EV = (5478.0, 5480.0)
@@ -43,7 +44,7 @@ def run_options(**stages) -> RunOptions:
 def walk(places: DataPaths, graph: Graph, report=lambda _: None):
     """Perform every unit in order; all must succeed."""
     receipts = {}
-    for unit in graph.units.values():
+    for unit in graph.steps.values():
         receipts[unit.name] = perform(StepRequest("run_1", unit, places), report)
         assert receipts[unit.name].fate == "done", (unit.name, receipts[unit.name].message)
     return receipts
@@ -87,7 +88,7 @@ def test_a_single_energy_is_reconstructed_drawn_and_published(places, single):
     graph = build_graph(single.read(["ds_a"]), options, "run_1")
     told = []
     receipts = walk(places, graph, told.append)
-    last = graph.units["reconstruct-5420.0eV-round2"]
+    last = graph.steps["reconstruct-5420.0eV-round2"]
     state = ArtifactStore(places.units).read(last.key)
     assert state["errors"].shape == (6,)
     assert state["errors"][-1] < state["errors"][0]
@@ -112,17 +113,17 @@ def test_rounds_are_the_same_as_one_go(places, single):
     rounds = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 6}, kkr={"start": 2, "every": 2}), "run_1")
     errors = []
     for graph, last in ((whole, "reconstruct-5420.0eV-round1"), (rounds, "reconstruct-5420.0eV-round3")):
-        for unit in graph.units.values():
+        for unit in graph.steps.values():
             if unit.stage == "reconstruct":
                 receipt = perform(StepRequest("run_1", unit, places), lambda _: None)
                 assert receipt.fate == "done", receipt.message
-        errors.append(ArtifactStore(places.units).read(graph.units[last].key, "errors")["errors"])
+        errors.append(ArtifactStore(places.units).read(graph.steps[last].key, "errors")["errors"])
     assert errors[0] == pytest.approx(errors[1], rel=1e-3)
 
 
 def test_a_unit_that_is_there_is_not_computed_again_and_a_stopped_run_computes_nothing(places, single):
     graph = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 2}), "run_1")
-    unit = next(iter(graph.units.values()))
+    unit = next(iter(graph.steps.values()))
     assert perform(StepRequest("run_1", unit, places), lambda _: None, lambda: True).fate == "cancelled"
     assert perform(StepRequest("run_1", unit, places), lambda _: None).is_computed
     assert not perform(StepRequest("run_1", unit, places), lambda _: None).is_computed
@@ -130,7 +131,7 @@ def test_a_unit_that_is_there_is_not_computed_again_and_a_stopped_run_computes_n
 
 def test_a_cancelled_reconstruction_ends_within_a_cycle(places, single):
     graph = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 100_000}, kkr={"mode": "off"}), "run_1")
-    unit = next(iter(graph.units.values()))
+    unit = next(iter(graph.steps.values()))
     reports = []
     receipt = perform(StepRequest("run_1", unit, places), reports.append, lambda: bool(reports))
     assert receipt.fate == "cancelled"
@@ -139,25 +140,25 @@ def test_a_cancelled_reconstruction_ends_within_a_cycle(places, single):
 
 def test_what_is_missing_is_said_in_plain_words(places, single):
     graph = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 4}, kkr={"start": 2}), "run_1")
-    receipt = perform(StepRequest("run_1", graph.units["figures"], places), lambda _: None)
+    receipt = perform(StepRequest("run_1", graph.steps["figures"], places), lambda _: None)
     assert receipt.fate == "lost"  # and what it reads is then computed again
     assert "not finished" in receipt.message
 
 
 def test_before_the_end_the_last_round_can_be_looked_at(places, single):
     graph = build_graph(single.read(["ds_a"]), run_options(reconstruct={"cycles": 2}), "run_1")
-    unit = next(iter(graph.units.values()))
+    unit = next(iter(graph.steps.values()))
     perform(StepRequest("run_1", unit, places), lambda _: None)
     picture = read_partial_image(ArtifactStore(places.units), graph, "phase", None)
-    assert picture.values.shape == unit.arguments["scan"].canvas.shape
+    assert picture.values.shape == unit.scan.canvas.shape
     assert "so far" in picture.note
 
 
-@pytest.mark.parametrize(("spec", "same"), [(None, True), ({"kind": "supplied"}, True), ({"kind": "gaussian"}, False)])
-def test_a_supplied_probe_is_used_unless_optics_are_described(places, single, spec, same):
+@pytest.mark.parametrize(("kind", "same"), [(None, True), ("supplied", True), ("gaussian", False)])
+def test_a_supplied_probe_is_used_unless_optics_are_described(places, single, kind, same):
     stored = DatasetStore(places.datasets).read_scan("ds_a", "e")
     supplied = np.random.default_rng(0).normal(size=(1, 32, 32)).astype(np.complex64)
-    probe = first_probe(as_scan(stored), supplied, spec)
+    probe = first_probe(as_scan(stored), supplied, None if kind is None else ProbeSpec(kind=kind))
     power = float(np.mean(stored["counts"].sum(axis=(1, 2), where=stored["mask"])))
     assert np.sum(np.abs(probe) ** 2) == pytest.approx(power, rel=1e-4)
     correlation = abs(np.vdot(probe, supplied)) / np.linalg.norm(probe) / np.linalg.norm(supplied)
@@ -181,7 +182,7 @@ def write_states(places: DataPaths, graph: Graph, seed: int):
     y, x = np.indices((64, 64)) - 31.5
     disc = np.clip(18 - np.hypot(y, x), 0, 1)
     edge = np.where(x < 0, *EDGES_EV)
-    for unit in graph.units.values():
+    for unit in graph.steps.values():
         if unit.stage == "reconstruct":
             e = unit.energy_ev
             pre_edge = np.where(x < 0, 0.03, 0.06) / (1 + ((e - 5470) / 1.5) ** 2)
@@ -255,7 +256,7 @@ def test_resolution_is_published_with_its_curves_and_drawn(study):
 def test_an_energy_that_stuck_is_named_in_the_results_and_wherever_its_spectra_are_reused(study):
     places, graph = study
     for number in (1, 2):
-        remarks = kept_remarks(ArtifactStore(places.units), graph.units[f"spectra-dataset{number}"])
+        remarks = stored_warnings(ArtifactStore(places.units), graph.steps[f"spectra-dataset{number}"])
         assert f"{STUCK_EV:.1f} eV: R 0.05 is 5.0 times its neighbours'" in remarks
     for name in ("ds_a", "ds_b"):
         warnings = xr.open_dataset(places.results("run_1"), group=f"{name}/reconstruction", engine="zarr").attrs["warnings"]
@@ -265,7 +266,7 @@ def test_an_energy_that_stuck_is_named_in_the_results_and_wherever_its_spectra_a
 
 def test_a_results_unit_that_died_after_sealing_is_content_with_what_is_there(study):
     places, graph = study
-    unit = graph.units["results"]
+    unit = graph.steps["results"]
     ArtifactStore(places.units).delete(unit.key)
     before = (places.results("run_1") / "seal.json").stat().st_mtime_ns
     assert perform(StepRequest("run_1", unit, places), lambda _: None).fate == "done"
@@ -287,12 +288,11 @@ def test_a_mean_prior_is_the_same_for_every_tile(study):
     facts = [made_up("ds_a")]
     options = run_options(reconstruct={"cycles": 5}, kkr={"mode": "off"}, fit={"prior": "mean"})
     fresh = build_graph(facts, options, "run_2")
-    spectra = next(unit for unit in graph.units.values() if unit.name == "spectra-dataset1")
-    fit = next(unit for unit in fresh.units.values() if unit.stage == "fit")
+    spectra = next(unit for unit in graph.steps.values() if unit.name == "spectra-dataset1")
+    fit = next(unit for unit in fresh.steps.values() if unit.stage == "fit")
     halves = []
     for tile in range(2):
-        arguments = {**fit.arguments, "spectra": spectra.key, "tile": tile, "n_tiles": 2}
-        unit = dataclasses.replace(fit, key=f"half{tile}-fit", arguments=arguments)
+        unit = dataclasses.replace(fit, spectra=spectra.ref, tile=tile, n_tiles=2)
         assert perform(StepRequest("run_2", unit, places), lambda _: None).fate == "done"
         halves.append(ArtifactStore(places.units).read(unit.key, "parameters")["parameters"])
     sample = ArtifactStore(places.units).read(spectra.key, "sample_mask")["sample_mask"]

@@ -8,11 +8,11 @@ import xarray as xr
 from pydantic import TypeAdapter
 
 from service.execution.worker import perform
-from service.stages import figures
 from service.stages.context import DataPaths, StepRequest
-from service.workflow.graph import build_graph
+from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
+from tasks.figures import gallery
 from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
 from tasks.scattering import Absorber
@@ -40,9 +40,9 @@ def facts(name: str, absorber: Absorber, standard: bool = False) -> RunInput:
 
 def write_states(places, graph, absorber, specimens):
     """Each energy's true transmission, as the last round would leave it."""
-    for i, unit in enumerate(unit for unit in graph.units.values() if unit.stage == "reconstruct"):
+    for i, unit in enumerate(unit for unit in graph.steps.values() if unit.stage == "reconstruct"):
         true_ev = unit.energy_ev + OFFSET_EV
-        specimen = specimens[unit.arguments["dataset"]]
+        specimen = specimens[unit.dataset]
         electrons = electrons_per_formula(specimen.states, np.array([true_ev]), absorber)[0]
         image = transmission_at(specimen, electrons, AXIS_M, AXIS_M, true_ev)
         noise = np.random.default_rng(i).normal(0, 5e-4, (2, 64, 64))
@@ -72,7 +72,7 @@ def run_options(absorber, **stages) -> RunOptions:
 
 
 def walk(places, graph, *stages):
-    for unit in graph.units.values():
+    for unit in graph.steps.values():
         if not stages or unit.stage in stages:
             receipt = perform(StepRequest("run_1", unit, places), lambda _: None)
             assert receipt.fate == "done", (unit.name, receipt.message)
@@ -93,7 +93,7 @@ def iron(tmp_path_factory):
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         # drawing is tests/tasks/figures' business, and slow
-        patch.setattr(figures, "figure_list", lambda study: seen.append(study) or {})
+        patch.setattr(gallery, "figure_list", lambda study: seen.append(study) or {})
         walk(places, graph)
     return seen[0], xr.open_datatree(places.results("run_1"), engine="zarr").load()
 
@@ -114,7 +114,7 @@ def test_any_edge_gives_true_maps_at_calibrated_energies(element, iron, tmp_path
         graph = build_graph([facts("ds_p", absorber)], run_options(absorber), "run_1")
         write_states(places, graph, absorber, {"ds_p": SPECIMEN})
         walk(places, graph, "spectra", "fit", "maps")
-        maps = ArtifactStore(places.units).read(graph.units["maps"].key)
+        maps = ArtifactStore(places.units).read(graph.steps["maps"].key)
     inside, state, density = interior()
     # the common grid may begin elsewhere: compare the whole, not pixel by pixel
     edges = absorber.edge_energy_ev + np.array([one.edge_ev for one in SPECIMEN.states])
@@ -174,7 +174,7 @@ def test_absorption_and_phase_can_be_fitted_together(tmp_path):
     graph = build_graph([facts("ds_p", absorber)], options, "run_1")
     write_states(places, graph, absorber, {"ds_p": STANDARD})
     walk(places, graph, "spectra", "fit", "maps")
-    maps = ArtifactStore(places.units).read(graph.units["maps"].key)
+    maps = ArtifactStore(places.units).read(graph.steps["maps"].key)
     kept = maps["edge_energy"][maps["mask"]]
     assert np.median(kept) == pytest.approx(absorber.edge_energy_ev + STATES[1].edge_ev, abs=0.1)
     with pytest.raises(ValueError, match="has used the phase already"):

@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from service.stages.context import StepRequest, DataPaths
 from service.records.run_inputs import RunInputReader
-from service.workflow.graph import build_graph
+from service.stages.pipeline import build_graph
 from service.execution.worker import perform
 from storage.datasets.store import DatasetStore
 from tasks.options import RunOptions
@@ -36,7 +36,7 @@ def memory(name):  # its own, where getrusage knows the parent's as well
 
 def reconstruct(dataset):
     graph = build_graph(RunInputReader(DatasetStore(places.datasets)).read([dataset]), options, "run_1")
-    unit = next(unit for unit in graph.units.values() if unit.stage == "reconstruct")
+    unit = next(unit for unit in graph.steps.values() if unit.stage == "reconstruct")
     receipt = perform(StepRequest("run_1", unit, places), lambda _: None)
     assert receipt.is_computed, receipt.message
 

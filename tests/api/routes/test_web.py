@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from api.routes import web
-from service.workflow.step import STAGES
+from service.stages.pipeline import STAGE_NAMES
 
 
 def test_an_empty_service_says_how_to_begin(client: httpx.Client) -> None:
@@ -25,7 +25,7 @@ def test_a_run_shows_its_stages_and_how_to_stop_it(client: httpx.Client, service
 
 
 def test_every_stage_has_a_name_for_people() -> None:
-    assert list(web.STAGES) == list(STAGES)
+    assert list(web.STAGES) == list(STAGE_NAMES)
 
 
 def test_a_finished_run_shows_figures_maps_and_the_lines_that_open_it(client: httpx.Client, finished: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A worker with GPU=1 takes batches, and what comes of them is what single units leave."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RunRepository
 from service.settings import Settings
 from service.stages.context import DataPaths, StageContext, StepRequest
-from service.workflow.graph import build_graph
+from service.stages.pipeline import build_graph
+from service.workflow.step import StepRef
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
@@ -54,7 +56,7 @@ def run_options():
 def units(datasets):
     """The first round of every energy."""
     graph = build_graph(RunInputReader(datasets).read(["ds_a"]), run_options(), "run_1")
-    return [unit for unit in graph.units.values() if unit.stage == "reconstruct"]
+    return [unit for unit in graph.steps.values() if unit.stage == "reconstruct"]
 
 
 def places_at(datasets, folder):
@@ -81,9 +83,9 @@ def test_a_batch_leaves_what_single_units_leave(datasets, units, tmp_path):
 
 def test_one_that_fails_is_named_and_the_others_are_done(datasets, units, tmp_path):
     places = places_at(datasets, tmp_path)
-    spoilt = units[1].arguments | {"previous": "nothing-reconstruct"}
+    spoilt = replace(units[1], previous=StepRef("nothing", "nothing-reconstruct"))
     calls = [StepRequest("run_1", unit, places) for unit in units[:3]]
-    calls[1] = StepRequest("run_1", type(units[1])(**{**vars(units[1]), "arguments": spoilt}), places)
+    calls[1] = StepRequest("run_1", spoilt, places)
     receipts = perform_together(Batch(tuple(calls)), lambda _: None)
     assert [receipt.fate for receipt in receipts] == ["done", "lost", "done"]
 
@@ -98,7 +100,7 @@ def test_a_cancelled_batch_computes_nothing(datasets, units, tmp_path):
 
 def test_a_batch_is_split_by_memory(datasets, units, tmp_path):
     desks = [StageContext(StepRequest("run_1", unit, places_at(datasets, tmp_path)), lambda _: None) for unit in units]
-    one = unit_bytes(units[0].arguments)
+    one = unit_bytes(units[0])
     assert [len(part) for part in parts(desks, 4.5 * one)] == [4, 4, 2]
     assert [len(part) for part in parts(desks, 0.1 * one)] == [1] * 10
     assert [len(part) for part in parts(desks, float("inf"))] == [10]
@@ -107,7 +109,7 @@ def test_a_batch_is_split_by_memory(datasets, units, tmp_path):
 def test_only_units_of_one_kind_run_together(units):
     assert batch_of(units) == units
     assert batch_of(units[:1]) == []
-    other = type(units[1])(**{**vars(units[1]), "arguments": units[1].arguments | {"n_cycles": 3}})
+    other = replace(units[1], n_cycles=3)
     assert batch_of([units[0], other, units[2]]) == [units[0], units[2]]
 
 
@@ -138,4 +140,4 @@ def test_the_scheduler_gives_batches_to_a_worker_with_a_card(datasets, tmp_path)
     assert len(reconstructed) == len(set(reconstructed)) == 10
     first = submitted[0]
     assert (len(first[2].calls), first[4]) == (10, GPU_WORKER)
-    assert not any(call[2].unit.stage == "reconstruct" for call in submitted[1:])
+    assert not any(call[2].step.stage == "reconstruct" for call in submitted[1:])

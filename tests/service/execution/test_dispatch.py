@@ -9,7 +9,7 @@ from service.execution.cluster import GPU_WORKER, Outcome
 from service.execution.dispatch import Dispatch
 from service.execution.worker import StepResult
 from service.stages.context import DataPaths
-from service.workflow.graph import build_graph
+from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput, ScanInput
 from service.workflow.progress import RunProgress
 from storage.artifacts import ArtifactStore
@@ -74,9 +74,9 @@ def test_two_runs_share_the_slots_evenly(house):
 def test_what_another_run_is_at_is_not_handed_out_twice_and_what_it_finished_ends_at_once(house):
     walks = house.walk("run_1") | house.walk("run_2")
     house.dispatch.hand_out(walks)
-    keys = [call.unit.key for call, *_ in house.hands.given.values()]
+    keys = [call.step.key for call, *_ in house.hands.given.values()]
     assert len(keys) == len(set(keys)) == 4
-    finished = next(iter(walks["run_2"].graph.units.values()))
+    finished = next(iter(walks["run_2"].graph.steps.values()))
     walks["run_1"].finish(finished.name)
     house.units.write(finished.key, {}, {})
     for name in list(walks["run_2"].in_flight):
@@ -96,7 +96,7 @@ def test_a_worker_with_a_card_gets_all_energies_at_once_and_each_hears_its_own_e
     receipts = [StepResult("done", is_computed=True, seconds=float(number)) for number in range(12)]
     on_end(Outcome("done", receipts))
     assert [ending.result for *_, ending in house.ended] == receipts
-    assert [unit.name for _, unit, *_ in house.ended] == [call.unit.name for call in batch.calls]
+    assert [unit.name for _, unit, *_ in house.ended] == [call.step.name for call in batch.calls]
 
 
 def test_while_the_scheduler_is_away_all_that_was_in_flight_is_ready_again_and_runs_are_told_once(house):

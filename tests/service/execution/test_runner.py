@@ -18,7 +18,7 @@ from service.execution.worker import StepResult
 from service.records.run_repository import RunRepository
 from service.settings import Settings
 from service.stages.context import DataPaths
-from service.workflow.graph import build_graph
+from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
@@ -46,24 +46,24 @@ def make_work(seconds: float = 0.0, fail: str = "", poison: str = "", remarks: d
         from service.execution.worker import StepResult
         from storage.artifacts import ArtifactStore
 
-        store = ArtifactStore(call.places.units)
-        if store.has(call.unit.key):
+        store = ArtifactStore(call.paths.units)
+        if store.has(call.step.key):
             return StepResult("done")
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            report({"run_id": call.run_id, "unit": call.unit.name, "cycle": 1, "n_cycles": 2, "error": 0.1})
+            report({"run_id": call.run_id, "unit": call.step.name, "cycle": 1, "n_cycles": 2, "error": 0.1})
             if is_cancelled():
                 return StepResult("cancelled")
             time.sleep(0.02)
-        if fail and call.unit.name == fail:
+        if fail and call.step.name == fail:
             return StepResult("failed", message="the sky fell down")
-        if poison and call.unit.name == poison:
+        if poison and call.step.name == poison:
             os._exit(1)
-        notes = [text for name, text in (remarks or {}).items() if name == call.unit.name]
-        store.write(call.unit.key, {"x": np.ones(3)}, {"pid": os.getpid(), "notes": notes})
+        notes = [text for name, text in (remarks or {}).items() if name == call.step.name]
+        store.write(call.step.key, {"x": np.ones(3)}, {"pid": os.getpid(), "warnings": notes})
         # one file a line: appending to one file from several processes may lose lines
-        line = f"{time.time_ns()} {call.unit.key} {call.run_id} {call.unit.stage}"
-        (call.places.runs / f"{line}.log").touch()
+        line = f"{time.time_ns()} {call.step.key} {call.run_id} {call.step.stage}"
+        (call.paths.runs / f"{line}.log").touch()
         return StepResult("done", is_computed=True, seconds=seconds)
 
     return work
@@ -155,7 +155,7 @@ def test_a_run_computes_every_unit_once_and_tells_of_it(make_bench):
     assert view.state == "succeeded", view.error
     keys = [line[0] for line in bench.log()]
     graph = build_graph([facts()], TypeAdapter(RunOptions).validate_python(SHORT), "run_1")
-    assert sorted(keys) == sorted(unit.key for unit in graph.units.values())
+    assert sorted(keys) == sorted(unit.key for unit in graph.steps.values())
     assert view.progress == 1.0
     assert {stage.name for stage in view.stages if stage.state != "done"} == {"orientation", "references"}  # given, not given
     events = bench.ledger.events("run_1", 0)
@@ -334,7 +334,7 @@ class Flaky:
         return is_new
 
     def submit(self, name, work, call, on_end):
-        self.given.append((call.unit, on_end))
+        self.given.append((call.step, on_end))
 
     def cancel(self, names):
         pass
@@ -421,11 +421,11 @@ def test_work_that_was_removed_while_a_run_counted_on_it_is_computed_again(make_
     def work(call, report, is_cancelled):
         from storage.artifacts import ArtifactStore
 
-        store, once = ArtifactStore(call.places.units), call.places.runs / "removed"
-        if call.unit.stage == "couple" and not once.exists():
+        store, once = ArtifactStore(call.paths.units), call.paths.runs / "removed"
+        if call.step.stage == "couple" and not once.exists():
             once.touch()
-            store.delete(call.unit.inputs[0])
-        if not all(store.has(key) for key in call.unit.inputs):
+            store.delete(call.step.inputs[0])
+        if not all(store.has(key) for key in call.step.inputs):
             return StepResult("lost", message="a unit is not finished")
         return plain(call, report, is_cancelled)
 

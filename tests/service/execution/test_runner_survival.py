@@ -42,13 +42,13 @@ SERVICE = textwrap.dedent(
             import numpy as np
             from service.execution.worker import StepResult
             from storage.artifacts import ArtifactStore
-            store = ArtifactStore(call.places.units)
-            if store.has(call.unit.key):
+            store = ArtifactStore(call.paths.units)
+            if store.has(call.step.key):
                 return StepResult("done")
             time.sleep(0.1)
-            inputs = [store.read(key, "x")["x"] for key in call.unit.inputs]
-            store.write(call.unit.key, {"x": sum(inputs, np.ones(3))}, {})
-            (call.places.runs / f"{call.unit.key}.{time.time_ns()}.log").touch()
+            inputs = [store.read(key, "x")["x"] for key in call.step.inputs]
+            store.write(call.step.key, {"x": sum(inputs, np.ones(3))}, {})
+            (call.paths.runs / f"{call.step.key}.{time.time_ns()}.log").touch()
             return StepResult("done", is_computed=True)
         return work
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from service.execution.worker import perform
 from service.records.run_inputs import RunInputReader
 from service.stages.context import DataPaths, StepRequest
-from service.workflow.graph import build_graph
+from service.stages.pipeline import build_graph
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
 from tasks.options import RunOptions
@@ -54,7 +54,7 @@ def graph_of(store, **reconstruct):
 
 def perform_all(tmp_path, graph):
     places = DataPaths(tmp_path / "datasets", tmp_path / "units", tmp_path / "runs")
-    units = [unit for unit in graph.units.values() if unit.stage in ("orientation", "reconstruct")]
+    units = [unit for unit in graph.steps.values() if unit.stage in ("orientation", "reconstruct")]
     return {unit.name: perform(StepRequest("run_1", unit, places), lambda _: None) for unit in units}, ArtifactStore(places.units)
 
 
@@ -66,7 +66,7 @@ def test_auto_finds_the_orientation_and_reconstructs_as_if_it_had_been_given(tmp
         graph = graph_of(store)
         receipts, units = perform_all(tmp_path / name, graph)
         assert {receipt.fate for receipt in receipts.values()} == {"done"}
-        last = next(unit for unit in graph.units.values() if unit.stage == "reconstruct")
+        last = next(unit for unit in graph.steps.values() if unit.stage == "reconstruct")
         objects.append(units.read(last.key, "object")["object"])
         assert ("orientation" in receipts) == (name == "auto")
         if name == "auto":
@@ -87,10 +87,10 @@ def test_a_wrong_orientation_ends_the_run_and_names_the_right_one(tmp_path, simu
 
 def test_an_open_dataset_waits_for_its_lowest_energy(tmp_path, simulation):
     store = dataset(tmp_path, simulation, "auto")
-    assert not graph_of(store).units
+    assert not graph_of(store).steps
     store.seal("ds_a")
     graph = graph_of(store)
-    first, second, *_ = graph.units.values()
+    first, second, *_ = graph.steps.values()
     assert (first.stage, second.stage, second.needs) == ("orientation", "reconstruct", ("orientation",))
 
 

@@ -1,44 +1,47 @@
-"""What units have to say is told once to each run, and summed up for each stage."""
+"""What steps have to say is told once to each run, and summed up for each stage."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 
-from service.workflow.step import Step, make_unit
-from service.workflow.warnings import RunWarnings, kept_remarks
-from storage.artifacts import ArtifactStore
+from service.workflow.step import Step, StepAttributes
+from service.workflow.warnings import RunWarnings
 
 
-def unit(name: str, stage: str = "reconstruct") -> Step:
-    return make_unit(stage, f"-{name}", {"of": name}, {}, cost=1.0)
+@dataclass(frozen=True, kw_only=True)
+class AnyStep(Step):
+    stage: ClassVar[str] = "reconstruct"
+    version: ClassVar[int] = 1
+
+    def run(self, context: Any) -> StepAttributes:
+        return {}
 
 
-def test_a_text_is_new_once_whichever_unit_says_it():
-    remarks = RunWarnings()
-    assert remarks.hear(unit("round1"), []) == []
-    assert remarks.hear(unit("round2"), ["stopped"]) == ["stopped"]
-    assert remarks.hear(unit("round3"), ["stopped", "far"]) == ["far"]
-    assert remarks.heard == {"reconstruct-round1", "reconstruct-round2", "reconstruct-round3"}
+def step(name: str) -> Step:
+    """A step of the stage reconstruct."""
+    return AnyStep(label=f"-{name}")
 
 
-def test_what_an_earlier_service_told_is_not_told_again_but_counts_for_the_stage():
-    remarks = RunWarnings({"stopped"})
-    assert remarks.hear(unit("round1"), ["stopped"]) == []
-    assert remarks.summary("reconstruct") == "stopped"
+def test_a_warning_is_new_once_whichever_step_gives_it() -> None:
+    warnings = RunWarnings()
+    assert warnings.hear(step("round1"), []) == []
+    assert warnings.hear(step("round2"), ["stopped"]) == ["stopped"]
+    assert warnings.hear(step("round3"), ["stopped", "far"]) == ["far"]
+    assert warnings.heard == {"reconstruct-round1", "reconstruct-round2", "reconstruct-round3"}
+
+
+def test_what_an_earlier_service_told_is_not_told_again_but_counts_for_the_stage() -> None:
+    warnings = RunWarnings({"stopped"})
+    assert warnings.hear(step("round1"), ["stopped"]) == []
+    assert warnings.summary("reconstruct") == "stopped"
 
 
 @pytest.mark.parametrize(
     ("texts", "line"), [([], None), (["a"], "a"), (["a", "b", "c"], "a (and 2 more among the run's events)")]
 )
-def test_what_a_stage_has_to_say_is_its_note(texts, line):
-    remarks = RunWarnings()
+def test_what_a_stage_has_to_say_is_its_note(texts: list[str], line: str | None) -> None:
+    warnings = RunWarnings()
     for number, text in enumerate(texts):
-        remarks.hear(unit(str(number)), [text])
-    assert (remarks.summary("reconstruct"), remarks.summary("maps")) == (line, None)
-
-
-def test_remarks_are_kept_with_the_unit_and_go_with_it(tmp_path):
-    units, one = ArtifactStore(tmp_path), unit("round1")
-    assert kept_remarks(units, one) == ()
-    units.write(one.key, {}, {"notes": ["stopped"]})
-    assert kept_remarks(units, one) == ["stopped"]
-    units.delete(one.key)
-    assert kept_remarks(units, one) == ()
+        warnings.hear(step(str(number)), [text])
+    assert (warnings.summary("reconstruct"), warnings.summary("maps")) == (line, None)

@@ -11,11 +11,10 @@ from pydantic import TypeAdapter
 
 from service.execution.worker import perform
 from service.records.run_inputs import RunInputReader
-from service.stages.context import DataPaths, StepRequest
-from service.stages.convergence import course, padded
-from service.stages.reconstruct import notes
-from service.workflow.graph import build_graph
-from service.workflow.warnings import kept_remarks
+from service.stages.context import DataPaths, StepRequest, stored_warnings
+from service.stages.dataset_results import convergence
+from service.stages.pipeline import build_graph
+from service.stages.reconstruct import convergence_warnings
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
 from tasks.options import ReconstructOptions, RunOptions
@@ -28,13 +27,12 @@ class Shelf:
 
     def __init__(self, contents):
         self.contents = contents
-        self.units = self
 
-    def read(self, key, *names):
-        return {name: self.contents[key][name] for name in names}
+    def read(self, step, *names):
+        return {name: self.contents[step][name] for name in names}
 
-    def attrs(self, key):
-        return {"noise_error": 0.25 * len(self.contents[key]["errors"])}
+    def attributes(self, step):
+        return {"noise_error": 0.25 * len(self.contents[step]["errors"])}
 
 
 def state(n_cycles, n_positions, *, corrected, n_modes=2):
@@ -51,7 +49,7 @@ def state(n_cycles, n_positions, *, corrected, n_modes=2):
 
 
 def test_energies_of_unlike_length_stand_side_by_side():
-    found = course(Shelf({"a": state(5, 3, corrected=True), "b": state(3, 4, corrected=True)}), ["a", "b"])
+    found = convergence(Shelf({"a": state(5, 3, corrected=True), "b": state(3, 4, corrected=True)}), ["a", "b"])
     np.testing.assert_array_equal(found["cycles"], [5, 3])
     assert found["error"].shape == (2, 5)
     assert np.isnan(found["error"][1, 3:]).all()
@@ -64,7 +62,7 @@ def test_energies_of_unlike_length_stand_side_by_side():
 
 def test_an_energy_with_fewer_modes_has_none_of_their_power():
     shelf = Shelf({"a": state(5, 3, corrected=False), "b": state(3, 3, corrected=False, n_modes=1)})
-    found = course(shelf, ["a", "b"])
+    found = convergence(shelf, ["a", "b"])
     np.testing.assert_allclose(found["mode_power"], [[0.9, 0.1], [1, 0]])
     np.testing.assert_allclose(found["noise_error"], [1.25, 0.75])
 
@@ -73,16 +71,20 @@ def test_a_probe_that_grew_is_told():
     scan = SimpleNamespace(energy_ev=5465.0)
     grown = State(*[np.zeros((1, 4, 4))] * 4, cycle=60, seed=0, errors=np.ones(60, np.float32))
     auto = ReconstructOptions(cycles=60)
-    (text,) = notes(scan, replace(grown, probe=np.zeros((2, 4, 4))), auto, modes_before=1)
+    (text,) = convergence_warnings(scan.energy_ev, replace(grown, probe=np.zeros((2, 4, 4))), auto, modes_before=1)
     assert text.startswith("5465.0 eV: 2 modes of the probe")
-    assert notes(scan, grown, auto, modes_before=1) == []
-    assert notes(scan, replace(grown, probe=np.zeros((2, 4, 4))), replace(auto, probe_modes=2), modes_before=1) == []
+    assert convergence_warnings(scan.energy_ev, grown, auto, modes_before=1) == []
+    assert (
+        convergence_warnings(
+            scan.energy_ev, replace(grown, probe=np.zeros((2, 4, 4))), replace(auto, probe_modes=2), modes_before=1
+        )
+        == []
+    )
 
 
 def test_uncorrected_positions_and_flux_are_not_given_as_corrected():
-    found = course(Shelf({"a": state(5, 3, corrected=False)}), ["a"])
+    found = convergence(Shelf({"a": state(5, 3, corrected=False)}), ["a"])
     assert {"displacement_rms", "frame_flux"}.isdisjoint(found)
-    np.testing.assert_array_equal(padded([np.ones(2), np.zeros(0)]), [[1, 1], [np.nan, np.nan]])
 
 
 @pytest.fixture
@@ -118,16 +120,16 @@ def test_an_early_end_is_told_and_published_and_later_rounds_leave_it_alone(plac
     options = TypeAdapter(RunOptions).validate_python({"reconstruct": chosen, "kkr": {"start": 150, "every": 25}})
     graph = build_graph(RunInputReader(DatasetStore(places.datasets)).read(["ds_a"]), options, "run_1")
     told = set()
-    for unit in graph.units.values():
+    for unit in graph.steps.values():
         receipt = perform(StepRequest("run_1", unit, places), lambda _: None)
         assert receipt.fate == "done", receipt.message
-        told.update(receipt.facts.get("notes", ()))
+        told.update(receipt.facts.get("warnings", ()))
     found = xr.open_datatree(places.results("run_1"), engine="zarr")["ds_a/reconstruction"]
     cycles = int(found["cycles"][0])
     assert 30 <= cycles < 150
     assert told == {f"{float(found['energy'][0]):.1f} eV: R has settled, stopped after {cycles} of 200 cycles"}
-    last = [unit for unit in graph.units.values() if unit.stage == "reconstruct"][-1]
-    assert set(kept_remarks(ArtifactStore(places.units), last)) == told, "the rounds before may be cleared away"
+    last = [unit for unit in graph.steps.values() if unit.stage == "reconstruct"][-1]
+    assert set(stored_warnings(ArtifactStore(places.units), last)) == told, "the rounds before may be cleared away"
     assert found["error"].shape == (1, cycles)
     assert found["positions"].dims == ("energy", "position", "axis")
     assert 0.3 < float(found["displacement_rms"][0]) < 3
@@ -140,7 +142,7 @@ def test_later_rounds_remember_the_probe_that_the_first_began_with(places):
     chosen = {"cycles": 6, "probe_from": "pilot", "pilot_cycles": 3, "probe_modes": 2}
     options = TypeAdapter(RunOptions).validate_python({"reconstruct": chosen, "kkr": {"start": 3, "every": 3}})
     graph = build_graph(RunInputReader(DatasetStore(places.datasets)).read(["ds_a"]), options, "run_1")
-    rounds = [unit for unit in graph.units.values() if unit.stage == "reconstruct"]
+    rounds = [unit for unit in graph.steps.values() if unit.stage == "reconstruct"]
     for unit in rounds:
         assert perform(StepRequest("run_1", unit, places), lambda _: None).fate == "done"
     pilot, first, second = (ArtifactStore(places.units).attrs(unit.key) for unit in rounds)
@@ -154,7 +156,7 @@ def test_a_pilot_saves_the_first_cycles(places):
         chosen = {"cycles": 5, "probe_from": origin} | ({"pilot_cycles": 40} if origin == "pilot" else {})
         options = TypeAdapter(RunOptions).validate_python({"reconstruct": chosen})
         graph = build_graph(RunInputReader(DatasetStore(places.datasets)).read(["ds_a"]), options, "run_1")
-        rounds = [unit for unit in graph.units.values() if unit.stage == "reconstruct"]
+        rounds = [unit for unit in graph.steps.values() if unit.stage == "reconstruct"]
         assert [unit.name for unit in rounds][:-1] == ["reconstruct-pilot-round0"] * (origin == "pilot")
         for unit in rounds:
             assert perform(StepRequest("run_1", unit, places), lambda _: None).fate == "done"

@@ -1,0 +1,267 @@
+"""The pipeline: how the stages of a run are wired into its graph.
+
+    scan -> reconstruct round 1 --+-> couple (KKR) --+-> reconstruct round 2 -> ... -> spectra -> fit -> maps --+
+            one step an energy    |  one step, where |   one step an energy           one     tiles    one      |
+                                  |  energies meet   |                                                          |
+                                                     per dataset ------------------------------------------------+
+                            references (mixtures) of each,  pooled over datasets:  domains -> figures -> results <----+
+
+Nothing here reads a file or knows of Dask.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from service.stages.couple import CoupleStep, CouplingStep
+from service.stages.domains import DomainsStep
+from service.stages.figures import FiguresStep
+from service.stages.fit import FitStep
+from service.stages.maps import MapsStep
+from service.stages.orientation import OrientationStep
+from service.stages.reconstruct import ReconstructStep
+from service.stages.references import ReferencesStep
+from service.stages.results import ResultsStep
+from service.stages.spectra import SpectraStep
+from service.workflow.graph import Graph
+from service.workflow.inputs import MIN_ENERGIES, RunInput
+from service.workflow.step import Step, StepRef
+from tasks.options import RunOptions
+from tasks.ptycho.probe import ProbeSpec
+from tasks.scattering import Absorber
+
+STAGES: Final[tuple[type[Step], ...]] = (
+    OrientationStep,
+    ReconstructStep,
+    CoupleStep,
+    SpectraStep,
+    FitStep,
+    MapsStep,
+    ReferencesStep,
+    DomainsStep,
+    FiguresStep,
+    ResultsStep,
+)
+"""All stages in the order of a run."""
+STAGE_NAMES: Final = tuple(stage.stage for stage in STAGES)
+SPECTRAL_STAGES: Final = tuple(stage.stage for stage in (CoupleStep, SpectraStep, FitStep, MapsStep, ReferencesStep, DomainsStep))
+"""Stages that need more than one energy."""
+ONLY_STANDARDS: Final = "all datasets are standards, which are no part of the domains"
+PIXELS_A_TILE: Final = 40_000
+"""A tile is fitted in seconds, so that a cancelled run does not keep a worker for long."""
+
+States = tuple[StepRef[ReconstructStep], ...]
+CouplingT = TypeVar("CouplingT", bound=CouplingStep)
+
+
+def build_graph(datasets: Sequence[RunInput], options: RunOptions, run_id: str) -> Graph:
+    """Wire a run: the whole of it, or as much as the scans that have arrived allow.
+
+    Parameters
+    ----------
+    datasets : sequence of RunInput
+        In the order of the run. While one is open only first rounds can be wired, because what follows needs all energies.
+    options : RunOptions
+    run_id : str
+        Results belong to one run; all other steps are shared by every run that has the same key.
+    """
+    graph = wire(datasets, options, run_id)
+    if graph.awaits_scans:
+        sealed = [dataclasses.replace(dataset, is_open=False) for dataset in datasets]
+        graph.cost_to_come = wire(sealed, options, run_id).cost - graph.cost
+    return graph
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The steps of one dataset that later ones read."""
+
+    dataset: RunInput
+    label: str
+    states: States
+    spectra: StepRef[SpectraStep] | None = None
+    maps: StepRef[MapsStep] | None = None
+    mixture: StepRef[ReferencesStep] | None = None
+
+
+def wire(datasets: Sequence[RunInput], options: RunOptions, run_id: str) -> Graph:
+    """The graph of `build_graph`, without the cost of what is to come."""
+    graph = Graph(stages=STAGE_NAMES, awaits_scans=any(dataset.is_open for dataset in datasets))
+    chains: list[Chain] = []
+    for number, dataset in enumerate(datasets, start=1):
+        label = f"-dataset{number}" if len(datasets) > 1 else ""
+        chain = Chain(dataset, label, add_rounds(graph, dataset, options, label))
+        chains.append(add_spectroscopy(graph, chain, options) if dataset.is_spectrum else chain)
+    if graph.awaits_scans:
+        return graph
+    if not all(dataset.is_spectrum for dataset in datasets):
+        graph.skipped = dict.fromkeys(SPECTRAL_STAGES, f"one energy only; spectra need at least {MIN_ENERGIES}")
+    add_pooled(graph, chains, options, run_id)
+    return graph
+
+
+def add_rounds(graph: Graph, dataset: RunInput, options: RunOptions, label: str) -> States:
+    """Add the rounds of every energy and the couplings between them; the last round of each energy."""
+    find_orientation, use_pilot = dataset.measurement.get("orientation") == "auto", options.reconstruct.probe_from == "pilot"
+    if not dataset.scans or (dataset.is_open and (find_orientation or use_pilot)):
+        return ()  # orientation and pilot come from the lowest energy, and a lower one may arrive
+    orientation = graph.add(orientation_step(dataset, label)) if find_orientation else None
+    pilot = graph.add(pilot_step(dataset, options, label, orientation)) if use_pilot else None
+    correction: StepRef[CoupleStep] | None = None
+    states: States = ()
+    rounds = options.rounds()[:1] if dataset.is_open else options.rounds()
+    for number, n_cycles in enumerate(rounds, start=1):
+        if states and dataset.is_spectrum:
+            correction = graph.add(coupling_step(CoupleStep, f"{label}-round{number - 1}", dataset, options, states))
+        states = tuple(
+            graph.add(
+                ReconstructStep(
+                    label=f"-{energy_label(scan.energy_ev)}{label}-round{number}",
+                    dataset=dataset.id,
+                    scan=scan,
+                    optics=optics_of(dataset),
+                    options=options.reconstruct,
+                    n_cycles=n_cycles,
+                    previous=states[index] if states else None,
+                    correction=correction,
+                    index=index if correction else None,
+                    orientation=orientation,
+                    pilot=None if states else pilot,
+                )
+            )
+            for index, scan in enumerate(dataset.scans)
+        )
+    return states
+
+
+def orientation_step(dataset: RunInput, label: str) -> OrientationStep:
+    """The step that finds the orientation of the detector, from the lowest energy."""
+    return OrientationStep(label=label, dataset=dataset.id, scan=dataset.scans[0], optics=optics_of(dataset))
+
+
+def pilot_step(
+    dataset: RunInput, options: RunOptions, label: str, orientation: StepRef[OrientationStep] | None
+) -> ReconstructStep:
+    """Some cycles of the lowest energy, for its probe."""
+    n_cycles = options.reconstruct.pilot_cycles
+    alone = dataclasses.replace(
+        options.reconstruct, cycles=n_cycles, probe_from="optics", pilot_cycles=type(options.reconstruct).pilot_cycles
+    )
+    return ReconstructStep(
+        label=f"-pilot{label}-round0",
+        dataset=dataset.id,
+        scan=dataset.scans[0],
+        optics=optics_of(dataset),
+        options=alone,
+        n_cycles=n_cycles,
+        orientation=orientation,
+    )
+
+
+def coupling_step(stage: type[CouplingT], label: str, dataset: RunInput, options: RunOptions, states: States) -> CouplingT:
+    """A step that couples all energies of a dataset, of the stage ``couple`` or ``spectra``."""
+    return stage(
+        label=label,
+        scans=dataset.scans,
+        absorber=Absorber(**dataset.absorber),
+        formula=dataset.formula,
+        align=options.align,
+        kkr=options.kkr,
+        states=states,
+    )
+
+
+def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
+    """Add the steps from the last round's objects to maps of chemical state; the chain with these steps."""
+    dataset, label, absorber = chain.dataset, chain.label, Absorber(**chain.dataset.absorber)
+    spectra = graph.add(coupling_step(SpectraStep, label, dataset, options, chain.states))
+    canvas_shape = dataset.scans[0].canvas.shape
+    n_tiles = max(1, math.ceil(math.prod(canvas_shape) / PIXELS_A_TILE))
+    tiles = tuple(
+        graph.add(
+            FitStep(
+                label=f"{label}-tile{tile + 1}of{n_tiles}",
+                absorber=absorber,
+                formula=dataset.formula if options.fit.joint else "",  # only the phase sees the light elements
+                options=options.fit,
+                tile=tile,
+                n_tiles=n_tiles,
+                spectra=spectra,
+                canvas_shape=canvas_shape,
+            )
+        )
+        for tile in range(n_tiles)
+    )
+    chemistry = dataclasses.replace(options.chemistry, compounds=())  # compounds are only drawn
+    maps = graph.add(MapsStep(label=label, absorber=absorber, options=chemistry, spectra=spectra, tiles=tiles))
+    mixture = None
+    if len(options.references.xdi) > 1:
+        mixture = graph.add(
+            ReferencesStep(label=label, absorber=absorber, options=options.references, spectra=spectra, maps=maps)
+        )
+    return dataclasses.replace(chain, spectra=spectra, maps=maps, mixture=mixture)
+
+
+def add_pooled(graph: Graph, chains: Sequence[Chain], options: RunOptions, run_id: str) -> None:
+    """Add the steps where all datasets meet: domains, figures drawn to one scale, results in one store."""
+    datasets = tuple(chain.dataset for chain in chains)
+    states = tuple(chain.states for chain in chains)
+    spectra = tuple(chain.spectra for chain in chains if chain.spectra)
+    maps = tuple(chain.maps for chain in chains if chain.maps)
+    mixtures = tuple(chain.mixture for chain in chains if chain.mixture)
+    domains = add_domains(graph, chains, options)
+    figures = FiguresStep(
+        datasets=datasets,
+        options=options,
+        states=states,
+        spectra=spectra,
+        maps=maps,
+        mixtures=mixtures,
+        domains=domains,
+    )
+    results = ResultsStep(
+        run_id=run_id,
+        figures=graph.add(figures),
+        datasets=datasets,
+        options=options,
+        states=states,
+        spectra=spectra,
+        maps=maps,
+        mixtures=mixtures,
+        domains=domains,
+    )
+    graph.add(results)
+
+
+def add_domains(graph: Graph, chains: Sequence[Chain], options: RunOptions) -> StepRef[DomainsStep] | None:
+    """Add the step that groups the pixels of all mapped datasets, standards left out; None where none remain."""
+    mapped = [chain for chain in chains if chain.maps]
+    grouped = [chain for chain in mapped if not chain.dataset.standard]
+    if mapped and not grouped:
+        graph.skipped["domains"] = ONLY_STANDARDS
+    if not grouped:
+        return None
+    step = DomainsStep(
+        datasets=tuple(chain.dataset.id for chain in grouped),
+        groups=tuple(chain.dataset.group for chain in grouped),
+        options=options.domains,
+        spectra=tuple(chain.spectra for chain in grouped if chain.spectra),
+        maps=tuple(chain.maps for chain in grouped if chain.maps),
+    )
+    return graph.add(step)
+
+
+def optics_of(dataset: RunInput) -> ProbeSpec | None:
+    """Optics of a dataset's probe, where they were described."""
+    described = dataset.measurement.get("probe")
+    return None if described is None else ProbeSpec(**described)
+
+
+def energy_label(energy_ev: float) -> str:
+    """An energy as part of a name: ``5420.0eV``, with more digits only where they are needed."""
+    digits = next((n for n in (1, 3) if abs(energy_ev - round(energy_ev, n)) < 1e-6), 6)
+    return f"{energy_ev:.{digits}f}eV"

@@ -1,0 +1,29 @@
+"""Arrays that are put together: of several lengths side by side, of some pixels into a whole map, and back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def pad(arrays: Sequence[Array], fill: float = np.nan) -> Array:
+    """(K, L, ...) of K arrays (L_k, ...), L the longest of them; ``fill`` after the end of the shorter ones."""
+    whole = np.full((len(arrays), max(map(len, arrays)), *arrays[0].shape[1:]), fill, arrays[0].dtype)
+    for row, values in zip(whole, arrays, strict=True):
+        row[: len(values)] = values
+    return whole
+
+
+def scatter(values: Array, inside: Array, fill: float = np.nan) -> Array:
+    """(..., *S): ``values`` (..., n) at the n pixels that the mask ``inside`` of shape S selects, ``fill`` elsewhere."""
+    whole = np.full((*values.shape[:-1], *inside.shape), fill, dtype=values.dtype)
+    whole[..., inside] = values
+    return whole
+
+
+def gather(maps: Mapping[str, Array], names: Sequence[str], inside: Array) -> Array:
+    """(D, n) maps of D names at the n pixels that the mask ``inside`` selects; NaN for a map that is not there."""
+    return np.stack([maps[name][inside] if name in maps else np.full(int(inside.sum()), np.nan) for name in names])

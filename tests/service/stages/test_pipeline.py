@@ -1,0 +1,200 @@
+"""The graph of a run: which step needs which, and whose key changes when what changes."""
+
+import dataclasses
+import math
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from service.stages.couple import CoupleStep
+from service.stages.pipeline import STAGE_NAMES, STAGES, build_graph, energy_label
+from service.stages.reconstruct import ReconstructStep
+from service.workflow.graph import Graph
+from service.workflow.inputs import RunInput, ScanInput
+from tasks.options import RunOptions
+from tasks.ptycho.scan import Canvas
+
+
+def options(**stages: Any) -> RunOptions:
+    """Options that differ from their defaults."""
+    return TypeAdapter(RunOptions).validate_python(stages)
+
+
+def dataset(n_energies: int = 12, name: str = "ds_a", is_open: bool = False) -> RunInput:
+    """A dataset whose scans were never measured."""
+    canvas = Canvas((96, 128), 1.5e-8, (0.0, 0.0))
+    scans = tuple(ScanInput(f"scan{i}", 5420.0 + 10 * i, 144, 96, f"{i:064x}", canvas) for i in range(n_energies))
+    return RunInput(name, name, "pristine", "LiVO2", {"element": "V", "edge": "K"}, {"distance_m": 1.0}, scans, is_open)
+
+
+def reconstructions(graph: Graph) -> list[ReconstructStep]:
+    """All reconstructions of a graph, in order."""
+    return [step for step in graph.steps.values() if isinstance(step, ReconstructStep)]
+
+
+def keys(graph: Graph, *stages: str) -> set[str]:
+    """Keys of the steps of some stages."""
+    return {step.key for step in graph.steps.values() if step.stage in stages}
+
+
+SCIENCE = ("reconstruct", "couple", "spectra", "fit", "maps")
+
+
+def test_every_unit_comes_after_all_that_it_needs() -> None:
+    graph = build_graph([dataset(), dataset(name="ds_b")], options(), "run_1")
+    seen: set[str] = set()
+    for name, step in graph.steps.items():
+        assert seen.issuperset(step.needs), name
+        seen.add(name)
+
+
+def test_the_barrier_needs_all_energies_and_every_energy_of_the_next_round_needs_it() -> None:
+    graph = build_graph([dataset(12)], options(reconstruct={"cycles": 600}), "run_1")
+    couple = graph.steps["couple-round1"]
+    assert set(couple.needs) == {f"reconstruct-{5420 + 10 * i}.0eV-round1" for i in range(12)}
+    second = [step for step in reconstructions(graph) if step.name.endswith("round2")]
+    assert len(second) == 12
+    assert all("couple-round1" in step.needs for step in second)
+    assert [step.index for step in second] == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("cycles", "mode", "n_rounds"), [(800, "joint", 7), (500, "joint", 1), (520, "joint", 2), (800, "off", 1)]
+)
+def test_there_is_a_barrier_between_rounds_and_nowhere_else(cycles: int, mode: str, n_rounds: int) -> None:
+    graph = build_graph([dataset(10)], options(reconstruct={"cycles": cycles}, kkr={"mode": mode}), "run_1")
+    n_cycles = [step.n_cycles for step in reconstructions(graph) if "5420.0eV" in step.name]
+    assert len(n_cycles) == n_rounds
+    assert sum(n_cycles) == cycles
+    assert sum(isinstance(step, CoupleStep) for step in graph.steps.values()) == n_rounds - 1
+
+
+def test_other_domains_options_change_only_the_keys_of_domains_and_what_follows() -> None:
+    before = build_graph([dataset()], options(domains={"n_domains": 6}), "run_1")
+    after = build_graph([dataset()], options(domains={"n_domains": 4}), "run_1")
+    assert keys(before, *SCIENCE) == keys(after, *SCIENCE)
+    for stage in ("domains", "figures", "results"):
+        assert keys(before, stage).isdisjoint(keys(after, stage))
+
+
+def test_other_kkr_options_keep_the_rounds_before_the_first_barrier() -> None:
+    """The first round knows nothing of the coupling that follows it."""
+    before = build_graph([dataset()], options(kkr={"gamma": 1.0}), "run_1")
+    after = build_graph([dataset()], options(kkr={"gamma": 0.5}), "run_1")
+    shared = keys(before, "reconstruct") & keys(after, "reconstruct")
+    assert len(shared) == 12
+    assert keys(before, "couple").isdisjoint(keys(after, "couple"))
+
+
+def test_another_scan_changes_the_keys_of_its_own_first_round_and_of_all_that_meets_it() -> None:
+    whole = dataset()
+    changed = dataclasses.replace(whole.scans[3], sha256="f" * 64)
+    other = dataclasses.replace(whole, scans=(*whole.scans[:3], changed, *whole.scans[4:]))
+    before, after = (build_graph([d], options(), "run_1") for d in (whole, other))
+    differing = {name for name in before.steps if before.steps[name].key != after.steps[name].key}
+    assert "reconstruct-5450.0eV-round1" in differing
+    assert "reconstruct-5420.0eV-round1" not in differing
+    assert {"couple-round1", "reconstruct-5420.0eV-round2", "spectra", "maps", "results"} <= differing
+
+
+def test_results_belong_to_one_run_and_everything_else_is_shared() -> None:
+    one, two = (build_graph([dataset()], options(), run_id) for run_id in ("run_1", "run_2"))
+    assert {name for name in one.steps if one.steps[name].key != two.steps[name].key} == {"results"}
+
+
+def test_a_single_energy_stops_after_its_reconstruction_and_says_why() -> None:
+    graph = build_graph([dataset(1)], options(), "run_1")
+    assert {step.stage for step in graph.steps.values()} == {"reconstruct", "figures", "results"}
+    assert sum(step.n_cycles for step in reconstructions(graph)) == 800
+    assert "one energy" in graph.skipped["fit"]
+
+
+def test_while_a_dataset_is_open_its_first_rounds_are_wired_with_the_keys_they_will_keep() -> None:
+    live = build_graph([dataset(5, is_open=True)], options(), "run_1")
+    assert live.awaits_scans
+    assert keys(live, "reconstruct") < keys(build_graph([dataset(12)], options(), "run_1"), "reconstruct")
+    assert all(step.stage == "reconstruct" for step in live.steps.values())
+
+
+def test_two_datasets_meet_in_the_domains() -> None:
+    graph = build_graph([dataset(), dataset(name="ds_b")], options(), "run_1")
+    assert {"maps-dataset1", "maps-dataset2"} <= set(graph.steps["domains"].needs)
+    assert "reconstruct-5420.0eV-dataset2-round1" in graph.steps
+
+
+@pytest.mark.parametrize(
+    ("energy_ev", "label"), [(5420.0, "5420.0eV"), (5465.25, "5465.250eV"), (5465.2501, "5465.250100eV"), (5470.1, "5470.1eV")]
+)
+def test_energies_are_told_apart_by_name(energy_ev: float, label: str) -> None:
+    assert energy_label(energy_ev) == label
+
+
+def test_standards_are_mapped_but_not_grouped() -> None:
+    standard = dataclasses.replace(dataset(name="ds_b"), standard=True)
+    graph = build_graph([dataset(), standard], options(), "run_1")
+    assert [step.name for step in graph.steps.values() if step.stage == "maps"] == ["maps-dataset1", "maps-dataset2"]
+    assert "maps-dataset2" not in graph.steps["domains"].needs
+    assert "maps-dataset2" in graph.steps["figures"].needs
+    alone = build_graph([standard], options(), "run_1")
+    assert "domains" not in alone.steps
+    assert "standards" in alone.skipped["domains"]
+
+
+def test_compounds_to_draw_and_references_compute_no_map_again() -> None:
+    plain = build_graph([dataset()], options(), "run_1")
+    drawn = build_graph([dataset()], options(chemistry={"compounds": ["LiVO3"]}, references={"xdi": ["a", "b"]}), "run_1")
+    assert keys(plain, *SCIENCE, "domains") == keys(drawn, *SCIENCE, "domains")
+    assert keys(plain, "figures") != keys(drawn, "figures")
+    assert drawn.steps["references"].needs == ("spectra", "maps")
+    assert keys(plain, "references") == set()
+
+
+def test_a_pilot_lends_its_probe_to_every_energy_and_to_later_rounds_nothing() -> None:
+    chosen = options(reconstruct={"probe_from": "pilot", "pilot_cycles": 30, "cycles": 600})
+    graph = build_graph([dataset(12)], chosen, "run_1")
+    pilot = graph.steps["reconstruct-pilot-round0"]
+    assert isinstance(pilot, ReconstructStep)
+    assert (pilot.needs, pilot.n_cycles, pilot.options.cycles) == ((), 30, 30)
+    for step in reconstructions(graph):
+        if step is not pilot:
+            assert (pilot.name in step.needs) == step.name.endswith("round1")
+    assert build_graph([dataset(12, is_open=True)], chosen, "run_1").steps == {}
+    longer = options(reconstruct={"probe_from": "pilot", "pilot_cycles": 30, "cycles": 700})
+    assert build_graph([dataset(12)], longer, "run_1").steps[pilot.name].key == pilot.key
+
+
+def test_a_live_run_costs_more_than_its_graph_so_far() -> None:
+    chosen = options(reconstruct={"cycles": 30}, kkr={"start": 10, "every": 10})
+    for n_energies, least, most in ((0, 0.0, 0.0), (1, 0.0, 0.5), (12, 0.0, 0.4)):
+        live = build_graph([dataset(n_energies, is_open=True)], chosen, "run_1")
+        share = live.cost / (live.cost + live.cost_to_come) if live.steps else 0.0
+        assert least <= share <= most
+        assert live.cost_to_come > 0
+    whole = build_graph([dataset(12)], chosen, "run_1")
+    assert whole.cost_to_come == 0.0
+    assert math.isclose(live.cost + live.cost_to_come, whole.cost)
+
+
+def test_a_live_run_whose_orientation_is_to_be_found_waits_for_its_first_scan() -> None:
+    unknown = dataclasses.replace(dataset(0, is_open=True), measurement={"orientation": "auto"})
+    assert build_graph([unknown], options(), "run_1").steps == {}
+
+
+BUILD = """
+import sys
+from service.stages.pipeline import STAGES
+print(*(name for name in ("jax", "numba", "skimage", "sklearn", "dask", "matplotlib") if name in sys.modules))
+"""
+
+
+def test_stages_are_known_without_loading_their_numerics() -> None:
+    loaded = subprocess.run([sys.executable, "-c", BUILD], capture_output=True, text=True, check=True, timeout=300)
+    assert loaded.stdout.split() == []
+
+
+def test_every_stage_has_the_file_of_its_name() -> None:
+    assert [stage.__module__ for stage in STAGES] == [f"service.stages.{name}" for name in STAGE_NAMES]
+    assert all(stage.version >= 1 for stage in STAGES)

@@ -1,0 +1,25 @@
+"""Values return to the pixels they were taken from, and arrays of unlike length stand side by side."""
+
+import numpy as np
+
+from tasks.arrays import gather, pad, scatter
+
+
+def test_scattered_values_return_to_their_pixels() -> None:
+    inside = np.array([[True, False], [False, True]])
+    assert np.array_equal(scatter(np.array([[1.0, 2.0]]), inside), [[[1.0, np.nan], [np.nan, 2.0]]], equal_nan=True)
+    assert np.array_equal(scatter(np.array([1, 2], np.int8), inside.ravel(), fill=0), [1, 0, 0, 2])
+    maps = {"edge_energy": np.array([[1.0, 2.0], [3.0, 4.0]])}
+    whole = scatter(gather(maps, ["edge_energy"], inside), inside)[0]
+    assert np.array_equal(whole[inside], maps["edge_energy"][inside])
+
+
+def test_maps_that_are_not_there_are_gathered_as_nan() -> None:
+    maps = {"edge_energy": np.array([[1.0, 2.0], [3.0, 4.0]])}
+    gathered = gather(maps, ["edge_energy", "edge_energy_sigma"], np.array([[True, False], [False, True]]))
+    assert np.array_equal(gathered, [[1.0, 4.0], [np.nan, np.nan]], equal_nan=True)
+
+
+def test_shorter_arrays_are_filled_up() -> None:
+    np.testing.assert_array_equal(pad([np.ones(2), np.zeros(0)]), [[1, 1], [np.nan, np.nan]])
+    np.testing.assert_array_equal(pad([np.ones((1, 2)), np.ones((2, 2))], 0), [[[1, 1], [0, 0]], np.ones((2, 2))])
