@@ -3,10 +3,10 @@
 import re
 from fractions import Fraction
 from functools import lru_cache
+from types import ModuleType
 from typing import Final
 
 import numpy as np
-import xraydb
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -23,6 +23,13 @@ ABOVE_EV: Final = (25.0, 200.0)
 """Windows about the edge [eV] whose tabulated f'' is extended to it; between them the tables hold a broadened step."""
 
 
+def _tables() -> ModuleType:
+    """The module ``xraydb``, loaded when its tables are first needed: it takes a second, and an `Absorber` none."""
+    import xraydb
+
+    return xraydb
+
+
 @dataclass(frozen=True, config=CONFIG)
 class Absorber:
     """The element whose absorption edge is scanned."""
@@ -36,7 +43,7 @@ class Absorber:
     def edge_energy_ev(self) -> float:
         """Tabulated energy of the edge [eV] (Elam, Ravel & Sieber 2002, by xraydb)."""
         try:
-            edges = xraydb.xray_edges(self.element)
+            edges = _tables().xray_edges(self.element)
         except ValueError as error:
             raise FormulaError(f"absorber.element must be a chemical symbol, got {self.element!r}") from error
         if self.edge not in edges:
@@ -56,7 +63,7 @@ def composition(formula: str) -> dict[str, float]:
     """
     decimals = FRACTION.sub(lambda m: f"{float(Fraction(m[1]) / Fraction(m[2])):.12f}", formula)
     try:
-        parsed = xraydb.chemparse(decimals)
+        parsed = _tables().chemparse(decimals)
     except ValueError as error:
         raise FormulaError(f"a formula must be element symbols and amounts, such as LiVO2, got {formula!r}") from error
     if not parsed:
@@ -66,13 +73,13 @@ def composition(formula: str) -> dict[str, float]:
 
 def relativistic_charge(element: str) -> float:
     """``Z* = Z - (Z / 82.5)^2.37`` [electrons]: what Z + f' tends to at high energy (Henke, Gullikson & Davis 1993)."""
-    z = xraydb.atomic_number(element)
+    z = _tables().atomic_number(element)
     return float(z - (z / 82.5) ** 2.37)
 
 
 def tabulated_f2(element: str, energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
     """f'' of an atom [electrons] from the Chantler tables (by xraydb), shape of ``energy_ev`` [eV]."""
-    return np.reshape(xraydb.f2_chantler(element, np.asarray(energy_ev, dtype=float)), np.shape(energy_ev)).astype(float)
+    return np.reshape(_tables().f2_chantler(element, np.asarray(energy_ev, dtype=float)), np.shape(energy_ev)).astype(float)
 
 
 def tabulated_step(absorber: Absorber) -> float:
@@ -90,7 +97,7 @@ def _extended_f2(element: str, edge_ev: float, window_ev: tuple[float, float]) -
 
 def tabulated_f1(element: str, energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
     """f' of an atom [electrons] from the Chantler tables (by xraydb), shape of ``energy_ev`` [eV]."""
-    return np.reshape(xraydb.f1_chantler(element, np.asarray(energy_ev, dtype=float)), np.shape(energy_ev)).astype(float)
+    return np.reshape(_tables().f1_chantler(element, np.asarray(energy_ev, dtype=float)), np.shape(energy_ev)).astype(float)
 
 
 def absorption_and_phase(image: NDArray[np.complex64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
