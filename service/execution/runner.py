@@ -150,8 +150,8 @@ class Runner:
             self._ledger.end_run(record.id, "failed", str(error))
             log.warning("the run cannot be taken up: %s", error, extra={"run": record.id})
             return
-        walk = RunProgress(record.id, Graph(), remarks=RunWarnings(self._ledger.notes(record.id)))
-        walk.facts = facts
+        walk = RunProgress(record.id, Graph(), warnings=RunWarnings(self._ledger.notes(record.id)))
+        walk.inputs = facts
         walk.follow(build_graph(facts, record.options, record.id), self._units.has)
         walk.progress_at_start = walk.progress()
         self._walks[record.id] = walk
@@ -198,8 +198,8 @@ class Runner:
         except UNUSABLE as error:
             self._end(walk.run_id, "failed", str(error))
             return
-        if facts != walk.facts:
-            walk.facts = facts
+        if facts != walk.inputs:
+            walk.inputs = facts
             walk.follow(build_graph(facts, record.options, record.id), self._units.has)
             self._tell_again(walk)
 
@@ -263,9 +263,9 @@ class Runner:
 
     def _tell_again(self, walk: RunProgress) -> None:
         """Tell what was found by units that this run takes as they are: who reuses a result hears its warnings too."""
-        for unit in walk.taken_over():
+        for unit in walk.steps_with_unread_warnings():
             self._tell_remarks(walk, unit)
 
     def _tell_remarks(self, walk: RunProgress, unit: Step) -> None:
-        for text in walk.remarks.hear(unit, stored_warnings(self._units, unit)):
+        for text in walk.warnings.add(unit, stored_warnings(self._units, unit)):
             self._ledger.add_event(walk.run_id, "note", {"text": text})

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
 from service.errors import FieldError
+from service.workflow.progress import StageView as StageView
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RUN_STATES: Final[tuple[RunState, ...]] = get_args(RunState)
 UNFINISHED: Final[tuple[RunState, ...]] = ("queued", "running")
 ENDED: Final = tuple(state for state in RUN_STATES if state not in UNFINISHED)
-StageState = Literal["waiting", "running", "done", "stopped", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,6 @@ class DatasetView:
     def n_bytes(self) -> int:
         """Bytes that all scans take on disk."""
         return sum(scan.n_bytes for scan in self.scans)
-
-
-@dataclass(frozen=True)
-class StageView:
-    """Progress of one stage, in units of work; ``stopped`` if its run ended before it did.
-
-    ``note`` says why there is none, or what to look at.
-    """
-
-    name: str
-    done: int
-    total: int
-    state: StageState
-    note: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a run must know of its datasets before anything is computed."""
+"""Inputs of a run: what its graph depends on of each dataset and scan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any, Final
 from tasks.ptycho.scan import Canvas
 
 MIN_ENERGIES: Final = 10
-"""Eq. 1 has ten parameters."""
+"""Fewest energies of a spectrum: eq. 1 has ten parameters."""
 
 
 @dataclass(frozen=True)
 class ScanInput:
-    """What the graph must know of one energy's scan."""
+    """One energy's scan."""
 
     name: str
     energy_ev: float
@@ -24,7 +24,18 @@ class ScanInput:
 
 @dataclass(frozen=True)
 class RunInput:
-    """What the graph must know of one dataset; ``measurement`` is all else that its images depend on (JSON-able)."""
+    """One dataset.
+
+    Attributes
+    ----------
+    absorber : mapping
+        ``element`` and ``edge``.
+    measurement : mapping
+        What the objects depend on besides the scans, JSON-able: ``probe``, the optics, and ``orientation`` where it is to be
+        found.
+    standard : bool
+        A known compound: it is mapped like the others, but is no part of the domains.
+    """
 
     id: str
     title: str
@@ -35,7 +46,6 @@ class RunInput:
     scans: tuple[ScanInput, ...]
     is_open: bool = False
     standard: bool = False
-    """A known compound: mapped like the rest, but no part of the domains."""
 
     @property
     def energies_ev(self) -> list[float]:
@@ -44,5 +54,5 @@ class RunInput:
 
     @property
     def is_spectrum(self) -> bool:
-        """Whether all energies are there, and enough of them."""
+        """Whether all energies have arrived and there are enough of them for spectra."""
         return not self.is_open and len(self.scans) >= MIN_ENERGIES

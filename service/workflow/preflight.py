@@ -1,7 +1,7 @@
-"""What datasets and options must be to make a run."""
+"""Checks of datasets and options before a run is queued."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from service.errors import FieldError, InvalidInputError
 from service.workflow.inputs import MIN_ENERGIES, RunInput
@@ -12,30 +12,30 @@ from tasks.scattering import Absorber, composition
 from tasks.xanes.references import normalise, read_xdi
 
 SAME_ENERGY_EV: Final = 0.05
-"""Energies of two datasets are the same grid when they agree to this; steps at the edge are ten times this."""
+"""Energies of two datasets are the same where they differ by no more than this; steps at the edge are ten times as large."""
 
 
 def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
-    """Refuse a run that could not end well, with everything that is wrong; datasets still open are judged when sealed.
+    """Refuse a run that would fail, with everything that is wrong; a dataset that is still open is checked when it is sealed.
 
     Raises
     ------
     InvalidInputError
     """
-    faults = [] if datasets else [FieldError("datasets", "a run needs at least one dataset, got none")]
+    errors = [] if datasets else [FieldError("datasets", "a run needs at least one dataset, got none")]
     for number, dataset in enumerate(datasets):
-        faults += [
-            FieldError(f"datasets.{number}", message) for message in energy_faults(dataset, options.align.energy_offset_ev)
+        errors += [
+            FieldError(f"datasets.{number}", message) for message in energy_errors(dataset, options.align.energy_offset_ev)
         ]
-    faults += [FieldError("datasets", message) for message in mismatches(datasets)]
+    errors += [FieldError("datasets", message) for message in mismatches(datasets)]
     if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
-        faults += chemistry_faults(datasets, options) + reference_faults(datasets, options)
-    if faults:
-        raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+        errors += chemistry_errors(datasets, options) + reference_errors(datasets, options)
+    if errors:
+        raise InvalidInputError("; ".join(error.message for error in errors), errors)
 
 
-def energy_faults(dataset: RunInput, offset_ev: float = 0.0) -> list[str]:
-    """What is wrong with the calibrated energies of one dataset; nothing can be said while scans may come."""
+def energy_errors(dataset: RunInput, offset_ev: float = 0.0) -> list[str]:
+    """What is wrong with the calibrated energies of one dataset; nothing while more scans may come."""
     energies_ev, n = [energy + offset_ev for energy in dataset.energies_ev], len(dataset.scans)
     if dataset.is_open or n == 1:
         return []
@@ -56,7 +56,7 @@ def energy_faults(dataset: RunInput, offset_ev: float = 0.0) -> list[str]:
 
 
 def mismatches(datasets: Sequence[RunInput]) -> list[str]:
-    """Why datasets cannot be analysed together: another absorber, other energies."""
+    """Why datasets cannot be analysed together: different absorbers or energies."""
     found = []
     absorbers = {f"{dataset.absorber['element']} {dataset.absorber['edge']}" for dataset in datasets}
     if len(absorbers) > 1:
@@ -73,39 +73,39 @@ def mismatches(datasets: Sequence[RunInput]) -> list[str]:
     return found
 
 
-def chemistry_faults(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
-    """Whether the scattering factors asked for exist for the absorber."""
-    faults: dict[str, Any] = {}
+def chemistry_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
+    """What is wrong with the chemistry options for the absorber of the datasets."""
+    errors: dict[str, FieldError] = {}
     for dataset in datasets:
         try:
             f2_step(Absorber(**dataset.absorber), options.chemistry)
         except TaskError as error:
-            faults[str(error)] = FieldError("options.chemistry.preset", str(error))
+            errors[str(error)] = FieldError("options.chemistry.preset", str(error))
     for number, formula in enumerate(options.chemistry.compounds):
         for dataset in datasets:
             field = f"options.chemistry.compounds.{number}"
             try:
                 if not composition(formula).get(dataset.absorber["element"]):
-                    faults[field] = FieldError(field, f"{formula} holds no {dataset.absorber['element']}")
+                    errors[field] = FieldError(field, f"{formula} holds no {dataset.absorber['element']}")
             except TaskError as error:
-                faults[field] = FieldError(field, str(error))
-    return list(faults.values())
+                errors[field] = FieldError(field, str(error))
+    return list(errors.values())
 
 
-def reference_faults(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
-    """Which reference spectra cannot be read, are of another element, or do not cover what was measured."""
-    faults = {}
+def reference_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
+    """Which reference spectra cannot be read, are of another element, or do not cover the measured energies."""
+    errors: dict[str, FieldError] = {}
     for number, text in enumerate(options.references.xdi):
         field = f"options.references.xdi.{number}"
         for dataset in datasets:
             try:
                 reference = normalise(read_xdi(text), Absorber(**dataset.absorber).edge_energy_ev)
             except TaskError as error:
-                faults[field] = FieldError(field, str(error))
+                errors[field] = FieldError(field, str(error))
                 continue
             low, high = (float(reference.energy_ev[end]) - options.align.energy_offset_ev for end in (0, -1))
             energies_ev = [] if dataset.is_open else dataset.energies_ev
             if any(not low <= energy_ev <= high for energy_ev in energies_ev):
                 message = f"reference {reference.name!r} covers {low:.1f} to {high:.1f} eV, not all measured energies"
-                faults[field] = FieldError(field, message)
-    return list(faults.values())
+                errors[field] = FieldError(field, message)
+    return list(errors.values())

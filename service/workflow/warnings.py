@@ -1,6 +1,6 @@
-"""What units want people to know of their results: an energy that ended early, one that stands out.
+"""Warnings of a run about its results: an energy that ended early, one that stands out.
 
-It is kept with the unit, so whoever reuses a result is told as much as whoever computed it, and each run is told once.
+A step stores its warnings with its result, so whoever reuses the result is warned as well, and each run once.
 """
 
 from collections.abc import Sequence
@@ -11,32 +11,33 @@ from service.workflow.step import Step
 
 @dataclass
 class RunWarnings:
-    """Of one run.
+    """Warnings of one run.
 
     Attributes
     ----------
-    told : set of str
-        What the run was told already, maybe by an earlier service.
-    heard : set of str
-        Names of units whose remarks are among these.
+    reported : set of str
+        Warnings that were reported to the run already, maybe before the service was restarted.
+    seen_steps : set of str
+        Names of the steps whose warnings have been added.
     of_stage : dict of str to list of str
+        Warnings by stage.
     """
 
-    told: set[str] = field(default_factory=set)
-    heard: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
+    seen_steps: set[str] = field(default_factory=set)
     of_stage: dict[str, list[str]] = field(default_factory=dict)
 
-    def hear(self, unit: Step, texts: Sequence[str]) -> list[str]:
-        """Note what a finished unit has to say; those of its texts that the run was not told."""
-        self.heard.add(unit.name)
-        known = self.of_stage.setdefault(unit.stage, [])
-        known += [text for text in texts if text not in known]
-        new = [text for text in texts if text not in self.told]
-        self.told.update(new)
+    def add(self, step: Step, warnings: Sequence[str]) -> list[str]:
+        """Add the warnings of a finished step; those of them that have not been reported to the run."""
+        self.seen_steps.add(step.name)
+        known = self.of_stage.setdefault(step.stage, [])
+        known += [warning for warning in warnings if warning not in known]
+        new = [warning for warning in warnings if warning not in self.reported]
+        self.reported.update(new)
         return new
 
     def summary(self, stage: str) -> str | None:
-        """Of one stage in one line: the first, and how many more there are."""
-        texts = self.of_stage.get(stage, [])
-        more = f" (and {len(texts) - 1} more among the run's events)" if len(texts) > 1 else ""
-        return f"{texts[0]}{more}" if texts else None
+        """The first warning of a stage and how many more there are, on one line; None where there is none."""
+        warnings = self.of_stage.get(stage, [])
+        more = f" (and {len(warnings) - 1} more among the run's events)" if len(warnings) > 1 else ""
+        return f"{warnings[0]}{more}" if warnings else None

@@ -25,15 +25,15 @@ def step(name: str) -> Step:
 
 def test_a_warning_is_new_once_whichever_step_gives_it() -> None:
     warnings = RunWarnings()
-    assert warnings.hear(step("round1"), []) == []
-    assert warnings.hear(step("round2"), ["stopped"]) == ["stopped"]
-    assert warnings.hear(step("round3"), ["stopped", "far"]) == ["far"]
-    assert warnings.heard == {"reconstruct-round1", "reconstruct-round2", "reconstruct-round3"}
+    assert warnings.add(step("round1"), []) == []
+    assert warnings.add(step("round2"), ["stopped"]) == ["stopped"]
+    assert warnings.add(step("round3"), ["stopped", "far"]) == ["far"]
+    assert warnings.seen_steps == {"reconstruct-round1", "reconstruct-round2", "reconstruct-round3"}
 
 
 def test_what_an_earlier_service_told_is_not_told_again_but_counts_for_the_stage() -> None:
     warnings = RunWarnings({"stopped"})
-    assert warnings.hear(step("round1"), ["stopped"]) == []
+    assert warnings.add(step("round1"), ["stopped"]) == []
     assert warnings.summary("reconstruct") == "stopped"
 
 
@@ -43,5 +43,5 @@ def test_what_an_earlier_service_told_is_not_told_again_but_counts_for_the_stage
 def test_what_a_stage_has_to_say_is_its_note(texts: list[str], line: str | None) -> None:
     warnings = RunWarnings()
     for number, text in enumerate(texts):
-        warnings.hear(step(str(number)), [text])
+        warnings.add(step(str(number)), [text])
     assert (warnings.summary("reconstruct"), warnings.summary("maps")) == (line, None)
