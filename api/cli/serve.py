@@ -1,7 +1,8 @@
 """The command serve, and the server that the demonstrations start."""
 
+import resource
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -11,6 +12,8 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from api.server import HttpServer
+
+MOST_FILES: Final = 1 << 16
 
 commands = typer.Typer()
 
@@ -26,11 +29,20 @@ def serve(**given: Any) -> None:
 
     with plain_errors():
         settings = Settings(**given)
+        raise_file_limit()
         write_logs(settings.log_level, settings.log_format)
         server = open_server(settings, lambda url: console.print(f"ptyxas serves [bold]{url}[/]  (Ctrl-C to stop)"))
         server.run()
         if not server.started:
             raise typer.Exit(1)
+
+
+def raise_file_limit() -> None:
+    """Allow this process as many open files as the system lets it, up to ``MOST_FILES``: each connection is one."""
+    allowed, ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if ceiling == resource.RLIM_INFINITY else min(MOST_FILES, ceiling)
+    if allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, ceiling))
 
 
 def open_server(settings: Settings, on_start: Callable[[str], None]) -> "HttpServer":

@@ -21,13 +21,14 @@ import httpx
 import numpy as np
 import pytest
 import xarray as xr
+from fastapi import FastAPI
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from api.app import create_app
 from api.server import HttpServer
 from service.api_keys import Key
-from service.bootstrap import Service
+from service.bootstrap import Service, lock_folder
 from service.errors import (
     ConflictError,
     DigestMismatchError,
@@ -329,9 +330,9 @@ def picture(title: str, width: int) -> bytes:
 class Server:
     """``app`` served on loopback from a thread."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, **options: Any) -> None:
         self.app = app
-        self._server = HttpServer(app, host="127.0.0.1", port=0, log_level="warning")
+        self._server = HttpServer(app, **{"host": "127.0.0.1", "port": 0, "log_level": "warning", **options})
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
         while not self._server.started:
@@ -346,12 +347,24 @@ class Server:
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
-    server = Server(app)
+def started(app: Any, **options: Any) -> Iterator[Server]:
+    server = Server(app, **options)
     try:
-        yield server.url
+        yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    with started(app) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Callable[..., AbstractContextManager[Server]]:
+    """Serves an application with options of uvicorn, as a context whose value is the server."""
+    return started
 
 
 @pytest.fixture(scope="session")
@@ -390,6 +403,12 @@ def service(shared_server: Server, tmp_path: Path) -> FakeService:
 @pytest.fixture
 def client(service: FakeService, shared_client: httpx.Client) -> httpx.Client:
     return shared_client
+
+
+@pytest.fixture
+def fake_app(tmp_path: Path) -> FastAPI:
+    """An application over a service of the test's own."""
+    return create_app(cast(Service, FakeService(tmp_path)))
 
 
 @pytest.fixture
@@ -440,6 +459,25 @@ class Quiet(Service):
 
     def unready_reason(self) -> str | None:
         return None
+
+
+class Locking(Quiet):
+    """One that takes its data folder for itself, as the real one does."""
+
+    def start(self) -> None:
+        self._lock = lock_folder(self.settings.data_dir)
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._lock is not None:
+            self._lock.close()
+
+
+@pytest.fixture(scope="session")
+def locking_service() -> Callable[[Settings], Service]:
+    """Makes a service without a cluster that locks its folder."""
+    return Locking
 
 
 @pytest.fixture(scope="session")
