@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-from service.records.views import RunState
+from service.records.views import DatasetState, RunState
 from tasks.options import RunOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.scattering import Absorber
@@ -161,7 +161,7 @@ class DatasetAnswer(Answer):
 
     id: str
     title: str
-    state: Literal["open", "sealed"]
+    state: DatasetState
     sample: dict[str, Any]
     absorber: dict[str, Any]
     distance_m: float | None
@@ -172,6 +172,8 @@ class DatasetAnswer(Answer):
     scans: list[ScanAnswer]
     n_bytes: int
     faults: list[FieldErrorAnswer]
+    """What of it is damaged."""
+    labels: list[str]
     created: datetime
 
 

@@ -16,6 +16,7 @@ from service.execution.cluster import Cluster
 from service.execution.metrics import Snapshot
 from service.execution.runner import Runner
 from service.quotas import Limits
+from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RunRepository
 from service.retention import Retention
@@ -42,14 +43,14 @@ class Service:
         self._lock: IO[bytes] | None = None
         self._shows_dashboard = True
         self._catalogue = Catalogue(settings.catalogue_url)
-        ledger = RunRepository(self._catalogue)
-        places = DataPaths(settings.datasets_dir, settings.units_dir, settings.runs_dir)
-        store = DatasetStore(settings.datasets_dir)
-        facts = RunInputReader(store)
-        self._orchestrator = Runner(ledger, places, loader(facts, Limits(settings)), work.perform)
+        runs = RunRepository(self._catalogue)
+        paths = DataPaths(settings.datasets_dir, settings.units_dir, settings.runs_dir)
+        datasets = DatasetRepository(self._catalogue, DatasetStore(settings.datasets_dir))
+        inputs = RunInputReader(datasets)
+        self._orchestrator = Runner(runs, paths, loader(inputs, Limits(settings)), work.perform)
         self._cluster = Cluster(settings, self._orchestrator.hear_progress)
-        self.datasets = Datasets(settings, store, self._orchestrator.nudge, ledger.users_of)
-        self.runs = Runs(settings, ledger, places, facts, self._orchestrator, lambda: self.dashboard_url)
+        self.datasets = Datasets(settings, datasets, self._orchestrator.nudge, runs.users_of)
+        self.runs = Runs(settings, runs, paths, inputs, self._orchestrator, lambda: self.dashboard_url)
 
     def start(self) -> None:
         """Start the cluster and the wheel; runs that an earlier service left unfinished go on."""
@@ -92,11 +93,11 @@ class Service:
 
     def measures(self) -> Snapshot:
         """What the whole service holds and does, all projects together."""
-        datasets = self.datasets.list()
+        n_datasets, n_bytes = self.datasets.totals()
         return Snapshot(
-            n_runs=self._catalogue.count_by_state(),
-            n_datasets=len(datasets),
-            n_dataset_bytes=sum(dataset.n_bytes for dataset in datasets),
+            n_runs=self._catalogue.runs.count_by_state(),
+            n_datasets=n_datasets,
+            n_dataset_bytes=n_bytes,
             n_free_bytes=shutil.disk_usage(self.settings.data_dir).free,
             n_slots=self._cluster.n_slots,
             is_connected=self._cluster.is_connected,

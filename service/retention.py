@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from service.errors import NotFoundError
+from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import OPTIONS
 from service.records.views import ENDED
@@ -19,7 +20,8 @@ from service.stages.pipeline import build_graph
 from service.workflow.graph import Graph
 from storage.artifacts import ArtifactStore
 from storage.atomic import abandoned, remove_tree, size_of
-from storage.catalogue.catalogue import Catalogue, Row
+from storage.catalogue.catalogue import Catalogue
+from storage.catalogue.database import Row
 from storage.datasets.store import DatasetStore
 from storage.errors import ArtifactMissingError, StorageError
 
@@ -61,7 +63,7 @@ class Retention:
         self._settings = settings
         self._catalogue = catalogue
         self._units = ArtifactStore(settings.units_dir)
-        self._facts = RunInputReader(DatasetStore(settings.datasets_dir))
+        self._inputs = RunInputReader(DatasetRepository(catalogue, DatasetStore(settings.datasets_dir)))
 
     def find(self, min_age_s: float, max_run_age_s: float | None = None) -> list[Garbage]:
         """Everything that may go.
@@ -73,7 +75,7 @@ class Retention:
         max_run_age_s : float, optional
             Runs that ended longer ago go with their results [s]; none go where not given.
         """
-        runs = self._catalogue.all_runs()
+        runs = self._catalogue.runs.page()
         expired = [run for run in runs if is_expired(run, max_run_age_s)]
         kept = [run for run in runs if run not in expired]
         found = [*self._units_beyond(kept), *self._run_folders(kept, expired)]
@@ -94,7 +96,7 @@ class Retention:
             self._units.delete(waste.name)
             return
         if waste.kind == "run":
-            self._catalogue.delete_run(waste.name)
+            self._catalogue.runs.delete(waste.name)
         if waste.path.is_dir():
             remove_tree(waste.path)
         else:
@@ -118,10 +120,10 @@ class Retention:
     def _keys_of(self, run: Row) -> tuple[set[str], set[str]]:
         """Keys of a run's units, and of those it has left behind it; none where its datasets are gone."""
         try:
-            facts = self._facts.read(run["datasets"])
+            inputs = self._inputs.read(run["datasets"])
         except (NotFoundError, StorageError):
             return set(), set()
-        graph = build_graph(facts, OPTIONS.validate_python(run["options"]), run["id"])
+        graph = build_graph(inputs, OPTIONS.validate_python(run["options"]), run["id"])
         keys = {unit.key for unit in graph.steps.values()}
         return keys, past_rounds(graph) if run["state"] == "succeeded" else set()
 

@@ -16,19 +16,20 @@ from service.errors import (
     IdempotencyError,
     NotFoundError,
     ResultsNotReadyError,
-    StorageFullError,
 )
 from service.execution.runner import Runner
 from service.previews import PARTIAL, draw, read_image, read_partial_image
 from service.quotas import Limits
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import OPTIONS, RunRepository
-from service.records.views import UNFINISHED, EventView, FigureView, RunView
+from service.records.views import EventView, FigureView, Page, PageKey, RunFilter, RunView
 from service.settings import Settings
 from service.stages.context import DataPaths
 from service.stages.pipeline import build_graph
+from service.uploads.receive import check_free_disk
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import new_id
+from storage.catalogue.runs import EVERY_RUN
 from storage.errors import CatalogueError
 from storage.results import ResultsStore
 from tasks.options import RunOptions
@@ -42,17 +43,17 @@ class Runs:
     def __init__(
         self,
         settings: Settings,
-        ledger: RunRepository,
-        places: DataPaths,
-        facts: RunInputReader,
-        orchestrator: Runner,
+        repository: RunRepository,
+        paths: DataPaths,
+        inputs: RunInputReader,
+        runner: Runner,
         dashboard_url: Callable[[], str | None],
     ) -> None:
         self._settings = settings
-        self._ledger = ledger
-        self._places = places
-        self._facts = facts
-        self._orchestrator = orchestrator
+        self._repository = repository
+        self._paths = paths
+        self._inputs = inputs
+        self._runner = runner
         self._dashboard_url = dashboard_url
         self._limits = Limits(settings)
         self._project: str | None = None
@@ -79,30 +80,28 @@ class Runs:
         IdempotencyError
             The idempotency key came before, with another body.
         """
-        self._facts.check_project(dataset_ids, self._project)
         run_id = new_id("run")
         body = {"datasets": list(dataset_ids), "options": OPTIONS.dump_python(options, mode="json"), "name": name}
         if idempotency_key is not None:
             run_id = self._claim(idempotency_key, body, run_id)
-            if self._ledger.view(run_id) is not None:
+            if self._repository.view(run_id) is not None:
                 return self.get(run_id)
-        self._limits.check_cost(self._facts.read_checked(dataset_ids, options), options)
-        self._limits.check_runs(self._ledger.catalogue.count_runs(UNFINISHED, self._project))
-        if shutil.disk_usage(self._settings.data_dir).free < self._settings.min_free_bytes:
-            raise StorageFullError(f"less than {self._settings.min_free_bytes} bytes of disk are free")
+        self._limits.check_cost(self._inputs.read_checked(dataset_ids, options, self._project), options)
+        self._limits.check_runs(self._repository.count_unfinished(self._project))
+        check_free_disk(self._settings)
         with contextlib.suppress(CatalogueError):  # the same request, sent twice at once, came first
-            self._ledger.open_run(run_id, name or f"run {run_id[-4:]}", dataset_ids, options, self._owner)
+            self._repository.open_run(run_id, name or f"run {run_id[-4:]}", dataset_ids, options, self._owner)
         log.info("submitted on %s", ", ".join(dataset_ids), extra={"run": run_id, "project": self._owner})
-        self._orchestrator.nudge()
+        self._runner.nudge()
         return self.get(run_id)
 
-    def list(self) -> Sequence[RunView]:
-        """All runs, oldest first."""
-        return self._ledger.views(self._dashboard_url(), self._project)
+    def page(self, limit: int = 50, after: PageKey | None = None, matching: RunFilter = EVERY_RUN) -> Page[RunView]:
+        """Part of the list of runs, newest first."""
+        return self._repository.page(self._project, self._dashboard_url(), matching, after, limit)
 
     def get(self, run_id: str) -> RunView:
         """One run as it stands."""
-        view = self._ledger.view(run_id, self._dashboard_url(), self._project)
+        view = self._repository.view(run_id, self._dashboard_url(), self._project)
         if view is None:
             raise NotFoundError(f"there is no run {run_id}")
         return view
@@ -110,16 +109,16 @@ class Runs:
     def events(self, run_id: str, after: int = 0) -> Sequence[EventView]:
         """What happened to a run after the event ``after``."""
         self.get(run_id)
-        return self._ledger.events(run_id, after)
+        return self._repository.events(run_id, after)
 
     def cancel(self, run_id: str) -> RunView:
         """Stop a run; units at work see the flag at their next cycle."""
         view = self.get(run_id)
         if view.has_ended:
             raise ConflictError(f"run {run_id} has {view.state} already")
-        self._places.raise_stop_flag(run_id)
+        self._paths.raise_stop_flag(run_id)
         log.info("cancelled by its owner", extra={"run": run_id, "project": self._owner})
-        self._orchestrator.nudge()
+        self._runner.nudge()
         return self.get(run_id)
 
     def retry(self, run_id: str) -> RunView:
@@ -128,12 +127,12 @@ class Runs:
         if view.state not in ("failed", "cancelled"):
             raise ConflictError(f"run {run_id} is {view.state}: only a failed or cancelled run can be tried again")
         options = OPTIONS.validate_python(dict(view.options))
-        self._limits.check_cost(self._facts.read_checked(view.datasets, options), options)
-        self._limits.check_runs(self._ledger.catalogue.count_runs(UNFINISHED, self._project))
-        self._places.lower_stop_flag(run_id)
-        if not self._ledger.reopen_run(run_id):
+        self._limits.check_cost(self._inputs.read_checked(view.datasets, options), options)
+        self._limits.check_runs(self._repository.count_unfinished(self._project))
+        self._paths.lower_stop_flag(run_id)
+        if not self._repository.reopen_run(run_id):
             raise ConflictError(f"run {run_id} is being tried again already")
-        self._orchestrator.nudge()
+        self._runner.nudge()
         return self.get(run_id)
 
     def delete(self, run_id: str) -> None:
@@ -141,12 +140,12 @@ class Runs:
         view = self.get(run_id)
         if not view.has_ended:
             raise ConflictError(f"run {run_id} is {view.state}: cancel it first")
-        folder = self._places.run_dir(run_id)
-        doomed = folder.with_name(f".deleted-{secrets.token_hex(8)}")
+        folder = self._paths.run_dir(run_id)
+        removed = folder.with_name(f".deleted-{secrets.token_hex(8)}")
         with contextlib.suppress(FileNotFoundError):
-            folder.rename(doomed)
-        self._ledger.catalogue.delete_run(run_id)
-        shutil.rmtree(doomed, ignore_errors=True)
+            folder.rename(removed)
+        self._repository.delete(run_id)
+        shutil.rmtree(removed, ignore_errors=True)
         log.info("deleted", extra={"run": run_id, "project": self._owner})
 
     # ---- what was published ----------------------------------------------------------------------------------------
@@ -169,14 +168,14 @@ class Runs:
     def figures(self, run_id: str) -> Sequence[FigureView]:
         """Every figure of a run, in the order of the analysis."""
         self._results(run_id)
-        listed = json.loads((self._places.figures(run_id) / "figures.json").read_text(encoding="utf-8"))
+        listed = json.loads((self._paths.figures(run_id) / "figures.json").read_text(encoding="utf-8"))
         return [FigureView(item["name"], item["title"], item["dataset"]) for item in listed]
 
     def figure_path(self, run_id: str, name: str) -> Path:
         """The PNG of one figure; only names that are listed, so that none leads elsewhere."""
         if name not in [figure.name for figure in self.figures(run_id)]:
             raise NotFoundError(f"run {run_id} has no figure {name!r}")
-        return self._places.figures(run_id) / f"{name}.png"
+        return self._paths.figures(run_id) / f"{name}.png"
 
     def image(
         self,
@@ -203,13 +202,13 @@ class Runs:
         view = self.get(run_id)
         if dataset not in view.datasets:
             raise NotFoundError(f"run {run_id} is not on a dataset {dataset}")
-        store = ResultsStore(self._places.results(run_id))
+        store = ResultsStore(self._paths.results(run_id))
         if store.is_sealed():
             picture = read_image(store, dataset, variable, energy_ev)
         elif variable in PARTIAL:
             options = OPTIONS.validate_python(dict(view.options))
-            graph = build_graph(self._facts.read([dataset]), options, run_id)
-            picture = read_partial_image(ArtifactStore(self._places.units), graph, variable, energy_ev)
+            graph = build_graph(self._inputs.read([dataset]), options, run_id)
+            picture = read_partial_image(ArtifactStore(self._paths.units), graph, variable, energy_ev)
         else:
             self._results(run_id)
             raise AssertionError("unreachable: an unsealed store raises")
@@ -222,7 +221,7 @@ class Runs:
 
     def _results(self, run_id: str) -> ResultsStore:
         view = self.get(run_id)
-        store = ResultsStore(self._places.results(run_id))
+        store = ResultsStore(self._paths.results(run_id))
         if not store.is_sealed():
             raise ResultsNotReadyError(f"run {run_id} is {view.state}: its results are not published")
         return store
@@ -230,7 +229,7 @@ class Runs:
     def _claim(self, key: str, body: Mapping[str, object], run_id: str) -> str:
         """The run that an idempotency key stands for: ``run_id``, or that of whoever came first."""
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        claimed = self._ledger.catalogue.claim(key, digest, run_id, self._owner)
-        if claimed["body_digest"] != digest:
+        claimed, claimed_digest = self._repository.claim(key, digest, run_id, self._owner)
+        if claimed_digest != digest:
             raise IdempotencyError(f"the idempotency key {key!r} came before, with another body")
-        return str(claimed["run_id"])
+        return claimed

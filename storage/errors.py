@@ -43,6 +43,10 @@ class DatasetNotFoundError(StorageError, LookupError):
     """No dataset, or no scan in it, of that name."""
 
 
+class DatasetDamagedError(StorageError, ValueError):
+    """A stored dataset or scan that is no longer what was written: a file is missing, cut or changed."""
+
+
 class DatasetExistsError(StorageError, FileExistsError):
     """A dataset of that name is already there."""
 

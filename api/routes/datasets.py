@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.dependencies import DatasetId, ScanName, ServiceDep, problems
-from api.pagination import Paging, part_of
+from api.pagination import Paging, cursor_of
 from api.schemas import DatasetAnswer, DatasetBody, Page, RegisterBody, ScanAnswer
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
@@ -39,8 +39,8 @@ def register_dataset(body: RegisterBody, service: ServiceDep, request: Request, 
 @router.get("", responses=problems(422))
 def list_datasets(service: ServiceDep, paging: Annotated[Paging, Depends()]) -> Page[DatasetAnswer]:
     """All datasets, newest first."""
-    views, cursor = part_of(service.datasets.list(), paging)
-    return Page(items=[DatasetAnswer.model_validate(view) for view in views], next_cursor=cursor)
+    page = service.datasets.page(paging.limit, paging.after)
+    return Page(items=[DatasetAnswer.model_validate(view) for view in page.items], next_cursor=cursor_of(page.end))
 
 
 @router.get("/{dataset_id}", responses=problems(404))

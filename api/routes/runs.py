@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.dependencies import RunId, ServiceDep, problems
-from api.pagination import Paging, part_of
+from api.pagination import Paging, cursor_of
 from api.schemas import Page, RunAnswer, RunBody
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -33,8 +33,8 @@ def submit_run(
 @router.get("", responses=problems(422))
 def list_runs(service: ServiceDep, paging: Annotated[Paging, Depends()]) -> Page[RunAnswer]:
     """All runs, newest first."""
-    views, cursor = part_of(service.runs.list(), paging)
-    return Page(items=[RunAnswer.model_validate(view) for view in views], next_cursor=cursor)
+    page = service.runs.page(paging.limit, paging.after)
+    return Page(items=[RunAnswer.model_validate(view) for view in page.items], next_cursor=cursor_of(page.end))
 
 
 @router.get("/{run_id}", responses=problems(404))

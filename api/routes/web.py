@@ -56,8 +56,8 @@ SPECTRA: Final = {"absorption": "Absorption", "phase": "Phase"}
 @router.get("/", response_class=HTMLResponse)
 def get_page(service: ServiceDep, request: Request, run: Annotated[str | None, Query(max_length=100)] = None) -> Response:
     """Datasets, runs, and one run in full: the one asked for, or the newest."""
-    runs = sorted(service.runs.list(), key=lambda view: str(view.created), reverse=True)[:N_SHOWN]
-    datasets = sorted(service.datasets.list(), key=lambda view: str(view.created), reverse=True)[:N_SHOWN]
+    runs = service.runs.page(N_SHOWN).items
+    datasets = service.datasets.page(N_SHOWN).items
     chosen = service.runs.get(run) if run else next(iter(runs), None)
     words = {"stages": STAGES, "maps": MAPS, "spectra": SPECTRA, "versions": service.versions()}
     found = {"runs": runs, "datasets": datasets, "titles": {view.id: view.title for view in datasets}}

@@ -1,85 +1,85 @@
-"""Inputs of runs, read from where they are stored."""
+"""Inputs of runs, from what the catalogue knows of their datasets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from service.api_keys import DEFAULT_PROJECT
-from service.errors import NotFoundError
+import numpy as np
+
+from service.errors import FieldError, InvalidInputError, NotFoundError
+from service.records.dataset_repository import DatasetRecord, DatasetRepository
 from service.workflow.inputs import RunInput, ScanInput
 from service.workflow.preflight import check_run
 from storage.datasets.scans import ScanInfo
-from storage.datasets.store import DatasetStore
-from storage.errors import DatasetNotFoundError, InvalidNameError, StorageError
 from tasks.options import RunOptions
-from tasks.ptycho.scan import Canvas, plan_canvas
+from tasks.ptycho.scan import plan_canvas
 from tasks.units import object_pixel_size_m
 
 
-@dataclass
 class RunInputReader:
-    """Reads the facts of datasets; a scan never changes, so its canvas is planned once."""
+    """Reads what a run must know of its datasets.
 
-    store: DatasetStore
-    _canvases: dict[tuple[str, str, str], Canvas] = field(default_factory=dict)
+    Parameters
+    ----------
+    datasets : DatasetRepository
+    """
 
-    def read(self, dataset_ids: Sequence[str]) -> list[RunInput]:
+    def __init__(self, datasets: DatasetRepository) -> None:
+        self._datasets = datasets
+
+    def read(self, dataset_ids: Sequence[str], project: str | None = None) -> list[RunInput]:
         """Inputs of each dataset, in the order asked for.
 
         Raises
         ------
         NotFoundError
-            No dataset of that name.
+            No dataset of that name, or it is another project's.
+        InvalidInputError
+            A dataset is damaged.
         """
-        return [self._read(dataset_id) for dataset_id in dataset_ids]
+        return [run_input(self._record(dataset_id, project)) for dataset_id in dataset_ids]
 
-    def check_project(self, dataset_ids: Sequence[str], project: str | None) -> None:
-        """Raise NotFoundError where a dataset is another project's; None has them all."""
-        for dataset_id in dataset_ids:
-            try:
-                owner = self.store.attributes(dataset_id).get("project", DEFAULT_PROJECT)
-            except StorageError:
-                owner = None
-            if project not in (None, owner):
-                raise NotFoundError(f"there is no dataset {dataset_id}")
-
-    def read_checked(self, dataset_ids: Sequence[str], options: RunOptions) -> list[RunInput]:
+    def read_checked(self, dataset_ids: Sequence[str], options: RunOptions, project: str | None = None) -> list[RunInput]:
         """Inputs that can make a run.
 
         Raises
         ------
         NotFoundError, InvalidInputError
         """
-        facts = self.read(dataset_ids)
-        check_run(facts, options)
-        return facts
+        inputs = self.read(dataset_ids, project)
+        check_run(inputs, options)
+        return inputs
 
-    def _read(self, dataset_id: str) -> RunInput:
-        try:
-            attributes = self.store.attributes(dataset_id)
-            scans = self.store.scans(dataset_id)
-        except (DatasetNotFoundError, InvalidNameError) as error:
-            raise NotFoundError(f"there is no dataset {dataset_id}") from error
-        sample = attributes["sample"]
-        return RunInput(
-            id=dataset_id,
-            title=attributes["title"],
-            group=sample["group"] or attributes["title"],
-            formula=sample["formula"],
-            absorber=attributes["absorber"],
-            measurement=measurement_of(attributes),
-            scans=tuple(self._scan(dataset_id, info) for info in scans),
-            is_open=not attributes["sealed"],
-            standard=bool(sample.get("standard", False)),
-        )
+    def _record(self, dataset_id: str, project: str | None) -> DatasetRecord:
+        record = self._datasets.get(dataset_id, project)
+        if record is None:
+            raise NotFoundError(f"there is no dataset {dataset_id}")
+        if record.fault is not None:
+            message = f"dataset {dataset_id} is damaged: {record.fault}; restore it from a copy, or send its scans again"
+            raise InvalidInputError(message, [FieldError("datasets", message)])
+        return record
 
-    def _scan(self, dataset_id: str, info: ScanInfo) -> ScanInput:
-        key = (dataset_id, info.name, info.digest)
-        if key not in self._canvases:
-            positions_m = self.store.read_scan(dataset_id, info.name, counts=False)["positions_m"]
-            pixel_size_m = object_pixel_size_m(info.energy_ev, info.distance_m, info.n_pixels, info.detector_pixel_size_m)
-            self._canvases[key] = plan_canvas(positions_m, pixel_size_m, info.n_pixels)
-        return ScanInput(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.digest, self._canvases[key])
+
+def run_input(record: DatasetRecord) -> RunInput:
+    """What the graph must know of a dataset."""
+    sample = record.attributes["sample"]
+    return RunInput(
+        id=record.id,
+        title=record.title,
+        group=sample.get("group") or record.title,
+        formula=sample["formula"],
+        absorber=record.attributes["absorber"],
+        measurement=measurement_of(record.attributes),
+        scans=tuple(scan_input(info) for info in record.scans),
+        is_open=record.state == "open",
+        standard=bool(sample.get("standard", False)),
+    )
+
+
+def scan_input(info: ScanInfo) -> ScanInput:
+    """What the graph must know of one energy's scan."""
+    pixel_size_m = object_pixel_size_m(info.energy_ev, info.distance_m, info.n_pixels, info.detector_pixel_size_m)
+    canvas = plan_canvas(np.array(info.corners_m), pixel_size_m, info.n_pixels)
+    return ScanInput(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.digest, canvas)
 
 
 def measurement_of(attributes: Mapping[str, Any]) -> dict[str, Any]:

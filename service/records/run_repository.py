@@ -1,24 +1,28 @@
-"""What is written down of runs: the catalogue, in the words of the service."""
+"""Runs and their events as the service knows them, over the rows of the catalogue."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from service.api_keys import DEFAULT_PROJECT
-from service.records.views import UNFINISHED, EventView, RunState, RunView, StageView
+from service.records.views import UNFINISHED, EventView, Page, RunState, RunView, StageView, moment
 from storage.catalogue.catalogue import Catalogue
+from storage.catalogue.database import Row
+from storage.catalogue.paging import PageKey
+from storage.catalogue.runs import EVERY_RUN, RunFilter
 from tasks.options import RunOptions
 
 OPTIONS: Final = TypeAdapter(RunOptions)
 MOST_NOTES: Final = 100_000
+RETRIED: Final[tuple[RunState, ...]] = ("failed", "cancelled")
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the orchestrator must know of a run."""
+    """What the runner must know of a run."""
 
     id: str
     datasets: tuple[str, ...]
@@ -26,45 +30,64 @@ class RunRecord:
 
 
 class RunRepository:
-    """Runs and their events; used from the threads of the API and of the orchestrator alike."""
+    """Runs and their events; used from the threads of the API and of the runner alike."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
+        self._runs = catalogue.runs
+        self._events = catalogue.events
         self._last_progress: dict[str, Any] = {}
 
     def open_run(
         self, run_id: str, name: str, dataset_ids: Sequence[str], options: RunOptions, project: str = DEFAULT_PROJECT
     ) -> None:
-        """Write a new run of a project down, as queued."""
-        self.catalogue.create_run(run_id, name, dataset_ids, OPTIONS.dump_python(options, mode="json"), project)
+        """Write a new run of a project down, as queued.
+
+        Raises
+        ------
+        CatalogueError
+            There is a run of that name.
+        """
+        self._runs.create(run_id, name, "queued", dataset_ids, OPTIONS.dump_python(options, mode="json"), project)
         self.add_event(run_id, "state", {"state": "queued"})
 
+    def claim(self, key: str, body_digest: str, run_id: str, project: str) -> tuple[str, str]:
+        """The run and the digest of the body that an idempotency key stands for: these, or those of whoever came first."""
+        row = self._runs.claim(key, body_digest, run_id, project)
+        return row["run_id"], row["body_digest"]
+
     def unfinished_runs(self) -> list[RunRecord]:
-        """Runs that are queued or running, oldest first."""
-        return [
-            RunRecord(row["id"], tuple(row["datasets"]), OPTIONS.validate_python(row["options"]))
-            for row in self.catalogue.unfinished_runs()
-        ]
+        """Runs that are queued or running, oldest first; one whose row cannot be read is written down as failed."""
+        records = []
+        for row in reversed(self._runs.page(matching=RunFilter(states=UNFINISHED))):
+            try:
+                records.append(RunRecord(row["id"], tuple(row["datasets"]), OPTIONS.validate_python(row["options"])))
+            except (TypeError, ValidationError) as error:
+                self.end_run(row["id"], "failed", f"the run's row of the catalogue is damaged: {error}")
+        return records
 
     def begin_run(self, run_id: str) -> None:
         """A run starts, or goes on after a restart."""
-        if self.catalogue.change_run_state(run_id, ("queued",), "running", started=now(), error=None):
+        if self._runs.change_state(run_id, ("queued",), "running", started=now(), error=None):
             self.add_event(run_id, "state", {"state": "running"})
 
-    def end_run(self, run_id: str, state: RunState, error: str | None) -> None:
-        """A run ends, for good or until it is tried again."""
-        if self.catalogue.change_run_state(run_id, UNFINISHED, state, finished=now(), error=error, eta_s=None):
-            self.add_event(run_id, "state", {"state": state, "error": error})
+    def end_run(self, run_id: str, state: RunState, error: str | None, before: Sequence[RunState] = UNFINISHED) -> bool:
+        """End a run that is in one of the states ``before``, for good or until it is tried again; False where it is not."""
         self._last_progress.pop(run_id, None)
+        changed = self._runs.change_state(run_id, before, state, finished=now(), error=error, eta_s=None)
+        if changed:
+            self.add_event(run_id, "state", {"state": state, "error": error})
+        return changed
 
-    def reopen_run(self, run_id: str) -> bool:
-        """Queue a failed or cancelled run again; False where it is in another state."""
-        changed = self.catalogue.change_run_state(
-            run_id, ("failed", "cancelled"), "queued", finished=None, started=None, error=None
-        )
+    def reopen_run(self, run_id: str, before: Sequence[RunState] = RETRIED) -> bool:
+        """Queue a run again that is in one of the states ``before``; False where it is in another state."""
+        changed = self._runs.change_state(run_id, before, "queued", finished=None, started=None, error=None)
         if changed:
             self.add_event(run_id, "state", {"state": "queued"})
         return changed
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run and its events."""
+        self._runs.delete(run_id)
 
     def write_progress(self, run_id: str, progress: float, eta_s: float | None, stages: Sequence[StageView]) -> None:
         """Write down how far a run is, and tell of it where it moved."""
@@ -72,60 +95,70 @@ class RunRepository:
         if self._last_progress.get(run_id) == told:
             return
         self._last_progress[run_id] = told
-        self.catalogue.update_run(run_id, progress=progress, eta_s=eta_s, stages=told["stages"])
+        self._runs.update(run_id, progress=progress, eta_s=eta_s, stages=told["stages"])
         self.add_event(run_id, "progress", {**told, "eta_s": eta_s})
 
     def add_event(self, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
         """Tell of something that happened to a run."""
-        self.catalogue.add_event(run_id, kind, data)
+        self._events.add(run_id, kind, data)
 
     def events(self, run_id: str, after: int) -> list[EventView]:
         """Events of a run with an id above ``after``, oldest first."""
-        return [
-            EventView(row["id"], moment(row["time"]), row["kind"], row["data"])
-            for row in self.catalogue.events_after(run_id, after)
-        ]
+        rows = self._events.after(run_id, after)
+        return [EventView(row["id"], moment(row["time"]), row["kind"], row["data"] or {}) for row in rows]
 
     def notes(self, run_id: str) -> set[str]:
         """Texts of all notes that a run has been told."""
-        return {row["data"]["text"] for row in self.catalogue.events_after(run_id, limit=MOST_NOTES, kind="note")}
+        rows = self._events.after(run_id, limit=MOST_NOTES, kind="note")
+        return {row["data"]["text"] for row in rows if row["data"]}
 
     def view(self, run_id: str, dashboard_url: str | None = None, project: str | None = None) -> RunView | None:
         """A run as it stands; None where there is none of that name, or not in that project."""
-        row = self.catalogue.run(run_id, project)
+        row = self._runs.get(run_id, project)
         return None if row is None else view_of(row, dashboard_url)
 
-    def views(self, dashboard_url: str | None = None, project: str | None = None) -> list[RunView]:
-        """All runs, or those of a project, oldest first."""
-        return [view_of(row, dashboard_url) for row in reversed(self.catalogue.all_runs(project))]
+    def page(
+        self,
+        project: str | None,
+        dashboard_url: str | None = None,
+        matching: RunFilter = EVERY_RUN,
+        after: PageKey | None = None,
+        limit: int = 50,
+    ) -> Page[RunView]:
+        """Part of the list of runs, newest first."""
+        rows = self._runs.page(project, matching, after, limit + 1)
+        shown = rows[:limit]
+        end = PageKey(shown[-1]["created"], shown[-1]["id"]) if len(rows) > limit else None
+        return Page(tuple(view_of(row, dashboard_url) for row in shown), end)
+
+    def count_unfinished(self, project: str | None = None) -> int:
+        """Number of runs of a project, or of all, that are queued or running."""
+        return self._runs.count(project, RunFilter(states=UNFINISHED))
 
     def users_of(self, dataset_id: str) -> list[str]:
         """Runs on a dataset that have not ended."""
-        return [row["id"] for row in self.catalogue.runs_of_dataset(dataset_id) if row["state"] in UNFINISHED]
+        return [row["id"] for row in self._runs.page(matching=RunFilter(states=UNFINISHED, dataset=dataset_id))]
 
 
-def view_of(row: Mapping[str, Any], dashboard_url: str | None) -> RunView:
-    """A row of the catalogue as a `RunView`."""
+def view_of(row: Row, dashboard_url: str | None) -> RunView:
+    """A row of the catalogue as a `RunView`; what of it cannot be read is empty, and its error says so."""
+    damaged = [name for name in ("datasets", "options", "stages") if row[name] is None]
+    error = f"the run's row of the catalogue is damaged: its {', '.join(damaged)} cannot be read" if damaged else row["error"]
     return RunView(
         id=row["id"],
         name=row["name"],
         state=row["state"],
-        stages=tuple(StageView(**stage) for stage in row["stages"]),
+        stages=tuple(StageView(**stage) for stage in row["stages"] or ()),
         progress=row["progress"],
         eta_s=row["eta_s"],
         dashboard_url=dashboard_url if row["state"] in UNFINISHED else None,
-        error=row["error"],
-        datasets=tuple(row["datasets"]),
-        options=row["options"],
+        error=error,
+        datasets=tuple(row["datasets"] or ()),
+        options=row["options"] or {},
         created=moment(row["created"]),
         started=None if row["started"] is None else moment(row["started"]),
         finished=None if row["finished"] is None else moment(row["finished"]),
     )
-
-
-def moment(seconds: float) -> datetime:
-    """A time in seconds since 1970, as a date."""
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def now() -> float:

@@ -2,16 +2,30 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final, Literal, get_args
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 from service.errors import FieldError
 from service.workflow.progress import StageView as StageView
+from storage.catalogue.datasets import DatasetFilter as DatasetFilter
+from storage.catalogue.paging import PageKey as PageKey
+from storage.catalogue.runs import RunFilter as RunFilter
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RUN_STATES: Final[tuple[RunState, ...]] = get_args(RunState)
 UNFINISHED: Final[tuple[RunState, ...]] = ("queued", "running")
 ENDED: Final = tuple(state for state in RUN_STATES if state not in UNFINISHED)
+DatasetState = Literal["open", "sealed", "damaged"]
+
+View = TypeVar("View")
+
+
+@dataclass(frozen=True)
+class Page(Generic[View]):
+    """Part of a list, newest first; the next part starts after ``end``, which is None where there is none."""
+
+    items: tuple[View, ...]
+    end: PageKey | None
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class DatasetView:
 
     id: str
     title: str
-    state: Literal["open", "sealed"]
+    state: DatasetState
     sample: Mapping[str, Any]
     absorber: Mapping[str, Any]
     distance_m: float | None
@@ -42,6 +56,8 @@ class DatasetView:
     scans: tuple[ScanView, ...]
     created: datetime
     faults: tuple[FieldError, ...] = ()
+    """What of it is damaged: its store is not what was written."""
+    labels: tuple[str, ...] = ()
 
     @property
     def energies_ev(self) -> list[float]:
@@ -95,3 +111,8 @@ class FigureView:
     name: str
     title: str
     dataset: str | None
+
+
+def moment(seconds: float) -> datetime:
+    """A time in seconds since 1970, as a date."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, StorageFullError, is_disk_full
 from storage.datasets.ingest import ScanRecord
+from storage.datasets.scans import ScanInfo
 from storage.datasets.store import DatasetStore
 from storage.errors import DatasetNotFoundError, DatasetSealedError, InvalidScanError, ScanConflictError, StorageError
 from tasks.ptycho.scan import check_geometry
@@ -56,6 +57,8 @@ class IngestOrder:
     path: str
     sha256: str | None = None
     """Digest of the file [hex], where it is known already."""
+    known: tuple[ScanInfo, ...] = ()
+    """Scans that the dataset has."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,7 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
             Path(order.path),
             check=lambda record: geometry_faults(record, probe),
             sha256=order.sha256,
+            known=order.known,
         )
     except InvalidScanError as error:
         return refusal("invalid", str(error), [asdict(fault) for fault in error.faults])

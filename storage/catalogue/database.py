@@ -2,11 +2,12 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, Select, create_engine, event, select
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -20,6 +21,47 @@ NETWORK_FILE_SYSTEMS: Final = (
 """File systems on which SQLite's write-ahead log, which needs shared memory, loses data between machines."""
 
 BUSY_TIMEOUT_S: Final = 30
+
+Row: TypeAlias = dict[str, Any]
+"""A row of a table, by the names of its columns."""
+Query: TypeAlias = "Select[*tuple[Any, ...]]"
+"""A SELECT of any columns."""
+
+
+class Database:
+    """The open database: transactions that read and transactions that write.
+
+    Raises
+    ------
+    CatalogueError
+        See `connect`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = connect(url)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def is_ready(self) -> bool:
+        """Whether the database answers."""
+        try:
+            self.rows(select(1))
+        except Exception:  # any failure of any driver means the same: not ready
+            return False
+        return True
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes, committed when the block ends well; SQLite's writers take turns from its start."""
+        with self._engine.connect().execution_options(write=True) as connection, connection.begin():
+            yield connection
+
+    def rows(self, query: Query) -> list[Row]:
+        """All rows of a query."""
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def connect(url: str) -> Engine:

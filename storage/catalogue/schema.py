@@ -1,20 +1,23 @@
-"""Tables of the catalogue; Alembic brings an older one up to date, in one transaction, when it is opened.
+"""Tables of the catalogue, and how an older one is brought up to date: Alembic revisions, run when it is opened.
 
-To change a table: change it here, add a revision to ``storage/migrations``; a test compares the two.
+To change a table: change it here and add a revision to ``migrations/versions``; a test compares the two.
 """
 
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext, MigrationStep
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
     Connection,
+    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -23,24 +26,85 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    inspect,
+    TypeDecorator,
     text,
 )
 
 from storage.errors import CatalogueError
+
+REVISIONS: Final = Path(__file__).with_name("migrations")
+UPGRADING: Final = threading.Lock()
+"""Alembic's environment is global to the process: one upgrade at a time."""
+
+
+class Json(TypeDecorator[Any]):
+    """JSON whose unreadable text comes back as None, so that one damaged row does not hide the others."""
+
+    impl = JSON
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        """The reader of stored values."""
+        decode = super().result_processor(dialect, coltype)
+
+        def read(stored: Any) -> Any:
+            try:
+                return stored if decode is None else decode(stored)
+            except ValueError:
+                return None
+
+        return read
+
 
 metadata = MetaData()
 
 datasets = Table(
     "datasets",
     metadata,
-    Column("id", String(64), primary_key=True),
+    Column("id", String(128), primary_key=True),
     Column("project", String(64), nullable=False),
     Column("state", String(16), nullable=False),
-    Column("spec", JSON, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("sample_name", Text, nullable=False),
+    Column("sample_group", Text, nullable=False),
+    Column("element", String(8), nullable=False),
+    Column("edge", String(8), nullable=False),
+    Column("attributes", Json, nullable=False),
+    Column("fault", Text),
+    Column("n_scans", Integer, nullable=False),
+    Column("n_bytes", BigInteger, nullable=False),
+    Column("stamp", String(64), nullable=False),
     Column("created", Float, nullable=False),
     Column("updated", Float, nullable=False),
+    Index("datasets_by_age", "created", "id"),
     Index("datasets_by_project", "project", "created", "id"),
+)
+
+dataset_labels = Table(
+    "dataset_labels",
+    metadata,
+    Column("dataset_id", String(128), ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("label", String(64), primary_key=True),
+    Index("dataset_labels_by_label", "label"),
+)
+
+scans = Table(
+    "scans",
+    metadata,
+    Column("dataset_id", String(128), ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(160), primary_key=True),
+    Column("upload", String(160), nullable=False),
+    Column("energy_ev", Float, nullable=False),
+    Column("distance_m", Float, nullable=False),
+    Column("detector_pixel_size_m", Float, nullable=False),
+    Column("n_positions", Integer, nullable=False),
+    Column("n_pixels", Integer, nullable=False),
+    Column("n_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("n_entries", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("corners_m", Json, nullable=False),
+    Column("stamp", String(64), nullable=False),
 )
 
 runs = Table(
@@ -50,20 +114,27 @@ runs = Table(
     Column("project", String(64), nullable=False),
     Column("name", Text, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("datasets", JSON, nullable=False),
-    Column("options", JSON, nullable=False),
-    Column("stages", JSON, nullable=False),
+    Column("datasets", Json, nullable=False),
+    Column("options", Json, nullable=False),
+    Column("stages", Json, nullable=False),
     Column("progress", Float, nullable=False),
     Column("eta_s", Float),
     Column("error", Text),
-    Column("notes", JSON),
-    Column("timings", JSON),
     Column("created", Float, nullable=False),
     Column("started", Float),
     Column("finished", Float),
     Column("updated", Float, nullable=False),
+    Index("runs_by_age", "created", "id"),
     Index("runs_by_project", "project", "created", "id"),
     Index("runs_by_state", "state"),
+)
+
+run_datasets = Table(
+    "run_datasets",
+    metadata,
+    Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("dataset_id", String(128), primary_key=True),
+    Index("run_datasets_by_dataset", "dataset_id"),
 )
 
 events = Table(
@@ -73,7 +144,7 @@ events = Table(
     Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     Column("time", Float, nullable=False),
     Column("kind", String(64), nullable=False),
-    Column("data", JSON, nullable=False),
+    Column("data", Json, nullable=False),
     Index("events_by_run", "run_id", "id"),
     sqlite_autoincrement=True,
 )
@@ -88,13 +159,9 @@ idempotency = Table(
     Column("created", Float, nullable=False),
 )
 
-REVISIONS: Final = Path(__file__).with_name("migrations")
-BEFORE_ALEMBIC: Final = "catalogue_version"
-"""Table of catalogues made before there were revisions: they hold what the first revision makes."""
-
 
 def upgrade(connection: Connection, folder: Path = REVISIONS) -> None:
-    """Create the tables of an empty database, or bring an older catalogue up to date.
+    """Create the tables of an empty database, or bring an older catalogue up to date, within the transaction under way.
 
     Raises
     ------
@@ -104,21 +171,14 @@ def upgrade(connection: Connection, folder: Path = REVISIONS) -> None:
     if connection.dialect.name == "postgresql":
         # Two services that start at once take turns; SQLite's write transaction already does this.
         connection.execute(text("SELECT pg_advisory_xact_lock(7079797861)"))
-    scripts = ScriptDirectory(str(folder), version_locations=[str(folder)])
-    known = {script.revision for script in scripts.walk_revisions()}
-
-    def steps(found: Collection[str], context: MigrationContext) -> Iterator[MigrationStep]:
-        missing = list(scripts.iterate_revisions("heads", tuple(found) or "base"))
-        return (MigrationStep.upgrade_from_script(scripts.revision_map, script) for script in reversed(missing))
-
-    options: dict[str, Any] = {"fn": steps}
-    context = MigrationContext.configure(connection, opts=options)
-    found = context.get_current_heads()
-    if not known.issuperset(found):
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    found = MigrationContext.configure(connection).get_current_heads()
+    if not {script.revision for script in scripts.walk_revisions()}.issuperset(found):
         raise CatalogueError(
             f"the catalogue has revision {', '.join(found)}; this program knows up to {scripts.get_current_head()}: upgrade it"
         )
-    if not found and inspect(connection).has_table(BEFORE_ALEMBIC):
-        context.stamp(scripts, "0001")
-        Operations(context).drop_table(BEFORE_ALEMBIC)
-    context.run_migrations(op=Operations(context))
+    if found != tuple(scripts.get_heads()):
+        with UPGRADING:
+            command.upgrade(config, "head")

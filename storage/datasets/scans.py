@@ -3,16 +3,26 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
 
 from storage.atomic import size_of
-from storage.errors import InvalidNameError
+from storage.errors import DatasetDamagedError, InvalidNameError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 """Names that are safe as file names and in addresses."""
+
+DESCRIPTIONS = ("zarr.json", "counts/zarr.json")
+"""Files of a scan from which its `ScanInfo` is read."""
+
+Corners: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+"""Least and greatest (y, x) of the scan positions [m]: all that planning an object array needs to know of them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,7 @@ class ScanInfo:
     sha256: str
     n_entries: int
     digest: str
+    corners_m: Corners
 
 
 def check_name(name: str) -> str:
@@ -60,31 +71,78 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def has_group(path: Path) -> bool:
-    """Whether there is a Zarr group at ``path``."""
-    return (path / "zarr.json").is_file()
-
-
 def attributes_of(path: Path) -> dict[str, Any]:
-    """Attributes of the Zarr group at ``path``."""
-    content: dict[str, Any] = json.loads((path / "zarr.json").read_text())["attributes"]
+    """Attributes of the Zarr group at ``path``.
+
+    Raises
+    ------
+    DatasetDamagedError
+        Its description is missing or cannot be read.
+    """
+    attributes: dict[str, Any] = described(path / "zarr.json", "attributes")["attributes"]
+    return attributes
+
+
+def described(file: Path, field: str) -> dict[str, Any]:
+    """What a ``zarr.json`` says, which must be an object with the given ``field``.
+
+    Raises
+    ------
+    DatasetDamagedError
+        The file is missing or cannot be read.
+    """
+    where = "/".join(file.parts[-3:])
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise DatasetDamagedError(f"{where} is missing") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetDamagedError(f"{where} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get(field), dict | list):
+        raise DatasetDamagedError(f"{where} is not the description it was: it has no {field}")
     return content
 
 
 def info_of(path: Path) -> ScanInfo:
-    """Read what is known of the scan stored at ``path``; it never changes, so it is read once."""
-    return _read_info(path, (path / "zarr.json").stat().st_mtime_ns)
+    """What is known of the scan stored at ``path``.
 
-
-@lru_cache(maxsize=4096)
-def _read_info(path: Path, written_ns: int) -> ScanInfo:
+    Raises
+    ------
+    DatasetDamagedError
+        A description is missing or cannot be read.
+    """
     attributes = attributes_of(path)
-    counts = json.loads((path / "counts" / "zarr.json").read_text())
-    n_positions, n_pixels, _ = counts["shape"]
-    return ScanInfo(
-        name=path.name,
-        n_positions=n_positions,
-        n_pixels=n_pixels,
-        n_bytes=size_of(path),
-        **{key: attributes[key] for key in ScanInfo.__annotations__ if key in attributes},
-    )
+    shape = described(path / "counts" / "zarr.json", "shape")["shape"]
+    try:
+        corners = attributes.get("corners_m") or corners_of(np.asarray(zarr.open_array(path / "positions_m", mode="r")[...]))
+        return ScanInfo(
+            name=path.name,
+            n_positions=int(shape[0]),
+            n_pixels=int(shape[1]),
+            n_bytes=size_of(path),
+            corners_m=((float(corners[0][0]), float(corners[0][1])), (float(corners[1][0]), float(corners[1][1]))),
+            **fields_of(attributes),
+        )
+    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+        raise DatasetDamagedError(f"scan {path.name} is not described as it was: {type(error).__name__}: {error}") from error
+
+
+def fields_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `ScanInfo` that a scan's attributes hold, in their types."""
+    texts = {name: str(attributes[name]) for name in ("upload", "sha256", "digest")}
+    numbers = {name: float(attributes[name]) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")}
+    return {**texts, **numbers, "n_entries": int(attributes["n_entries"])}
+
+
+def corners_of(positions_m: NDArray[np.float64]) -> list[list[float]]:
+    """Least and greatest (y, x) of the scan positions (P, 2) [m], as JSON holds them."""
+    return [positions_m.min(axis=0).tolist(), positions_m.max(axis=0).tolist()]
+
+
+def stamp_of(path: Path, names: tuple[str, ...] = DESCRIPTIONS) -> str:
+    """Sizes and times of files below ``path``, which change whenever they are written; "" where one is missing."""
+    try:
+        found = [(path / name).stat() for name in names]
+    except OSError:
+        return ""
+    return "-".join(f"{status.st_size:x}.{status.st_mtime_ns:x}" for status in found)

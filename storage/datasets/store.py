@@ -2,8 +2,9 @@
 
 import fcntl
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,28 +16,20 @@ from numpy.typing import NDArray
 
 from storage.atomic import flush_tree, move_into_place, remove_tree, staged
 from storage.chunks import plan_tiles
+from storage.datasets.entries import SAME_ENERGY_EV, examine_all, inconsistencies, labelled, overrides_of
 from storage.datasets.framing import reorient
-from storage.datasets.ingest import Check, ScanOverrides, ScanRecord, examine, write_scan
-from storage.datasets.scans import NAME, ScanInfo, attributes_of, check_name, digest_of, has_group, info_of
+from storage.datasets.ingest import Check, write_scan
+from storage.datasets.scans import NAME, ScanInfo, attributes_of, check_name, corners_of, digest_of, info_of, stamp_of
 from storage.errors import (
+    DatasetDamagedError,
     DatasetExistsError,
     DatasetNotFoundError,
     DatasetSealedError,
-    FieldError,
     InvalidScanError,
     ScanConflictError,
 )
 from storage.layout import DATASET
 from storage.readers.format import open_scan
-
-SAME_ENERGY_EV = 0.01
-"""Energies nearer than this are one energy, measured twice [eV]."""
-
-SAME_LENGTH = 1e-3
-"""Distances and pixel sizes of a dataset's scans agree to this fraction."""
-
-AUTO = "auto"
-"""The orientation of frames that are kept as they came, to be turned when they are read."""
 
 TURNED = ("counts", "mask", "probe")
 """What is turned with the frames."""
@@ -76,23 +69,69 @@ class DatasetStore:
 
     def ids(self) -> list[str]:
         """Names of all datasets."""
-        if not self.root.is_dir():
-            return []
-        return sorted(path.name for path in self.root.iterdir() if NAME.fullmatch(path.name) and has_group(path))
+        return folders_in(self.root) if self.root.is_dir() else []
+
+    def is_dataset(self, dataset_id: str) -> bool:
+        """Whether the folder of that name is a dataset, whole or damaged, and not something that lies beside them."""
+        path = self.root / dataset_id
+        return NAME.fullmatch(dataset_id) is not None and ((path / "zarr.json").exists() or (path / "scans").is_dir())
+
+    def changed(self, dataset_id: str) -> float:
+        """When the folder of a dataset last changed [s since 1970]."""
+        return self._path(dataset_id).stat().st_mtime
+
+    def stamp(self, dataset_id: str) -> str:
+        """Size and time of a dataset's description, which change whenever it is written; "" where it is missing."""
+        return stamp_of(self.root / check_name(dataset_id), ("zarr.json",))
+
+    def scan_stamp(self, dataset_id: str, name: str) -> str:
+        """Sizes and times of a scan's descriptions; "" where one is missing."""
+        return stamp_of(self.root / check_name(dataset_id) / "scans" / check_name(name))
 
     def attributes(self, dataset_id: str) -> dict[str, Any]:
-        """Attributes of a dataset as they were given, and ``sealed``."""
+        """Attributes of a dataset as they were given, and ``sealed``.
+
+        Raises
+        ------
+        DatasetNotFoundError, DatasetDamagedError
+        """
         return attributes_of(self._path(dataset_id))
 
     def is_sealed(self, dataset_id: str) -> bool:
         """Whether the dataset takes no more scans."""
         return bool(self.attributes(dataset_id)["sealed"])
 
-    def scans(self, dataset_id: str) -> list[ScanInfo]:
-        """All scans of a dataset, by ascending energy."""
-        folder = self._path(dataset_id) / "scans"
-        names = [path.name for path in folder.iterdir() if NAME.fullmatch(path.name) and has_group(path)]
-        return sorted((info_of(folder / name) for name in names), key=lambda info: info.energy_ev)
+    def scan_names(self, dataset_id: str) -> list[str]:
+        """Names of all scans of a dataset.
+
+        Raises
+        ------
+        DatasetNotFoundError, DatasetDamagedError
+        """
+        return folders_in(self._path(dataset_id) / "scans")
+
+    def scan(self, dataset_id: str, name: str) -> ScanInfo:
+        """What is known of one scan.
+
+        Raises
+        ------
+        DatasetNotFoundError, DatasetDamagedError
+        """
+        path = self._path(dataset_id) / "scans" / check_name(name)
+        if not path.is_dir():
+            raise DatasetNotFoundError(f"dataset {dataset_id} has no scan {name}")
+        return info_of(path)
+
+    def scans(self, dataset_id: str, known: Iterable[ScanInfo] = ()) -> list[ScanInfo]:
+        """All scans of a dataset, by ascending energy; those that are ``known`` are not read again.
+
+        Raises
+        ------
+        DatasetNotFoundError, DatasetDamagedError
+        """
+        seen = {info.name: info for info in known}
+        infos = (seen.get(name) or self.scan(dataset_id, name) for name in self.scan_names(dataset_id))
+        return sorted(infos, key=lambda info: info.energy_ev)
 
     def add_scan(
         self,
@@ -102,6 +141,7 @@ class DatasetStore:
         *,
         check: Check | None = None,
         sha256: str | None = None,
+        known: Sequence[ScanInfo] = (),
     ) -> Ingested:
         """Read a file of any known format into the dataset: all of its scans, or none.
 
@@ -115,6 +155,8 @@ class DatasetStore:
             Further checks of each scan.
         sha256 : str, optional
             `digest_of` the path, where it is known already.
+        known : sequence of ScanInfo
+            Scans of the dataset that the caller knows: they need not be read, however many there are.
 
         Raises
         ------
@@ -127,36 +169,37 @@ class DatasetStore:
         dataset = self._path(dataset_id)
         check_name(name)
         sha256 = sha256 or digest_of(path)
-        known = self._known(dataset_id, name, sha256)
-        if known:
-            return Ingested(known, created=False)
-        overrides = _overrides(self.attributes(dataset_id))
+        present = self._of_upload(dataset_id, name, sha256)
+        if present:
+            return Ingested(present, created=False)
+        overrides = overrides_of(self.attributes(dataset_id))
         temporary = dataset / f".staging-{os.urandom(16).hex()}"
         temporary.mkdir()
         try:
             with open_scan(path) as sources:
-                records = _examine_all(sources, overrides, check, self._others(dataset_id, name))
+                records = examine_all(sources, overrides, check, self._others(dataset_id, name, known))
                 shared = {"sha256": sha256, "upload": name, "n_entries": len(records)}
-                for label, record in _label(name, records):
-                    write_scan(record, temporary / label, shared)
+                for label, record in labelled(name, records):
+                    write_scan(record, temporary / label, {**shared, "corners_m": corners_of(record.positions_m)})
             flush_tree(temporary)
-            return self._publish(dataset_id, name, sha256, temporary)
+            return self._publish(dataset_id, name, sha256, temporary, known)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _publish(self, dataset_id: str, name: str, sha256: str, temporary: Path) -> Ingested:
+    def _publish(self, dataset_id: str, name: str, sha256: str, temporary: Path, known: Sequence[ScanInfo]) -> Ingested:
         folder = self._path(dataset_id) / "scans"
         infos = sorted((info_of(path) for path in temporary.iterdir()), key=lambda info: info.energy_ev)
         with self._locked(dataset_id):
-            known = self._known(dataset_id, name, sha256)
-            if known:
-                return Ingested(known, created=False)
-            faults = [fault for info in infos for fault in _inconsistencies(info, self._others(dataset_id, name))]
+            present = self._of_upload(dataset_id, name, sha256)
+            if present:
+                return Ingested(present, created=False)
+            others = self._others(dataset_id, name, known)
+            faults = [fault for info in infos for fault in inconsistencies(info, others)]
             if faults:
                 raise InvalidScanError(faults)
             moved: list[Path] = []
             # A writer killed between two renames left some of the file's scans; they are whole, and stay.
-            missing = [info for info in infos if not has_group(folder / info.name)]
+            missing = [info for info in infos if not (folder / info.name).is_dir()]
             try:
                 for info in missing:
                     move_into_place(temporary / info.name, folder / info.name)
@@ -169,8 +212,11 @@ class DatasetStore:
                 raise
         return Ingested(tuple(infos), created=True)
 
-    def _known(self, dataset_id: str, name: str, sha256: str) -> tuple[ScanInfo, ...]:
-        found = tuple(info for info in self.scans(dataset_id) if name in (info.upload, info.name))
+    def _of_upload(self, dataset_id: str, name: str, sha256: str) -> tuple[ScanInfo, ...]:
+        """Scans that the file of this name and these bytes brought earlier; none where it did not, or not all of them."""
+        labels = re.compile(rf"{re.escape(name)}(\.\d+)?")
+        read = [self.scan(dataset_id, label) for label in self.scan_names(dataset_id) if labels.fullmatch(label)]
+        found = tuple(sorted((info for info in read if name in (info.upload, info.name)), key=lambda info: info.energy_ev))
         if any(info.sha256 != sha256 or info.upload != name for info in found):
             raise ScanConflictError(f"scan {name} is already there, from a file of other bytes")
         complete = bool(found) and len(found) == found[0].n_entries
@@ -178,8 +224,8 @@ class DatasetStore:
             raise DatasetSealedError(f"dataset {dataset_id} is sealed and takes no more scans")
         return found if complete else ()
 
-    def _others(self, dataset_id: str, name: str) -> list[ScanInfo]:
-        return [info for info in self.scans(dataset_id) if info.upload != name]
+    def _others(self, dataset_id: str, name: str, known: Sequence[ScanInfo]) -> list[ScanInfo]:
+        return [info for info in self.scans(dataset_id, known) if info.upload != name]
 
     def read_scan(self, dataset_id: str, scan: str | float, counts: bool = True, orientation: int = 0) -> dict[str, Any]:
         """Read one scan, by name or by energy [eV]; ``orientation`` turns its frames once more, block by block.
@@ -199,8 +245,10 @@ class DatasetStore:
         return {"probe": None, **arrays, **numbers}
 
     def _find(self, dataset_id: str, scan: str | float) -> ScanInfo:
+        if isinstance(scan, str):
+            return self.scan(dataset_id, scan)
         for info in self.scans(dataset_id):
-            if scan == info.name or (isinstance(scan, int | float) and abs(info.energy_ev - scan) < SAME_ENERGY_EV / 2):
+            if abs(info.energy_ev - scan) < SAME_ENERGY_EV / 2:
                 return info
         raise DatasetNotFoundError(f"dataset {dataset_id} has no scan {scan}")
 
@@ -244,7 +292,7 @@ class DatasetStore:
 
     def _path(self, dataset_id: str) -> Path:
         path = self.root / check_name(dataset_id)
-        if not has_group(path):
+        if not path.is_dir():
             raise DatasetNotFoundError(f"there is no dataset {dataset_id}")
         return path
 
@@ -253,6 +301,21 @@ class DatasetStore:
         with (self._path(dataset_id) / ".lock").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def folders_in(path: Path) -> list[str]:
+    """Names of the folders at ``path`` that may be datasets or scans.
+
+    Raises
+    ------
+    DatasetDamagedError
+        There is no folder at ``path``.
+    """
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir())
+    except FileNotFoundError as error:
+        raise DatasetDamagedError(f"the folder {path.name} is missing") from error
 
 
 def _read_turned(stored: Any, orientation: int) -> NDArray[Any]:
@@ -264,54 +327,3 @@ def _read_turned(stored: Any, orientation: int) -> NDArray[Any]:
         whole = (tile[0], ...) if len(tile) > 2 else ...
         values[whole] = reorient(np.asarray(stored[whole]), orientation)
     return values
-
-
-def _overrides(attributes: Mapping[str, Any]) -> ScanOverrides:
-    centre = attributes.get("beam_centre_px")
-    return ScanOverrides(
-        distance_m=attributes.get("distance_m"),
-        detector_pixel_size_m=attributes.get("detector_pixel_size_m"),
-        orientation=0 if attributes.get("orientation") in (None, AUTO) else attributes["orientation"],
-        beam_centre_px=None if centre is None else (float(centre[0]), float(centre[1])),
-        n_pixels=attributes.get("n_pixels"),
-    )
-
-
-def _examine_all(
-    sources: Sequence[Any], overrides: ScanOverrides, check: Check | None, present: list[ScanInfo]
-) -> list[ScanRecord]:
-    records: list[ScanRecord] = []
-    faults: list[FieldError] = []
-    for source in sources:
-        record, found = examine(source, overrides, check)
-        prefix = f"{source.label}." if len(sources) > 1 else ""
-        faults += [FieldError(prefix + fault.field, fault.message) for fault in found]
-        if record is not None:
-            faults += [
-                FieldError(prefix + fault.field, fault.message) for fault in _inconsistencies(record, [*present, *records])
-            ]
-            records.append(record)
-    if faults:
-        raise InvalidScanError(faults)
-    return records
-
-
-def _inconsistencies(scan: ScanRecord | ScanInfo, others: Sequence[ScanRecord | ScanInfo]) -> Iterator[FieldError]:
-    for other in others:
-        if abs(scan.energy_ev - other.energy_ev) < SAME_ENERGY_EV:
-            where = f" as scan {other.name}" if isinstance(other, ScanInfo) else " twice in the file"
-            yield FieldError("energy_ev", f"duplicate energy: {scan.energy_ev:.3f} eV is there{where}")
-    for other in others[:1]:
-        if scan.n_pixels != other.n_pixels:
-            yield FieldError("counts", f"frames of {scan.n_pixels} pixels a side; the other scans have {other.n_pixels}")
-        for field in ("distance_m", "detector_pixel_size_m"):
-            mine, theirs = getattr(scan, field), getattr(other, field)
-            if abs(mine - theirs) > SAME_LENGTH * theirs:
-                yield FieldError(field, f"is {mine:g} m; the other scans have {theirs:g} m")
-
-
-def _label(name: str, records: Sequence[ScanRecord]) -> Iterator[tuple[str, ScanRecord]]:
-    if len(records) == 1:
-        yield name, records[0]
-    else:
-        yield from ((f"{name}.{index}", record) for index, record in enumerate(records, 1))

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ from service.errors import (
     TooLargeError,
 )
 from service.execution.metrics import Metrics, Snapshot
-from service.records.views import DatasetView, EventView, FigureView, RunState, RunView, ScanView, StageView
+from service.records.views import DatasetView, EventView, FigureView, Page, PageKey, RunState, RunView, ScanView, StageView
 from service.settings import Settings
 from tasks.errors import FormulaError
 from tasks.options import RunOptions
@@ -48,6 +48,14 @@ from tasks.options import RunOptions
 MAX_UPLOAD_BYTES = 1 << 22
 STAGE_NAMES = ("reconstruct", "couple", "spectra", "fit", "maps", "domains", "figures", "results")
 START = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
+
+
+def page_of(views: Iterable[Any], limit: int, after: PageKey | None) -> Page[Any]:
+    """Part of a list, newest first."""
+    keys = {PageKey(view.created.timestamp(), view.id): view for view in views}
+    order = sorted(keys, key=lambda key: (key.created, key.id), reverse=True)
+    rest = [key for key in order if after is None or (key.created, key.id) < (after.created, after.id)]
+    return Page(tuple(keys[key] for key in rest[:limit]), rest[limit - 1] if len(rest) > limit else None)
 
 
 class FakeDatasets:
@@ -105,8 +113,8 @@ class FakeDatasets:
         self.views[dataset_id] = replace(self.views[dataset_id], state="sealed")
         return self.views[dataset_id]
 
-    def list(self) -> list[DatasetView]:
-        return list(self.views.values())
+    def page(self, limit: int = 50, after: PageKey | None = None) -> Page[DatasetView]:
+        return page_of(self.views.values(), limit, after)
 
     def get(self, dataset_id: str) -> DatasetView:
         if dataset_id not in self.views:
@@ -184,8 +192,8 @@ class FakeRuns:
         self.views[run_id] = replace(self.views[run_id], state=state, error=error, eta_s=None, finished=finished)
         self.tell(run_id, "state", state=state)
 
-    def list(self) -> list[RunView]:
-        return list(self.views.values())
+    def page(self, limit: int = 50, after: PageKey | None = None) -> Page[RunView]:
+        return page_of(self.views.values(), limit, after)
 
     def get(self, run_id: str) -> RunView:
         if run_id not in self.views:
@@ -272,8 +280,8 @@ class FakeService:
     def measures(self) -> Snapshot:
         meter = Metrics()
         meter.note("fit", "computed", 1.5)
-        n_runs = Counter[str](view.state for view in self.runs.list())
-        datasets = self.datasets.list()
+        n_runs = Counter[str](view.state for view in self.runs.views.values())
+        datasets = list(self.datasets.views.values())
         return Snapshot(n_runs, len(datasets), sum(view.n_bytes for view in datasets), 10**9, 2, True, meter)
 
     def unready_reason(self) -> str | None:

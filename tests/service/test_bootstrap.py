@@ -61,7 +61,7 @@ def options(**stages):
     return TypeAdapter(RunOptions).validate_python(stages)
 
 
-def wait(service, run_id, *states, timeout=90):
+def wait(service, run_id, *states, timeout=300):
     until = time.monotonic() + timeout
     while (view := service.runs.get(run_id)).state not in states and time.monotonic() < until:
         time.sleep(0.05)
@@ -98,7 +98,7 @@ def test_two_services_do_not_share_a_folder(service):
 def test_a_live_run_shows_what_it_has_and_is_cancelled_within_two_seconds(service):
     dataset_id = fill(service, n_energies=2)
     run_id = service.runs.submit([dataset_id], options(reconstruct={"cycles": 20}, kkr={"start": 10, "every": 10})).id
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while sum(event.kind == "unit" for event in service.runs.events(run_id)) < 2 and time.monotonic() < until:
         time.sleep(0.05)
     assert service.runs.image(run_id, dataset_id, "absorption", 5420.0).startswith(b"\x89PNG")
@@ -113,7 +113,7 @@ def test_a_long_reconstruction_lets_go_of_its_worker_within_two_seconds(service)
     dataset_id = fill(service)
     service.datasets.seal(dataset_id)
     run_id = service.runs.submit([dataset_id], options(reconstruct={"cycles": 100_000}, kkr={"mode": "off"})).id
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while service.runs.get(run_id).progress == 0 and time.monotonic() < until:
         time.sleep(0.05)
     service.runs.cancel(run_id)

@@ -163,14 +163,21 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/catalogue.db"
-    server: str = request.getfixturevalue("postgresql_server")
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> str:
+    """URL of a new, empty database of the PostgreSQL server."""
     name = f"test_{uuid.uuid4().hex[:8]}"
-    engine = create_engine(server.format("postgres"), isolation_level="AUTOCOMMIT")
+    engine = create_engine(postgresql_server.format("postgres"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    return server.format(name)
+    return postgresql_server.format(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a new, empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/catalogue.db"
+    found: str = request.getfixturevalue("postgresql_url")
+    return found

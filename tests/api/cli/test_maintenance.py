@@ -69,7 +69,7 @@ def test_verify_finds_one_changed_byte_and_one_lost_file(folder: Path) -> None:
 
 def test_backup_copies_the_catalogue_while_it_is_written(folder: Path, tmp_path: Path) -> None:
     catalogue = Catalogue(Settings(data_dir=folder).catalogue_url)
-    with catalogue._write():  # a writer in the middle of a transaction
+    with catalogue._database.write():  # a writer in the middle of a transaction
         code, shown = run("backup", tmp_path / "safe", "--data-dir", folder)
     catalogue.close()
     assert code == 0

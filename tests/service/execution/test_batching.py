@@ -12,6 +12,7 @@ from service.execution.batching import Batch, batch_of, parts, perform_together,
 from service.execution.cluster import GPU_WORKER, WORKER_ENVIRONMENT, Cluster
 from service.execution.runner import Runner
 from service.execution.worker import perform
+from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RunRepository
 from service.settings import Settings
@@ -38,14 +39,17 @@ def datasets(tmp_path_factory):
     about = {"title": "t", "sample": {"name": "", "formula": "LiVO2", "group": ""}, "absorber": {"element": "V", "edge": "K"}}
     first = simulation.scans[0]
     lengths = {"distance_m": first.distance_m, "detector_pixel_size_m": first.detector_pixel_size_m}
-    store.create("ds_a", {**about, **lengths, "orientation": 0, "probe": {"kind": "gaussian", "fwhm_m": 300e-9}})
+    made = {"provenance": {"created": "2024-05-01T12:00:00+00:00"}}
+    store.create("ds_a", {**about, **lengths, **made, "orientation": 0, "probe": {"kind": "gaussian", "fwhm_m": 300e-9}})
     for number, scan in enumerate(simulation.scans):
         file = folder / "scan.npz"
         fields = {"positions_m": scan.positions_m, "energy_ev": np.array(scan.energy_ev), "mask": scan.mask}
         np.savez(file, counts=scan.counts, **fields)
         store.add_scan("ds_a", f"e{number}", file)
     store.seal("ds_a")
-    return store
+    catalogue = Catalogue(f"sqlite:///{folder}/datasets.sqlite")
+    yield DatasetRepository(catalogue, store)
+    catalogue.close()
 
 
 def run_options():
@@ -60,7 +64,7 @@ def units(datasets):
 
 
 def places_at(datasets, folder):
-    return DataPaths(datasets.root, folder / "units", folder / "runs")
+    return DataPaths(datasets.store.root, folder / "units", folder / "runs")
 
 
 def test_a_batch_leaves_what_single_units_leave(datasets, units, tmp_path):

@@ -1,13 +1,51 @@
-"""Run inputs are read of datasets that are there."""
+"""What a run must know of its datasets, from what the catalogue holds of them."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 
-from service.errors import NotFoundError
+from service.errors import InvalidInputError, NotFoundError
 from service.records.run_inputs import RunInputReader
-from storage.datasets.store import DatasetStore
+from tasks.options import RunOptions
+from tasks.ptycho.scan import plan_canvas
+from tasks.units import object_pixel_size_m
 
 
 @pytest.mark.parametrize("name", ["", "../x", "ds_x"])
-def test_a_name_that_no_dataset_can_have_is_not_found(tmp_path, name):
+def test_a_name_that_no_dataset_can_have_is_not_found(bench: Any, name: str) -> None:
     with pytest.raises(NotFoundError, match="no dataset"):
-        RunInputReader(DatasetStore(tmp_path)).read([name])
+        RunInputReader(bench.repository).read([name])
+
+
+def test_inputs_are_those_of_the_stored_scans(bench: Any) -> None:
+    dataset_id = bench.fill(2)
+    (read,) = RunInputReader(bench.repository).read([dataset_id])
+    assert (read.group, read.formula, read.is_open, read.energies_ev) == ("pristine", "LiVO2", True, [5420.0, 5430.0])
+    stored = bench.store.read_scan(dataset_id, "e1")
+    pixel_size_m = object_pixel_size_m(stored["energy_ev"], stored["distance_m"], 32, stored["detector_pixel_size_m"])
+    assert read.scans[1].canvas == plan_canvas(stored["positions_m"], pixel_size_m, 32)
+    assert read.scans[1].n_positions == len(stored["positions_m"])
+    bench.datasets.seal(dataset_id)
+    assert not RunInputReader(bench.repository).read([dataset_id])[0].is_open
+
+
+def test_another_projects_dataset_is_not_found(bench: Any) -> None:
+    dataset_id = bench.fill(1)
+    with pytest.raises(NotFoundError):
+        RunInputReader(bench.repository).read([dataset_id], "other")
+
+
+def test_a_damaged_dataset_makes_no_run_and_says_why(bench: Any) -> None:
+    dataset_id = bench.fill(1)
+    (bench.store.root / dataset_id / "scans" / "e0" / "zarr.json").write_text("{}")
+    with pytest.raises(InvalidInputError, match=r"is damaged: scans/e0/zarr.json .* restore it"):
+        RunInputReader(bench.repository).read([dataset_id])
+
+
+def test_inputs_that_cannot_make_a_run_are_refused(bench: Any) -> None:
+    dataset_id = bench.fill(2)
+    bench.datasets.seal(dataset_id)
+    with pytest.raises(InvalidInputError, match="at least 10"):
+        RunInputReader(bench.repository).read_checked([dataset_id], RunOptions())
+    assert np.isfinite(RunInputReader(bench.repository).read([dataset_id])[0].scans[0].canvas.pixel_size_m)

@@ -48,13 +48,13 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 def test_sqlite_writes_ahead_and_survives_a_killed_writer(tmp_path: Path) -> None:
     catalogue = Catalogue(f"sqlite:///{tmp_path}/c.db")
-    catalogue.create_run("run_1", "", [], {})
+    catalogue.runs.create("run_1", "", "queued", [], {})
     other = sqlite3.connect(tmp_path / "c.db")
     assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     other.execute("BEGIN IMMEDIATE")
     other.execute("UPDATE runs SET name = 'half'")
     other.close()
-    row = catalogue.run("run_1")
+    row = catalogue.runs.get("run_1")
     assert row is not None
     assert row["name"] == ""
     catalogue.close()
@@ -62,17 +62,17 @@ def test_sqlite_writes_ahead_and_survives_a_killed_writer(tmp_path: Path) -> Non
 
 def test_a_writer_waits_for_another_and_readers_do_not(tmp_path: Path) -> None:
     catalogue = Catalogue(f"sqlite:///{tmp_path}/c.db")
-    catalogue.create_run("run_1", "", [], {})
+    catalogue.runs.create("run_1", "", "queued", [], {})
     other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    writer = threading.Thread(target=catalogue.add_event, args=("run_1", "state", {}))
+    writer = threading.Thread(target=catalogue.events.add, args=("run_1", "state", {}))
     writer.start()
-    assert catalogue.run("run_1") is not None
-    assert catalogue.events_after("run_1") == []
+    assert catalogue.runs.get("run_1") is not None
+    assert catalogue.events.after("run_1") == []
     other.execute("COMMIT")
     other.close()
     writer.join(timeout=20)
-    assert len(catalogue.events_after("run_1")) == 1
+    assert len(catalogue.events.after("run_1")) == 1
     catalogue.close()
 
 
@@ -85,5 +85,5 @@ def test_two_services_that_start_at_once_make_one_catalogue(tmp_path: Path) -> N
         thread.join()
     assert len(made) == 6
     for catalogue in made:
-        assert catalogue.datasets() == []
+        assert catalogue.datasets.page() == []
         catalogue.close()

@@ -5,29 +5,33 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from storage.catalogue.catalogue import Catalogue
+from storage.catalogue.runs import RunFilter
 from storage.catalogue.schema import REVISIONS, metadata, upgrade
 from storage.errors import CatalogueError
 
 NEXT = '''"""Runs know their operator."""
 
+from alembic import op
 from sqlalchemy import Column, Text
 
 revision = "9999"
-down_revision = "0001"
+down_revision = "0002"
 
 
-def upgrade(op):
+def upgrade():
     op.add_column("runs", Column("operator", Text))
 '''
 
-BEFORE_ALEMBIC = """
-CREATE TABLE catalogue_version (version INTEGER NOT NULL);
-INSERT INTO catalogue_version VALUES (0);
+FIRST_RELEASE = """
+CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
+INSERT INTO alembic_version VALUES ('0001');
 CREATE TABLE datasets (id VARCHAR(64) NOT NULL, project VARCHAR(64) NOT NULL, state VARCHAR(16) NOT NULL,
     spec JSON NOT NULL, created FLOAT NOT NULL, updated FLOAT NOT NULL, PRIMARY KEY (id));
 CREATE INDEX datasets_by_project ON datasets (project, created, id);
@@ -41,12 +45,14 @@ CREATE TABLE idempotency (project VARCHAR(64) NOT NULL, "key" VARCHAR(255) NOT N
 CREATE TABLE events (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, run_id VARCHAR(64) NOT NULL, time FLOAT NOT NULL,
     kind VARCHAR(64) NOT NULL, data JSON NOT NULL, FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE);
 CREATE INDEX events_by_run ON events (run_id, id);
-INSERT INTO runs VALUES ('run_1', 'p', 'old', 'running', '["ds_1"]', '{"fit": {}}', '[]', 0.5, NULL, NULL, NULL, NULL,
+INSERT INTO runs VALUES ('run_1', 'p', 'old', 'running', '["ds_1", "ds_2"]', '{"fit": {}}', '[]', 0.5, NULL, NULL, NULL, NULL,
+    1.0, 2.0, NULL, 3.0);
+INSERT INTO runs VALUES ('run_2', 'p', 'damaged', 'failed', '["ds_', '{}', '[]', 0.5, NULL, NULL, NULL, NULL,
     1.0, 2.0, NULL, 3.0);
 INSERT INTO events VALUES (41, 'run_1', 2.0, 'state', '{"state": "running"}');
 INSERT INTO idempotency VALUES ('p', 'k', 'd', 'run_1', 1.0);
 """
-"""What a service made before revisions were kept by Alembic."""
+"""The first revision, with rows, as a service left it."""
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def later(tmp_path: Path) -> Path:
     """Revisions of a later version of this program."""
     folder = tmp_path / "migrations"
     shutil.copytree(REVISIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "v9999_operator.py").write_text(NEXT)
+    (folder / "versions" / "v9999_operator.py").write_text(NEXT)
     return folder
 
 
@@ -78,20 +84,41 @@ def test_revisions_make_what_the_schema_says(url: str) -> None:
     engine.dispose()
 
 
-def test_a_catalogue_from_before_revisions_loses_nothing(tmp_path: Path) -> None:
+def test_a_catalogue_of_the_first_release_loses_nothing(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "c.db")) as old:
-        old.executescript(BEFORE_ALEMBIC)
+        old.executescript(FIRST_RELEASE)
     for _ in range(2):
         with closing(Catalogue(f"sqlite:///{tmp_path}/c.db")) as catalogue:
-            (row,) = catalogue.unfinished_runs()
-            assert (row["id"], row["datasets"], row["options"], row["progress"]) == ("run_1", ["ds_1"], {"fit": {}}, 0.5)
-            assert catalogue.claim("k", "other", "run_2", "p")["run_id"] == "run_1"
-            assert catalogue.events_after("run_1")[0]["id"] == 41
-            assert catalogue.add_event("run_1", "note", {}) > 41
+            (row,) = catalogue.runs.page(matching=RunFilter(dataset="ds_2"))
+            assert (row["id"], row["options"], row["progress"]) == ("run_1", {"fit": {}}, 0.5)
+            assert row["datasets"] == ["ds_1", "ds_2"]
+            assert len(catalogue.runs.page()) == 2
+            assert catalogue.runs.claim("k", "other", "run_2", "p")["run_id"] == "run_1"
+            assert catalogue.events.after("run_1")[0]["id"] == 41
+            assert catalogue.events.add("run_1", "note", {}) > 41
+            assert catalogue.datasets.page() == []
     engine = create_engine(f"sqlite:///{tmp_path}/c.db")
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def test_the_first_revision_of_postgresql_is_upgraded_as_well(postgresql_url: str) -> None:
+    engine = create_engine(postgresql_url)
+    config = Config()
+    config.set_main_option("script_location", str(REVISIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO runs (id, project, name, state, datasets, options, stages, progress, created, updated) "
+                """VALUES ('run_1', 'p', '', 'running', '["ds_1"]', '{}', '[]', 0, 1, 1)"""
+            )
+        )
+    engine.dispose()
+    with closing(Catalogue(postgresql_url)) as catalogue:
+        assert [row["id"] for row in catalogue.runs.page(matching=RunFilter(dataset="ds_1"))] == ["run_1"]
 
 
 def test_an_older_catalogue_is_brought_up_to_date_once_and_keeps_its_rows(engine: Engine, later: Path) -> None:
@@ -113,8 +140,8 @@ def test_a_newer_catalogue_is_refused(engine: Engine, later: Path, tmp_path: Pat
 
 
 def test_a_revision_that_fails_changes_nothing(engine: Engine, later: Path) -> None:
-    broken = (later / "v9999_operator.py").read_text() + "    raise RuntimeError('power cut')\n"
-    (later / "v9999_operator.py").write_text(broken)
+    broken = (later / "versions" / "v9999_operator.py").read_text() + "    raise RuntimeError('power cut')\n"
+    (later / "versions" / "v9999_operator.py").write_text(broken)
     connection = engine.connect()
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     with pytest.raises(RuntimeError, match="power cut"):

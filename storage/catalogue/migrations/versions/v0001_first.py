@@ -1,13 +1,13 @@
 """Datasets, runs, events and idempotency keys."""
 
-from alembic.operations import Operations
+from alembic import op
 from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Integer, String, Text
 
 revision = "0001"
 down_revision = None
 
 
-def upgrade(op: Operations) -> None:
+def upgrade() -> None:
     """Make the tables."""
     op.create_table(
         "datasets",
@@ -19,7 +19,7 @@ def upgrade(op: Operations) -> None:
         Column("updated", Float, nullable=False),
     )
     op.create_index("datasets_by_project", "datasets", ["project", "created", "id"])
-    make_runs(op)
+    make_runs()
     op.create_table(
         "events",
         Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
@@ -40,7 +40,7 @@ def upgrade(op: Operations) -> None:
     )
 
 
-def make_runs(op: Operations) -> None:
+def make_runs() -> None:
     """Make the table of runs."""
     op.create_table(
         "runs",

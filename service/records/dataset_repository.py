@@ -1,0 +1,244 @@
+"""Datasets as the service knows them: the catalogue's rows, kept in step with the stores, which are the truth.
+
+A store may change behind the service's back: a folder is copied in or removed, a file is damaged or mended. All datasets are
+compared with the catalogue when the service starts, and each one again whenever it is looked at, by the sizes and times of
+its descriptions; only what changed is read. What cannot be read makes its dataset ``damaged``, and no other.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+from service.errors import FieldError
+from service.records.descriptions import StoredDescription, description_faults
+from service.records.views import DatasetState, DatasetView, Page, ScanView, moment
+from storage.catalogue.catalogue import Catalogue
+from storage.catalogue.database import Row
+from storage.catalogue.datasets import EVERY_DATASET, DatasetFilter
+from storage.catalogue.paging import PageKey
+from storage.datasets.scans import ScanInfo
+from storage.datasets.store import DatasetStore
+from storage.errors import DatasetDamagedError, DatasetNotFoundError
+
+NO_PROJECT: Final = ""
+"""Project of a dataset that cannot be read and was not known: nobody's, so that no key sees another's."""
+SCAN_FIELDS: Final = tuple(field.name for field in fields(ScanInfo))
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """All that is known of a dataset without opening an array; ``fault`` says what of it is damaged."""
+
+    id: str
+    project: str
+    state: DatasetState
+    title: str
+    attributes: dict[str, Any]
+    scans: tuple[ScanInfo, ...]
+    created: float
+    fault: str | None = None
+
+
+class DatasetRepository:
+    """Datasets and their scans; may be used from any number of threads.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+    store : DatasetStore
+    """
+
+    def __init__(self, catalogue: Catalogue, store: DatasetStore) -> None:
+        self.store = store
+        self._table = catalogue.datasets
+
+    def reconcile(self) -> None:
+        """Compare the catalogue with every store: read what is new or changed, forget what is gone."""
+        known, stored = self._table.stamps(), self.store.ids()
+        for dataset_id in known.keys() - set(stored):
+            self._table.delete(dataset_id)
+        for dataset_id in stored:
+            if known.get(dataset_id) != self._seen(dataset_id):
+                self.refresh(dataset_id)
+
+    def refresh(self, dataset_id: str) -> None:
+        """Read one dataset's store again, and write down what it holds."""
+        before = self._table.get(dataset_id)
+        try:
+            if before is None and not self.store.is_dataset(dataset_id):
+                return
+            row, scans = self._read(dataset_id, before)
+        except DatasetNotFoundError:
+            self._table.delete(dataset_id)
+            return
+        self._table.put(row, scans, row["attributes"].get("labels", ()) if row["fault"] is None else ())
+
+    def add_scans(self, dataset_id: str, names: Sequence[str]) -> list[ScanInfo]:
+        """Write down scans that were just stored; however many the dataset has, only these are read."""
+        rows = [self._scan_row(dataset_id, name) for name in names]
+        if not self._table.add_scans(dataset_id, rows):
+            self.refresh(dataset_id)
+        return [scan_of(row) for row in rows]
+
+    def forget(self, dataset_id: str) -> None:
+        """Forget a dataset whose store was removed."""
+        self._table.delete(dataset_id)
+
+    def get(self, dataset_id: str, project: str | None = None) -> DatasetRecord | None:
+        """One dataset as it stands, or None; also None where it is another project's."""
+        row = self._table.get(dataset_id)
+        if row is None:
+            self.refresh(dataset_id)  # it may have been copied in since the service started
+            row = self._table.get(dataset_id)
+        if row is None or project not in (None, row["project"]):
+            return None
+        return next(iter(self._current([row])), None)
+
+    def page(
+        self, project: str | None, matching: DatasetFilter = EVERY_DATASET, after: PageKey | None = None, limit: int = 50
+    ) -> Page[DatasetView]:
+        """Part of the list of datasets, newest first."""
+        rows = self._table.page(project, matching, after, limit + 1)
+        shown = rows[:limit]
+        end = PageKey(shown[-1]["created"], shown[-1]["id"]) if len(rows) > limit else None
+        return Page(tuple(view_of(record) for record in self._current(shown)), end)
+
+    def totals(self, project: str | None = None) -> tuple[int, int]:
+        """Number of datasets and bytes of their scans, of a project or of all."""
+        return self._table.totals(project)
+
+    def _current(self, rows: list[Row]) -> list[DatasetRecord]:
+        """Rows with their scans, those read again whose store is not what it was when they were written."""
+        scans = self._table.scans([row["id"] for row in rows])
+        stale = [row["id"] for row in rows if not self._is_current(row, scans[row["id"]])]
+        for dataset_id in stale:
+            self.refresh(dataset_id)
+        scans |= self._table.scans(stale)
+        again = (self._table.get(row["id"]) if row["id"] in stale else row for row in rows)
+        return [record_of(row, scans[row["id"]]) for row in again if row is not None]
+
+    def _is_current(self, row: Row, scans: list[Row]) -> bool:
+        dataset_id = row["id"]
+        if row["state"] == "damaged" or row["attributes"] is None or row["stamp"] != self.store.stamp(dataset_id):
+            return False
+        try:
+            names = self.store.scan_names(dataset_id)
+        except (DatasetDamagedError, DatasetNotFoundError):
+            return False
+        stamps = {scan["name"]: scan["stamp"] for scan in scans}
+        return len(names) == len(stamps) and all(stamps.get(name) == self.store.scan_stamp(dataset_id, name) for name in names)
+
+    def _seen(self, dataset_id: str) -> tuple[str, int]:
+        """What tells at a glance whether a store is still what the catalogue knows."""
+        try:
+            return self.store.stamp(dataset_id), len(self.store.scan_names(dataset_id))
+        except (DatasetDamagedError, DatasetNotFoundError):
+            return "", -1
+
+    def _read(self, dataset_id: str, before: Row | None) -> tuple[Row, list[Row]]:
+        """The rows of a dataset, from its store; what it cannot say any more, from the row ``before``."""
+        stamp = self.store.stamp(dataset_id)  # before its content: a change in between is then noticed later
+        attributes, faults = self._attributes(dataset_id)
+        scans = []
+        try:
+            names = self.store.scan_names(dataset_id)
+        except DatasetDamagedError as error:
+            names, faults = [], [*faults, str(error)]
+        for name in names:
+            try:
+                scans.append(self._scan_row(dataset_id, name))
+            except DatasetDamagedError as error:
+                faults.append(str(error))
+        fault = "; ".join(faults) or None
+        if attributes is None:
+            row = undescribed(dataset_id, before, self.store.changed(dataset_id))
+        else:
+            row = described(dataset_id, attributes)
+        if fault is not None:
+            if before is None or before["fault"] != fault:
+                log.warning("damaged: %s", fault, extra={"dataset": dataset_id})
+            row |= {"state": "damaged", "fault": fault, "stamp": ""}
+        else:
+            row |= {"fault": None, "stamp": stamp}
+        return {**row, "updated": time.time()}, scans
+
+    def _attributes(self, dataset_id: str) -> tuple[dict[str, Any] | None, list[str]]:
+        try:
+            attributes = self.store.attributes(dataset_id)
+        except DatasetDamagedError as error:
+            return None, [str(error)]
+        fault = description_faults(attributes)
+        return (attributes, []) if fault is None else (None, [f"its description is not what it was: {fault}"])
+
+    def _scan_row(self, dataset_id: str, name: str) -> Row:
+        stamp = self.store.scan_stamp(dataset_id, name)
+        return {**asdict(self.store.scan(dataset_id, name)), "stamp": stamp}
+
+
+def described(dataset_id: str, attributes: dict[str, Any]) -> Row:
+    """A row from the attributes of a store."""
+    known = StoredDescription.model_validate(attributes)
+    return {
+        "id": dataset_id,
+        "project": known.project,
+        "state": "sealed" if known.sealed else "open",
+        "title": known.title,
+        "sample_name": known.sample.name,
+        "sample_group": known.sample.group,
+        "element": known.absorber.element,
+        "edge": known.absorber.edge,
+        "attributes": attributes,
+        "created": known.provenance.created.timestamp(),
+    }
+
+
+def undescribed(dataset_id: str, before: Row | None, changed: float) -> Row:
+    """A row of a dataset whose description cannot be read: as it was known, or by its name only."""
+    if before is not None and before["attributes"] is not None:
+        return {name: value for name, value in before.items() if name not in ("n_scans", "n_bytes")}
+    texts = dict.fromkeys(("sample_name", "sample_group", "element", "edge"), "")
+    about = {"id": dataset_id, "project": NO_PROJECT, "title": dataset_id, "attributes": {}, "created": changed}
+    return {**about, **texts}
+
+
+def record_of(row: Row, scans: Sequence[Row]) -> DatasetRecord:
+    """What the catalogue holds of a dataset."""
+    infos = tuple(scan_of(scan) for scan in scans)
+    names = ("id", "project", "state", "title", "created", "fault")
+    return DatasetRecord(attributes=row["attributes"] or {}, scans=infos, **{name: row[name] for name in names})
+
+
+def scan_of(row: Row) -> ScanInfo:
+    """What the catalogue holds of a scan."""
+    (low_y, low_x), (high_y, high_x) = row["corners_m"]
+    values = {name: row[name] for name in SCAN_FIELDS} | {"corners_m": ((low_y, low_x), (high_y, high_x))}
+    return ScanInfo(**values)
+
+
+def view_of(record: DatasetRecord) -> DatasetView:
+    """A dataset as it is handed out."""
+    about = record.attributes
+    return DatasetView(
+        id=record.id,
+        title=record.title,
+        state=record.state,
+        sample=about.get("sample", {}),
+        absorber=about.get("absorber", {}),
+        distance_m=about.get("distance_m"),
+        detector_pixel_size_m=about.get("detector_pixel_size_m"),
+        probe=about.get("probe"),
+        orientation=about.get("orientation", 0),
+        labels=tuple(about.get("labels", ())),
+        scans=tuple(scan_view(scan) for scan in record.scans),
+        created=moment(record.created),
+        faults=() if record.fault is None else (FieldError("store", record.fault),),
+    )
+
+
+def scan_view(info: ScanInfo) -> ScanView:
+    """A scan as it is handed out."""
+    return ScanView(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.sha256, info.n_bytes)

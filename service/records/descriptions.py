@@ -1,0 +1,99 @@
+"""How a dataset is described: checked when it is opened, and read back from what its store holds."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from service.api_keys import DEFAULT_PROJECT
+from service.errors import FieldError
+from tasks.errors import TaskError
+from tasks.ptycho.probe import ProbeSpec
+from tasks.scattering import Absorber, composition
+
+Moment = Annotated[datetime, AfterValidator(lambda value: value if value.tzinfo else value.replace(tzinfo=UTC))]
+
+
+class Stored(BaseModel):
+    """Part of what a store holds of a dataset; what else it holds is passed over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class StoredSample(Stored):
+    """The specimen."""
+
+    name: str = ""
+    formula: str
+    group: str = ""
+    standard: bool = False
+
+
+class StoredAbsorber(Stored):
+    """The element whose edge was scanned."""
+
+    element: Annotated[str, Field(max_length=8)]
+    edge: Annotated[str, Field(max_length=8)]
+
+
+class Provenance(Stored):
+    """When the dataset was opened."""
+
+    created: Moment
+
+
+class StoredDescription(Stored):
+    """The attributes of a dataset's store."""
+
+    title: str
+    sample: StoredSample
+    absorber: StoredAbsorber
+    provenance: Provenance
+    sealed: bool
+    project: Annotated[str, Field(max_length=64)] = DEFAULT_PROJECT
+    distance_m: float | None = None
+    detector_pixel_size_m: float | None = None
+    probe: dict[str, Any] | None = None
+    orientation: int | Literal["auto"] = 0
+    labels: tuple[Annotated[str, Field(max_length=64)], ...] = ()
+
+
+def description_faults(attributes: Mapping[str, Any]) -> str | None:
+    """Why attributes are not those of a dataset; None where they are."""
+    try:
+        StoredDescription.model_validate(attributes)
+    except ValidationError as error:
+        return "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
+    return None
+
+
+def spec_faults(spec: Mapping[str, Any]) -> list[FieldError]:
+    """What is wrong with a new dataset's description, field by field."""
+    faults = []
+    absorber = Absorber(**spec["absorber"])
+    try:
+        _ = absorber.edge_energy_ev
+    except TaskError as error:
+        faults.append(FieldError("absorber", str(error)))
+    try:
+        if absorber.element not in composition(spec["sample"]["formula"]):
+            text = f"sample.formula must contain the absorber {absorber.element}, got {spec['sample']['formula']!r}"
+            faults.append(FieldError("sample.formula", text))
+    except TaskError as error:
+        faults.append(FieldError("sample.formula", str(error)))
+    try:
+        TypeAdapter(ProbeSpec).validate_python(spec.get("probe") or {})
+    except ValidationError as error:
+        for item in error.errors():
+            field = ".".join(("probe", *(str(part) for part in item["loc"])))
+            faults.append(FieldError(field, f"{field}: {item['msg']}"))
+    return faults
+
+
+def with_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A new dataset's attributes, every name present."""
+    defaults = {"distance_m": None, "detector_pixel_size_m": None, "probe": None, "orientation": 0}
+    sample = {"name": "", "group": "", "standard": False, **spec["sample"]}
+    absorber = Absorber(**spec["absorber"])
+    return {**defaults, **spec, "sample": sample, "absorber": {"element": absorber.element, "edge": absorber.edge}}

@@ -1,0 +1,155 @@
+"""The catalogue keeps in step with the stores; what is damaged is named, and hides nothing else."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zarr
+
+from service.errors import ConflictError, NotFoundError
+from service.records.dataset_repository import NO_PROJECT
+from service.records.run_inputs import RunInputReader
+from service.records.views import DatasetFilter
+from storage.datasets import store as dataset_store
+
+
+def described(path: Path, **changed: Any) -> None:
+    """Change attributes of a dataset's store by hand; None removes one."""
+    content = json.loads(path.read_text())
+    attributes = {**content["attributes"], **changed}
+    content["attributes"] = {name: value for name, value in attributes.items() if value is not None}
+    path.write_text(json.dumps(content))
+
+
+def views(bench: Any) -> dict[str, Any]:
+    """Every dataset that is listed, by its id."""
+    return {view.id: view for view in bench.repository.page(None).items}
+
+
+def test_datasets_copied_in_and_removed_by_hand_are_found_at_the_start(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench()
+    gone, kept = bench.fill(1), bench.fill(2)
+    shutil.copytree(bench.store.root / kept, bench.store.root / "copied")
+    shutil.rmtree(bench.store.root / gone)
+    (bench.store.root / "lost+found").mkdir()
+    again = make_bench()
+    assert set(views(again)) == {kept, "copied"}
+    assert [scan.name for scan in views(again)["copied"].scans] == ["e0", "e1"]
+    assert again.repository.totals() == (2, 2 * views(again)[kept].n_bytes)
+
+
+def test_a_folder_without_a_catalogue_is_read_whole(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench()
+    dataset_id = bench.fill(2)
+    bench.datasets.seal(dataset_id)
+    before = bench.datasets.get(dataset_id)
+    bench.catalogue.close()
+    for file in bench.settings.data_dir.glob("catalogue.sqlite*"):
+        file.unlink()
+    assert make_bench().datasets.get(dataset_id) == before
+
+
+def test_scans_stored_before_corners_were_kept_are_planned_alike(bench: Any) -> None:
+    dataset_id = bench.fill(1)
+    before = RunInputReader(bench.repository).read([dataset_id])
+    described(bench.store.root / dataset_id / "scans" / "e0" / "zarr.json", corners_m=None)
+    bench.repository.refresh(dataset_id)
+    assert RunInputReader(bench.repository).read([dataset_id]) == before
+
+
+def test_what_changes_while_the_service_works_is_seen_when_looked_at(bench: Any) -> None:
+    dataset_id, other = bench.fill(1), bench.fill(1)
+    shutil.copytree(bench.store.root / other / "scans" / "e0", bench.store.root / dataset_id / "scans" / "extra")
+    described(bench.store.root / dataset_id / "scans" / "extra" / "zarr.json", upload="extra", energy_ev=5500.0)
+    assert [scan.name for scan in bench.datasets.get(dataset_id).scans] == ["e0", "extra"]
+    described(bench.store.root / dataset_id / "zarr.json", title="renamed")
+    assert views(bench)[dataset_id].title == "renamed"
+    shutil.copytree(bench.store.root / other, bench.store.root / "copied")
+    assert bench.datasets.get("copied").scans == bench.datasets.get(other).scans
+    shutil.rmtree(bench.store.root / other)
+    assert other not in views(bench)
+    with pytest.raises(NotFoundError):
+        bench.datasets.get(other)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def without_date(path: Path) -> None:
+    described(path, provenance=None)
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "description empty": ("zarr.json", lambda path: path.write_bytes(b"")),
+    "description cut": ("zarr.json", cut),
+    "description a list": ("zarr.json", lambda path: path.write_bytes(b"[]")),
+    "description binary": ("zarr.json", lambda path: path.write_bytes(b"\xff\xfe\x00")),
+    "description gone": ("zarr.json", lambda path: path.unlink()),
+    "without its date": ("zarr.json", without_date),
+    "without its sample": ("zarr.json", lambda path: described(path, sample=None)),
+    "infinite distance": ("zarr.json", lambda path: described(path, distance_m=float("inf"))),
+    "scan cut": ("scans/e0/zarr.json", cut),
+    "scan without energy": ("scans/e0/zarr.json", lambda path: described(path, energy_ev=None)),
+    "counts not described": ("scans/e0/counts/zarr.json", lambda path: path.unlink()),
+    "counts of another kind": ("scans/e0/counts/zarr.json", lambda path: path.write_text('{"shape": [3]}')),
+    "scans gone": ("scans", lambda path: shutil.rmtree(path)),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_dataset_is_listed_as_such_and_no_other_suffers(make_bench: Callable[..., Any], kind: str) -> None:
+    bench = make_bench()
+    whole, victim = bench.fill(1), bench.fill(2)
+    bench.datasets.seal(victim)
+    before = views(bench)[whole]
+    name, damage = DAMAGE[kind]
+    kept = shutil.copytree(bench.store.root / victim, bench.settings.data_dir / "kept")
+    damage(bench.store.root / victim / name)
+    for one in (bench, make_bench()):
+        listed = views(one)
+        assert listed[whole] == before
+        assert listed[victim].state == "damaged"
+        assert listed[victim].title == "particle 1"
+        assert listed[victim].faults
+        assert one.datasets.get(victim).state == "damaged"
+        assert one.repository.totals()[0] == 2
+        with pytest.raises(ConflictError, match="is damaged"):
+            one.datasets.seal(victim)
+    shutil.rmtree(bench.store.root / victim)
+    shutil.copytree(kept, bench.store.root / victim)
+    assert (views(bench)[victim].state, views(bench)[victim].faults) == ("sealed", ())
+
+
+def test_a_damaged_dataset_nobody_knew_belongs_to_no_project(bench: Any) -> None:
+    root = zarr.create_group(store=bench.store.root / "foreign", attributes={})
+    root.create_group("scans")
+    record = bench.repository.get("foreign")
+    assert (record.project, record.state) == (NO_PROJECT, "damaged")
+    assert bench.datasets.within("default").page().items == ()
+    bench.datasets.delete("foreign")
+    assert views(bench) == {}
+
+
+def test_an_upload_reads_no_scan_that_is_known(bench: Any, scan_bytes: Callable[..., bytes], monkeypatch: Any) -> None:
+    dataset_id = bench.fill(3)
+    path = bench.settings.data_dir / "new.npz"
+    path.write_bytes(scan_bytes(5500.0))
+    known = bench.repository.get(dataset_id).scans
+    read: list[str] = []
+    info_of = dataset_store.info_of
+    monkeypatch.setattr(dataset_store, "info_of", lambda path: read.append(path.name) or info_of(path))
+    bench.store.add_scan(dataset_id, "new", path, known=known)
+    bench.repository.add_scans(dataset_id, ["new"])
+    assert set(read) == {"new"}
+    assert [scan.name for scan in bench.repository.get(dataset_id).scans] == ["e0", "e1", "e2", "new"]
+
+
+def test_datasets_are_searched_for(bench: Any) -> None:
+    first = bench.fill(0, title="Iron oxide", sample={"name": "p1", "formula": "Fe2O3V", "group": "aged"})
+    bench.fill(0)
+    found = bench.datasets.page(matching=DatasetFilter(text="iron", group="aged")).items
+    assert [view.id for view in found] == [first]

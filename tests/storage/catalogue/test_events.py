@@ -1,0 +1,56 @@
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from storage.catalogue.catalogue import Catalogue
+from storage.errors import CatalogueError
+
+
+@pytest.fixture(autouse=True)
+def runs(catalogue: Catalogue) -> None:
+    for run_id in ("run_1", "run_2"):
+        catalogue.runs.create(run_id, "", "queued", [], {})
+
+
+def test_events_from_many_threads_are_numbered_as_they_appear(
+    catalogue: Catalogue, in_threads: Callable[[int, Callable[[int], object]], None]
+) -> None:
+    seen: list[int] = []
+    done = threading.Event()
+
+    def follow() -> None:
+        last = 0
+        while True:
+            finished = done.is_set()
+            for event in catalogue.events.after("run_1", last, limit=3):
+                seen.append(event["id"])
+                last = event["id"]
+            if finished and not catalogue.events.after("run_1", last):
+                return
+
+    reader = threading.Thread(target=follow)
+    reader.start()
+    in_threads(4, lambda i: [catalogue.events.add(f"run_{1 + k % 2}", "cycle", {"i": i, "k": k}) for k in range(20)])
+    done.set()
+    reader.join()
+    every = [event["id"] for event in catalogue.events.after("run_1")]
+    assert seen == every == sorted(every)
+    assert len(every) == 40
+    assert {event["kind"] for event in catalogue.events.after("run_2")} == {"cycle"}
+
+
+def test_events_of_one_kind_can_be_asked_for(catalogue: Catalogue) -> None:
+    for kind in ("state", "note", "progress", "note"):
+        last = catalogue.events.add("run_1", kind, {"text": kind})
+    assert [event["kind"] for event in catalogue.events.after("run_1", kind="note")] == ["note", "note"]
+    assert [event["id"] for event in catalogue.events.after("run_1", last - 1, kind="note")] == [last]
+
+
+def test_event_numbers_are_never_given_twice(catalogue: Catalogue) -> None:
+    last = catalogue.events.add("run_1", "state", {"state": "running"})
+    catalogue.runs.delete("run_1")
+    assert catalogue.events.after("run_1") == []
+    assert catalogue.events.add("run_2", "state", {}) > last
+    with pytest.raises(CatalogueError, match="no run run_1"):
+        catalogue.events.add("run_1", "state", {})
