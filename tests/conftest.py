@@ -1,104 +1,21 @@
-"""A specimen whose chemistry is measured: V2O3 on one side, V2O5 on the other, any mixture between."""
+"""Fixtures that tests of several packages share: files of measurements, real or simulated, and a particle of two oxides."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-from tasks.coupling.kkr import table_energies, transform_matrix
-from tasks.scattering import Absorber, relativistic_charge, tabulated_f2
-from tasks.simulation import specimen as simulation
-from tasks.simulation import truth
-from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES
-from tasks.simulation.specimen import Simulation, SimulationOptions, Specimen, grow_specimen
-from tasks.xanes.references import normalise, read_xdi
-
-Array = NDArray[np.float64]
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-OXIDES = {"V2O3": 1.5, "V2O5": 2.5}
-"""Oxygen atoms a vanadium atom."""
-N_STEPS = 41
-"""Mixtures between the pure oxides, both included."""
-
-
-class Graded(Specimen):
-    """A particle whose share of V2O5 grows from left to right."""
-
-    def state(self, y_m: Array, x_m: Array) -> NDArray[np.int64]:
-        """Index of the mixture at points of any shape."""
-        return np.rint((N_STEPS - 1) * self.share(y_m, x_m)).astype(np.int64)
-
-    def share(self, y_m: Array, x_m: Array) -> Array:
-        """Share of V2O5, from 0 to 1 over the middle two thirds."""
-        return np.clip(0.5 + 0.75 * np.broadcast_to(x_m, np.broadcast(y_m, x_m).shape) / self.radius_m, 0, 1)
-
-
-@dataclass(frozen=True)
-class OxideMixture:
-    """A measurement of the graded particle, and the spectra of its two oxides."""
-
-    measured: Simulation
-    references: tuple[str, ...]
-    """Texts of the XDI files, V2O3 first."""
-    find_offset: Callable[[Array, Array, Array], Array]
-    """`tasks.simulation.truth.find_offset` of this specimen."""
-
-    def share(self, y_m: Array, x_m: Array, phase: Array) -> tuple[Array, NDArray[np.bool_]]:
-        """True share of V2O5 (Y, X) on a run's grid, and where the particle is thick, found on its first phase image."""
-        offset = self.find_offset(y_m, x_m, phase)
-        y, x = np.meshgrid(y_m - offset[0], x_m - offset[1], indexing="ij")
-        specimen = self.measured.specimen
-        assert isinstance(specimen, Graded)
-        return specimen.share(y, x), specimen.thickness(y, x) > 0.6 * specimen.thickness_m
-
-
-def electrons_of_mixtures(texts: tuple[str, ...]) -> Callable[..., NDArray[np.complex128]]:
-    """Stands in for `electrons_per_formula` of the simulation: f'' of a vanadium atom is that of the measured powders."""
-
-    def electrons(states: tuple, energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
-        edge = absorber.edge_energy_ev
-        nodes = np.unique(np.concatenate([table_energies(energy_ev), np.arange(edge - 60, edge + 120, 0.1), energy_ev]))
-        near = np.clip((320 - np.abs(nodes - edge)) / 200, 0, 1)
-        matrix, at = transform_matrix(energy_ev, nodes), np.searchsorted(nodes, energy_ev)
-        floor = tabulated_f2("V", np.array([edge - 60.0]))[0]
-        oxygen, pure = tabulated_f2("O", nodes), []
-        for text, n_oxygen in zip(texts, OXIDES.values(), strict=True):
-            powder = normalise(read_xdi(text), edge)
-            f2 = near * (floor + ABSORPTION_JUMP * np.interp(nodes, powder.energy_ev, powder.absorption))
-            f2 += (1 - near) * tabulated_f2("V", nodes) + n_oxygen * oxygen
-            charge = relativistic_charge("V") + n_oxygen * relativistic_charge("O")
-            pure.append(charge + matrix @ f2 + 1j * f2[at])
-        share = np.linspace(0, 1, N_STEPS)
-        return pure[0][:, None] * (1 - share) + pure[1][:, None] * share
-
-    return electrons
+from measurements import measurement
+from oxides import OXYGEN_ATOMS, OxideMixture, measure_oxides
 
 
 @pytest.fixture(scope="session")
-def oxide_mixture() -> Callable[..., OxideMixture]:
-    """Measures the graded particle as `SimulationOptions` say."""
-    files = [DATA / f"{name}.xdi" for name in OXIDES]
-    if not all(file.is_file() for file in files):
-        pytest.skip("the measured spectra of V2O3 and V2O5 are not in ../shared/data")
-    texts = tuple(file.read_text(encoding="utf-8") for file in files)
-    states = tuple(replace(STATES[0], formula="V2O3") for _ in range(N_STEPS))
+def measured_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Path of a measurement by the name of its file: the real one where it is present, else one simulated in its place."""
+    return partial(measurement, folder=tmp_path_factory.mktemp("measurements"))
 
-    def grow(options: SimulationOptions) -> Graded:
-        return Graded(**vars(grow_specimen(options)) | {"states": states})
 
-    def in_its_world(work: Callable, *args: object) -> Any:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(simulation, "grow_specimen", grow)
-            for module in (simulation, truth):
-                patch.setattr(module, "electrons_per_formula", electrons_of_mixtures(texts))
-            return work(*args)
-
-    def make(**options: object) -> OxideMixture:
-        measured = in_its_world(simulation.simulate, SimulationOptions(**options))
-        return OxideMixture(measured, texts, lambda y, x, phase: in_its_world(truth.find_offset, measured, y, x, phase))
-
-    return make
+@pytest.fixture(scope="session")
+def oxide_mixture(measured_file: Callable[[str], Path]) -> Callable[..., OxideMixture]:
+    """Measures the particle of two oxides as `SimulationOptions` say."""
+    return partial(measure_oxides, tuple(measured_file(f"{name}.xdi").read_text(encoding="utf-8") for name in OXYGEN_ATOMS))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measurements import FOLDER
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
@@ -19,7 +20,8 @@ from tasks.ptycho.state import State
 
 Image = NDArray[np.complex64]
 
-STAR = Path(__file__).parents[3] / "shared" / "data" / "siemens_star.cxi"
+STAR = FOLDER / "siemens_star.cxi"
+"""The real file."""
 FIELD = slice(110, 370), slice(100, 360)
 """The well-lit middle of the canvas, all spokes of it."""
 HUB_PX = (230, 208)
@@ -36,9 +38,15 @@ PLAIN_EPIE: dict[str, Any] = {"probe_update": "position", "settle": 0, "subpixel
 """ePIE as published and as its peers run it."""
 
 
-def measured() -> tuple[Scan, Image]:
+def measured(path: Path = STAR) -> tuple[Scan, Image]:
     """The scan, and the first guess of the probe that came with it, at the scan's power."""
-    with open_scan(STAR) as (source,):
+    with open_scan(path) as (source,):
+        assert source.frames is not None
+        assert source.positions_m is not None
+        assert source.probe is not None
+        assert source.energy_ev is not None
+        assert source.distance_m is not None
+        assert source.detector_pixel_size_m is not None
         counts = np.asarray(source.frames[0 : source.frames.shape[0]])
         mask = np.ones(counts.shape[1:], bool) if source.mask is None else source.mask
         scan = Scan(counts, source.positions_m, mask, source.energy_ev, source.distance_m, source.detector_pixel_size_m)
@@ -69,14 +77,14 @@ def level(image: Image) -> Image:
         side = middle.shape[axis]
         slope = np.angle(np.sum(np.take(middle, range(1, side), axis) * np.take(middle, range(side - 1), axis).conj()))
         image = image * np.exp(-1j * slope * np.indices(image.shape)[axis])
-    return image / image[FIELD].mean()
+    return np.asarray(image / image[FIELD].mean())
 
 
 def put_on(image: Image, other: Image) -> Image:
     """``image``, displaced and turned in phase to lie on ``other``."""
     shift, _, _ = phase_cross_correlation(other[FIELD], image[FIELD], upsample_factor=50, normalization=None)
     moved = np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(image), shift))
-    return moved * np.exp(1j * np.angle(np.vdot(moved[FIELD], other[FIELD])))
+    return np.asarray(moved * np.exp(1j * np.angle(np.vdot(moved[FIELD], other[FIELD]))))
 
 
 def around_hub(image: Image, radii_px: NDArray[np.float64]) -> NDArray[np.complex128]:

@@ -34,7 +34,7 @@ STAR_HUB_PX: Final = (-2.3, -24.4)
 """Where the spokes of the star would meet, relative to the origin of the positions."""
 STAR_SCAN_PX: Final = 164.35
 """Half the side of the scanned square."""
-SECOND_MODE: Final = 0.18
+SECOND_MODE: Final = 0.24
 """Share of the star's beam that is in a second mode of the probe."""
 
 
@@ -100,7 +100,7 @@ def star_transmission(y_px: NDArray[np.int64], x_px: NDArray[np.int64]) -> NDArr
     radius, angle = np.hypot(y, x), np.arctan2(y, x)
     contrast = 1 / (1 + np.exp(-(radius - 36) / 2.5))
     spokes = contrast * np.tanh(radius / 20 * np.sin(STAR_SPOKES * angle)) / 2
-    return transmission(0.1 * (0.5 + spokes), -1.0 * (0.5 + spokes)).astype(np.complex64)
+    return transmission(0.15 * (0.5 + spokes), -1.3 * (0.5 + spokes)).astype(np.complex64)
 
 
 def write_nearfield(path: Path) -> None:

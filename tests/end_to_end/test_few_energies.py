@@ -1,17 +1,20 @@
-"""One energy is a run that ends early; a few are too few."""
+"""A run on one energy ends after its reconstruction; two to nine energies are refused."""
+
+from pathlib import Path
 
 import pytest
+from lab import Job, Lab, Measure, Writer
 
 SKIPPED = ["couple", "spectra", "fit", "maps", "domains"]
 
 
 @pytest.fixture(scope="module")
-def single(lab, specimen, writers, tmp_path_factory):
+def single(lab: Lab, specimen: Measure, writers: dict[str, Writer], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Job]:
     dataset = lab.upload(specimen(0), tmp_path_factory.mktemp("files"), [writers["cxi"]], n=1)
     return dataset, lab.run([dataset], {"reconstruct": {"cycles": 20}})
 
 
-def test_a_single_energy_stops_after_its_image_and_says_so(single):
+def test_a_single_energy_stops_after_its_image_and_says_so(single: tuple[str, Job]) -> None:
     _, job = single
     assert job.view["state"] == "succeeded", job.view["error"]
     stages = {stage["name"]: stage for stage in job.view["stages"]}
@@ -23,7 +26,7 @@ def test_a_single_energy_stops_after_its_image_and_says_so(single):
     ]  # fmt: skip
 
 
-def test_a_single_energy_is_published(single, lab):
+def test_a_single_energy_is_published(single: tuple[str, Job], lab: Lab) -> None:
     dataset, job = single
     assert lab.array(job, f"{dataset}/spectra/absorption").shape[0] == 1
     assert lab.array(job, f"{dataset}/reconstruction/error")[0, -1] < 1e-3
@@ -35,7 +38,9 @@ def test_a_single_energy_is_published(single, lab):
 
 
 @pytest.mark.parametrize("n", [2, 9])
-def test_fewer_energies_than_parameters_are_refused_at_once(lab, specimen, writers, tmp_path, n):
+def test_fewer_energies_than_parameters_are_refused_at_once(
+    lab: Lab, specimen: Measure, writers: dict[str, Writer], tmp_path: Path, n: int
+) -> None:
     dataset = lab.upload(specimen(0), tmp_path, [writers["npz"]], n=n)
     runs = lab.client.call("GET", "/runs")["items"]
     answer = lab.http.post("/runs", json={"datasets": [dataset]})

@@ -1,12 +1,15 @@
-"""Results opened over HTTP where ptyxas is not installed: with zarr, xarray, fsspec, aiohttp and what these need."""
+"""Results are opened over HTTP where only zarr, xarray, fsspec, aiohttp and their dependencies are installed."""
 
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import zarr
+from lab import Array, Job, Lab
 
 FENCE = '''
 """Everything but four distributions and what they need is as if it were not installed."""
@@ -73,46 +76,54 @@ with open(f"{folder}/labels.json", "w") as file:
 )
 
 
-def read_elsewhere(url, folder):
+def read_elsewhere(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", READER, url, str(folder)], capture_output=True, text=True, cwd=folder, timeout=120, check=False
     )
 
 
+class Opened(NamedTuple):
+    """What the reader found: arrays and their descriptions by path, and the attributes of the root."""
+
+    arrays: dict[str, Array]
+    labels: dict[str, Any]
+    attrs: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def url(lab, joint_job):
+def url(lab: Lab, joint_job: Job) -> str:
     return f"{lab.client.url}/api/v1/runs/{joint_job.id}/results.zarr"
 
 
 @pytest.fixture(scope="module")
-def opened(url, tmp_path_factory):
+def opened(url: str, tmp_path_factory: pytest.TempPathFactory) -> Opened:
     folder = tmp_path_factory.mktemp("elsewhere")
     done = read_elsewhere(url, folder)
     assert done.returncode == 0, done.stderr
     told = json.loads((folder / "labels.json").read_text())
     with np.load(folder / "arrays.npz") as arrays:
-        return dict(arrays), told["labels"], told["attrs"]
+        return Opened(dict(arrays), told["labels"], told["attrs"])
 
 
-def test_every_array_is_equal_to_the_one_on_disk(opened, lab, joint_job):
+def test_every_array_is_equal_to_the_one_on_disk(opened: Opened, lab: Lab, joint_job: Job) -> None:
     arrays, _, _ = opened
     on_disk = zarr.open_group(lab.serving.data_dir / "runs" / joint_job.id / "results.zarr", mode="r")
-    paths = [path for path, member in on_disk.members(max_depth=None) if isinstance(member, zarr.Array)]
-    assert sorted(paths) == sorted(arrays)
-    for path in paths:
-        kept = np.asarray(on_disk[path][...])
+    stored = {path: member for path, member in on_disk.members(max_depth=None) if isinstance(member, zarr.Array)}
+    assert sorted(stored) == sorted(arrays)
+    for path, member in stored.items():
+        kept = np.asarray(member[...])
         kept = np.array(kept.tolist(), str) if kept.dtype.kind in "OT" else kept
         assert kept.dtype.kind == arrays[path].dtype.kind, path
         np.testing.assert_array_equal(arrays[path], kept, err_msg=path)
 
 
-def test_groups_are_those_of_the_layout(opened, pristine, charged):
+def test_groups_are_those_of_the_layout(opened: Opened, pristine: str, charged: str) -> None:
     groups = {path.rpartition("/")[0] for path in opened[0]}
     of_each = ("reconstruction", "spectra", "maps", "domains")
     assert groups >= {f"{name}/{group}" for name in (pristine, charged) for group in of_each} | {"domains"}
 
 
-def test_arrays_have_dimensions_units_and_names(opened, pristine):
+def test_arrays_have_dimensions_units_and_names(opened: Opened, pristine: str) -> None:
     _, labels, _ = opened
     for path, label in labels.items():
         assert label["attrs"].get("units"), path
@@ -130,7 +141,7 @@ def test_arrays_have_dimensions_units_and_names(opened, pristine):
     assert labels["domains/fraction"]["dims"] == ["dataset", "domain"]
 
 
-def test_coordinates_are_those_of_the_measurement(opened, lab, pristine):
+def test_coordinates_are_those_of_the_measurement(opened: Opened, lab: Lab, pristine: str) -> None:
     arrays, labels, _ = opened
     np.testing.assert_allclose(arrays[f"{pristine}/spectra/energy"], lab.simulations[pristine].energies_ev)
     for axis in "yx":
@@ -143,7 +154,7 @@ def test_coordinates_are_those_of_the_measurement(opened, lab, pristine):
             assert 13e-9 < steps[0] < 15.1e-9, "the finest of all energies' pixels"
 
 
-def test_the_whole_story_is_in_the_attributes(opened, joint_job, options):
+def test_options_versions_and_digests_are_in_the_attributes(opened: Opened, joint_job: Job, options: dict[str, Any]) -> None:
     attrs = opened[2]
     assert attrs["options"]["reconstruct"]["cycles"] == options["reconstruct"]["cycles"]
     assert attrs["options"]["domains"]["standardise"] == "error", "options left at their defaults are there as well"
@@ -153,7 +164,7 @@ def test_the_whole_story_is_in_the_attributes(opened, joint_job, options):
     assert all(len(scan["sha256"]) == 64 for about in attrs["datasets"] for scan in about["scans"])
 
 
-def test_what_is_not_there_is_an_error_and_not_an_empty_tree(lab, tmp_path):
+def test_what_is_not_there_is_an_error_and_not_an_empty_tree(lab: Lab, tmp_path: Path) -> None:
     done = read_elsewhere(f"{lab.client.url}/api/v1/runs/run_0123456789abcdef/results.zarr", tmp_path)
     assert done.returncode != 0
     assert not (tmp_path / "labels.json").exists()

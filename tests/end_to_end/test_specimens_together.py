@@ -1,7 +1,11 @@
-"""Specimens of several groups in one run, and runs that share what they have in common."""
+"""Specimens of several groups in one run, and runs that share finished steps."""
+
+from typing import Any
 
 import numpy as np
+from lab import Array, Job, Lab, Measure
 
+from tasks.simulation.specimen import Simulation
 from tasks.simulation.truth import true_maps
 
 N_DOMAINS = 4
@@ -9,15 +13,15 @@ DESCRIPTOR_SPREAD = np.array([0.35, 0.35, 1.5])
 """Of edge energy [eV], pre-edge ratio [eV] and electron ratio within a state, as measured here."""
 
 
-def true_fractions(simulation, y_m, x_m):
-    """(2,) share of the absorber atoms in each state, by edge energy."""
+def true_fractions(simulation: Simulation, y_m: Array, x_m: Array) -> Array:
+    """Share (2,) of the absorber atoms in each state, by edge energy."""
     truth = true_maps(simulation, y_m, x_m)
     atoms = np.array([truth.n_absorber[truth.state == state].sum() for state in range(len(simulation.specimen.states))])
-    return atoms / atoms.sum()
+    return np.asarray(atoms / atoms.sum())
 
 
-def states_of_domains(centres, simulation):
-    """(k,) index of the state that is nearest to each domain."""
+def states_of_domains(centres: Array, simulation: Simulation) -> Array:
+    """Index (k,) of the state that is nearest to each domain."""
     here = np.array([0.0])
     wanted = []
     for state in range(len(simulation.specimen.states)):
@@ -25,17 +29,17 @@ def states_of_domains(centres, simulation):
         truth = true_maps(simulation, here + y_m, here + x_m)
         wanted.append([truth.edge_energy[0, 0], truth.pre_edge_ratio[0, 0], truth.electron_ratio[0, 0]])
     away = (centres[:, None] - np.array(wanted)[None]) / DESCRIPTOR_SPREAD
-    return np.argmin((away**2).sum(axis=-1), axis=1)
+    return np.asarray(np.argmin((away**2).sum(axis=-1), axis=1))
 
 
-def test_both_formats_hold_the_same_kind_of_measurement(lab, specimen, charged):
+def test_both_formats_hold_the_same_kind_of_measurement(lab: Lab, specimen: Measure, charged: str) -> None:
     view = lab.client.call("GET", f"/datasets/{charged}")
     assert view["state"] == "sealed"
     assert np.allclose(view["energies_ev"], specimen(1).energies_ev)
     assert {(scan["n_positions"], scan["n_pixels"]) for scan in view["scans"]} == {(64, 48)}
 
 
-def test_a_joint_run_computes_only_what_is_new(joint_job, main_job, specimen):
+def test_a_joint_run_computes_only_what_is_new(joint_job: Job, main_job: Job, specimen: Measure) -> None:
     assert joint_job.view["state"] == "succeeded", joint_job.view["error"]
     n = len(specimen(1).scans)
     computed = joint_job.computed()
@@ -44,7 +48,7 @@ def test_a_joint_run_computes_only_what_is_new(joint_job, main_job, specimen):
     }  # fmt: skip
 
 
-def test_specimens_share_their_domains(lab, joint_job, pristine, charged):
+def test_specimens_share_their_domains(lab: Lab, joint_job: Job, pristine: str, charged: str) -> None:
     centres = lab.array(joint_job, "domains/centre")
     assert centres.shape == (N_DOMAINS, 3)
     assert (np.diff(centres[:, 0]) > 0).all(), "domains are sorted by edge energy"
@@ -59,7 +63,7 @@ def test_specimens_share_their_domains(lab, joint_job, pristine, charged):
         assert not labels[name][~kept].any()
 
 
-def test_fractions_are_weighted_by_absorber_atoms(lab, joint_job, pristine, charged):
+def test_fractions_are_weighted_by_absorber_atoms(lab: Lab, joint_job: Job, pristine: str, charged: str) -> None:
     fraction = lab.array(joint_job, "domains/fraction")
     assert list(lab.array(joint_job, "domains/dataset")) == [pristine, charged]
     for row, name in zip(fraction, (pristine, charged), strict=True):
@@ -69,7 +73,7 @@ def test_fractions_are_weighted_by_absorber_atoms(lab, joint_job, pristine, char
     np.testing.assert_allclose(fraction.sum(axis=1), 1, rtol=1e-9)
 
 
-def test_groups_have_fractions_of_their_own(lab, joint_job):
+def test_groups_have_fractions_of_their_own(lab: Lab, joint_job: Job) -> None:
     groups = list(lab.array(joint_job, "domains/group"))
     assert sorted(groups) == ["as prepared", "delithiated"]
     by_group = lab.array(joint_job, "domains/group_fraction")
@@ -79,7 +83,7 @@ def test_groups_have_fractions_of_their_own(lab, joint_job):
         np.testing.assert_allclose(row, lab.array(joint_job, "domains/fraction")[of_dataset.index(group)], rtol=1e-9)
 
 
-def test_fractions_and_domains_are_near_the_truth(lab, joint_job, pristine, charged):
+def test_fractions_and_domains_are_near_the_truth(lab: Lab, joint_job: Job, pristine: str, charged: str) -> None:
     centres = lab.array(joint_job, "domains/centre")
     for row, name in zip(lab.array(joint_job, "domains/fraction"), (pristine, charged), strict=True):
         simulation = lab.simulations[name]
@@ -92,7 +96,9 @@ def test_fractions_and_domains_are_near_the_truth(lab, joint_job, pristine, char
         assert lab.assess(joint_job, name, merged).adjusted_rand > 0.5
 
 
-def test_another_number_of_domains_computes_no_image_anew(lab, main_job, options, pristine):
+def test_another_number_of_domains_computes_no_image_anew(
+    lab: Lab, main_job: Job, options: dict[str, Any], pristine: str
+) -> None:
     other = lab.run([pristine], options | {"domains": {"n_domains": 3}})
     assert other.view["state"] == "succeeded", other.view["error"]
     assert other.computed() == ["domains", "figures", "results"]
@@ -101,7 +107,9 @@ def test_another_number_of_domains_computes_no_image_anew(lab, main_job, options
     np.testing.assert_array_equal(lab.array(other, name), lab.array(main_job, name))
 
 
-def test_the_same_request_again_computes_only_its_own_results(lab, joint_job, options, pristine, charged):
+def test_the_same_request_again_computes_only_its_own_results(
+    lab: Lab, joint_job: Job, options: dict[str, Any], pristine: str, charged: str
+) -> None:
     again = lab.run([pristine, charged], options)
     assert again.view["state"] == "succeeded", again.view["error"]
     assert again.computed() == ["results"]

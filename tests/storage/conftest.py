@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,19 +120,6 @@ def store(tmp_path: Path) -> DatasetStore:
     store = DatasetStore(tmp_path / "datasets")
     store.create("ds_1", {"title": "a particle"})
     return store
-
-
-@pytest.fixture
-def real_data() -> Callable[[str], Path]:
-    """Path of a real file beside the repository; skips where it is absent."""
-
-    def find(name: str) -> Path:
-        path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / name
-        if not path.is_file():
-            pytest.skip(f"real data {name} is not in ../shared/data")
-        return path
-
-    return find
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,7 @@ def test_frames_are_read_in_blocks(store: DatasetStore, files: Any, tmp_path: Pa
 
 GROWTH = """
 import resource, sys
+from collections.abc import Callable
 from pathlib import Path
 from storage.datasets.store import DatasetStore
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -299,9 +301,8 @@ def test_memory_does_not_grow_with_the_scan(store: DatasetStore, files: Any, tmp
     assert int(done.stdout) < 130 * 2**20
 
 
-@pytest.mark.real_data
-def test_the_siemens_star_is_read_whole(store: DatasetStore, real_data: Any) -> None:
-    (info,) = store.add_scan("ds_1", "star", real_data("siemens_star.cxi")).scans
+def test_the_siemens_star_is_read_whole(store: DatasetStore, measured_file: Callable[[str], Path]) -> None:
+    (info,) = store.add_scan("ds_1", "star", measured_file("siemens_star.cxi")).scans
     assert (info.n_positions, info.n_pixels) == (516, 128)
     assert info.energy_ev == pytest.approx(8800, abs=0.01)
     assert info.distance_m == pytest.approx(1.70344288)
@@ -317,9 +318,8 @@ def test_the_siemens_star_is_read_whole(store: DatasetStore, real_data: Any) -> 
     assert abs((rows * np.arange(128)).sum() / rows.sum() - 64) < 4
 
 
-@pytest.mark.real_data
-def test_the_petra_file_is_read_whole(store: DatasetStore, real_data: Any) -> None:
-    (info,) = store.add_scan("ds_1", "p25", real_data("petra3_p25_nearfield.cxi")).scans
+def test_the_petra_file_is_read_whole(store: DatasetStore, measured_file: Callable[[str], Path]) -> None:
+    (info,) = store.add_scan("ds_1", "p25", measured_file("petra3_p25_nearfield.cxi")).scans
     assert (info.n_positions, info.n_pixels) == (200, 100)
     assert info.energy_ev == pytest.approx(12658.02, abs=0.01)
     assert info.detector_pixel_size_m == pytest.approx(55e-6)

@@ -98,7 +98,6 @@ def test_the_rim_does_not_explode_and_every_pixel_has_its_reason(manganese: Whol
     assert np.median(thin) < 0.6 * np.median(np.abs(spectra.phase[0][kept]))
 
 
-@pytest.mark.real_data
 def test_a_mixture_of_measured_oxides_is_mapped(oxide_mixture: Callable[..., Any]) -> None:
     """V2O3 on the left, V2O5 on the right, their powders' spectra: shares within 0.05 of the truth."""
     mixture = oxide_mixture(seed=1, n_energies=20, **SMALL)

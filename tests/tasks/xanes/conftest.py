@@ -64,14 +64,6 @@ def simulate() -> Callable[..., Spectra]:
 
 
 @pytest.fixture
-def reference_text() -> Callable[[str], str]:
+def reference_text(measured_file: Callable[[str], Path]) -> Callable[[str], str]:
     """Text of a measured spectrum, by the compound's name."""
-    folder = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-
-    def _read(name: str) -> str:
-        path = folder / f"{name}.xdi"
-        if not path.is_file():
-            pytest.skip(f"the measured spectrum {name}.xdi is not in ../shared/data")
-        return path.read_text(encoding="utf-8")
-
-    return _read
+    return lambda name: measured_file(f"{name}.xdi").read_text(encoding="utf-8")

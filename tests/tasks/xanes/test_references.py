@@ -155,7 +155,6 @@ def test_unusable_references_are_refused(grid: NDArray[np.float64]) -> None:
         linear_combination(grid, np.zeros((40, 1)), [one, short])
 
 
-@pytest.mark.real_data
 def test_mixture_of_measured_oxides_is_within_five_percent(
     grid: NDArray[np.float64], reference_text: Callable[[str], str]
 ) -> None:
@@ -170,7 +169,6 @@ def test_mixture_of_measured_oxides_is_within_five_percent(
     assert np.mean(np.abs(error) < 0.05) > 0.95
 
 
-@pytest.mark.real_data
 def test_measured_references_know_their_compound(reference_text: Callable[[str], str]) -> None:
     reference = read_xdi(reference_text("V2O5"))
     assert (reference.name, reference.formula) == ("V2O5", "V2O5")
@@ -178,7 +176,6 @@ def test_measured_references_know_their_compound(reference_text: Callable[[str],
     assert len(reference.energy_ev) == 517
 
 
-@pytest.mark.real_data
 @pytest.mark.parametrize(("name", "edge_ev", "ratio_ev"), [("V2O3", 5478.60, 0.61), ("V2O5", 5481.96, 2.48)])
 def test_eq1_of_the_measured_oxides(reference_text: Callable[[str], str], name: str, edge_ev: float, ratio_ev: float) -> None:
     """Known: V2O3 5478.60 eV and 0.61 eV, V2O5 5481.96 eV and 2.48 eV; eq. 1 leaves a misfit of 3 % of the jump."""
