@@ -108,7 +108,7 @@ def test_every_map_is_a_picture(main_job: Job, lab: Lab, pristine: str, variable
 
 def test_pictures_of_one_energy_follow_the_absorption(main_job: Job, lab: Lab, pristine: str) -> None:
     def mean_brightness(energy_ev: float) -> float:
-        query = {"energy_ev": energy_ev, "cmap": "gray", "vmin": 0, "vmax": 0.15, "width": 200}
+        query: dict[str, str | float] = {"energy_ev": energy_ev, "cmap": "gray", "vmin": 0, "vmax": 0.15, "width": 200}
         image = pixels(lab.http.get(f"/runs/{main_job.id}/images/{pristine}/absorption.png", params=query).content)
         middle = image[image.shape[0] // 3 : image.shape[0] * 2 // 3, 70:130]
         return float(middle.mean())
