@@ -9,8 +9,9 @@ import xraydb
 from numpy.typing import NDArray
 
 from tasks.errors import FormulaError, InvalidOptionError
+from tasks.formula import composition
 from tasks.options import ChemistryOptions, Descriptor
-from tasks.scattering import Absorber, composition, tabulated_f1, tabulated_step
+from tasks.scattering import Absorber, tabulated_f1, tabulated_step
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit
 from tasks.xanes.mask import kept

@@ -1,8 +1,5 @@
-"""Matter as X-rays see it: scattering factors, formulas, and the complex object as absorption and phase."""
+"""Matter as X-rays see it: scattering factors, absorption edges, and the complex object as absorption and phase."""
 
-import re
-from fractions import Fraction
-from functools import lru_cache
 from types import ModuleType
 from typing import Final
 
@@ -15,12 +12,17 @@ from tasks.errors import FormulaError
 from tasks.options import CONFIG
 from tasks.units import electrons_per_absorption
 
-FRACTION = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
+LOWEST_EV: Final = 30.0
+"""Least energy at which the tables are used [eV]."""
 
+STEP_WINDOW_EV: Final = 200.0
+CLEAR_BELOW_EV: Final = 40.0
+CLEAR_ABOVE_EV: Final = 25.0
+"""Tabulated f'' is extended to an edge from `STEP_WINDOW_EV` on either side; this near to an edge the tables hold a broadened
+step. Where another edge is near, or the energy low, the distances shrink with the gap and with the energy."""
 
-BELOW_EV: Final = (-200.0, -40.0)
-ABOVE_EV: Final = (25.0, 200.0)
-"""Windows about the edge [eV] whose tabulated f'' is extended to it; between them the tables hold a broadened step."""
+STEP_TOLERANCE: Final = 0.05
+"""Most that tabulated f'' may depart from a power of the energy in a window, over the step that is taken from it."""
 
 
 def _tables() -> ModuleType:
@@ -51,24 +53,12 @@ class Absorber:
             raise FormulaError(f"absorber.edge must be an edge of {self.element} ({known}), got {self.edge!r}")
         return float(edges[self.edge].energy)
 
-
-@lru_cache(maxsize=256)
-def composition(formula: str) -> dict[str, float]:
-    """Atoms of each element in one formula unit; fractions such as ``Li10/7V6/7O2`` are understood.
-
-    Raises
-    ------
-    FormulaError
-        The formula cannot be read, or names an unknown element.
-    """
-    decimals = FRACTION.sub(lambda m: f"{float(Fraction(m[1]) / Fraction(m[2])):.12f}", formula)
-    try:
-        parsed = _tables().chemparse(decimals)
-    except ValueError as error:
-        raise FormulaError(f"a formula must be element symbols and amounts, such as LiVO2, got {formula!r}") from error
-    if not parsed:
-        raise FormulaError(f"a formula must name at least one element, got {formula!r}")
-    return {element: float(amount) for element, amount in parsed.items()}
+    @property
+    def neighbours_ev(self) -> tuple[float, float]:
+        """Energies of the element's nearest edges below and above this one [eV]; 0 and infinity where there is none."""
+        edge = self.edge_energy_ev
+        energies = [float(other.energy) for other in _tables().xray_edges(self.element).values()]
+        return max((e for e in energies if e < edge), default=0.0), min((e for e in energies if e > edge), default=np.inf)
 
 
 def relativistic_charge(element: str) -> float:
@@ -82,17 +72,57 @@ def tabulated_f2(element: str, energy_ev: NDArray[np.float64]) -> NDArray[np.flo
     return np.reshape(_tables().f2_chantler(element, np.asarray(energy_ev, dtype=float)), np.shape(energy_ev)).astype(float)
 
 
-def tabulated_step(absorber: Absorber) -> float:
-    """Step of f'' across the absorber's edge [electrons]: the tables on either side, extended to it as powers of the energy."""
+def clear_windows(absorber: Absorber) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Windows [eV] below and above an edge where f'' is that of the free atom, far enough from this edge and its neighbours.
+
+    A window may be empty, its end below its beginning, where edges are too close.
+    """
     edge = absorber.edge_energy_ev
-    above, below = (_extended_f2(absorber.element, edge, window) for window in (ABOVE_EV, BELOW_EV))
-    return above - below
+    previous, following = absorber.neighbours_ev
+    reach = min(STEP_WINDOW_EV, 0.2 * edge)
+    below = max(edge - reach, previous + _clear(CLEAR_ABOVE_EV, 0.4, edge - previous, previous), LOWEST_EV)
+    above = min(edge + reach, following - _clear(CLEAR_BELOW_EV, 0.2, following - edge, following))
+    return (
+        (below, edge - _clear(CLEAR_BELOW_EV, 0.2, edge - previous, edge)),
+        (edge + _clear(CLEAR_ABOVE_EV, 0.4, following - edge, edge), above),
+    )
 
 
-def _extended_f2(element: str, edge_ev: float, window_ev: tuple[float, float]) -> float:
-    """f'' at the edge [electrons] of the power law through the tabulated values in a window about it."""
-    energy = edge_ev + np.linspace(*window_ev, 40)
-    return float(np.exp(np.polyfit(np.log(energy / edge_ev), np.log(tabulated_f2(element, energy)), 1)[1]))
+def _clear(most_ev: float, share: float, gap_ev: float, edge_ev: float) -> float:
+    """Distance from an edge [eV] at which the tables' step is over: ``share`` of the gap to its neighbour, 5 % of its energy."""
+    return min(most_ev, share * gap_ev, 0.05 * edge_ev)
+
+
+def tabulated_step(absorber: Absorber) -> float:
+    """Step of f'' across the absorber's edge [electrons]: the tables on either side, extended to it as powers of the energy.
+
+    Raises
+    ------
+    FormulaError
+        An edge below the tables, or so close to the next that no f'' of this edge alone is left between them.
+    """
+    edge = absorber.edge_energy_ev
+    (below, below_departs), (above, above_departs) = (_extended_f2(absorber.element, edge, w) for w in clear_windows(absorber))
+    step = above - below
+    if not max(below_departs, above_departs) < STEP_TOLERANCE * step:
+        previous, following = absorber.neighbours_ev
+        raise FormulaError(
+            f"the step of f'' at the {absorber.element} {absorber.edge} edge ({edge:.1f} eV) cannot be taken from the tables: "
+            f"the element's next edges lie at {previous:.1f} and {following:.1f} eV, the tables begin at {LOWEST_EV:g} eV. "
+            "Choose an edge that stands alone"
+        )
+    return step
+
+
+def _extended_f2(element: str, edge_ev: float, window_ev: tuple[float, float]) -> tuple[float, float]:
+    """f'' at the edge of the power law through the tabulated values in a window, and how far they depart from it [electrons]."""
+    if not window_ev[0] < window_ev[1]:
+        return 0.0, np.inf
+    logarithm = np.log(np.linspace(*window_ev, 40) / edge_ev)
+    values = np.log(tabulated_f2(element, edge_ev * np.exp(logarithm)))
+    slope, at_edge = np.polyfit(logarithm, values, 1)
+    f2 = float(np.exp(at_edge))
+    return f2, f2 * float(np.max(np.abs(values - at_edge - slope * logarithm)))
 
 
 def tabulated_f1(element: str, energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,10 +130,10 @@ def tabulated_f1(element: str, energy_ev: NDArray[np.float64]) -> NDArray[np.flo
     return np.reshape(_tables().f1_chantler(element, np.asarray(energy_ev, dtype=float)), np.shape(energy_ev)).astype(float)
 
 
-def absorption_and_phase(image: NDArray[np.complex64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def absorption_and_phase(object_: NDArray[np.complex64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """``A = -ln|O|`` and ``phi = arg O`` [rad, wrapped to (-pi, pi]] of a complex object of any shape."""
-    magnitude = np.maximum(np.abs(image), np.finfo(np.float32).tiny)
-    return -np.log(magnitude).astype(np.float32), np.angle(image).astype(np.float32)
+    magnitude = np.maximum(np.abs(object_), np.finfo(np.float32).tiny)
+    return -np.log(magnitude).astype(np.float32), np.angle(object_).astype(np.float32)
 
 
 def transmission(absorption: NDArray[np.floating], phase: NDArray[np.floating]) -> NDArray[np.complex64]:

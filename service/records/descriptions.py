@@ -9,8 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from service.api_keys import DEFAULT_PROJECT
 from service.errors import FieldError
 from tasks.errors import TaskError
+from tasks.formula import composition
 from tasks.ptycho.probe import ProbeSpec
-from tasks.scattering import Absorber, composition
+from tasks.scattering import Absorber
 
 Moment = Annotated[datetime, AfterValidator(lambda value: value if value.tzinfo else value.replace(tzinfo=UTC))]
 

@@ -7,8 +7,9 @@ from service.errors import FieldError, InvalidInputError
 from service.workflow.inputs import MIN_ENERGIES, RunInput
 from tasks.chemistry import f2_step
 from tasks.errors import TaskError
+from tasks.formula import composition
 from tasks.options import RunOptions
-from tasks.scattering import Absorber, composition
+from tasks.scattering import Absorber
 from tasks.xanes.references import normalise, read_xdi
 
 SAME_ENERGY_EV: Final = 0.05

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from tasks.errors import EnergyGridError
-from tasks.scattering import Absorber, composition, relativistic_charge, tabulated_f2
+from tasks.formula import composition
+from tasks.scattering import Absorber, relativistic_charge, tabulated_f2
 
 Array = NDArray[np.float64]
 

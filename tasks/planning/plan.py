@@ -18,9 +18,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tasks.chemistry import theoretical_electron_ratio
 from tasks.coupling.kkr import TAPER_EV, outside_columns, residual, transform_matrix, window_matrix
 from tasks.errors import FormulaError
+from tasks.formula import composition
 from tasks.options import CONFIG, ChemistryOptions, Formula
 from tasks.planning.design import Criterion, Experiment, allocate, choose, covariance
-from tasks.scattering import Absorber, composition, tabulated_f2
+from tasks.scattering import Absorber, tabulated_f2
 from tasks.simulation.chemical_states import STATES, ChemicalState, absorption_jump, scattering_factors
 from tasks.simulation.energies import energy_grid
 from tasks.units import electrons_per_absorption

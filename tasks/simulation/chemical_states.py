@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.coupling.kkr import table_energies, transform_matrix
-from tasks.scattering import Absorber, composition, relativistic_charge, tabulated_f2, tabulated_step
+from tasks.formula import composition
+from tasks.scattering import Absorber, relativistic_charge, tabulated_f2, tabulated_step
 from tasks.xanes.model import eq1
 
 Array = NDArray[np.float64]

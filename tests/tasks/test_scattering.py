@@ -7,11 +7,12 @@ from tasks.errors import FormulaError
 from tasks.scattering import (
     Absorber,
     absorption_and_phase,
-    composition,
+    clear_windows,
     electron_densities,
     relativistic_charge,
     tabulated_f1,
     tabulated_f2,
+    tabulated_step,
     transmission,
 )
 from tasks.units import electrons_per_absorption
@@ -28,21 +29,36 @@ def test_unknown_absorber_names_the_field_and_value(element: str, edge: str, nam
         _ = Absorber(element, edge).edge_energy_ev
 
 
-def test_fractions_in_formulas() -> None:
-    atoms = composition("Li10/7V6/7O2")
-    assert atoms == pytest.approx({"Li": 10 / 7, "V": 6 / 7, "O": 2.0})
-
-
-@pytest.mark.parametrize("formula", ["", "LiXx2", "not a formula!"])
-def test_unreadable_formula(formula: str) -> None:
-    with pytest.raises(FormulaError, match="formula"):
-        composition(formula)
-
-
 def test_one_energy_and_many_agree() -> None:
     many = tabulated_f2("V", np.array([5420.0, 5500.0]))
     assert tabulated_f2("V", np.array([5420.0])) == pytest.approx(many[:1])
     assert tabulated_f1("V", np.array([5420.0]))[0] == pytest.approx(-4.618, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("element", "edge", "step"),
+    [
+        ("V", "K", 3.5), ("Mo", "L2", 3.9), ("Nb", "L2", 4.0), ("Rh", "L2", 3.7), ("Pd", "L2", 3.5), ("Ag", "L2", 3.5),
+        ("Cd", "L2", 3.5), ("Mo", "L3", 8.1), ("Fe", "L3", 9.6), ("Ni", "L3", 9.7), ("Fe", "L2", 4.7), ("Ti", "L3", 9.0),
+        ("C", "K", 3.8), ("B", "K", 3.8), ("Be", "K", 4.0), ("Li", "K", 2.55),
+    ],
+)  # fmt: skip
+def test_the_step_of_an_edge_is_its_own_whatever_edges_are_beside_it(element: str, edge: str, step: float) -> None:
+    """Expected: differences of the tables read off by hand at both sides of the edge alone."""
+    assert tabulated_step(Absorber(element, edge)) == pytest.approx(step, rel=0.05)
+
+
+@pytest.mark.parametrize(("element", "edge"), [("Sc", "L3"), ("La", "M5"), ("Al", "L3"), ("Si", "L2"), ("H", "K"), ("He", "K")])
+def test_edges_without_a_step_of_their_own_in_the_tables_are_refused(element: str, edge: str) -> None:
+    with pytest.raises(FormulaError, match="next edges lie at"):
+        tabulated_step(Absorber(element, edge))
+
+
+def test_windows_beside_an_edge_end_at_its_neighbours() -> None:
+    absorber = Absorber("Mo", "L2")
+    (low, below), (above, high) = clear_windows(absorber)
+    assert absorber.neighbours_ev == pytest.approx((2520.0, 2866.0))
+    assert 2520 < low < below < 2625 < above < high < 2866
 
 
 def test_relativistic_charge_of_vanadium() -> None:
