@@ -13,13 +13,18 @@ from scipy.interpolate import CubicSpline
 
 from tasks.errors import EnergyGridError
 from tasks.formula import composition
-from tasks.scattering import Absorber, relativistic_charge, tabulated_f2
+from tasks.scattering import LOWEST_EV, Absorber, relativistic_charge, tabulated_f2
 
 Array = NDArray[np.float64]
 
 TAPER_EV = 60.0
-"""Width beyond each end of the window over which measured spectra hand over to the tables [eV]."""
+"""Width beyond each end of the window over which measured spectra hand over to the tables [eV]; below soft X-rays less."""
 
+KNOT_STEP_EV = 0.25
+KNOT_GAP = 0.3
+KNOT_GRADING = 0.19
+"""Steps between knots of a spline below `KNOT_STEP_EV` [eV] are at least `KNOT_GAP` of the narrower and `KNOT_GRADING` of the
+wider step beside them."""
 
 SEGMENTS_PER_STEP = 8
 """Straight segments between two measured energies."""
@@ -60,16 +65,42 @@ def transform_matrix(targets_ev: Array, nodes_ev: Array) -> Array:
 
 
 def window_matrix(energy_ev: Array) -> Array:
-    """K (E, E): f'' at the measured energies to its share of f' there, tapered to zero over `TAPER_EV` at both ends.
+    """K (E, E): f'' at the measured energies to its share of f' there, tapered to zero beyond both ends (`window_corners`).
 
     Between the measured energies f'' follows the natural cubic spline, cut into `SEGMENTS_PER_STEP` linear pieces:
-    with straight lines alone the steps of 0.5-1 eV leave 0.014 e- rms, the spline 0.002 e-.
+    with straight lines alone the steps of 0.5-1 eV leave 0.014 e- rms, the spline 0.002 e-. Energies much closer to each
+    other than to the next are one knot (`spline_knots`).
     """
-    steps = [np.linspace(low, high, SEGMENTS_PER_STEP, endpoint=False) for low, high in pairwise(energy_ev)]
-    fine = np.concatenate([*steps, energy_ev[-1:]])
-    spline = CubicSpline(energy_ev, np.eye(energy_ev.size), bc_type="natural")(fine)
-    nodes = np.concatenate([[energy_ev[0] - TAPER_EV], fine, [energy_ev[-1] + TAPER_EV]])
+    knots, means = spline_knots(energy_ev)
+    steps = [np.linspace(low, high, SEGMENTS_PER_STEP, endpoint=False) for low, high in pairwise(knots)]
+    fine = np.concatenate([*steps, knots[-1:]])
+    spline = CubicSpline(knots, means, bc_type="natural")(fine)
+    corners = window_corners(energy_ev)
+    nodes = np.concatenate([corners[:1], fine, corners[-1:]])
     return np.asarray(transform_matrix(energy_ev, nodes)[:, 1:-1] @ spline)
+
+
+def spline_knots(energy_ev: Array) -> tuple[Array, Array]:
+    """Knots (M,) [eV] of the spline through spectra at ``energy_ev`` (E,), and the matrix (M, E) of means that it goes through.
+
+    A spline carries the slope between two points on to the next: noise of two energies 0.02 eV apart would be multiplied by
+    the 1 eV beside them over 0.02 eV. Energies too close for what is beside them are replaced by their mean.
+    """
+    knots, sizes = list(energy_ev), [1] * energy_ev.size
+    while len(knots) > 2:
+        gaps = np.diff(knots)
+        beside = np.stack([np.append(gaps[:1], gaps[:-1]), np.append(gaps[1:], gaps[-1:])])
+        beside[0, 0], beside[1, -1] = beside[1, 0], beside[0, -1]
+        least = np.maximum(KNOT_GAP * beside.min(axis=0), KNOT_GRADING * beside.max(axis=0))
+        excess = gaps / np.minimum(least, KNOT_STEP_EV)
+        i = int(np.argmin(excess))
+        if excess[i] >= 1:
+            break
+        n, m = sizes[i], sizes[i + 1]
+        knots[i : i + 2] = [(n * knots[i] + m * knots[i + 1]) / (n + m)]
+        sizes[i : i + 2] = [n + m]
+    owner = np.repeat(np.arange(len(knots)), sizes)
+    return np.array(knots), (owner == np.arange(len(knots))[:, None]) / np.array(sizes)[:, None]
 
 
 def tabulated_column(element: str, energy_ev: Array) -> Array:
@@ -79,22 +110,35 @@ def tabulated_column(element: str, energy_ev: Array) -> Array:
     while the integral over the outside is smooth within the window.
     """
     nodes = table_energies(energy_ev)
-    outside = 1 - np.interp(nodes, _window_corners(energy_ev), [0, 1, 1, 0])
+    outside = 1 - np.interp(nodes, window_corners(energy_ev), [0, 1, 1, 0])
     f2 = tabulated_f2(element, nodes) * outside
     return relativistic_charge(element) + transform_matrix(energy_ev, nodes) @ f2
 
 
 def table_energies(energy_ev: Array) -> Array:
-    """Energies [eV] that resolve the tables and hold the window's four corners: 30 eV to 400 keV."""
-    corners = _window_corners(energy_ev)
-    near = np.arange(corners[0] - 600, corners[-1] + 600, 1.0)
-    wide = np.geomspace(30.0, 400e3, 6000)
+    """Energies [eV] that resolve the tables, from 30 eV to 400 keV, the window's four corners among them."""
+    corners = window_corners(energy_ev)
+    near = np.arange(max(corners[0] - 600, LOWEST_EV), corners[-1] + 600, 1.0)
+    wide = np.geomspace(LOWEST_EV, 400e3, 6000)
     wide = wide[(wide < near[0]) | (wide > near[-1])]
     return np.unique(np.concatenate([wide, near, corners]))
 
 
-def _window_corners(energy_ev: Array) -> Array:
-    return np.array([energy_ev[0] - TAPER_EV, energy_ev[0], energy_ev[-1], energy_ev[-1] + TAPER_EV])
+def window_corners(energy_ev: Array) -> Array:
+    """(4,) energies [eV] between which spectra hand over to the tables: from the first to the second, from the third to the last.
+
+    Raises
+    ------
+    EnergyGridError
+        The window reaches down to where the tables begin.
+    """
+    if not energy_ev[0] > LOWEST_EV:
+        raise EnergyGridError(
+            f"energies must lie above {LOWEST_EV:g} eV, where the tables of scattering factors begin; got {energy_ev[0]:.1f} eV. "
+            "Are they in eV?"
+        )
+    lower = min(TAPER_EV, (energy_ev[0] - LOWEST_EV) / 2)
+    return np.array([energy_ev[0] - lower, energy_ev[0], energy_ev[-1], energy_ev[-1] + TAPER_EV])
 
 
 def outside_columns(energy_ev: Array, absorber: Absorber, formula: str) -> Array:

@@ -34,7 +34,7 @@ BLOCK_ROWS = 16
 LIKELIHOOD_ROUNDS = 30
 
 WHITE_LINE_EV = 35.0
-"""Energies further above the edge show the step alone."""
+"""Energies further above the edge show the step alone; of a shorter window its upper half."""
 
 
 @dataclass(frozen=True)
@@ -244,10 +244,10 @@ def residual_per_absorber(K: Array, T: Array, g2: Array, g1: Array, density: flo
 def absorber_density(energy_ev: Array, g2: Array, absorber: Absorber) -> float:
     """Rms over pixels of the absorber's projected density [m^-2]: the step of g'' (E, n) in units of the tables' step."""
     edge = absorber.edge_energy_ev
-    below, above = energy_ev < edge, energy_ev > edge + WHITE_LINE_EV
-    if not (below.any() and above.any()):
+    below, above = energy_ev < edge, energy_ev > edge + min(WHITE_LINE_EV, (energy_ev[-1] - edge) / 2)
+    if not (below.any() and energy_ev[-1] > edge):
         raise EnergyGridError(
-            f"coupling needs energies before the edge ({edge:.1f} eV) and {WHITE_LINE_EV:g} eV above it, "
+            f"coupling needs energies on both sides of the edge ({edge:.1f} eV), "
             f"got {energy_ev[0]:.1f} to {energy_ev[-1]:.1f} eV: is it another element or edge?"
         )
     table = tabulated_f2(absorber.element, energy_ev)

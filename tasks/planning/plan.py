@@ -16,13 +16,13 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tasks.chemistry import theoretical_electron_ratio
-from tasks.coupling.kkr import TAPER_EV, outside_columns, residual, transform_matrix, window_matrix
+from tasks.coupling.kkr import outside_columns, residual, transform_matrix, window_corners, window_matrix
 from tasks.errors import FormulaError
 from tasks.formula import composition
 from tasks.options import CONFIG, ChemistryOptions, Formula
 from tasks.planning.design import Criterion, Experiment, allocate, choose, covariance
-from tasks.scattering import Absorber, tabulated_f2
-from tasks.simulation.chemical_states import STATES, ChemicalState, absorption_jump, scattering_factors
+from tasks.scattering import LOWEST_EV, Absorber, tabulated_f2
+from tasks.simulation.chemical_states import STATES, ChemicalState, absorption_jump, require_lone_edge, scattering_factors
 from tasks.simulation.energies import energy_grid
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import MIN_ENERGIES
@@ -136,13 +136,16 @@ def plan_energies(options: PlanOptions) -> Plan:
     Raises
     ------
     FormulaError
-        Element, edge or formula cannot be.
+        Element, edge or formula cannot be, or another edge of the element lies among the candidates.
+    EnergyGridError
+        A candidate lies below the tables.
     InvalidOptionError
         More energies than candidates.
     """
     absorber = options.absorber
     edge = absorber.edge_energy_ev
     candidates = edge + np.arange(-options.below_ev, options.above_ev + 1e-9, options.step_ev)
+    require_lone_edge(candidates, absorber)
     usual = energy_grid(REFERENCE_ENERGIES, edge)
     usual = usual[(usual >= candidates[0]) & (usual <= candidates[-1])]
     everything = np.unique(np.concatenate([candidates, usual]))
@@ -189,7 +192,7 @@ def expected_parameters(state: ChemicalState, options: PlanOptions) -> Array:
     """(10,) parameters of eq. 1 [electrons per absorber atom, eV]; the offset is the tables' of the whole formula."""
     absorber = options.absorber
     edge, atoms = absorber.edge_energy_ev, composition(options.compound)
-    below = np.array([edge - options.below_ev - 15.0])
+    below = np.array([max(edge - options.below_ev - 15.0, LOWEST_EV)])
     offset = sum(n / atoms[options.element] * float(tabulated_f2(element, below)[0]) for element, n in atoms.items())
     return state.parameters(absorption_jump(absorber), edge, offset)
 
@@ -234,7 +237,8 @@ def with_departures(options: PlanOptions, energy_ev: Array, rows: Array, wanted:
     absorber = options.absorber
     nodes = absorber.edge_energy_ev + np.array(NODES_EV, dtype=float)
     hats = np.stack([np.interp(energy_ev, nodes, one) for one in np.eye(nodes.size)], axis=1)
-    ends = np.concatenate([energy_ev[:1] - TAPER_EV, energy_ev, energy_ev[-1:] + TAPER_EV])
+    corners = window_corners(energy_ev)
+    ends = np.concatenate([corners[:1], energy_ev, corners[-1:]])
     partners = transform_matrix(energy_ev, ends)[:, 1:-1] @ hats
     more = np.empty((*rows.shape[:3], nodes.size))
     prior = np.zeros((len(rows), *2 * (rows.shape[-1] + nodes.size,)))

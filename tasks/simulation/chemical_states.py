@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.coupling.kkr import table_energies, transform_matrix
+from tasks.errors import FormulaError
 from tasks.formula import composition
-from tasks.scattering import Absorber, relativistic_charge, tabulated_f2, tabulated_step
+from tasks.scattering import LOWEST_EV, Absorber, relativistic_charge, tabulated_f2, tabulated_step
 from tasks.xanes.model import eq1
 
 Array = NDArray[np.float64]
@@ -59,18 +60,48 @@ STATES = (
 def scattering_factors(states: tuple[ChemicalState, ...], energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
     """(E, S) complex128: ``(Z + f') + i f''`` of one absorber atom in each state [electrons].
 
-    f'' is eq. 1 within 120 eV of the edge and fades into the tables over the next 200 eV; f' its transform over all energies.
+    f'' is eq. 1 within 120 eV of the edge and fades into the tables over the next 200 eV, sooner where a neighbouring edge or
+    low energies are near; f' is its transform over all energies.
+
+    Raises
+    ------
+    EnergyGridError
+        An energy below the tables.
+    FormulaError
+        Another edge of the absorber lies among the energies, where eq. 1 is not its spectrum.
     """
+    require_lone_edge(energy_ev, absorber)
     edge = absorber.edge_energy_ev
-    nodes = np.unique(np.concatenate([table_energies(energy_ev), np.arange(edge - 60, edge + 120, 0.1), energy_ev]))
-    near = np.clip((320 - np.abs(nodes - edge)) / 200, 0, 1)
+    lowest = max(edge - 60, LOWEST_EV)
+    nodes = np.unique(np.concatenate([table_energies(energy_ev), np.arange(lowest, edge + 120, 0.1), energy_ev]))
+    near = _share_of_eq1(nodes, absorber)
     table = tabulated_f2(absorber.element, nodes)
-    floor = float(tabulated_f2(absorber.element, np.array([edge - 60.0]))[0])
+    floor = float(tabulated_f2(absorber.element, np.array([edge - min(60.0, 0.1 * edge)]))[0])
     jump = absorption_jump(absorber)
     f2 = np.stack([near * (floor + eq1_in_electrons(state, nodes - edge, jump)) + (1 - near) * table for state in states], axis=1)
     f1 = relativistic_charge(absorber.element) + transform_matrix(energy_ev, nodes) @ f2
     at = np.searchsorted(nodes, energy_ev)
     return f1 + 1j * f2[at]
+
+
+def _share_of_eq1(energy_ev: Array, absorber: Absorber) -> Array:
+    """Share of eq. 1 in f'' at each energy, the rest being the tables': 1 about the edge, 0 from before the next edges on."""
+    edge = absorber.edge_energy_ev
+    gap = np.where(energy_ev < edge, edge - absorber.neighbours_ev[0], absorber.neighbours_ev[1] - edge)
+    inner, fade = np.minimum(min(120.0, 0.4 * edge), 0.6 * gap), np.minimum(min(200.0, 0.4 * edge), 0.3 * gap)
+    return np.asarray(np.clip(1 - (np.abs(energy_ev - edge) - inner) / fade, 0, 1))
+
+
+def require_lone_edge(energy_ev: Array, absorber: Absorber) -> None:
+    """Raise `FormulaError` where another edge of the absorber lies among the energies (E,) [eV]."""
+    previous, following = absorber.neighbours_ev
+    inside = [edge for edge in (previous, following) if energy_ev[0] <= edge <= energy_ev[-1]]
+    if inside:
+        raise FormulaError(
+            f"eq. 1 describes one edge, but the energies from {energy_ev[0]:.1f} to {energy_ev[-1]:.1f} eV about the "
+            f"{absorber.element} {absorber.edge} edge ({absorber.edge_energy_ev:.1f} eV) hold another of {absorber.element} "
+            f"at {inside[0]:.1f} eV. Choose a narrower window or another edge"
+        )
 
 
 def absorption_jump(absorber: Absorber) -> float:

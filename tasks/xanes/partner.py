@@ -13,7 +13,7 @@ from scipy.integrate import cumulative_simpson
 from scipy.interpolate import CubicSpline
 from scipy.special import dawsn
 
-from tasks.coupling.kkr import TAPER_EV, transform_matrix
+from tasks.coupling.kkr import TAPER_EV, transform_matrix, window_corners
 from tasks.xanes.model import lorentzian
 
 Array = NDArray[np.float64]
@@ -41,8 +41,7 @@ def mean_logarithm(u: Array) -> Array:
 
 def background_partner(energy_ev: Array) -> Array:
     """(E,) partner of a constant absorption of 1 in the window (E,) [eV], tapered to zero beyond it."""
-    nodes = np.array([energy_ev[0] - TAPER_EV, energy_ev[0], energy_ev[-1], energy_ev[-1] + TAPER_EV])
-    return np.asarray(transform_matrix(energy_ev, nodes) @ np.array([0.0, 1.0, 1.0, 0.0]))
+    return np.asarray(transform_matrix(energy_ev, window_corners(energy_ev)) @ np.array([0.0, 1.0, 1.0, 0.0]))
 
 
 def window_end(energy_ev: Array) -> Array:

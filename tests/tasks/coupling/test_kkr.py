@@ -13,6 +13,7 @@ from tasks.coupling.kkr import (
     phase_to_absorption,
     residual,
     slope,
+    spline_knots,
     table_energies,
     tabulated_column,
     transform_matrix,
@@ -168,3 +169,59 @@ def test_column_of_an_element_far_from_its_edges_is_nearly_its_f1() -> None:
 def test_nodes_must_ascend(nodes: list[float]) -> None:
     with pytest.raises(EnergyGridError, match="ascending"):
         transform_matrix(np.array([5405.0]), np.array(nodes))
+
+
+def noise_gain(K: Array) -> float:
+    """Largest noise of f' at one energy for unit noise of f'' at every energy."""
+    return float(np.sqrt(np.max(np.sum(K**2, axis=1))))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [[ENERGY[20] + 0.02], [ENERGY[2] - 0.001], [ENERGY[0] + 0.02, ENERGY[-1] - 0.05], list(ENERGY + 0.02),
+     [ENERGY[12] + 0.02, ENERGY[12] + 0.04, ENERGY[30] + 0.2]],
+    ids=["one", "before the edge", "both ends", "all", "three together"],
+)  # fmt: skip
+def test_nearly_equal_energies_multiply_no_noise(extra: list[float]) -> None:
+    energy = np.sort(np.concatenate([ENERGY, extra]))
+    K, T = window_matrix(energy), outside_columns(energy, V, "LiVO2")
+    assert noise_gain(K) < 1.02 * noise_gain(window_matrix(ENERGY))
+    truth = scattering_factors(STATES, energy, V)
+    assert np.sqrt(np.mean(residual(K, T, truth.imag, truth.real) ** 2)) < 0.01
+    noise = 0.05 * np.random.default_rng(0).normal(size=(2, *truth.shape))
+    assert slope(K, T, truth.imag + noise[0], truth.real + noise[1]) == pytest.approx(1, abs=0.05)
+
+
+def test_fine_steps_beside_coarse_ones_keep_the_noise_within_bounds() -> None:
+    energy = np.concatenate([np.arange(5420, 5465, 3.0), np.arange(5465, 5490, 0.1), np.arange(5490, 5541, 3.0)])
+    assert noise_gain(window_matrix(energy)) < 6
+
+
+def test_knots_are_the_energies_where_these_are_spread_sanely() -> None:
+    for n in (10, 14, 24, 40):
+        knots, means = spline_knots(energy_grid(n, 5465.0))
+        np.testing.assert_array_equal(knots, energy_grid(n, 5465.0))
+        np.testing.assert_array_equal(means, np.eye(n))
+
+
+@pytest.mark.parametrize(
+    ("element", "edge", "formula", "from_ev"),
+    [("C", "K", "CO2", -45), ("B", "K", "B2O3", -45), ("Be", "K", "BeO", -45), ("Li", "K", "Li2O", -15), ("O", "K", "VO2", -45)],
+)
+def test_the_relation_holds_down_to_the_beginning_of_the_tables(element: str, edge: str, formula: str, from_ev: float) -> None:
+    absorber = Absorber(element, edge)
+    energy = energy_grid(40, absorber.edge_energy_ev)
+    energy = energy[energy >= absorber.edge_energy_ev + from_ev]
+    K, T = window_matrix(energy), outside_columns(energy, absorber, formula)
+    truth = scattering_factors(STATES, energy, absorber)
+    assert np.sqrt(np.mean(residual(K, T, truth.imag, truth.real) ** 2)) < 0.1
+    assert slope(K, T, truth.imag, truth.real) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("lowest_ev", [30.0, 12.0, -5.0])
+def test_energies_below_the_tables_are_refused(lowest_ev: float) -> None:
+    energy = lowest_ev + np.linspace(0, 60, 13)
+    with pytest.raises(EnergyGridError, match="must lie above 30 eV"):
+        window_matrix(energy)
+    with pytest.raises(EnergyGridError, match="must lie above 30 eV"):
+        outside_columns(energy, Absorber("Li", "K"), "Li2O")

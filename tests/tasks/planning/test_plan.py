@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.coupling.kkr import joint_projection, outside_columns, window_matrix
-from tasks.errors import FormulaError, InvalidOptionError
+from tasks.errors import EnergyGridError, FormulaError, InvalidOptionError
 from tasks.planning.plan import (
     Plan,
     PlanOptions,
@@ -159,6 +159,24 @@ def test_any_edge(element: str, formula: str) -> None:
     edge = Absorber(element).edge_energy_ev
     assert plan.energy_ev[[0, -1]] == pytest.approx([edge - 45, edge + 75], abs=2.0)
     assert 0.8 < plan.errors.edge_energy_ev / plan.reference.edge_energy_ev < 1.6
+
+
+@pytest.mark.parametrize(("element", "edge", "formula"), [("C", "K", "CO2"), ("O", "K", "VO2"), ("Mo", "L2", "MoO3")])
+def test_soft_edges_and_edges_beside_others(element: str, edge: str, formula: str) -> None:
+    plan = plan_energies(replace(QUICK, element=element, edge=edge, formula=formula, thickness_um=0.2))
+    assert 0 < plan.errors.edge_energy_ev < 1
+    assert plan.kk_rms < 1
+
+
+@pytest.mark.parametrize(("element", "edge", "formula"), [("Fe", "L3", "Fe2O3"), ("Ti", "L2", "TiO2"), ("Ca", "L3", "CaO")])
+def test_a_window_that_holds_another_edge_is_refused(element: str, edge: str, formula: str) -> None:
+    with pytest.raises(FormulaError, match="hold another of"):
+        plan_energies(replace(QUICK, element=element, edge=edge, formula=formula))
+
+
+def test_a_window_below_the_tables_is_refused() -> None:
+    with pytest.raises(EnergyGridError, match="above 30 eV"):
+        plan_energies(replace(QUICK, element="Li", formula="Li2O"))
 
 
 def test_atoms_in_the_way() -> None:

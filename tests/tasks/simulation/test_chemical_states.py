@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tasks.errors import FormulaError
 from tasks.scattering import Absorber, tabulated_f1
 from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES, electrons_per_formula, reference_text, scattering_factors
 from tasks.simulation.energies import energy_grid
@@ -39,3 +40,10 @@ def test_the_powder_of_a_state_is_a_reference_of_its_edge_and_formula() -> None:
     near = (powder.energy_ev > 7112 + 8) & (powder.energy_ev < 7112 + 18)
     slope = np.gradient(powder.absorption, powder.energy_ev)
     assert powder.energy_ev[near][np.argmax(slope[near])] == pytest.approx(7112 + STATES[2].edge_ev, abs=1.0)
+
+
+@pytest.mark.parametrize(("element", "edge", "neighbour"), [("Fe", "L3", "719.9"), ("Ti", "L2", "453.8"), ("Ni", "L3", "870.0")])
+def test_an_edge_among_whose_energies_another_lies_is_refused(element: str, edge: str, neighbour: str) -> None:
+    absorber = Absorber(element, edge)
+    with pytest.raises(FormulaError, match=f"hold another of {element} at {neighbour}"):
+        scattering_factors(STATES, energy_grid(40, absorber.edge_energy_ev), absorber)
