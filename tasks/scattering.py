@@ -60,6 +60,13 @@ class Absorber:
         energies = [float(other.energy) for other in _tables().xray_edges(self.element).values()]
         return max((e for e in energies if e < edge), default=0.0), min((e for e in energies if e > edge), default=np.inf)
 
+    @property
+    def lone_range_ev(self) -> tuple[float, float]:
+        """Energies [eV] between which this is the only edge of its element: what the tables broaden at the others is left out."""
+        edge, (previous, following) = self.edge_energy_ev, self.neighbours_ev
+        low = previous + _clear(CLEAR_ABOVE_EV, 0.4, edge - previous, previous)
+        return max(low, LOWEST_EV), following - _clear(CLEAR_BELOW_EV, 0.2, following - edge, following)
+
 
 def relativistic_charge(element: str) -> float:
     """``Z* = Z - (Z / 82.5)^2.37`` [electrons]: what Z + f' tends to at high energy (Henke, Gullikson & Davis 1993)."""
@@ -80,11 +87,10 @@ def clear_windows(absorber: Absorber) -> tuple[tuple[float, float], tuple[float,
     edge = absorber.edge_energy_ev
     previous, following = absorber.neighbours_ev
     reach = min(STEP_WINDOW_EV, 0.2 * edge)
-    below = max(edge - reach, previous + _clear(CLEAR_ABOVE_EV, 0.4, edge - previous, previous), LOWEST_EV)
-    above = min(edge + reach, following - _clear(CLEAR_BELOW_EV, 0.2, following - edge, following))
+    low, high = absorber.lone_range_ev
     return (
-        (below, edge - _clear(CLEAR_BELOW_EV, 0.2, edge - previous, edge)),
-        (edge + _clear(CLEAR_ABOVE_EV, 0.4, following - edge, edge), above),
+        (max(edge - reach, low), edge - _clear(CLEAR_BELOW_EV, 0.2, edge - previous, edge)),
+        (edge + _clear(CLEAR_ABOVE_EV, 0.4, following - edge, edge), min(edge + reach, high)),
     )
 
 

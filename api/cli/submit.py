@@ -123,9 +123,9 @@ def with_compounds(
         options.setdefault("references", {})["xdi"] = [path.read_text(encoding="utf-8", errors="replace") for path in references]
     if foil is not None:
         # Numerics that other commands do not need.
-        from tasks.xanes.references import first_inflection_ev, read_xdi
+        from tasks.xanes.references.foil import first_inflection_ev
+        from tasks.xanes.references.xdi import read_xdi
 
-        edge_ev = absorber.edge_energy_ev
-        offset_ev = edge_ev - first_inflection_ev(read_xdi(foil.read_bytes()), edge_ev)
+        offset_ev = absorber.edge_energy_ev - first_inflection_ev(read_xdi(foil.read_bytes()), absorber)
         options.setdefault("align", {})["energy_offset_ev"] = round(offset_ev, 3)
     return options

@@ -112,10 +112,9 @@ def theoretical_ratios(datasets: Sequence[DatasetResults], absorber: Absorber, o
 
 def reference_spectra(absorber: Absorber, options: RunOptions) -> tuple[ReferenceSpectrum, ...]:
     """The reference compounds, normalised, each with eq. 1 fitted to it."""
-    from tasks.xanes.references import fit_reference, prepare
+    from tasks.xanes.references.normalisation import fit_reference, prepare
 
-    edge_ev = absorber.edge_energy_ev
     return tuple(
-        ReferenceSpectrum(one.name, one.energy_ev, one.absorption, fit_reference(one, edge_ev).parameters[:, 0])
-        for one in prepare(options.references.xdi, edge_ev)
+        ReferenceSpectrum(one.name, one.energy_ev, one.absorption, fit_reference(one, absorber).parameters[:, 0])
+        for one in prepare(options.references.xdi, absorber)
     )

@@ -38,12 +38,13 @@ class ReferencesStep(Step):
 
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.xanes.fit import at_edge_wavelength
-        from tasks.xanes.references import linear_combination, prepare
+        from tasks.xanes.references.mixture import linear_combination
+        from tasks.xanes.references.normalisation import prepare
 
         read = context.read(self.spectra, "energy_ev", "absorption")
         mask = context.read(self.maps, "mask")["mask"]
         edge_ev = self.absorber.edge_energy_ev
-        compounds = prepare(self.options.xdi, edge_ev)
+        compounds = prepare(self.options.xdi, self.absorber)
         pixels = at_edge_wavelength(read["energy_ev"], read["absorption"][:, mask], edge_ev)
         found = linear_combination(read["energy_ev"], pixels, compounds)
         arrays = {name: scatter(getattr(found, name), mask) for name in ("fraction", "fraction_sigma", "residual")}

@@ -162,11 +162,11 @@ def domains_group(pooled: Arrays, attributes: StepAttributes, datasets: Sequence
 def references_group(energy_ev: NDArray[np.float64], absorber: Absorber, options: RunOptions) -> Group:
     """The reference compounds at the measured energies (E,) [eV], and what eq. 1 fitted to each says."""
     from tasks.xanes.model import PARAMETERS, pre_edge_ratio
-    from tasks.xanes.references import fit_reference, prepare
+    from tasks.xanes.references.normalisation import fit_reference, prepare
 
-    edge_ev, edge = absorber.edge_energy_ev, PARAMETERS.index("edge_energy")
-    found = prepare(options.references.xdi, edge_ev)
-    fits = [fit_reference(one, edge_ev) for one in found]
+    edge = PARAMETERS.index("edge_energy")
+    found = prepare(options.references.xdi, absorber)
+    fits = [fit_reference(one, absorber) for one in found]
     arrays = {
         "absorption": np.stack([np.interp(energy_ev, one.energy_ev, one.absorption) for one in found]),
         "edge_energy": np.array([fit.parameters[edge, 0] for fit in fits]),

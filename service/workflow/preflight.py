@@ -10,7 +10,7 @@ from tasks.errors import TaskError
 from tasks.formula import composition
 from tasks.options import RunOptions
 from tasks.scattering import Absorber
-from tasks.xanes.references import normalise, read_xdi
+from tasks.xanes.references.normalisation import read_reference
 
 SAME_ENERGY_EV: Final = 0.05
 """Energies of two datasets are the same where they differ by no more than this; steps at the edge are ten times as large."""
@@ -100,7 +100,7 @@ def reference_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[
         field = f"options.references.xdi.{number}"
         for dataset in datasets:
             try:
-                reference = normalise(read_xdi(text), Absorber(**dataset.absorber).edge_energy_ev)
+                reference = read_reference(text, Absorber(**dataset.absorber))
             except TaskError as error:
                 errors[field] = FieldError(field, str(error))
                 continue

@@ -15,7 +15,7 @@ from tasks.simulation import specimen as simulation
 from tasks.simulation import truth
 from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES, ChemicalState
 from tasks.simulation.specimen import Simulation, SimulationOptions, Specimen, grow_specimen
-from tasks.xanes.references import normalise, read_xdi
+from tasks.xanes.references.normalisation import read_reference
 
 Array = NDArray[np.float64]
 OXYGEN_ATOMS: Final = {"V2O3": 1.5, "V2O5": 2.5}
@@ -94,7 +94,7 @@ def electrons_of_mixtures(
         floor = tabulated_f2("V", np.array([edge - 60.0]))[0]
         oxygen, pure = tabulated_f2("O", nodes), []
         for text, n_oxygen in zip(references, OXYGEN_ATOMS.values(), strict=True):
-            powder = normalise(read_xdi(text), edge)
+            powder = read_reference(text, absorber)
             f2 = near * (floor + ABSORPTION_JUMP * np.interp(nodes, powder.energy_ev, powder.absorption))
             f2 += (1 - near) * tabulated_f2("V", nodes) + n_oxygen * oxygen
             charge = relativistic_charge("V") + n_oxygen * relativistic_charge("O")

@@ -15,7 +15,7 @@ from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import STATES, reference_text
 from tasks.simulation.specimen import Simulation, SimulationOptions, grow_specimen
 from tasks.simulation.truth import Assessment, state_shares
-from tasks.xanes.references import fit_reference, normalise, read_xdi
+from tasks.xanes.references.normalisation import fit_reference, read_reference
 
 
 def findings(found: list[list[float]], elbow: int) -> Findings:
@@ -67,9 +67,9 @@ def test_shares_sum_to_one_in_the_order_of_edge_energies() -> None:
 
 
 def test_a_reference_text_is_the_xdi_of_its_state() -> None:
-    reference = normalise(read_xdi(reference_text(STATES[2], Absorber("Fe"))), Absorber("Fe").edge_energy_ev)
+    reference = read_reference(reference_text(STATES[2], Absorber("Fe")), Absorber("Fe"))
     assert reference.name == "LiFeO3"
-    edge = fit_reference(reference, Absorber("Fe").edge_energy_ev).parameters[2, 0]
+    edge = fit_reference(reference, Absorber("Fe")).parameters[2, 0]
     assert edge == pytest.approx(Absorber("Fe").edge_energy_ev + STATES[2].edge_ev, abs=0.05)
 
 

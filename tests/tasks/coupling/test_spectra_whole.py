@@ -20,7 +20,8 @@ from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
 from tasks.simulation.truth import assess
 from tasks.xanes.fit import Status, at_edge_wavelength, fit_spectra
 from tasks.xanes.mask import mask_pixels
-from tasks.xanes.references import linear_combination, prepare
+from tasks.xanes.references.mixture import linear_combination
+from tasks.xanes.references.normalisation import prepare
 
 SMALL: dict[str, Any] = {"n_positions_side": 8, "n_pixels": 48, "radius_m": 0.28e-6}
 OPTIONS = ReconstructOptions(cycles=60)
@@ -103,9 +104,9 @@ def test_a_mixture_of_measured_oxides_is_mapped(oxide_mixture: Callable[..., Any
     mixture = oxide_mixture(seed=1, n_energies=20, **SMALL)
     spectra = spectra_of(mixture.measured, "V2O3")
     true, inside = mixture.share(spectra.y_m, spectra.x_m, spectra.phase[0])
-    edge = mixture.measured.absorber.edge_energy_ev
-    pixels = at_edge_wavelength(spectra.energy_ev, spectra.absorption[:, inside], edge)
-    found = linear_combination(spectra.energy_ev, pixels, prepare(mixture.references, edge))
+    absorber = mixture.measured.absorber
+    pixels = at_edge_wavelength(spectra.energy_ev, spectra.absorption[:, inside], absorber.edge_energy_ev)
+    found = linear_combination(spectra.energy_ev, pixels, prepare(mixture.references, absorber))
     error = found.fraction[1] - true[inside]
     assert abs(np.median(error)) < 0.02
     assert np.sqrt(np.mean(error**2)) < 0.05

@@ -7,7 +7,7 @@ from tasks.errors import FormulaError
 from tasks.scattering import Absorber, tabulated_f1
 from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES, electrons_per_formula, reference_text, scattering_factors
 from tasks.simulation.energies import energy_grid
-from tasks.xanes.references import normalise, read_xdi
+from tasks.xanes.references.normalisation import read_reference
 
 V = Absorber("V", "K")
 
@@ -35,7 +35,7 @@ def test_light_elements_add_their_electrons() -> None:
 
 
 def test_the_powder_of_a_state_is_a_reference_of_its_edge_and_formula() -> None:
-    powder = normalise(read_xdi(reference_text(STATES[2], Absorber("Fe", "K"))), 7112.0)
+    powder = read_reference(reference_text(STATES[2], Absorber("Fe", "K")), Absorber("Fe", "K"))
     assert powder.name == "LiFeO3"
     near = (powder.energy_ev > 7112 + 8) & (powder.energy_ev < 7112 + 18)
     slope = np.gradient(powder.absorption, powder.energy_ev)

@@ -1,7 +1,6 @@
 """Spectra of known parameters on the energies of the measurement of the paper."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,20 +32,8 @@ class Spectra(NamedTuple):
     noise: NDArray[np.float64]
 
 
-def measurement_grid(edge_ev: float = V_K_EV) -> NDArray[np.float64]:
-    """Forty energies from 45 eV before the edge to 75 eV after it, four of them before it, the finest step 0.5 eV."""
-    dense = np.arange(1.0, 7.1, 0.5)
-    edge = np.arange(8.0, 22.1, 1.0)
-    return edge_ev + np.concatenate([[-45, -31, -18, -5], dense, edge, [24, 27, 31, 36, 43, 52, 63, 75]])
-
-
 @pytest.fixture
-def grid() -> NDArray[np.float64]:
-    return measurement_grid()
-
-
-@pytest.fixture
-def simulate() -> Callable[..., Spectra]:
+def simulate(grid_about: Callable[[float], NDArray[np.float64]]) -> Callable[..., Spectra]:
     def _simulate(n: int, noise: float, seed: int, edge_ev: float = V_K_EV) -> Spectra:
         """``n`` spectra of the four states, varied, with Gaussian noise of ``noise`` edge jumps a point."""
         rng = np.random.default_rng(seed)
@@ -57,13 +44,7 @@ def simulate() -> Callable[..., Spectra]:
         p[ENERGIES] += edge_ev
         thickness = rng.uniform(0.05, 0.15, n)
         p[HEIGHTS] *= thickness
-        clean = eq1(measurement_grid(edge_ev), p)
+        clean = eq1(grid_about(edge_ev), p)
         return Spectra(p, clean + noise * thickness * rng.normal(size=clean.shape), noise * thickness)
 
     return _simulate
-
-
-@pytest.fixture
-def reference_text(measured_file: Callable[[str], Path]) -> Callable[[str], str]:
-    """Text of a measured spectrum, by the compound's name."""
-    return lambda name: measured_file(f"{name}.xdi").read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Spectra of known compounds: read from XDI, normalised, mixed to explain pixels, and a foil's edge."""

@@ -1,0 +1,114 @@
+"""The edge of a metal foil, by which the energies of a beamline are calibrated."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.scattering import Absorber
+from tasks.xanes.references.xdi import Reference, ReferenceFormatError, require_absorber
+
+REACH_EV: Final = 25.0
+"""How far the axis of a beamline may be off [eV]; less where another edge of the element is nearer than twice this."""
+
+GRID_EV: Final = 0.1
+SMOOTHING_EV: Final = 0.8
+"""Standard deviation of the weights of the local lines [eV]; a foil's edge is 2 eV wide. Coarse scans take their own step."""
+
+RISE_SHARE: Final = 0.5
+"""An inflection counts where the spectrum rises at least this fast, over the fastest rise."""
+
+SURE_SIGMAS: Final = 4.0
+MIN_POINTS: Final = 5
+MOST_STEP_EV: Final = 2.5
+"""Wider steps pass over the first of two inflections."""
+
+Array = NDArray[np.float64]
+
+
+def first_inflection_ev(reference: Reference, absorber: Absorber) -> float:
+    """Energy of the first inflection of a spectrum near the tabulated edge [eV], which for a metal foil is its edge.
+
+    It is the first maximum of the derivative that reaches half of the greatest: foils of iron or nickel rise twice, 8 to 12
+    eV apart and equally fast. The derivative is that of local lines. Tabulated edge minus this is what to add to the energies
+    of a beamline on whose axis the foil was measured.
+
+    Raises
+    ------
+    ReferenceFormatError
+        Another element or edge, fewer than five points there or too wide apart, no rise within reach, or noise that could
+        make another inflection the first.
+    """
+    require_absorber(reference, absorber)
+    edge = absorber.edge_energy_ev
+    below, above = (abs(neighbour - edge) / 2 for neighbour in absorber.neighbours_ev)
+    energy, absorption = reference.energy_ev, reference.absorption
+    inside = (energy >= edge - min(REACH_EV, below)) & (energy <= edge + min(REACH_EV, above))
+    energy, absorption = energy[inside], absorption[inside]
+    if len(energy) < MIN_POINTS:
+        raise ReferenceFormatError(
+            f"reference {reference.name!r} must have at least {MIN_POINTS} points within {REACH_EV:g} eV of {edge:.1f} eV; got "
+            f"{len(energy)}. Is it of another element?"
+        )
+    if np.median(np.diff(energy)) > MOST_STEP_EV:
+        raise ReferenceFormatError(
+            f"the foil {reference.name!r} must be measured in steps of at most {MOST_STEP_EV:g} eV about its edge; got "
+            f"{np.median(np.diff(energy)):.1f} eV"
+        )
+    grid = np.arange(energy[0], energy[-1], GRID_EV)
+    slope, sigma = local_slopes(energy, absorption, grid)
+    return float(grid[_first_peak(slope, sigma, grid, reference.name)])
+
+
+def local_slopes(energy_ev: Array, absorption: Array, grid_ev: Array) -> tuple[Array, Array]:
+    """Slopes of lines fitted about each energy of a grid (G,), and their standard errors, from a spectrum (R,)."""
+    width = max(SMOOTHING_EV, float(np.median(np.diff(energy_ev))))
+    distance = energy_ev - grid_ev[:, None]
+    weight = np.exp(-0.5 * (distance / width) ** 2)
+    weight /= weight.sum(axis=1, keepdims=True)
+    centred = distance - np.sum(weight * distance, axis=1, keepdims=True)
+    row = weight * centred
+    row /= np.sum(row * centred, axis=1, keepdims=True)
+    return row @ absorption, point_noise(absorption) * np.linalg.norm(row, axis=1)
+
+
+def point_noise(absorption: Array) -> float:
+    """Standard deviation of one point of a spectrum (R,), from differences of third order, in which what is smooth cancels."""
+    differences = np.diff(absorption, 3)
+    return float(1.4826 * np.median(np.abs(differences)) / np.sqrt(20.0)) if differences.size else 0.0
+
+
+def _first_peak(slope: Array, sigma: Array, grid_ev: Array, name: str) -> int:
+    """Index of the first maximum of ``slope`` (G,) that reaches `RISE_SHARE` of the greatest."""
+    greatest = int(np.argmax(slope))
+    level = RISE_SHARE * slope[greatest]
+    doubt = SURE_SIGMAS * sigma
+    if not level > doubt[greatest]:
+        raise ReferenceFormatError(
+            f"the foil {name!r} must rise clearly above its noise; its steepest rise is {slope[greatest]:.2g} per eV, known to "
+            f"{sigma[greatest]:.1g}. Measure it longer"
+        )
+    surely, perhaps = slope >= level + doubt, (slope >= level - doubt) & (slope >= doubt)
+    peak, early = (_top_of(slope, int(np.argmax(reached)), doubt) for reached in (surely, perhaps))
+    if grid_ev[peak] - grid_ev[early] > 2 * SMOOTHING_EV:
+        raise ReferenceFormatError(
+            f"the foil {name!r} rises at {grid_ev[early]:.1f} and at {grid_ev[peak]:.1f} eV, and noise could make either its "
+            "first inflection. Measure it longer, or give the offset itself (align.energy_offset_ev)"
+        )
+    if peak in (0, len(slope) - 1):
+        raise ReferenceFormatError(
+            f"the first inflection of the foil {name!r} must lie within {REACH_EV:g} eV of the tabulated edge; the spectrum "
+            f"rises towards {grid_ev[peak]:.1f} eV. Is it of another element?"
+        )
+    return peak
+
+
+def _top_of(slope: Array, begin: int, doubt: Array) -> int:
+    """Index of the maximum that the slope climbs to from ``begin``, lesser dips of noise on the way passed over."""
+    top = begin
+    for i in range(begin, len(slope)):
+        if slope[i] > slope[top]:
+            top = i
+        elif slope[top] - slope[i] > max(doubt[i], 0.1 * slope[top]):
+            break
+    return top
