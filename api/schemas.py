@@ -100,6 +100,11 @@ class DatasetBody(Body):
     """Row and column of the beam on the detector, as its frames are stored; by default as the files say, else their middle."""
     n_pixels: Annotated[int, Field(ge=8, le=4096)] | None = None
     """Side to which frames are cropped about the beam's centre; by default the largest square."""
+    saturation_count: Annotated[float, Field(gt=0, le=2**32)] | None = None
+    """Smallest reading of a pixel that is no count; by default as the files state, else the end of the counter's range."""
+    bad_frames: Literal["refuse", "leave_out", "keep"] = "refuse"
+    """What becomes of frames that no reconstruction can use (dark, far too bright, never written, at a position that stuck):
+    the scan is refused with their names, stored without them, or with them; the scan's warnings tell which."""
 
 
 class RegisterBody(DatasetBody):

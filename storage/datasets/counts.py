@@ -1,20 +1,36 @@
-"""Checks of the counts of a scan before any of them is stored."""
+"""Checks of the counts of a scan before any of them is stored: which readings are counts, and which pixels are good."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.datasets.framing import Framing
 from storage.errors import FieldError
-from storage.readers.record import DAMAGE, ScanSource, blocks
+from storage.readers.record import DAMAGE, Node, ScanSource, blocks
 
-WHOLE_NUMBER_TOLERANCE = 1e-3
+WHOLE_NUMBER_TOLERANCE: Final = 1e-3
 """A float this near a whole number is a count."""
 
-MAX_COUNT = 2**32 - 2
+MAX_COUNT: Final = 2**32 - 2
 """Largest count that is stored; the largest number of an unsigned type means "no count" to detectors, and to us."""
+
+NO_COUNTS: Final = (2.0**31 - 1, 2.0**31, 2.0**32 - 1, 2.0**32)
+"""Ends of the range of 32-bit counters, and what they become in float32: no count in a container of any type."""
+
+FULL_SCALES: Final = tuple(2**bits - 1 for bits in (10, 12, 14, 16, 20, 24))
+"""Ends of the range of counters with fewer bits than their container."""
+SURE_FULL_SCALE: Final = 2**16 - 1
+"""A scan whose largest reading is this or a larger full scale is taken to have met it; smaller ones by `MIN_PILED`."""
+MIN_PILED: Final = 3
+"""Readings that must equal a full scale of less than 16 bits for it to be taken for one."""
+MIN_PILED_UNKNOWN: Final = 10
+PILED_TO_NEXT: Final = 5
+"""Readings at the largest value, and their ratio to those at the next, that make saturation likely at any value."""
+MIN_PILED_VALUE: Final = 50
+"""Below this, the largest count is a common one."""
 
 
 @dataclass
@@ -24,22 +40,52 @@ class CountReport:
     Attributes
     ----------
     good : (N, N) bool
-        Good pixels, those that overflowed in any frame taken out; not yet oriented.
-    largest : int
+        Good pixels, those that saturated in any frame taken out; not yet oriented.
+    totals : (P,) float64
+        Photons counted in the good pixels of each frame.
+    constant : (P,) float64
+        What every good pixel of the frame reads, where all read the same; else NaN.
+    largest : float
         Largest count in a good pixel.
+    n_largest, next_largest, n_next : numbers
+        Readings equal to it, the next largest count, and readings equal to that.
+    saturated : (N, N) bool
+        Pixels without a count in any frame, though not masked.
+    n_saturated : (N, N) int
+        Frames in which each had none.
+    sum, hidden : (N, N) float64
+        Counts of each pixel over all frames in which it was good, and in which it was masked.
+    lowest : (N, N) float64
+        Least count of each pixel.
     faults : list of FieldError
         At most one of each kind, naming the first frame concerned.
+    warnings : list of str
     """
 
     good: NDArray[np.bool_]
-    largest: int = 0
+    totals: NDArray[np.float64]
+    constant: NDArray[np.float64]
+    n_saturated: NDArray[np.int64]
+    sum: NDArray[np.float64]
+    hidden: NDArray[np.float64]
+    lowest: NDArray[np.float64]
+    largest: float = 0.0
+    n_largest: int = 0
+    next_largest: float = -1.0
+    n_next: int = 0
     faults: list[FieldError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     _kinds: set[str] = field(default_factory=set)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Smallest dtype of the layout that holds every count."""
         return np.dtype(np.uint16 if self.largest < 2**16 - 1 else np.uint32)
+
+    @property
+    def saturated(self) -> NDArray[np.bool_]:
+        """(N, N) bool: pixels without a count in at least one frame."""
+        return self.n_saturated > 0
 
     def add_fault(self, kind: str, start: int, bad: NDArray[np.bool_]) -> None:
         """Record a fault with its place, unless one of its kind is recorded already."""
@@ -51,44 +97,163 @@ class CountReport:
             FieldError("counts", f"{kind}: {int(bad.sum())} pixels from frame {start + frame}, row {row}, column {column}")
         )
 
+    def add_largest(self, counts: NDArray[Any]) -> None:
+        """Count the readings equal to the two largest values."""
+        for value, n in _two_largest(counts):
+            if value > self.largest:
+                self.next_largest, self.n_next = self.largest, self.n_largest
+                self.largest, self.n_largest = value, n
+            elif value == self.largest:
+                self.n_largest += n
+            elif value > self.next_largest:
+                self.next_largest, self.n_next = value, n
+            elif value == self.next_largest:
+                self.n_next += n
 
-def check_counts(source: ScanSource, framing: Framing) -> CountReport:
-    """Read every frame once, in blocks, and report what is wrong with the good pixels.
 
-    Masked pixels may hold anything: detectors write NaN or -1 there. A pixel that holds the largest number of an unsigned
-    type in any frame has overflowed, and is bad in all.
+def _two_largest(counts: NDArray[Any]) -> Iterator[tuple[float, int]]:
+    for _ in range(2):
+        if counts.size == 0:
+            return
+        largest = counts.max()
+        yield float(largest), int(np.count_nonzero(counts == largest))
+        counts = counts[counts < largest]
+
+
+def check_counts(source: ScanSource, framing: Framing, saturation_count: float | None = None) -> CountReport:
+    """Read every frame once, in blocks, and report what is wrong with the readings of good pixels.
+
+    Masked pixels may hold anything: detectors write NaN or -1 there. A reading at the end of the detector's range is no
+    count, and its pixel is masked in all frames. The range ends at ``saturation_count`` where that is known, and at the
+    end of the container's or of a 32-bit counter's; where the largest reading is the full scale of a counter with fewer
+    bits, the frames are read again with that.
+
+    Parameters
+    ----------
+    source : ScanSource
+        With frames.
+    framing : Framing
+    saturation_count : float, optional
+        Smallest reading that is no count.
     """
-    n = framing.n_pixels
+    report = _check_all(source, framing, saturation_count)
+    full_scale = report.largest if report.largest in FULL_SCALES else None
+    sure = report.largest >= SURE_FULL_SCALE or report.n_largest >= MIN_PILED
+    if full_scale is None or not sure or report.faults:
+        report.warnings += list(_piled_up(report))
+        return report
+    n_largest = report.n_largest
+    report = _check_all(source, framing, full_scale)
+    report.warnings.append(
+        f"the largest reading, {full_scale:.0f}, is the end of a counter's range and stands {n_largest} times: it is taken for "
+        "saturated or missing; if it is a count, give saturation_count"
+    )
+    return report
+
+
+def _piled_up(report: CountReport) -> Iterator[str]:
+    n, n_next = report.n_largest, report.n_next
+    if report.largest >= MIN_PILED_VALUE and n >= MIN_PILED_UNKNOWN and n >= PILED_TO_NEXT * n_next:
+        yield (
+            f"{n} readings equal the largest, {report.largest:.0f}, and {n_next} the next: if the detector saturates there, give "
+            "it as saturation_count"
+        )
+
+
+def _check_all(source: ScanSource, framing: Framing, saturation_count: float | None) -> CountReport:
     assert source.frames is not None
-    good = np.ones((n, n), bool) if source.mask is None else framing.crop(source.mask).copy()
-    report = CountReport(good)
+    shape = (framing.n_pixels, framing.n_pixels)
+    n_frames = source.frames.shape[0]
+    report = CountReport(
+        good=np.ones(shape, bool) if source.mask is None else framing.crop(source.mask).copy(),
+        totals=np.zeros(n_frames),
+        constant=np.full(n_frames, np.nan),
+        n_saturated=np.zeros(shape, np.int64),
+        sum=np.zeros(shape),
+        hidden=np.zeros(shape),
+        lowest=np.full(shape, np.inf),
+    )
+    ever_good = np.zeros(shape, bool)
     try:
         for start, frames in blocks(source.frames):
-            _check_block(report, start, framing.crop(frames))
+            cropped = framing.crop(frames)
+            good = np.broadcast_to(report.good, cropped.shape)
+            if source.frame_masks is not None:
+                good = good & frame_masks_of(source.frame_masks, framing, start, len(cropped))
+            ever_good |= good.any(axis=0)
+            _check_block(report, start, cropped, good, saturation_count)
     except DAMAGE as error:
         report.faults.append(FieldError("counts", f"cannot be read to the end: {error}"))
-    if not report.faults and report.largest == 0:
+    report.good &= ever_good & ~report.saturated
+    if not report.faults and not report.totals.any():
         report.faults.append(FieldError("counts", "every count is zero"))
     return report
 
 
-def _check_block(report: CountReport, start: int, frames: NDArray[Any]) -> None:
-    if frames.dtype.kind == "u":
-        report.good &= ~(frames == np.iinfo(frames.dtype).max).any(axis=0)
+def frame_masks_of(masks: Node, framing: Framing, start: int, n_frames: int) -> NDArray[np.bool_]:
+    """Return (n, N, N) bool: where the pixels of frames ``start`` and on are good."""
+    return framing.crop(np.asarray(masks[start : start + n_frames], bool))
+
+
+def _check_block(
+    report: CountReport, start: int, frames: NDArray[Any], good: NDArray[np.bool_], saturation_count: float | None
+) -> None:
+    missing = no_counts(frames, saturation_count)
+    report.n_saturated += np.count_nonzero(missing & good, axis=0)
+    readable = ~missing
     if frames.dtype.kind == "f":
-        report.add_fault("not finite (mask such pixels)", start, ~np.isfinite(frames) & report.good)
-        frames = np.where(np.isfinite(frames), frames, 0)
+        finite = np.isfinite(frames)
+        report.add_fault("not finite (mask such pixels)", start, ~finite & good)
+        frames = np.where(finite, frames, 0)
+        readable &= finite
         fraction = np.abs(frames - np.rint(frames)) > WHOLE_NUMBER_TOLERANCE
-        report.add_fault("not whole numbers (give photon counts, not intensities)", start, fraction & report.good)
+        report.add_fault("not whole numbers (give photon counts, not intensities)", start, fraction & good & readable)
     if frames.dtype.kind != "u":
-        report.add_fault("negative (mask gaps and dead pixels)", start, (frames < -WHOLE_NUMBER_TOLERANCE) & report.good)
-    largest = frames.max(initial=0, where=report.good)
-    if largest > MAX_COUNT:
-        report.add_fault("too large for 32 bits", start, (frames > MAX_COUNT) & report.good)
-    report.largest = max(report.largest, round(float(largest)))
+        negative = frames < -WHOLE_NUMBER_TOLERANCE
+        report.add_fault("negative (mask gaps and dead pixels)", start, negative & good & readable)
+        readable &= ~negative
+    if frames.dtype.itemsize > 4 or frames.dtype.kind == "f":
+        report.add_fault("too large for 32 bits", start, (frames > float(MAX_COUNT)) & good & readable)
+    counted = good & readable
+    block = slice(start, start + len(frames))
+    report.totals[block] = frames.sum(axis=(1, 2), where=counted, dtype=np.float64)
+    report.constant[block] = _constant(frames, counted)
+    report.sum += frames.sum(axis=0, where=counted, dtype=np.float64)
+    report.hidden += frames.sum(axis=0, where=readable & ~good, dtype=np.float64)
+    lowest = np.min(frames, axis=0, where=counted, initial=_end(frames.dtype))
+    report.lowest = np.minimum(report.lowest, lowest)
+    report.add_largest(frames[counted])
+
+
+def _constant(frames: NDArray[Any], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(n,) float64: what every counted pixel of a frame reads, NaN where they differ or none is counted."""
+    values = np.full(len(frames), np.nan)
+    for index, (frame, kept) in enumerate(zip(frames, counted, strict=True)):
+        readings = frame[kept]
+        if readings.size and readings.min() == readings.max():
+            values[index] = readings[0]
+    return values
+
+
+def no_counts(frames: NDArray[Any], saturation_count: float | None) -> NDArray[np.bool_]:
+    """Return bool, shape of ``frames``: readings at the end of the detector's or the container's range."""
+    if frames.dtype.kind == "f":
+        # In float32 the numbers beside 2**32 are far away, so the comparison is made with its own rounding.
+        missing = np.isin(frames, np.array(NO_COUNTS, frames.dtype))
+    else:
+        missing = frames == np.iinfo(frames.dtype).max
+        if frames.dtype.itemsize >= 4:
+            missing |= np.isin(frames, np.array([n for n in NO_COUNTS if n <= np.iinfo(frames.dtype).max]).astype(frames.dtype))
+    if saturation_count is not None and saturation_count <= _end(frames.dtype):
+        missing |= frames >= np.asarray(np.ceil(saturation_count)).astype(frames.dtype)
+    return np.asarray(missing)
+
+
+def _end(dtype: np.dtype[Any]) -> Any:
+    return np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max
 
 
 def to_counts(frames: NDArray[Any], good: NDArray[np.bool_], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Convert checked frames (n, N, N) to counts, 0 where the pixel is masked."""
+    """Convert checked frames (n, N, N) to counts: 0 where a pixel is masked in all frames (``good`` is (N, N) bool)."""
     kept = np.where(good, frames, 0)
     return (np.rint(kept) if kept.dtype.kind == "f" else kept).astype(dtype)

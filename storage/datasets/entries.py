@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from storage.datasets.ingest import Check, ScanOverrides, ScanRecord, examine
+from storage.datasets.ingest import Check, ScanOverrides, ScanRecord, examine, with_energy_warnings
 from storage.datasets.scans import ScanInfo
 from storage.errors import FieldError, InvalidScanError
 from storage.readers.record import ScanSource
@@ -27,6 +27,8 @@ def overrides_of(attributes: Mapping[str, Any]) -> ScanOverrides:
         orientation=0 if attributes.get("orientation") in (None, AUTO) else attributes["orientation"],
         beam_centre_px=None if centre is None else (float(centre[0]), float(centre[1])),
         n_pixels=attributes.get("n_pixels"),
+        saturation_count=attributes.get("saturation_count"),
+        bad_frames=attributes.get("bad_frames") or "refuse",
     )
 
 
@@ -48,7 +50,8 @@ def examine_all(
         faults += [FieldError(prefix + fault.field, fault.message) for fault in found]
         if record is not None:
             faults += [FieldError(prefix + fault.field, fault.message) for fault in inconsistencies(record, [*present, *records])]
-            records.append(record)
+            others_ev = [other.energy_ev for other in present] + [other.energy_ev for other in records]
+            records.append(with_energy_warnings(record, others_ev))
     if faults:
         raise InvalidScanError(faults)
     return records

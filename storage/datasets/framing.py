@@ -74,7 +74,7 @@ def frame_about(
     ------
     ValueError
         The beam centre is off the detector, so near its edge that less than a quarter of the shorter side is left, or
-        the orientation is not 0-7.
+        no pixel is left; or the orientation is not 0-7.
     """
     if orientation not in range(8):
         raise ValueError(f"orientation must be 0 to 7, got {orientation}")
@@ -88,5 +88,7 @@ def frame_about(
             f"beam centre (y, x) = ({cy}, {cx}) leaves {max(0, 2 * half)} of {ny} by {nx} pixels around it; "
             "give it in pixels from the first"
         )
-    half = min(half, (n_pixels or 2 * half) // 2)
+    half = min(half, (2 * half if n_pixels is None else n_pixels) // 2)
+    if half < 1:
+        raise ValueError(f"frames of {ny} by {nx} pixels cropped to {n_pixels} about the beam centre leave none")
     return Framing(slice(cy - half, cy + half), slice(cx - half, cx + half), orientation)

@@ -31,7 +31,7 @@ class ScanInfo:
 
     ``sha256`` is that of the file it came from, ``upload`` the name that file was given,
     ``n_entries`` the number of scans it brought, ``digest`` that of what is
-    stored, ``n_bytes`` what it takes on disk.
+    stored, ``n_bytes`` what it takes on disk, ``warnings`` what was decided about it when it was read.
     """
 
     name: str
@@ -46,6 +46,7 @@ class ScanInfo:
     n_entries: int
     digest: str
     corners_m: Corners
+    warnings: tuple[str, ...] = ()
 
 
 def check_name(name: str) -> str:
@@ -131,7 +132,8 @@ def fields_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a `ScanInfo` that a scan's attributes hold, in their types."""
     texts = {name: str(attributes[name]) for name in ("upload", "sha256", "digest")}
     numbers = {name: float(attributes[name]) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")}
-    return {**texts, **numbers, "n_entries": int(attributes["n_entries"])}
+    warnings = tuple(str(text) for text in attributes.get("warnings", ()))
+    return {**texts, **numbers, "n_entries": int(attributes["n_entries"]), "warnings": warnings}
 
 
 def corners_of(positions_m: NDArray[np.float64]) -> list[list[float]]:

@@ -1,6 +1,6 @@
-"""Named fields of a file, read one by one, every fault kept until all have been looked at."""
+"""Named fields of a file, each converted to the units of ptyxas; every fault is kept until all have been read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -8,23 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import FieldError
-from storage.readers.record import DAMAGE, Node
+from storage.readers.masks import ANY_BIT, FrameMasks, is_good
+from storage.readers.record import DAMAGE, BeamCentre, Node, unwritten_frames
 from storage.readers.stack import FrameStack, RasterRow
-
-JOULE_EV: Final = 1.602176634e-19
-"""One electronvolt [J]."""
+from storage.readers.units import COUNTS, ENERGIES_EV, JOULE_EV, LENGTHS_M, PIXELS, UnitError, factor_of, quoted, unit_of
 
 MAX_SMALL_BYTES: Final = 256 * 2**20
 """Largest array other than the frames that is read [bytes]."""
 
 MAX_RASTER_ROWS: Final = 10_000
 
-LENGTHS_M: Final = {
-    "m": 1.0, "metre": 1.0, "metres": 1.0, "meter": 1.0, "meters": 1.0, "mm": 1e-3, "millimetre": 1e-3,
-    "millimeter": 1e-3, "um": 1e-6, "µm": 1e-6, "μm": 1e-6, "micron": 1e-6, "microns": 1e-6, "micrometer": 1e-6,
-    "micrometre": 1e-6, "nm": 1e-9, "nanometer": 1e-9, "nanometre": 1e-9,
-}  # fmt: skip
-"""Lengths a ``units`` attribute may name [m]."""
+MAX_POSITION_M: Final = 1e3
+"""No stage is further away [m]."""
+
+ENERGY_SPREAD: Final = 5e-5
+"""Relative spread up to which the readings of an energy at every frame are one energy: a tenth of an instrument's width."""
+
+LENGTH: Final = ("length", LENGTHS_M)
+ENERGY: Final = ("energy", ENERGIES_EV)
+COUNT: Final = ("count", COUNTS)
+PIXEL: Final = ("pixel", PIXELS)
+Quantity = tuple[str, Mapping[str, float]]
+"""Name of a physical quantity, and the units it may be given in."""
 
 
 @dataclass
@@ -35,12 +40,18 @@ class Fields:
     ----------
     find : callable
         Path in the file -> array there, or None.
+    raster : tuple of int
+        Rows and frames a row, where `frames` found a raster.
     faults : list of FieldError
         What was wrong with the fields read so far.
+    warnings : list of str
+        What was decided about them and should be known.
     """
 
     find: Callable[[str], Node | None]
+    raster: tuple[int, ...] = ()
     faults: list[FieldError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def fault(self, name: str, message: str) -> None:
         """Keep a fault for the report."""
@@ -57,7 +68,7 @@ class Fields:
         return None
 
     def values(self, name: str, *paths: str, required: bool = True) -> NDArray[Any] | None:
-        """Read a whole array that is not the frames; numbers only."""
+        """Read a whole array of numbers that is not the frames, as it is in the file."""
         node = self.node(name, *paths, required=required)
         if node is None:
             return None
@@ -68,70 +79,85 @@ class Fields:
             self.fault(name, f"is {n_bytes / 2**20:.0f} MiB, more than the {MAX_SMALL_BYTES // 2**20} MiB allowed")
         else:
             try:
+                if unwritten_frames(node).any():
+                    self.fault(name, "was never written, or only in part: the file holds its shape and no numbers")
+                    return None
                 return np.asarray(node[()])
             except DAMAGE as error:
                 self.fault(name, f"cannot be read: {error}")
         return None
 
-    def number(self, name: str, *paths: str, required: bool = True) -> float | None:
-        """Read one finite number; an array of equal numbers will do."""
+    def quantities(self, name: str, kind: Quantity, *paths: str, required: bool = True) -> NDArray[np.float64] | None:
+        """Read numbers of a physical quantity and convert them from the unit that the file states.
+
+        Every number of a file that has a unit is read here: where the file states none, it is the base unit's.
+
+        Parameters
+        ----------
+        name : str
+            Field that a fault is reported under.
+        kind : (str, mapping)
+            `LENGTH` [m], `ENERGY` [eV] or `COUNT`.
+        *paths : str
+            The first that holds an array is read.
+        required : bool
+            Whether it is a fault that none does.
+        """
         values = self.values(name, *paths, required=required)
         if values is None:
             return None
-        if values.size == 0 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        if values.dtype.kind not in "iuf":
+            self.fault(name, f"must be real numbers, got {values.dtype}")
+            return None
+        what, known = kind
+        try:
+            factor = factor_of(self.unit(*paths), known, what)
+        except UnitError as error:
+            self.fault(name, str(error))
+            return None
+        with np.errstate(over="ignore"):
+            return values.astype(np.float64) * factor
+
+    def unit(self, *paths: str) -> str:
+        """Return the unit that the first array at one of ``paths`` states, or ""."""
+        return unit_of(next((node for node in map(self.find, paths) if node is not None), None))
+
+    def number(self, name: str, kind: Quantity, *paths: str, required: bool = True, spread: float = 1e-6) -> float | None:
+        """Read one finite number; an array will do whose numbers agree to the fraction ``spread``: its median."""
+        values = self.quantities(name, kind, *paths, required=required)
+        if values is None:
+            return None
+        if values.size == 0 or not np.isfinite(values).all():
             self.fault(name, f"must be one finite number, got {np.array2string(values, threshold=4)}")
             return None
-        first = float(values.flat[0])
-        if np.ptp(values) > 1e-6 * abs(first):
+        middle = float(np.median(values))
+        if np.ptp(values) > spread * abs(middle):
             self.fault(name, f"must be one number, got {values.size} from {values.min()} to {values.max()}")
             return None
-        return first
-
-    def units(self, *paths: str) -> str:
-        """Return the ``units`` attribute of the first of ``paths`` that holds an array, or ""."""
-        node = next((node for node in map(self.find, paths) if node is not None), None)
-        unit = getattr(node, "attrs", {}).get("units", "")
-        if isinstance(unit, np.ndarray) and unit.size == 1:
-            unit = unit.flat[0]
-        return (unit.decode("utf-8", "replace") if isinstance(unit, bytes) else str(unit)).strip()
-
-    def length_scale(self, name: str, *paths: str) -> float:
-        """Return what turns the unit of the first of ``paths`` into metres; metres where it names none."""
-        unit = self.units(*paths)
-        if unit and unit.lower() not in LENGTHS_M:
-            self.fault(name, f"unit {unit!r} is not a length; lengths are in metres")
-        return LENGTHS_M.get(unit.lower(), 1.0)
+        return middle
 
     def length_m(self, name: str, *paths: str, required: bool = True) -> float | None:
         """Read one length [m], positive."""
-        value = self.number(name, *paths, required=required)
-        if value is None:
-            return None
-        value *= self.length_scale(name, *paths)
-        if value <= 0:
+        value = self.number(name, LENGTH, *paths, required=required)
+        if value is not None and value <= 0:
             self.fault(name, f"must be positive, got {value:g} m")
             return None
         return value
 
     def energy_ev(self, *paths: str, required: bool = True) -> float | None:
-        """Read the photon energy; the size of the number tells J from eV."""
-        value = self.number("energy_ev", *paths, required=required)
+        """Read the photon energy [eV]; where no unit is stated the size of the number tells J from eV."""
+        value = self.number("energy_ev", ENERGY, *paths, required=required, spread=ENERGY_SPREAD)
         if value is None:
             return None
-        if 0 < value < 1e-12:
-            energy = value / JOULE_EV
-        elif self.units(*paths).lower() == "kev":
-            energy = value * 1e3
-        else:
-            energy = value
+        unit = self.unit(*paths)
+        energy = value / JOULE_EV if 0 < value < 1e-12 else value
         if 50 <= energy <= 2e5:
             return energy
-        hint = "; it looks like keV" if 0.05 <= value < 50 else ""
-        self.fault("energy_ev", f"photon energy {value:g} is neither joules (< 1e-12) nor electronvolts (50 to 2e5){hint}")
+        self.fault("energy_ev", _impossible_energy(value, unit))
         return None
 
     def pixel_size_m(self, y_paths: tuple[str, ...], x_paths: tuple[str, ...]) -> float | None:
-        """Read the side of a detector pixel [m], which must be square; None where the file does not say."""
+        """Read the side of a detector pixel [m], which must be square; None where the file does not state it."""
         y = self.length_m("detector_pixel_size_m", *y_paths, required=False)
         x = self.length_m("detector_pixel_size_m", *x_paths, required=False)
         if x is None or y is None:
@@ -141,43 +167,92 @@ class Fields:
             return None
         return x
 
+    def beam_centre(self, y_path: str, x_path: str) -> BeamCentre | None:
+        """Read the beam centre (y, x), stated in pixels or as a length from the detector's corner."""
+        try:
+            for path in (y_path, x_path):
+                factor_of(self.unit(path), PIXELS, "pixel")
+            kind, is_length = PIXEL, False
+        except UnitError:
+            kind, is_length = LENGTH, True
+        y, x = (self.number("beam_centre_px", kind, path, required=False) for path in (y_path, x_path))
+        if y is None or x is None:
+            return None
+        if 0 in (y, x) or max(y, x) < 0:
+            self.warnings.append(
+                f"the file's beam centre is (y, x) = ({y:g}, {x:g}), as where it was never set: the middle of the frame is taken"
+            )
+            return None
+        return BeamCentre(y, x, is_length)
+
+    def saturation_count(self, *paths: str) -> float | None:
+        """Read the smallest reading that is no count: the least of what is at ``paths``; 0, negative and NaN mean unset."""
+        found = []
+        for path in paths:
+            values = self.quantities("saturation_count", COUNT, path, required=False)
+            if values is not None:
+                found += [float(value) for value in values.flat if np.isfinite(value) and value > 0]
+        return min(found, default=None)
+
     def positions_m(self, *paths: str, order: str = "xy") -> NDArray[np.float64] | None:
         """Read probe positions as (P, 2) float64 (y, x) [m].
 
-        Accepts (P, 2), (P, 3), transposed, or in rows of a raster (rows, P, 2 or 3); the columns are x, y(, z) for
-        ``order="xy"``, else y, x.
+        Accepts (P, 2), (P, 3), transposed, or in rows of a raster (rows, P, 2 or 3) or (2 or 3, rows, P), whichever fits
+        the frames where these were found before; the columns are x, y(, z) for ``order="xy"``, else y, x.
         """
-        values = self.values("positions_m", *paths)
+        values = self.quantities("positions_m", LENGTH, *paths)
         if values is None:
             return None
-        if values.ndim == 3 and values.shape[2] in (2, 3):
-            values = values.reshape(-1, values.shape[2])
-        if values.ndim != 2 or values.dtype.kind not in "iuf" or not {2, 3} & set(values.shape):
-            self.fault("positions_m", f"must be (P, 2), (P, 3) or transposed, got {values.shape} of {values.dtype}")
+        shape = values.shape
+        if values.ndim == 3:
+            last = shape[:2] == self.raster or (shape[2] in (2, 3) and shape[1:] != self.raster)
+            values = values.reshape(-1, shape[2]) if last else values.reshape(shape[0], -1).T
+        if values.ndim != 2 or not {2, 3} & set(values.shape):
+            self.fault("positions_m", f"must be (P, 2), (P, 3) or transposed, got {shape}")
             return None
         if values.shape[1] not in (2, 3):
             values = values.T
-        if not np.isfinite(values).all():
-            n_bad = int((~np.isfinite(values)).any(axis=1).sum())
-            self.fault("positions_m", f"{n_bad} of {len(values)} positions are not finite")
-            return None
-        columns = (1, 0) if order == "xy" else (0, 1)
-        return values[:, columns].astype(np.float64) * self.length_scale("positions_m", *paths)
+        return self.finite_positions(values[:, (1, 0) if order == "xy" else (0, 1)])
 
-    def bad_pixel_mask(self, *paths: str) -> NDArray[np.bool_] | None:
-        """Read a mask in which 0 is a good pixel, as (ny, nx) bool, true where good."""
-        values = self.values("mask", *paths, required=False)
-        if values is None:
+    def finite_positions(self, positions: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Return positions (P, 2) [m] if all are finite numbers of a laboratory's size; else report which are not."""
+        bad = ~(np.abs(positions) < MAX_POSITION_M).all(axis=1)
+        if bad.any():
+            self.fault(
+                "positions_m",
+                f"{int(bad.sum())} of {len(positions)} positions are not finite, or beyond {MAX_POSITION_M:g} m; the first is "
+                f"frame {int(bad.argmax())}'s",
+            )
             return None
-        if values.ndim == 3 and values.shape[0] >= 1:
-            values = np.asarray(values.any(axis=0))
-        if values.ndim != 2 or values.dtype.kind not in "biuf":
-            self.fault("mask", f"must be (ny, nx) integers, 0 = good, got {values.shape} of {values.dtype}")
-            return None
-        return np.asarray(values == 0)
+        return np.ascontiguousarray(positions)
+
+    def masks(self, *paths: str, bad_bits: int = ANY_BIT) -> tuple[NDArray[np.bool_] | None, Node | None]:
+        """Read a mask of integers in which a pixel is bad where one of ``bad_bits`` is set.
+
+        Returns
+        -------
+        mask : (ny, nx) bool or None
+            True where good.
+        frame_masks : Node (P, ny, nx) bool or None
+            Where the file has a mask for every frame: read lazily.
+        """
+        node = self.node("mask", *paths, required=False)
+        if node is None:
+            return None, None
+        if node.dtype.kind not in "biuf" or len(node.shape) not in (2, 3, 4) or 0 in node.shape:
+            self.fault("mask", f"must be (ny, nx) or (P, ny, nx) integers, 0 = good, got {node.shape} of {node.dtype}")
+            return None, None
+        if len(node.shape) > 2 and node.shape[:-2] != (1,) * (len(node.shape) - 2):
+            return None, FrameMasks(stacked(node), bad_bits)
+        values = self.values("mask", *paths)
+        try:
+            return None if values is None else is_good(values.reshape(values.shape[-2:]), bad_bits), None
+        except ValueError as error:
+            self.fault("mask", str(error))
+            return None, None
 
     def probe(self, *paths: str) -> NDArray[np.complex64] | None:
-        """Read a guess of the probe as (M, ny, nx) complex64."""
+        """Read a guess of the probe as (M, ny, nx) complex64, of any power but 0."""
         values = self.values("probe", *paths, required=False)
         if values is None:
             return None
@@ -185,6 +260,9 @@ class Fields:
             probe = values.astype(np.complex64)
         if probe.ndim < 2 or probe.size == 0 or not np.isfinite(probe).all():
             self.fault("probe", f"must be (ny, nx) or (modes, ny, nx), finite, got {values.shape} of {values.dtype}")
+            return None
+        if not np.any(probe):
+            self.fault("probe", "is zero everywhere: no light, no pattern; leave it out, or give the probe that was meant")
             return None
         return probe.reshape(-1, *probe.shape[-2:])
 
@@ -194,8 +272,29 @@ class Fields:
         if node is None:
             return None
         if len(node.shape) == 4 and 0 not in node.shape and node.shape[0] <= MAX_RASTER_ROWS:
-            node = FrameStack([RasterRow(node, row) for row in range(node.shape[0])])
+            self.raster = tuple(node.shape[:2])
+            node = stacked(node)
         if node.dtype.kind not in "iuf" or len(node.shape) != 3 or 0 in node.shape:
             self.fault("counts", f"must be (positions, ny, nx) numbers, got {tuple(node.shape)} of {node.dtype}")
             return None
+        try:
+            factor_of(unit_of(node), COUNTS, "count")
+        except UnitError as error:
+            self.fault("counts", f"{error}; ptychography needs photons, for their noise is the weight of each pixel")
+            return None
         return node
+
+
+def stacked(node: Node) -> Node:
+    """Return frames (P, ny, nx), or in rows of a raster (rows, P, ny, nx), as one stack (P, ny, nx)."""
+    if len(node.shape) == 3:
+        return node
+    return FrameStack([RasterRow(node, row) for row in range(node.shape[0])])
+
+
+def _impossible_energy(value: float, unit: str) -> str:
+    if unit:
+        cause = "; it is the storage ring's, not the photons'" if value > 2e5 else ""
+        return f"photon energy must be 50 to 2e5 eV, got {value:g} eV (its unit is {quoted(unit)}){cause}"
+    cause = "; it looks like keV: state units = 'keV'" if 0.05 <= value < 50 else ""
+    return f"photon energy {value:g} is neither joules (< 1e-12) nor electronvolts (50 to 2e5){cause}"

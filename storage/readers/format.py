@@ -6,19 +6,22 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 
-from storage.errors import FieldError, InvalidScanError, UnknownFormatError
-from storage.readers.containers.archive import open_archive, unpack
-from storage.readers.containers.hdf5 import is_hdf5, open_hdf5
+from storage.errors import FieldError, HostileFileError, InvalidScanError, UnknownFormatError
+from storage.readers.containers.archive import Archive, is_clutter, open_archive, starts_with, unpack
+from storage.readers.containers.hdf5 import SIGNATURE, child_names, is_hdf5, open_hdf5
+from storage.readers.containers.npy import npy_names
 from storage.readers.containers.zarr_hierarchy import is_zarr, open_zarr_folder, open_zarr_zip
 from storage.readers.measurements.cxi import entries, read_cxi
-from storage.readers.measurements.eiger import data_names, read_folder, read_master
-from storage.readers.measurements.plain import NAMES, find_in_hdf5, find_in_npz, read_plain
+from storage.readers.measurements.eiger import data_names, read_master, read_masters
+from storage.readers.measurements.plain import COUNTS, NAMES, find_in_hdf5, find_in_npz, read_plain
 from storage.readers.measurements.zarr_dataset import read_zarr_dataset
 from storage.readers.record import DAMAGE, ScanSource
+from storage.readers.units import quoted
 
 KNOWN = (
     "CXI, NXcxi_ptycho, HDF5 or NPZ with arrays named counts, positions_m and energy_ev, a zipped Zarr dataset, "
@@ -31,7 +34,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def open_scan(path: Path) -> Iterator[list[ScanSource]]:
-    """Open a file, or a folder of files that belong together; the frames can be read while the block lasts.
+    """Open a file, or a folder of files that belong together; the frames can be read inside the ``with`` block.
 
     Raises
     ------
@@ -65,9 +68,26 @@ def _read(path: Path, stack: ExitStack) -> list[ScanSource]:
 
 
 def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
+    """Read a folder: a Zarr hierarchy, EIGER masters with their data files, or self-contained HDF5 files."""
     if (path / "zarr.json").is_file():
         return read_zarr_dataset(stack.enter_context(open_zarr_folder(path)))
-    return read_folder(path, stack)
+    files = [file for file in sorted(path.rglob("*")) if not is_clutter(file.relative_to(path).as_posix())]
+    links = [FieldError(file.name, "is a symbolic link; files must be in the folder") for file in files if file.is_symlink()]
+    if links:
+        raise HostileFileError(links)
+    plain = [file for file in files if file.is_file()]
+    opened = {file: stack.enter_context(open_hdf5(file, external=True)) for file in plain if is_hdf5(file)}
+    if any(data_names(file) for file in opened.values()):
+        return read_masters(opened, [file for file in plain if file not in opened])
+    measurements = {file: handle for file, handle in opened.items() if entries(handle) or set(COUNTS) & set(child_names(handle))}
+    if not measurements:
+        names = [file.name for file in files][:10]
+        raise UnknownFormatError([FieldError("file", f"holds no EIGER master and no other measurement: {names}")])
+    return [
+        source if len(measurements) == 1 else replace(source, label=f"{file.name} {source.label}")
+        for file in measurements
+        for source in _read_hdf5(stack.enter_context(open_hdf5(file)))
+    ]
 
 
 def _read_hdf5(file: h5py.File) -> list[ScanSource]:
@@ -75,30 +95,30 @@ def _read_hdf5(file: h5py.File) -> list[ScanSource]:
         return read_cxi(file)
     if data_names(file):
         return [read_master(file, "file", {})]
-    if NAMES & set(file):
+    if NAMES & set(child_names(file)):
         return [read_plain(find_in_hdf5(file), "file")]
-    raise UnknownFormatError([FieldError("file", f"is HDF5, but none of {KNOWN}: it holds {sorted(file)[:10]}")])
+    names = [quoted(name) for name in child_names(file)[:10]]
+    raise UnknownFormatError([FieldError("file", f"is HDF5, but none of {KNOWN}: it holds {', '.join(names) or 'nothing'}")])
 
 
 def _read_zip(path: Path, stack: ExitStack) -> list[ScanSource]:
     archive = stack.enter_context(open_archive(path))
-    names = [name for name in archive.namelist() if not name.endswith("/")]
-    if is_zarr(names):
+    if is_zarr(list(archive.members)):
+        if any("\\" in member.filename for member in archive.members.values()):
+            return read_zarr_dataset(stack.enter_context(open_zarr_folder(_unpacked(archive, path, stack))))
         return read_zarr_dataset(stack.enter_context(open_zarr_zip(path)))
-    if NAMES & {name.removesuffix(".npy") for name in names}:
+    holds_hdf5 = any(starts_with(archive, name, SIGNATURE) for name in archive.members)
+    if NAMES & set(npy_names(archive)) and not holds_hdf5:
         return [read_plain(find_in_npz(archive, stack), "file")]
-    if not any(_starts_like_hdf5(archive, name) for name in names):
-        raise UnknownFormatError([FieldError("file", f"is a ZIP archive, but none of {KNOWN}: it holds {names[:10]}")])
-    # HDF5 cannot be read inside an archive; beside it there is room, for that is where the upload went.
-    folder = Path(
-        stack.enter_context(
-            tempfile.TemporaryDirectory(dir=path.parent if os.access(path.parent, os.W_OK) else None, prefix=".staging-")
-        )
-    )
+    if not holds_hdf5:
+        names = list(archive.members)[:10]
+        raise UnknownFormatError([FieldError("file", f"is a ZIP archive, but none of {KNOWN}: it holds {names}")])
+    return _read_folder(_unpacked(archive, path, stack), stack)
+
+
+def _unpacked(archive: Archive, path: Path, stack: ExitStack) -> Path:
+    """Unpack into a folder that lasts as long as ``stack``; beside the archive there is room for what it holds."""
+    beside = path.parent if os.access(path.parent, os.W_OK) else None
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=beside, prefix=".staging-")))
     unpack(archive, folder)
-    return read_folder(folder, stack)
-
-
-def _starts_like_hdf5(archive: zipfile.ZipFile, name: str) -> bool:
-    with archive.open(name) as file:
-        return file.read(4) == b"\x89HDF"
+    return folder

@@ -1,4 +1,4 @@
-"""What every reader returns: one energy's measurement, its frames still in the file."""
+"""What every reader of measurements returns: one energy's measurement, its frames still in the file."""
 
 import struct
 import zipfile
@@ -23,7 +23,10 @@ BLOCK_BYTES = 16 * 2**20
 
 
 class Node(Protocol):
-    """An array in a file: an HDF5 dataset, a Zarr array or a member of an archive."""
+    """An array in a file: an HDF5 dataset, a Zarr array or a member of an archive.
+
+    It may also have ``chunks``, ``attrs`` and ``unwritten_frames()``, see `unwritten_frames`.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -38,8 +41,31 @@ class Node(Protocol):
 
 
 @dataclass(frozen=True)
+class BeamCentre:
+    """Where the direct beam meets the detector, from the corner of the first pixel: in pixels, or in metres."""
+
+    y: float
+    x: float
+    is_length: bool = False
+
+    def in_pixels(self, pixel_size_m: float | None) -> tuple[float, float]:
+        """Return (y, x) [px].
+
+        Raises
+        ------
+        ValueError
+            It is a length, and the pixel size is not known.
+        """
+        if not self.is_length:
+            return self.y, self.x
+        if pixel_size_m is None:
+            raise ValueError(f"beam centre is ({self.y:g}, {self.x:g}) m and the pixel size is unknown; give it in pixels")
+        return self.y / pixel_size_m, self.x / pixel_size_m
+
+
+@dataclass(frozen=True)
 class ScanSource:
-    """One energy's measurement as a file holds it; None where the file does not say.
+    """One energy's measurement as a file holds it; None where the file does not state it.
 
     Attributes
     ----------
@@ -52,12 +78,17 @@ class ScanSource:
     energy_ev, distance_m, detector_pixel_size_m : float
     mask : (ny, nx) bool
         True where the pixel is good.
+    frame_masks : Node, (P, ny, nx) bool
+        True where the pixel is good in that frame; read lazily.
     probe : (M, ny, nx) complex64
         Guess of the probe.
-    beam_centre_px : (y, x) [px]
-        Where the direct beam meets the detector.
+    beam_centre : BeamCentre
+    saturation_count : float
+        Smallest reading of a pixel that is no count, as the detector states it.
     faults : tuple of FieldError
         Everything the reader found wrong; the fields concerned are None.
+    warnings : tuple of str
+        What the reader decided and the user should know, one sentence each.
     """
 
     label: str
@@ -67,9 +98,12 @@ class ScanSource:
     distance_m: float | None = None
     detector_pixel_size_m: float | None = None
     mask: NDArray[np.bool_] | None = None
+    frame_masks: Node | None = None
     probe: NDArray[np.complex64] | None = None
-    beam_centre_px: tuple[float, float] | None = None
+    beam_centre: BeamCentre | None = None
+    saturation_count: float | None = None
     faults: tuple[FieldError, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def frames_per_block(frames: Node) -> int:
@@ -87,3 +121,9 @@ def blocks(frames: Node) -> Iterator[tuple[int, NDArray[Any]]]:
     step = frames_per_block(frames)
     for start in range(0, frames.shape[0], step):
         yield start, np.asarray(frames[start : start + step])
+
+
+def unwritten_frames(array: Node) -> NDArray[np.bool_]:
+    """Return (P,) bool: entries of the first axis of which a part was never written, so that it reads as fill value."""
+    find = getattr(array, "unwritten_frames", None)
+    return np.zeros(array.shape[:1], bool) if find is None else np.asarray(find(), bool)

@@ -1,4 +1,4 @@
-"""Frames kept in several arrays, or in rows of a raster, seen as one stack (P, ny, nx)."""
+"""Frames kept in several arrays, or in rows of a raster, as one stack (P, ny, nx)."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.readers.record import Node
+from storage.readers.record import Node, unwritten_frames
 
 
 class FrameStack:
@@ -29,6 +29,7 @@ class FrameStack:
         ((frame, self.dtype),) = kinds
         self.shape = (self._ends[-1], *frame)
         self.chunks = getattr(parts[0], "chunks", None)
+        self.attrs = getattr(parts[0], "attrs", {})
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Read a slice of frames."""
@@ -41,14 +42,23 @@ class FrameStack:
             pieces.append(np.asarray(self._parts[index][max(0, start - first) : stop - first]))
         return np.concatenate(pieces) if pieces else np.empty((0, *self.shape[1:]), self.dtype)
 
+    def unwritten_frames(self) -> NDArray[np.bool_]:
+        """Return (P,) bool: frames of which a part was never written."""
+        return np.concatenate([unwritten_frames(part) for part in self._parts])
+
 
 class RasterRow:
-    """One row (P, ny, nx) of a raster of frames (rows, P, ny, nx)."""
+    """Row ``row`` of a raster (rows, P, ny, nx), as frames (P, ny, nx)."""
 
     def __init__(self, raster: Node, row: int) -> None:
         self._raster, self._row = raster, row
         self.shape, self.dtype = tuple(raster.shape[1:]), raster.dtype
+        self.attrs = getattr(raster, "attrs", {})
 
     def __getitem__(self, key: Any) -> Any:
         """Read a slice of the row."""
         return self._raster[self._row, key]
+
+    def unwritten_frames(self) -> NDArray[np.bool_]:
+        """Return (P,) bool: every frame of a row of which a part was never written."""
+        return np.full(self.shape[0], bool(unwritten_frames(self._raster)[self._row]))

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.readers.fields import JOULE_EV
+from storage.readers.units import JOULE_EV
 
 
 def write_cxi(

@@ -136,7 +136,13 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     if os.getuid() == 0:
         os.chown(folder, DEMOTED_USER, DEMOTED_USER)
         extra = {"user": DEMOTED_USER, "group": DEMOTED_USER}
-    options = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, "timeout": 60}
+    options: dict[str, Any] = {
+        "check": True,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+        "cwd": folder,
+        "timeout": 60,
+    }
     data = str(folder / "data")
     try:
         subprocess.run([initdb, "-D", data, "-U", "test", "-A", "trust", "-N"], **options, **extra)

@@ -1,19 +1,14 @@
-"""ZIP archives from outside: NPZ files and bundles, audited before anything is unpacked."""
+"""ZIP archives from outside, audited before anything is unpacked."""
 
-import ast
-import math
 import os
 import shutil
 import stat
-import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from storage.errors import FieldError, HostileFileError, UnknownFormatError
 from storage.readers.record import DAMAGE
@@ -21,14 +16,43 @@ from storage.readers.record import DAMAGE
 MAX_MEMBERS: Final = 100_000
 MAX_EXPANSION: Final = 1000
 SMALL_BYTES: Final = 64 * 2**20
-MAX_HEADER_BYTES: Final = 10_000
 MAX_UNPACKED: Final = 20
 """Largest ratio of an archive's unpacked files to its own size, where they are unpacked to disk."""
 METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
+CLUTTER: Final = {".DS_Store", "__MACOSX", "Thumbs.db", "desktop.ini", ".Spotlight-V100", ".Trashes", ".fseventsd"}
+"""Files and folders that desktops leave behind; they are no part of a measurement."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An audited archive.
+
+    Attributes
+    ----------
+    file : zipfile.ZipFile
+    members : mapping
+        Name of each file, parts separated by "/", to its entry: without `CLUTTER`, and without the one folder that holds
+        all files, where there is one.
+    """
+
+    file: zipfile.ZipFile
+    members: Mapping[str, zipfile.ZipInfo]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every name is as the archive states it, so that other programs find the same members."""
+        return all(name == member.filename for name, member in self.members.items())
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a path of "/"-separated parts is a desktop's own file and no part of a measurement."""
+    parts = PurePosixPath(name).parts
+    return any(part in CLUTTER for part in parts) or bool(parts and parts[-1].startswith("._"))
+
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+def open_archive(path: Path) -> Iterator[Archive]:
     """Open and audit a ZIP archive.
 
     Raises
@@ -46,7 +70,26 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         faults = list(_faults(archive))
         if faults:
             raise HostileFileError(faults)
-        yield archive
+        yield Archive(archive, _members(archive))
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    found = {_name(member): member for member in archive.infolist() if not _is_folder(member)}
+    found = {name: member for name, member in found.items() if not is_clutter(name)}
+    tops = {name.split("/")[0] for name in found}
+    if len(tops) == 1 and all("/" in name for name in found):
+        (top,) = tops
+        found = {name.removeprefix(f"{top}/"): member for name, member in found.items()}
+    return found
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    # Archives made on Windows may separate folders by backslashes.
+    return member.filename.replace("\\", "/")
+
+
+def _is_folder(member: zipfile.ZipInfo) -> bool:
+    return _name(member).endswith("/")
 
 
 def _faults(archive: zipfile.ZipFile) -> Iterator[FieldError]:
@@ -54,7 +97,7 @@ def _faults(archive: zipfile.ZipFile) -> Iterator[FieldError]:
     if len(members) > MAX_MEMBERS:
         yield FieldError("file", f"has {len(members)} members, more than {MAX_MEMBERS}")
         return
-    names = [member.filename for member in members]
+    names = [_name(member) for member in members]
     if len(set(names)) != len(names):
         yield FieldError("file", "has two members of one name")
     size = os.stat(str(archive.filename)).st_size
@@ -67,9 +110,9 @@ def _faults(archive: zipfile.ZipFile) -> Iterator[FieldError]:
 
 
 def _member_fault(member: zipfile.ZipInfo) -> str:
-    name = PurePosixPath(member.filename)
+    name = PurePosixPath(_name(member))
     kind = stat.S_IFMT(member.external_attr >> 16)
-    if name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in member.filename:
+    if name.is_absolute() or ".." in name.parts or any(":" in part for part in name.parts[:1]):
         return "leaves the archive's folder"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device, not a file"
@@ -82,7 +125,7 @@ def _member_fault(member: zipfile.ZipInfo) -> str:
     return ""
 
 
-def unpack(archive: zipfile.ZipFile, folder: Path) -> None:
+def unpack(archive: Archive, folder: Path) -> None:
     """Write an audited archive's files into ``folder``.
 
     Raises
@@ -90,96 +133,23 @@ def unpack(archive: zipfile.ZipFile, folder: Path) -> None:
     HostileFileError
         They would take far more room than the archive.
     """
-    total = sum(member.file_size for member in archive.infolist())
-    if total > max(SMALL_BYTES, MAX_UNPACKED * os.stat(str(archive.filename)).st_size):
+    total = sum(member.file_size for member in archive.members.values())
+    if total > max(SMALL_BYTES, MAX_UNPACKED * os.stat(str(archive.file.filename)).st_size):
         raise HostileFileError([FieldError("file", f"unpacks to {total / 2**20:.0f} MiB, over {MAX_UNPACKED} to 1")])
-    for member in archive.infolist():
-        target = folder / member.filename
-        if not member.is_dir():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
+    for name, member in archive.members.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with archive.file.open(member) as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
 
 
-class NpyMember:
-    """A ``.npy`` member of an archive, read forward in slices of its first axis; never unpickled.
-
-    Raises
-    ------
-    UnknownFormatError
-        The header is damaged, holds Python objects, is in Fortran order, or disagrees with the member's size.
-    """
-
-    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
-        self._archive, self._name = archive, name
-        self._file: Any = None
-        self._position = 0
-        try:
-            self.shape, self.dtype, self._offset = self._read_header()
-        except DAMAGE as error:
-            raise UnknownFormatError([FieldError(name, f"is not a readable .npy array: {error}")]) from error
-
-    def _read_header(self) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-        with self._archive.open(self._name) as file:
-            return read_npy_header(file, self._archive.getinfo(self._name).file_size)
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Read everything (``[()]``) or a slice of the first axis."""
-        if not isinstance(key, slice):
-            with self._archive.open(self._name) as file:
-                file.seek(self._offset)
-                return np.frombuffer(file.read(), self.dtype).reshape(self.shape)
-        start, stop, _ = key.indices(self.shape[0])
-        row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        if self._file is None or self._position > start:
-            self.close()
-            self._file = self._archive.open(self._name)
-            self._position = 0
-        self._file.seek(self._offset + start * row)
-        content = self._file.read((stop - start) * row)
-        self._position = stop
-        return np.frombuffer(content, self.dtype).reshape(stop - start, *self.shape[1:])
-
-    def close(self) -> None:
-        """Let go of the archive."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def read_npy_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Return shape, dtype and where the numbers start, of a ``.npy`` file of ``size`` bytes.
+def starts_with(archive: Archive, name: str, signature: bytes) -> bool:
+    """Whether a member's content begins with ``signature``.
 
     Raises
     ------
-    ValueError, SyntaxError, TypeError, KeyError
-        A damaged header, Python objects, Fortran order, or a shape that does not match the size.
+    zipfile.BadZipFile
+        The member is damaged.
     """
-    magic = file.read(8)
-    if magic[:6] != b"\x93NUMPY" or magic[6] not in (1, 2, 3):
-        raise ValueError("no .npy header")
-    width = 2 if magic[6] == 1 else 4
-    (length,) = struct.unpack("<H" if width == 2 else "<I", file.read(width))
-    if length > MAX_HEADER_BYTES:
-        raise ValueError(f"header of {length} bytes")
-    header = ast.literal_eval(file.read(length).decode("latin1"))
-    dtype, shape, start = np.dtype(header["descr"]), tuple(int(n) for n in header["shape"]), 8 + width + length
-    if dtype.hasobject or dtype.fields or (header["fortran_order"] and len(shape) > 1):
-        raise ValueError("must be plain numbers in C order")
-    if min((*shape, 0)) < 0 or math.prod(shape) * dtype.itemsize + start != size:
-        raise ValueError(f"shape {shape} does not match its {size} bytes")
-    return shape, dtype, start
-
-
-def read_npy(path: Path) -> NDArray[Any]:
-    """Read a ``.npy`` file of numbers.
-
-    Raises
-    ------
-    ValueError, SyntaxError, TypeError, KeyError
-        See `read_npy_header`.
-    """
-    with path.open("rb") as file:
-        shape, dtype, start = read_npy_header(file, path.stat().st_size)
-        file.seek(start)
-        return np.frombuffer(file.read(), dtype).reshape(shape)
+    with archive.file.open(archive.members[name]) as file:
+        return file.read(len(signature)) == signature

@@ -4,6 +4,7 @@ HDF5 follows external links, virtual datasets and external storage to any file t
 can expand a thousandfold. All are found by walking the file's links without following any.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any, Final
 import h5py
 import hdf5plugin  # noqa: F401  h5py decompresses with the filters this brings
 import numpy as np
+from numpy.typing import NDArray
 
 from storage.errors import FieldError, HostileFileError, UnknownFormatError
-from storage.readers.record import DAMAGE, Node
+from storage.readers.record import DAMAGE
+from storage.readers.units import decoded
 
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
@@ -23,6 +26,7 @@ FILTERS: Final = {
     32004: "lz4", 32008: "bitshuffle", 32015: "zstd", 32026: "blosc2",
 }  # fmt: skip
 """Filters that are run on data from outside, by their registered numbers."""
+COMPRESSORS: Final = {1, 32000, 32001, 32004, 32008, 32015, 32026}
 
 MAX_OBJECTS: Final = 5_000
 MAX_DEPTH: Final = 32
@@ -32,6 +36,52 @@ MAX_EXPANSION: Final = 1000
 """Largest ratio of an array's size to its bytes in the file."""
 SMALL_BYTES: Final = 64 * 2**20
 """Arrays up to this size may compress as well as they like [bytes]."""
+MAX_OVERHEAD: Final = 1.25
+"""A compressed chunk is at most this many times as large as its content: more is no chunk but an attack on the decoder."""
+SMALL_CHUNK_BYTES: Final = 2**16
+
+
+class Hdf5Array:
+    """One array of an audited file."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self.shape: tuple[int, ...] = tuple(dataset.shape)
+        self.dtype: np.dtype[Any] = dataset.dtype
+        self.chunks: tuple[int, ...] | None = dataset.chunks
+        self.attrs: Any = dataset.attrs
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read a part; ``[()]`` reads all of it."""
+        return self._dataset[key]
+
+    def unwritten_frames(self) -> NDArray[np.bool_]:
+        """Return (P,) bool: entries of the first axis of which a chunk has no place in the file; for a number, one entry.
+
+        HDF5 gives a chunk its place when it is first written; what has none reads as the fill value.
+        """
+        shape = self.shape or (1,)
+        if math.prod(shape) == 0:
+            return np.zeros(shape[0], bool)
+        if self.chunks is None:
+            return np.full(shape[0], self._dataset.id.get_storage_size() == 0)
+        n_rows, *n_across = (math.ceil(n / chunk) for n, chunk in zip(shape, self.chunks, strict=True))
+        per_row = math.prod(n_across)
+        if self._dataset.id.get_num_chunks() == n_rows * per_row:
+            return np.zeros(shape[0], bool)
+        present = np.zeros(n_rows, np.int64)
+        for chunk in stored_chunks(self._dataset):
+            row = chunk.chunk_offset[0] // self.chunks[0]
+            if row < n_rows:
+                present[row] += 1
+        return np.repeat(present < per_row, self.chunks[0])[: shape[0]]
+
+
+def stored_chunks(dataset: h5py.Dataset) -> list[Any]:
+    """Return where each chunk of a dataset is in the file: ``chunk_offset``, ``byte_offset``, ``size``."""
+    chunks: list[Any] = []
+    dataset.id.chunk_iter(chunks.append)
+    return chunks
 
 
 def is_hdf5(path: Path) -> bool:
@@ -81,33 +131,47 @@ def open_hdf5(path: Path, external: bool = False) -> Iterator[h5py.File]:
 def _audit(file: h5py.File, external: bool) -> None:
     faults: list[FieldError] = []
     seen: set[int] = set()
-    pending: list[tuple[h5py.Group, int]] = [(file["/"], 0)]
+    pending: list[tuple[h5py.Group, str, int]] = [(file["/"], "", 0)]
     while pending:
-        group, depth = pending.pop()
+        group, parent, depth = pending.pop()
         if depth > MAX_DEPTH or len(seen) > MAX_OBJECTS:
             raise HostileFileError([FieldError("file", f"has over {MAX_OBJECTS} objects, or groups over {MAX_DEPTH} deep")])
         for name in group:
-            where = f"{group.name.rstrip('/')}/{name}"
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink) and not external:
-                faults.append(
-                    FieldError(where, f"external link to {link.filename!r} is refused; store the data inside, or ZIP both")
-                )
-            if not isinstance(link, h5py.HardLink):
+            where = f"{parent}/{_printable(name)}"
+            # h5py itself cannot look at a link whose name is not UTF-8.
+            stored = _stored(name)
+            kind = group.id.links.get_info(stored).type
+            if kind == h5py.h5l.TYPE_EXTERNAL and not external:
+                target = decoded(group.id.links.get_val(stored)[0])
+                faults.append(FieldError(where, f"external link to {target!r} is refused; store the data inside, or ZIP both"))
+            if kind != h5py.h5l.TYPE_HARD:
                 continue
-            address = h5py.h5o.get_info(group.id, name.encode("utf-8", "surrogateescape")).addr
+            address = h5py.h5o.get_info(group.id, stored).addr
             if address in seen:
                 continue
             seen.add(address)
             child = group[name]
             if isinstance(child, h5py.Group):
-                pending.append((child, depth + 1))
+                pending.append((child, where, depth + 1))
             elif isinstance(child, h5py.Dataset):
                 faults += [FieldError(where, message) for message in _dataset_faults(child)]
         if len(faults) > 20:
             break
     if faults:
         raise HostileFileError(faults)
+
+
+def child_names(group: h5py.Group) -> list[str]:
+    """Names of what is in a group, sorted; a name that is not UTF-8 is given as Latin-1, and finds nothing."""
+    return sorted(_printable(name) for name in group)
+
+
+def _stored(name: str | bytes) -> bytes:
+    return name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+
+
+def _printable(name: str | bytes) -> str:
+    return decoded(_stored(name))
 
 
 def _dataset_faults(dataset: h5py.Dataset) -> Iterator[str]:
@@ -119,13 +183,20 @@ def _dataset_faults(dataset: h5py.Dataset) -> Iterator[str]:
     if creation.get_external_count():
         yield "external storage is refused: it reads other files; store the data in the file"
         return
-    for index in range(creation.get_nfilters()):
-        code = creation.get_filter(index)[0]
+    filters = [creation.get_filter(index)[0] for index in range(creation.get_nfilters())]
+    for code in filters:
         if code not in FILTERS:
             yield f"filter {code} is not one of those allowed: {', '.join(FILTERS.values())}"
+    if sum(code in COMPRESSORS for code in filters) > 1:
+        yield "is compressed more than once: chunks that unpack to chunks can grow beyond any limit"
     itemsize = dataset.dtype.itemsize
-    if layout == h5py.h5d.CHUNKED and _n_bytes(creation.get_chunk(), itemsize) > MAX_CHUNK_BYTES:
-        yield f"chunks of {dataset.chunks} are over {MAX_CHUNK_BYTES // 2**20} MiB; use chunks of a few frames"
+    if layout == h5py.h5d.CHUNKED:
+        chunk_bytes = _n_bytes(creation.get_chunk(), itemsize)
+        if chunk_bytes > MAX_CHUNK_BYTES:
+            yield f"chunks of {dataset.chunks} are over {MAX_CHUNK_BYTES // 2**20} MiB; use chunks of a few frames"
+        largest = max((chunk.size for chunk in stored_chunks(dataset)), default=0)
+        if largest > MAX_OVERHEAD * chunk_bytes + SMALL_CHUNK_BYTES:
+            yield f"a chunk takes {largest} bytes in the file and holds {chunk_bytes:.0f}: it unpacks to more than it declares"
     expanded, stored = _n_bytes(dataset.shape or (), itemsize), dataset.id.get_storage_size()
     if expanded > SMALL_BYTES and expanded > MAX_EXPANSION * stored:
         yield f"expands from {stored} bytes to {expanded / 2**20:.0f} MiB, over {MAX_EXPANSION} to 1"
@@ -160,10 +231,23 @@ def find_object(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | Non
     return here if isinstance(here, h5py.Group | h5py.Dataset) else None
 
 
-def find_node(group: h5py.Group, path: str) -> Node | None:
+def find_node(group: h5py.Group, path: str) -> Hdf5Array | None:
     """Return the array at ``path`` below ``group``, or None, never leaving the file."""
     try:
         found = find_object(group, path)
+        return Hdf5Array(found) if isinstance(found, h5py.Dataset) and found.shape is not None else None
     except DAMAGE:
         return None
-    return found if isinstance(found, h5py.Dataset) and found.shape is not None else None
+
+
+def find_text(group: h5py.Group, path: str) -> str:
+    """Return the text at ``path`` below ``group``, "" where there is none; bytes that are no UTF-8 are read as Latin-1."""
+    try:
+        found = find_object(group, path)
+        value = found[()] if isinstance(found, h5py.Dataset) and found.shape is not None and found.size == 1 else b""
+    except DAMAGE:
+        return ""
+    value = value.flat[0] if isinstance(value, np.ndarray) else value
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogateescape")
+    return decoded(value) if isinstance(value, bytes) else ""

@@ -7,17 +7,20 @@ the column and y the row of the array, as other readers of the format do; ``orie
 import re
 
 import h5py
+import numpy as np
 
-from storage.readers.containers.hdf5 import find_node, find_object
+from storage.readers.containers.hdf5 import child_names, find_node, find_object, find_text
 from storage.readers.fields import Fields
+from storage.readers.masks import CXI_BAD_BITS, NEXUS_BAD_BITS
 from storage.readers.record import ScanSource
 
 ENTRY = re.compile(r"entry_(\d+)")
+SOURCE, DETECTOR, BEAM = "instrument_1/source_1", "instrument_1/detector_1", "instrument_1/beam_1"
 
 
 def entries(file: h5py.File) -> list[str]:
     """Names of the file's CXI entries, in the order of their numbers."""
-    found = [(int(match[1]), name) for name in file if (match := ENTRY.fullmatch(name))]
+    found = [(int(match[1]), name) for name in child_names(file) if (match := ENTRY.fullmatch(name))]
     return [name for _, name in sorted(found) if isinstance(find_object(file, name), h5py.Group)]
 
 
@@ -28,25 +31,43 @@ def read_cxi(file: h5py.File) -> list[ScanSource]:
 
 def _read_entry(entry: h5py.Group, label: str) -> ScanSource:
     fields = Fields(lambda path: find_node(entry, path))
-    source, detector = "instrument_1/source_1", "instrument_1/detector_1"
-    beam = "instrument_1/beam_1"
-    # NeXus means the storage ring's energy by source_1/energy, so a beam that states its own goes first.
-    energies = [f"{beam}/incident_beam_energy", f"{beam}/energy", f"{beam}/incident_energy", f"{source}/energy"]
+    mask, frame_masks = fields.masks(f"{DETECTOR}/mask", "data_1/mask", bad_bits=CXI_BAD_BITS)
+    if mask is None and frame_masks is None:
+        mask, frame_masks = fields.masks(f"{DETECTOR}/pixel_mask", bad_bits=NEXUS_BAD_BITS)
     return ScanSource(
         label=label,
-        frames=fields.frames("data_1/data", f"{detector}/data"),
-        positions_m=fields.positions_m("data_1/translation", "sample_1/geometry_1/translation", f"{detector}/translation"),
-        energy_ev=fields.energy_ev(*energies),
-        distance_m=fields.length_m("distance_m", f"{detector}/distance", required=False),
-        detector_pixel_size_m=fields.pixel_size_m((f"{detector}/y_pixel_size",), (f"{detector}/x_pixel_size",)),
-        mask=fields.bad_pixel_mask(f"{detector}/mask", f"{detector}/pixel_mask"),
-        probe=fields.probe(f"{source}/illumination"),
-        beam_centre_px=_beam_centre(fields, detector),
+        frames=fields.frames("data_1/data", f"{DETECTOR}/data"),
+        positions_m=fields.positions_m("data_1/translation", "sample_1/geometry_1/translation", f"{DETECTOR}/translation"),
+        energy_ev=_energy_ev(fields, is_nexus="NXcxi_ptycho" in find_text(entry, "definition")),
+        distance_m=fields.length_m("distance_m", f"{DETECTOR}/distance", required=False),
+        detector_pixel_size_m=fields.pixel_size_m((f"{DETECTOR}/y_pixel_size",), (f"{DETECTOR}/x_pixel_size",)),
+        mask=mask,
+        frame_masks=frame_masks,
+        probe=fields.probe(f"{SOURCE}/illumination"),
+        beam_centre=fields.beam_centre(f"{DETECTOR}/beam_center_y", f"{DETECTOR}/beam_center_x"),
+        saturation_count=fields.saturation_count(f"{DETECTOR}/saturation_value"),
         faults=tuple(fields.faults),
+        warnings=tuple(fields.warnings),
     )
 
 
-def _beam_centre(fields: Fields, detector: str) -> tuple[float, float] | None:
-    y = fields.number("beam_centre_px", f"{detector}/beam_center_y", required=False)
-    x = fields.number("beam_centre_px", f"{detector}/beam_center_x", required=False)
-    return None if y is None or x is None else (y, x)
+def _energy_ev(fields: Fields, is_nexus: bool) -> float | None:
+    """Read the photon energy: the beam's own, else what CXI has at ``source_1/energy`` [J].
+
+    NeXus has the storage ring's energy there, so in its files a number without a unit that is not in joules, such as 2999
+    (MeV), is not taken for photons.
+    """
+    source = f"{SOURCE}/energy"
+    paths = [f"{BEAM}/incident_beam_energy", f"{BEAM}/energy", f"{BEAM}/incident_energy", source]
+    energy = fields.energy_ev(*paths)
+    stated = fields.node("energy_ev", *paths[:3], required=False) is not None or bool(fields.unit(source))
+    if energy is None or stated or not is_nexus or fields.values("energy_ev", source, required=False) is None:
+        return energy
+    if float(np.median(np.asarray(fields.values("energy_ev", source)))) < 1e-12:
+        return energy
+    fields.fault(
+        "energy_ev",
+        f"{energy:g} at {source} has no unit, and NXcxi_ptycho means the storage ring there: is it in MeV? Give the photons' "
+        f"energy at {paths[0]}, or state its unit",
+    )
+    return None

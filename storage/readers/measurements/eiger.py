@@ -1,88 +1,107 @@
 """Dectris EIGER: a master file and the data files beside it, with the positions in a file of their own.
 
 The master names its data files by external links. They are never followed: each must name a file of the same folder,
-which is then opened, and audited, like any other. Positions come as ``positions_m`` in an NPZ or HDF5 file, as a
-``.npy`` of (P, 2) (y, x) [m], or as text of two columns under a first line that names them ``y_m`` and ``x_m``.
+which is then opened, and audited, like any other. Forms of the positions: see ``positions``.
+
+Source: Dectris, SIMPLON API reference, "filewriter" (``saturation_value``, ``countrate_correction_count_cutoff`` and
+``bit_depth_image`` bound what a pixel can count).
 """
 
 import re
-import zipfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from storage.errors import FieldError, HostileFileError, InvalidScanError, UnknownFormatError
-from storage.readers.containers.archive import NpyMember, open_archive, read_npy
-from storage.readers.containers.hdf5 import find_node, find_object, is_hdf5, open_hdf5
+from storage.readers.containers.hdf5 import child_names, find_node, find_object
 from storage.readers.fields import Fields
-from storage.readers.record import DAMAGE, Node, ScanSource
+from storage.readers.masks import NEXUS_BAD_BITS
+from storage.readers.measurements.positions import holds_positions, read_positions
+from storage.readers.record import Node, ScanSource
 from storage.readers.stack import FrameStack
 
 DATA = re.compile(r"data_\d{6}")
-MAX_TEXT_BYTES = 64 * 2**20
-DETECTOR = "entry/instrument/detector"
-SPECIFIC = f"{DETECTOR}/detectorSpecific"
+DETECTOR: Final = "entry/instrument/detector"
+SPECIFIC: Final = f"{DETECTOR}/detectorSpecific"
+BEAM: Final = "entry/instrument/beam"
 
 
 def data_names(file: h5py.File) -> list[str]:
     """Names of a master's data blocks, in order; none if the file is no master."""
     group = find_object(file, "entry/data")
-    return sorted(name for name in group if DATA.fullmatch(name)) if isinstance(group, h5py.Group) else []
+    return [name for name in child_names(group) if DATA.fullmatch(name)] if isinstance(group, h5py.Group) else []
 
 
-def read_folder(folder: Path, stack: ExitStack) -> list[ScanSource]:
-    """Read every master in a folder, each with the data files it names.
+def read_masters(opened: Mapping[Path, h5py.File], others: list[Path]) -> list[ScanSource]:
+    """Read every master among the HDF5 files of a folder, each with the data files it names.
 
-    Raises
-    ------
-    UnknownFormatError
-        No master in the folder.
-    HostileFileError
-        A link in the folder, or a file that fails its audit.
+    Parameters
+    ----------
+    opened : mapping
+        HDF5 files of the folder, opened and audited.
+    others : list of Path
+        Further files of the folder, in which positions are looked for.
     """
-    files = sorted(folder.rglob("*"))
-    links = [FieldError(file.name, "is a symbolic link; files must be in the folder") for file in files if file.is_symlink()]
-    if links:
-        raise HostileFileError(links)
-    plain = [file for file in files if file.is_file()]
-    opened = {file: stack.enter_context(open_hdf5(file, external=True)) for file in plain if is_hdf5(file)}
-    masters = {file: handle for file, handle in opened.items() if data_names(handle)}
-    if not masters:
-        raise UnknownFormatError([FieldError("file", f"holds no EIGER master: {[file.name for file in files][:10]}")])
-    others = [file for file in plain if file not in masters and not _is_data(opened.get(file))]
+    masters = [path for path, file in opened.items() if data_names(file)]
+    candidates = others + [path for path, file in opened.items() if path not in masters and not _is_data(file)]
+    # Where no file holds positions, a single other file is read all the same, for the reason why it does not.
+    candidates = [path for path in candidates if holds_positions(path)] or candidates
     sources = []
-    for path, handle in masters.items():
+    for path in masters:
         siblings = {file.name: other for file, other in opened.items() if file.parent == path.parent}
-        sources.append(read_master(handle, path.name, siblings, _positions_for(path, others)))
+        sources.append(read_master(opened[path], path.name, siblings, _positions_for(path, candidates)))
     return sources
 
 
-def read_master(master: h5py.File, label: str, siblings: dict[str, h5py.File], positions: Path | None = None) -> ScanSource:
+def read_master(master: h5py.File, label: str, siblings: Mapping[str, h5py.File], positions: Path | None = None) -> ScanSource:
     """Read one master's fields, leaving the frames in the data files."""
     fields = Fields(lambda path: find_node(master, path))
     frames = _frames(master, siblings, fields)
-    located = Fields(_find_positions(positions)) if positions else fields
-    positions_m = located.positions_m("positions_m", "entry/positions_m", order="yx")
+    mask, frame_masks = fields.masks(f"{SPECIFIC}/pixel_mask", f"{DETECTOR}/pixel_mask", bad_bits=NEXUS_BAD_BITS)
     return ScanSource(
         label=label,
         frames=frames,
-        positions_m=positions_m,
+        positions_m=_positions_m(fields, positions),
         energy_ev=fields.energy_ev(
-            f"{SPECIFIC}/photon_energy", f"{DETECTOR}/photon_energy", "entry/instrument/beam/incident_energy"
+            f"{SPECIFIC}/photon_energy", f"{DETECTOR}/photon_energy", f"{BEAM}/incident_energy", f"{BEAM}/photon_energy"
         ),
-        distance_m=fields.length_m("distance_m", f"{DETECTOR}/detector_distance", required=False),
+        distance_m=fields.length_m("distance_m", f"{DETECTOR}/detector_distance", f"{DETECTOR}/distance", required=False),
         detector_pixel_size_m=fields.pixel_size_m((f"{DETECTOR}/y_pixel_size",), (f"{DETECTOR}/x_pixel_size",)),
-        mask=fields.bad_pixel_mask(f"{SPECIFIC}/pixel_mask", f"{DETECTOR}/pixel_mask"),
-        beam_centre_px=_beam_centre(fields),
-        faults=(*fields.faults, *(located.faults if positions else ())),
+        mask=mask,
+        frame_masks=frame_masks,
+        beam_centre=fields.beam_centre(f"{DETECTOR}/beam_center_y", f"{DETECTOR}/beam_center_x"),
+        saturation_count=_saturation_count(fields),
+        faults=tuple(fields.faults),
+        warnings=tuple(fields.warnings),
     )
 
 
-def _frames(master: h5py.File, siblings: dict[str, h5py.File], fields: Fields) -> FrameStack | None:
+def _positions_m(fields: Fields, path: Path | None) -> NDArray[np.float64] | None:
+    if path is not None:
+        return read_positions(path, fields)
+    if fields.node("positions_m", "positions_m", "entry/positions_m", required=False) is not None:
+        return fields.positions_m("positions_m", "entry/positions_m", order="yx")
+    fields.fault(
+        "positions_m",
+        "missing: an EIGER master holds none, and exactly one file beside it must: positions_m in HDF5, NPZ or .npy, or text "
+        "whose first line names y_m and x_m",
+    )
+    return None
+
+
+def _saturation_count(fields: Fields) -> float | None:
+    names = ("saturation_value", "countrate_correction_count_cutoff")
+    limits = [fields.saturation_count(*(f"{group}/{name}" for name in names for group in (DETECTOR, SPECIFIC)))]
+    for group in (DETECTOR, SPECIFIC):
+        bits = fields.saturation_count(f"{group}/bit_depth_image")
+        limits.append(2**bits - 1 if bits is not None and bits <= 64 else None)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _frames(master: h5py.File, siblings: Mapping[str, h5py.File], fields: Fields) -> FrameStack | None:
     parts: list[Node] = []
     group: Any = find_object(master, "entry/data")
     for name in data_names(master):
@@ -106,64 +125,13 @@ def _frames(master: h5py.File, siblings: dict[str, h5py.File], fields: Fields) -
         return None
 
 
-def _beam_centre(fields: Fields) -> tuple[float, float] | None:
-    y = fields.number("beam_centre_px", f"{DETECTOR}/beam_center_y", required=False)
-    x = fields.number("beam_centre_px", f"{DETECTOR}/beam_center_x", required=False)
-    # Zero is what the detector writes when nobody has set it.
-    return (y, x) if y and x else None
+def _is_data(file: h5py.File) -> bool:
+    return find_node(file, "entry/data/data") is not None
 
 
-def _is_data(file: h5py.File | None) -> bool:
-    return file is not None and find_node(file, "entry/data/data") is not None
-
-
-def _positions_for(master: Path, others: list[Path]) -> Path | None:
+def _positions_for(master: Path, candidates: list[Path]) -> Path | None:
+    """The one file of positions that belongs to a master: of its name, else beside it, else in the whole folder."""
     stem = re.sub(r"_?master$", "", master.stem)
-    named = [path for path in others if path.name.startswith(stem)]
-    beside = [path for path in others if path.parent == master.parent]
-    return next((found[0] for found in (named, beside, others) if len(found) == 1), None)
-
-
-def _find_positions(path: Path) -> Callable[[str], Node | None]:
-    array = read_positions(path)
-    return lambda name: array if name == "positions_m" else None
-
-
-def read_positions(path: Path) -> Any:
-    """Read (P, 2) positions (y, x) [m] from a file of their own, in any of the forms above.
-
-    Raises
-    ------
-    InvalidScanError
-        The file holds none.
-    """
-    try:
-        if is_hdf5(path):
-            with open_hdf5(path) as file:
-                node = find_node(file, "positions_m")
-                found = None if node is None else np.asarray(node[()])
-        elif zipfile.is_zipfile(path):
-            with open_archive(path) as archive:
-                found = NpyMember(archive, "positions_m.npy")[()]
-        elif path.read_bytes()[:6] == b"\x93NUMPY":
-            found = read_npy(path)
-        else:
-            found = _read_text(path)
-    except InvalidScanError:
-        raise
-    except DAMAGE as error:
-        raise InvalidScanError([FieldError("positions_m", f"cannot be read from {path.name}: {error}")]) from error
-    if found is None:
-        raise InvalidScanError([FieldError("positions_m", f"missing: nothing named positions_m in {path.name}")])
-    return found
-
-
-def _read_text(path: Path) -> Any:
-    if path.stat().st_size > MAX_TEXT_BYTES:
-        raise ValueError("too long")
-    lines = path.read_text("utf-8").splitlines()
-    first = re.split(r"[,;\s]+", lines[0].strip("#; \t").lower()) if lines else []
-    if not {"y_m", "x_m"} <= set(first):
-        raise ValueError(f"the first line must name the columns y_m and x_m, got {lines[0][:60] if lines else ''!r}")
-    rows = [re.split(r"[,;\s]+", line.strip()) for line in lines[1:] if line.strip()]
-    return np.array([[float(row[first.index("y_m")]), float(row[first.index("x_m")])] for row in rows if len(row) >= len(first)])
+    named = [path for path in candidates if path.name.startswith(stem)]
+    beside = [path for path in candidates if path.parent == master.parent]
+    return next((found[0] for found in (named, beside, candidates) if len(found) == 1), None)

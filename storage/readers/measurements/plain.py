@@ -2,10 +2,9 @@
 
 ``counts (P, ny, nx)``, ``positions_m (P, 2)`` (y, x), ``energy_ev``; optionally ``distance_m``,
 ``detector_pixel_size_m``, ``mask`` (bool, true = good) or ``bad_pixels`` (integers, 0 = good), ``probe``,
-``beam_centre_px`` (y, x). HDF5 attributes of the file serve for the numbers as well.
+``beam_centre_px`` (y, x), ``saturation_count``. HDF5 attributes of the file serve for the numbers as well.
 """
 
-import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 
@@ -13,10 +12,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.readers.containers.archive import NpyMember
+from storage.readers.containers.archive import Archive
 from storage.readers.containers.hdf5 import find_node
-from storage.readers.fields import Fields
-from storage.readers.record import Node, ScanSource
+from storage.readers.containers.npy import NpyMember, npy_names
+from storage.readers.fields import PIXEL, Fields
+from storage.readers.record import BeamCentre, Node, ScanSource
 
 COUNTS = ("counts", "frames", "diffraction", "data", "intensities")
 POSITIONS = ("positions_m", "positions", "probe_positions")
@@ -26,6 +26,7 @@ NAMES = {*COUNTS, *POSITIONS}
 def read_plain(find: Callable[[str], Node | None], label: str) -> ScanSource:
     """Read the named arrays that ``find`` finds, leaving the frames in the file."""
     fields = Fields(find)
+    mask, frame_masks = _masks(fields)
     return ScanSource(
         label=label,
         frames=fields.frames(*COUNTS),
@@ -35,10 +36,13 @@ def read_plain(find: Callable[[str], Node | None], label: str) -> ScanSource:
         detector_pixel_size_m=fields.length_m(
             "detector_pixel_size_m", "detector_pixel_size_m", "detector_pixel_size", "pixel_size_m", required=False
         ),
-        mask=_mask(fields),
+        mask=mask,
+        frame_masks=frame_masks,
         probe=fields.probe("probe", "illumination"),
-        beam_centre_px=_beam_centre(fields),
+        beam_centre=_beam_centre(fields),
+        saturation_count=fields.saturation_count("saturation_count", "saturation_value"),
         faults=tuple(fields.faults),
+        warnings=tuple(fields.warnings),
     )
 
 
@@ -55,34 +59,36 @@ def find_in_hdf5(file: h5py.File) -> Callable[[str], Node | None]:
     return find
 
 
-def find_in_npz(archive: zipfile.ZipFile, stack: ExitStack) -> Callable[[str], Node | None]:
+def find_in_npz(archive: Archive, stack: ExitStack) -> Callable[[str], Node | None]:
     """Look for a name among an archive's ``.npy`` members, which stay open as long as ``stack``."""
     members: dict[str, Node] = {
-        name.removesuffix(".npy"): stack.enter_context(closing(NpyMember(archive, name)))
-        for name in archive.namelist()
-        if name.endswith(".npy")
+        name: stack.enter_context(closing(NpyMember(archive, member))) for name, member in npy_names(archive).items()
     }
     return members.get
 
 
-def _mask(fields: Fields) -> NDArray[np.bool_] | None:
-    mask = fields.values("mask", "mask", required=False)
-    if mask is None:
-        return fields.bad_pixel_mask("bad_pixels", "pixel_mask")
-    if mask.dtype.kind != "b" or mask.ndim != 2:
+def _masks(fields: Fields) -> tuple[NDArray[np.bool_] | None, Node | None]:
+    node = fields.node("mask", "mask", required=False)
+    if node is None:
+        return fields.masks("bad_pixels", "pixel_mask")
+    if node.dtype.kind != "b" or len(node.shape) not in (2, 3) or 0 in node.shape:
         fields.fault(
             "mask",
-            f"must be (ny, nx) bool, true = good, got {mask.shape} of {mask.dtype}; name it bad_pixels if 0 = good",
+            f"must be (ny, nx) or (P, ny, nx) bool, true = good, got {node.shape} of {node.dtype}; "
+            "name it bad_pixels if 0 = good",
         )
-        return None
-    return np.asarray(mask, bool)
+        return None, None
+    if len(node.shape) == 3:
+        return None, node
+    mask = fields.values("mask", "mask")
+    return None if mask is None else np.asarray(mask, bool), None
 
 
-def _beam_centre(fields: Fields) -> tuple[float, float] | None:
-    centre = fields.values("beam_centre_px", "beam_centre_px", required=False)
+def _beam_centre(fields: Fields) -> BeamCentre | None:
+    centre = fields.quantities("beam_centre_px", PIXEL, "beam_centre_px", required=False)
     if centre is None:
         return None
-    if centre.shape != (2,) or centre.dtype.kind not in "iuf" or not np.isfinite(centre).all():
-        fields.fault("beam_centre_px", f"must be two numbers (y, x), got {centre.shape} of {centre.dtype}")
+    if centre.shape != (2,) or not np.isfinite(centre).all():
+        fields.fault("beam_centre_px", f"must be two finite numbers (y, x), got {centre.shape}: {centre.flat[:4]}")
         return None
-    return float(centre[0]), float(centre[1])
+    return BeamCentre(float(centre[0]), float(centre[1]))

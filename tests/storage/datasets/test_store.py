@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
+from storage.atomic import move_into_place
 from storage.datasets.store import DatasetStore
 from storage.errors import (
     DatasetExistsError,
@@ -211,9 +212,8 @@ def test_two_writers_of_one_energy_under_two_names_leave_one(store: DatasetStore
 def test_a_failure_while_putting_scans_in_place_takes_all_back(
     store: DatasetStore, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import storage.datasets.store as module
-
-    real, calls = module.move_into_place, []
+    real = move_into_place
+    calls: list[Path] = []
 
     def fail_second(source: Path, final: Path) -> None:
         calls.append(final)
@@ -221,7 +221,7 @@ def test_a_failure_while_putting_scans_in_place_takes_all_back(
             raise OSError("disk full")
         real(source, final)
 
-    monkeypatch.setattr(module, "move_into_place", fail_second)
+    monkeypatch.setattr("storage.datasets.store.move_into_place", fail_second)
     with pytest.raises(OSError, match="disk full"):
         store.add_scan("ds_1", "pair", files.cxi(tmp_path / "f.cxi", {"energy_ev": 5420.0}, {"energy_ev": 5465.0}))
     assert store.scans("ds_1") == []
@@ -292,7 +292,8 @@ def test_memory_does_not_grow_with_the_scan(store: DatasetStore, files: Any, tmp
     path = files.plain(tmp_path / "a.h5", counts=None, positions_m=np.random.default_rng(0).random((600, 2)) * 1e-5)
     with h5py.File(path, "r+") as file:
         counts = file.create_dataset("counts", (600, 512, 512), np.uint16, chunks=(1, 512, 512), compression="gzip")
-        counts[:5] = np.random.default_rng(0).poisson(3, (5, 512, 512))
+        for first in range(0, 600, 60):
+            counts[first : first + 60] = np.tile(np.random.default_rng(first).poisson(3, (1, 512, 512)), (60, 1, 1))
         assert counts.nbytes == 300 * 2**20
     done = subprocess.run(
         [sys.executable, "-c", GROWTH, str(store.root), str(path)],

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,30 @@ def deflate_bomb(path: Path, files: Any) -> None:
 def one_huge_chunk(path: Path, files: Any) -> None:
     group = detector(path, files)
     group.create_dataset("data", (6, 8192, 8192), np.uint32, chunks=(6, 8192, 8192))
+    group.file.close()
+
+
+@hostile("is compressed more than once")
+def chunk_deflated_twice(path: Path, files: Any) -> None:
+    """12 kB that unpack to 12 MB that unpack to 3 GB, in a chunk that declares 18 KiB."""
+    deflater = zlib.compressobj(9)
+    inner = b"".join(deflater.compress(bytes(2**24)) for _ in range(16)) + deflater.flush()
+    group = detector(path, files)
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_chunk((36, 16, 16))
+    creation.set_deflate(9)
+    creation.set_deflate(9)
+    space = h5py.h5s.create_simple((36, 16, 16))
+    data = h5py.h5d.create(group.id, b"data", h5py.h5t.NATIVE_UINT16, space, creation)
+    data.write_direct_chunk((0, 0, 0), zlib.compress(inner, 9))
+    group.file.close()
+
+
+@hostile("it unpacks to more than it declares")
+def chunk_larger_than_its_content(path: Path, files: Any) -> None:
+    group = detector(path, files)
+    data = group.create_dataset("data", (6, 16, 16), np.uint16, chunks=(6, 16, 16), compression="gzip")
+    data.id.write_direct_chunk((0, 0, 0), zlib.compress(np.random.default_rng(0).bytes(200_000) + bytes(2**28), 9))
     group.file.close()
 
 

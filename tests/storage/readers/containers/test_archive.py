@@ -1,48 +1,13 @@
 import io
 import zipfile
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from storage.errors import HostileFileError, UnknownFormatError
-from storage.readers.containers.archive import NpyMember, open_archive, read_npy, unpack
-
-
-def npy(values: Any, version: tuple[int, int] = (1, 0)) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, values, version=version)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
-@pytest.mark.parametrize("dtype", ["<u2", ">u4", "<f8", "|b1", "<c8"])
-def test_members_are_read_whole_and_in_slices_in_any_order(
-    files: Any, tmp_path: Path, version: tuple[int, int], dtype: str
-) -> None:
-    values = (np.arange(30).reshape(5, 3, 2) % 7).astype(dtype)
-    path = files.zip(tmp_path / "f", {"a.npy": npy(values, version)})
-    with open_archive(path) as archive, closing(NpyMember(archive, "a.npy")) as member:
-        assert (member.shape, member.dtype) == (values.shape, values.dtype)
-        for key in (slice(0, 2), slice(2, 5), slice(1, 3), slice(4, 9), slice(3, 3), ()):
-            np.testing.assert_array_equal(member[key], values[key] if key != () else values)
-
-
-def test_a_number_is_an_array_without_axes(files: Any, tmp_path: Path) -> None:
-    path = files.zip(tmp_path / "f", {"a.npy": npy(np.float64(5420.0))})
-    with open_archive(path) as archive:
-        assert NpyMember(archive, "a.npy")[()] == 5420.0
-    (tmp_path / "b.npy").write_bytes(npy(np.eye(3)))
-    np.testing.assert_array_equal(read_npy(tmp_path / "b.npy"), np.eye(3))
-
-
-@pytest.mark.parametrize("values", [np.asfortranarray(np.arange(6).reshape(2, 3)), np.zeros(2, [("a", "u2")])])
-def test_other_layouts_are_refused(files: Any, tmp_path: Path, values: Any) -> None:
-    path = files.zip(tmp_path / "f", {"a.npy": npy(values)})
-    with open_archive(path) as archive, pytest.raises(UnknownFormatError, match="plain numbers in C order"):
-        NpyMember(archive, "a.npy")
+from storage.errors import HostileFileError
+from storage.readers.containers.archive import open_archive, unpack
 
 
 def test_an_archive_is_unpacked_into_its_folder(files: Any, tmp_path: Path) -> None:
@@ -63,3 +28,62 @@ def test_an_archive_that_unpacks_to_far_more_than_itself_is_refused(
     with open_archive(tmp_path / "f") as archive, pytest.raises(HostileFileError, match="over 20 to 1"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["counts.npy", ".DS_Store"],
+        ["scan/counts.npy", "scan/.DS_Store", "__MACOSX/scan/._counts.npy", "__MACOSX/._scan"],
+        ["scan\\counts.npy", "scan\\Thumbs.db"],
+        ["scan/", "scan/counts.npy", "scan/._counts.npy", "scan/desktop.ini"],
+        ["a/../counts.npy"],
+    ],
+)
+def test_what_desktops_add_is_no_part_of_it(tmp_path: Path, names: list[str]) -> None:
+    with zipfile.ZipFile(tmp_path / "f", "w") as file:
+        for name in names:
+            entry = zipfile.ZipInfo("x")
+            entry.filename = name  # as written elsewhere: ZipFile itself would replace backslashes on Windows
+            file.writestr(entry, b"" if name.endswith("/") else b"1")
+    if any(".." in name for name in names):
+        with pytest.raises(HostileFileError, match="leaves the archive's folder"), open_archive(tmp_path / "f"):
+            pass
+        return
+    with open_archive(tmp_path / "f") as archive:
+        assert list(archive.members) == ["counts.npy"]
+        unpack(archive, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["counts.npy"]
+
+
+@pytest.mark.parametrize("name", ["..\\..\\evil", "\\\\server\\share\\evil", "c:\\evil", "a\\..\\..\\evil", "\\evil"])
+def test_backslashes_lead_no_further_than_slashes(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "f", "w") as file:
+        file.writestr(name, b"1")
+    with pytest.raises(HostileFileError, match="leaves the archive's folder"), open_archive(tmp_path / "f"):
+        pass
+
+
+def test_an_archive_written_as_a_stream_is_read(tmp_path: Path) -> None:
+    """Finder and others write sizes after the content (flag bit 3)."""
+
+    class Unseekable(io.RawIOBase):
+        def __init__(self, path: Path) -> None:
+            self._file = path.open("wb")
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, content: Any) -> int:
+            return self._file.write(content)
+
+        def close(self) -> None:
+            self._file.close()
+
+    stream = Unseekable(tmp_path / "f")
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("counts.npy", b"1" * 100)
+    stream.close()
+    with open_archive(tmp_path / "f") as archive:
+        assert archive.file.infolist()[0].flag_bits & 0x8
+        assert archive.file.read(archive.members["counts.npy"]) == b"1" * 100

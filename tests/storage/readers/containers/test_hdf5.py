@@ -91,3 +91,43 @@ def test_a_damaged_file_is_no_crash(files: Any, tmp_path: Path) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(UnknownFormatError), open_hdf5(path):
         pass
+
+
+SHAPE = (8, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("written", "chunks", "unwritten"),
+    [
+        ([], (1, 4, 6), range(8)),
+        ([slice(0, 4)], (1, 4, 6), range(4, 8)),
+        ([slice(0, 4)], (3, 4, 6), range(6, 8)),
+        ([slice(0, 8)], (3, 2, 6), []),
+        ([slice(0, 2), slice(5, 8)], (1, 2, 3), range(2, 5)),
+        ([(slice(0, 8), slice(0, 2))], (2, 2, 6), range(8)),
+        ([(slice(0, 8), slice(0, 2)), (slice(0, 4), slice(2, 4))], (2, 2, 6), range(4, 8)),
+    ],
+)
+@pytest.mark.parametrize("fill", [0, 77])
+def test_frames_of_which_a_chunk_was_never_written_are_found(
+    tmp_path: Path, written: list[Any], chunks: tuple[int, ...], unwritten: Any, fill: int
+) -> None:
+    with h5py.File(tmp_path / "f", "w") as file:
+        counts = file.create_dataset("counts", SHAPE, np.uint16, chunks=chunks, fillvalue=fill, compression="gzip")
+        for part in written:
+            counts[part] = 5
+    with open_hdf5(tmp_path / "f") as file:
+        node = find_node(file, "counts")
+        assert node is not None
+        assert np.flatnonzero(node.unwritten_frames()).tolist() == list(unwritten)
+        assert (node[0] == 5).all() or 0 in unwritten
+
+
+def test_arrays_without_chunks_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f", "w") as file:
+        file.create_dataset("never", SHAPE, np.uint16)
+        file.create_dataset("number", (), np.float64)
+        file["written"], file["value"], file["nothing"] = np.zeros(SHAPE), 5.0, np.zeros((0, 3))
+    with open_hdf5(tmp_path / "f") as file:
+        found = {name: np.count_nonzero(node.unwritten_frames()) for name in file if (node := find_node(file, name))}
+    assert found == {"never": 8, "number": 1, "written": 0, "value": 0, "nothing": 0}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage.readers.format import open_scan
-from storage.readers.record import ScanSource
+from storage.readers.record import BeamCentre, ScanSource
 
 JOULE_EV = 1.602176634e-19
 
@@ -15,6 +15,11 @@ def read(path: Path) -> tuple[ScanSource, Any]:
     """The file's one scan, and its frames."""
     with open_scan(path) as (source,):
         return source, None if source.frames is None else source.frames[0 : source.frames.shape[0]]
+
+
+def positions_are_as_given(source: ScanSource, files: Any) -> None:
+    assert source.positions_m is not None
+    np.testing.assert_allclose(source.positions_m, files.measurement()["positions_m"])
 
 
 def faults_of(path: Path) -> list[str]:
@@ -29,12 +34,13 @@ def test_every_field_is_found_and_x_is_the_column(files: Any, tmp_path: Path) ->
     given = files.measurement()
     assert source.faults == ()
     assert source.energy_ev == pytest.approx(5420, rel=1e-12)
-    np.testing.assert_allclose(source.positions_m, given["positions_m"])
+    positions_are_as_given(source, files)
     np.testing.assert_array_equal(frames, given["counts"])
     assert source.mask is not None
     assert np.argwhere(~source.mask).tolist() == [[1, 2]]
     assert source.probe is not None
-    assert (source.probe.shape, source.probe.dtype) == ((1, 16, 16), np.complex64)
+    assert source.probe.shape == (1, 16, 16)
+    assert source.probe.dtype == np.complex64
 
 
 @pytest.mark.parametrize(
@@ -47,7 +53,7 @@ def test_positions_are_found_wherever_they_are(files: Any, tmp_path: Path, place
         values = file["entry_1/sample_1/geometry_1/translation"][()]
         del file["entry_1/sample_1"]
         file[f"entry_1/{place}"] = values.T if transposed else values
-    np.testing.assert_allclose(read(path)[0].positions_m, files.measurement()["positions_m"])
+    positions_are_as_given(read(path)[0], files)
 
 
 def test_a_soft_link_within_the_file_is_followed_and_a_broken_one_is_nothing(files: Any, tmp_path: Path) -> None:
@@ -148,9 +154,9 @@ def test_a_nexus_raster_states_the_beams_energy_and_its_frames_in_rows(files: An
     source, frames = read(path)
     assert source.faults == ()
     assert source.energy_ev == pytest.approx(5420)
-    assert source.beam_centre_px == (7.0, 9.0)
+    assert source.beam_centre == BeamCentre(7.0, 9.0)
     np.testing.assert_array_equal(frames, given["counts"])
-    np.testing.assert_allclose(source.positions_m, given["positions_m"])
+    positions_are_as_given(source, files)
 
 
 def test_entries_are_read_in_the_order_of_their_numbers(files: Any, tmp_path: Path) -> None:
@@ -160,9 +166,190 @@ def test_entries_are_read_in_the_order_of_their_numbers(files: Any, tmp_path: Pa
         assert sources[10].energy_ev == pytest.approx(5410)
 
 
-def test_a_mask_of_every_frame_is_bad_where_any_is(files: Any, tmp_path: Path) -> None:
+def test_a_mask_of_every_frame_is_read_frame_by_frame(files: Any, tmp_path: Path) -> None:
     bad = np.zeros((6, 16, 16), np.uint8)
     bad[3, 1, 2] = bad[4, 5, 6] = 1
-    mask = read(files.cxi(tmp_path / "f", bad_pixels=bad))[0].mask
+    with open_scan(files.cxi(tmp_path / "f", bad_pixels=bad)) as (source,):
+        assert source.mask is None
+        assert source.frame_masks is not None
+        np.testing.assert_array_equal(source.frame_masks[2:5], bad[2:5] == 0)
+
+
+DETECTOR = "entry_1/instrument_1/detector_1"
+ENERGY = "entry_1/instrument_1/source_1/energy"
+TRANSLATION = "entry_1/sample_1/geometry_1/translation"
+
+
+def restate(path: Path, place: str, factor: float, unit: Any) -> Path:
+    """Multiply what is at ``place`` and let it have a unit."""
+    with h5py.File(path, "r+") as file:
+        value = file[place][()] * factor
+        del file[place]
+        file[place] = value
+        file[place].attrs["units"] = unit
+    return path
+
+
+UNITS = [
+    ("cm", 1e2),
+    ("mm", 1e3),
+    (b"mm", 1e3),
+    ("um", 1e6),
+    (np.bytes_(b"\xb5m"), 1e6),
+    ("nm", 1e9),
+    ("Metres", 1),
+    ("1e-6 m", 1e6),
+]
+
+
+@pytest.mark.parametrize(("unit", "per_metre"), [*UNITS, (h5py.Empty("S1"), 1), ("", 1), (np.array(["um"], "S2"), 1e6)])
+@pytest.mark.parametrize("place", [f"{DETECTOR}/distance", f"{DETECTOR}/x_pixel_size", TRANSLATION])
+def test_every_length_is_converted_from_the_unit_it_states(
+    files: Any, tmp_path: Path, place: str, unit: Any, per_metre: float
+) -> None:
+    source, _ = read(restate(files.cxi(tmp_path / "f"), place, per_metre, unit))
+    assert source.faults == ()
+    assert source.distance_m == pytest.approx(1.5)
+    assert source.detector_pixel_size_m == pytest.approx(75e-6)
+    positions_are_as_given(source, files)
+
+
+@pytest.mark.parametrize(
+    ("place", "field"),
+    [
+        (f"{DETECTOR}/distance", "distance_m"), (f"{DETECTOR}/y_pixel_size", "detector_pixel_size_m"),
+        (TRANSLATION, "positions_m"), (ENERGY, "energy_ev"), (f"{DETECTOR}/data", "counts"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("unit", ["furlong", "deg", np.array([b"m", b"um"])])
+def test_a_number_in_a_unit_that_it_cannot_have_is_refused(files: Any, tmp_path: Path, place: str, field: str, unit: Any) -> None:
+    (fault,) = faults_of(restate(files.cxi(tmp_path / "f"), place, 1, unit))
+    assert fault.startswith(f"{field}: unit ")
+    assert "is no unit of " in fault
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "energy_ev"),
+    [
+        (5.42, "keV", 5420), (5420, "eV", 5420), (0.00542, "MeV", 5420), (5420 * JOULE_EV * 1e15, "fJ", 5420),
+        (5420 * JOULE_EV, "eV", 5420),
+        (3.0, "GeV", None), (3000, "MeV", None), (3000, "keV", None), (5.42, "eV", None), (5420, "J", None),
+    ],
+)  # fmt: skip
+def test_an_energy_is_converted_and_the_storage_rings_refused(
+    files: Any, tmp_path: Path, value: float, unit: str, energy_ev: float | None
+) -> None:
+    path = files.cxi(tmp_path / "f", energy_ev=None)
+    with h5py.File(path, "r+") as file:
+        file[ENERGY] = value
+        file[ENERGY].attrs["units"] = unit
+    source, _ = read(path)
+    assert source.energy_ev == (None if energy_ev is None else pytest.approx(energy_ev))
+    assert bool(source.faults) == (energy_ev is None)
+    if value == 3.0:
+        assert "3e+09 eV (its unit is 'GeV'); it is the storage ring's, not the photons'" in source.faults[0].message
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "beam", "energy_ev"),
+    [
+        (2999.0, None, None, None), (2999.0, None, 5420 * JOULE_EV, 5420), (2999.0, "MeV", 5.42e3, 5420),
+        (5420.0, "eV", None, 5420), (5420 * JOULE_EV, None, None, 5420),
+    ],
+)  # fmt: skip
+def test_nexus_has_the_ring_where_cxi_has_the_photons(
+    files: Any, tmp_path: Path, value: float, unit: str | None, beam: float | None, energy_ev: float | None
+) -> None:
+    path = files.cxi(tmp_path / "f", energy_ev=None)
+    with h5py.File(path, "r+") as file:
+        file["entry_1/definition"] = "NXcxi_ptycho"
+        file[ENERGY] = value
+        if unit:
+            file[ENERGY].attrs["units"] = unit
+        if beam:
+            file["entry_1/instrument_1/beam_1/incident_beam_energy"] = beam
+    source, _ = read(path)
+    assert source.energy_ev == (None if energy_ev is None else pytest.approx(energy_ev))
+    assert [fault.field for fault in source.faults] == ([] if energy_ev else ["energy_ev"])
+
+
+@pytest.mark.parametrize(("noise", "one"), [(0.02, True), (1.0, False)])
+def test_energies_read_back_at_every_frame_are_one_where_they_agree(files: Any, tmp_path: Path, noise: float, one: bool) -> None:
+    path = files.cxi(tmp_path / "f", energy_ev=None)
+    with h5py.File(path, "r+") as file:
+        file[ENERGY] = 5420 + np.random.default_rng(0).normal(0, noise, 6)
+    source, _ = read(path)
+    assert (source.energy_ev == pytest.approx(5420, abs=0.05)) if one else "must be one number" in str(source.faults)
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale"), [("mm", 0.075), ("m", 75e-6), ("um", 75), ("pixel", 1), ("pixels", 1), ("", 1), (None, 1), (b"mm", 0.075)]
+)
+def test_a_beam_centre_is_in_the_unit_it_states(files: Any, tmp_path: Path, unit: Any, scale: float) -> None:
+    path = files.cxi(tmp_path / "f")
+    with h5py.File(path, "r+") as file:
+        for axis, pixels in (("y", 7.0), ("x", 9.0)):
+            file[f"{DETECTOR}/beam_center_{axis}"] = pixels * scale
+            if unit is not None:
+                file[f"{DETECTOR}/beam_center_{axis}"].attrs["units"] = unit
+    source, _ = read(path)
+    assert source.faults == ()
+    assert source.beam_centre is not None
+    assert source.beam_centre.in_pixels(source.detector_pixel_size_m) == pytest.approx((7.0, 9.0))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_a_beam_centre_that_nobody_set_is_told_and_not_used(files: Any, tmp_path: Path, value: float) -> None:
+    path = files.cxi(tmp_path / "f")
+    with h5py.File(path, "r+") as file:
+        file[f"{DETECTOR}/beam_center_y"] = file[f"{DETECTOR}/beam_center_x"] = value
+    source, _ = read(path)
+    assert (source.beam_centre, source.faults) == (None, ())
+    assert "as where it was never set" in source.warnings[0]
+
+
+def test_bits_that_inform_mask_nothing_and_nexus_has_bits_of_its_own(files: Any, tmp_path: Path) -> None:
+    bits = np.zeros((16, 16), np.uint32)
+    bits[4:12, 4:12], bits[1, 2], bits[3, 3] = 0x1000, 0x1004, 0x80000000
+    mask = read(files.cxi(tmp_path / "f", bad_pixels=bits))[0].mask
     assert mask is not None
-    assert np.argwhere(~mask).tolist() == [[1, 2], [5, 6]]
+    assert np.argwhere(~mask).tolist() == [[1, 2]]
+    path = files.cxi(tmp_path / "g")
+    with h5py.File(path, "r+") as file:
+        file[f"{DETECTOR}/pixel_mask"] = bits
+    mask = read(path)[0].mask
+    assert mask is not None
+    assert np.count_nonzero(~mask) == 65
+
+
+def test_the_detector_may_state_where_its_range_ends(files: Any, tmp_path: Path) -> None:
+    path = files.cxi(tmp_path / "f")
+    with h5py.File(path, "r+") as file:
+        file[f"{DETECTOR}/saturation_value"] = 11810
+    assert read(path)[0].saturation_count == 11810
+
+
+@pytest.mark.parametrize("name", [b"Vers\xf6hnung", b"Mess\xb5m"])
+def test_latin_1_names_do_no_harm(files: Any, tmp_path: Path, name: bytes) -> None:
+    path = files.cxi(tmp_path / "f")
+    with h5py.File(path, "r+") as file:
+        h5py.h5g.create(file.id, name)
+        h5py.h5g.create(file["entry_1"].id, name)
+    assert faults_of(path) == []
+
+
+@pytest.mark.parametrize("probe", [np.zeros((16, 16), complex), np.zeros((2, 16, 16), complex)])
+def test_a_probe_without_light_is_refused(files: Any, tmp_path: Path, probe: Any) -> None:
+    (fault,) = faults_of(files.cxi(tmp_path / "f", probe=probe))
+    assert fault.startswith("probe: is zero everywhere")
+
+
+@pytest.mark.parametrize("place", [TRANSLATION, f"{DETECTOR}/mask", f"{DETECTOR}/distance"])
+def test_a_field_that_was_never_written_is_named(files: Any, tmp_path: Path, place: str) -> None:
+    path = files.cxi(tmp_path / "f", bad_pixels=np.zeros((16, 16), np.uint32))
+    with h5py.File(path, "r+") as file:
+        shape, dtype = file[place].shape, file[place].dtype
+        del file[place]
+        file.create_dataset(place, shape, dtype, **({"chunks": shape} if shape else {}))
+    (fault,) = faults_of(path)
+    assert "was never written" in fault

@@ -101,6 +101,7 @@ def test_positions_come_in_any_of_the_forms(tmp_path: Path, writer: Callable[[Pa
     write_eiger(tmp_path / "s")
     writer(tmp_path / "s" / "positions")
     with open_scan(tmp_path / "s") as (source,):
+        assert source.positions_m is not None
         np.testing.assert_allclose(source.positions_m, positions())
         assert source.faults == ()
 
@@ -219,4 +220,4 @@ def test_a_single_file_with_its_data_inside_is_read(tmp_path: Path) -> None:
         file["entry/instrument/detector/beam_center_x"][...] = 0
     with open_scan(master) as (source,):
         assert source.faults == ()
-        assert source.beam_centre_px is None
+        assert source.beam_centre is None

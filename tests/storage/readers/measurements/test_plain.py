@@ -7,6 +7,7 @@ import pytest
 
 from storage.errors import UnknownFormatError
 from storage.readers.format import open_scan
+from storage.readers.record import BeamCentre
 
 
 @pytest.mark.parametrize("writer", ["npz", "plain"])
@@ -25,7 +26,7 @@ def test_every_named_array_is_found_and_positions_are_y_x(files: Any, tmp_path: 
     np.testing.assert_array_equal(source.mask, mask)
     assert source.probe is not None
     assert source.probe.shape == (2, 16, 16)
-    assert source.beam_centre_px == (8.0, 9.0)
+    assert source.beam_centre == BeamCentre(8.0, 9.0)
     assert (source.energy_ev, source.distance_m, source.detector_pixel_size_m) == (5420.0, 1.5, 75e-6)
 
 

@@ -1,0 +1,128 @@
+"""What a detector mask hides, and pixels that no mask names although they count no photons."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.datasets.counts import CountReport
+from storage.errors import FieldError
+
+MIN_GOOD_FRACTION: Final = 0.1
+"""A mask that leaves less of the frame than this has its meaning the wrong way round."""
+MAX_HIDDEN_COUNTS: Final = 0.9
+"""A mask that hides more of the counted photons than this hides what was measured."""
+HIDDEN_COUNTS: Final = 0.05
+"""Share of the counted photons that may be masked without a word."""
+HIDDEN_BEAM: Final = 0.5
+"""Share of the beam, as its surroundings let expect it, that may be masked without a word."""
+BRIGHTEST: Final = 0.002
+"""Fraction of the pixels that are the brightest of the mean pattern."""
+
+HOT: Final = 10.0
+"""A pixel whose mean is this many times that of the third brightest of its neighbours, and whose least count is above it,
+is hot: an oversampled pattern cannot change so fast, for its speckles are two pixels wide or more."""
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def mask_faults(report: CountReport, mask: Mask) -> Iterator[FieldError]:
+    """Yield what is wrong with a mask (N, N), true where good, given the counts on both sides of it."""
+    left = float(report.good.mean())
+    share = hidden_counts(report)
+    if left < MIN_GOOD_FRACTION:
+        yield FieldError("mask", f"leaves {left:.1%} of the pixels; is its meaning inverted?")
+    elif share > MAX_HIDDEN_COUNTS and not mask.all():
+        yield FieldError(
+            "mask", f"hides {share:.1%} of the counted photons, the brightest pixels among them; is its meaning inverted?"
+        )
+
+
+def mask_warnings(report: CountReport, mask: Mask) -> Iterator[str]:
+    """Yield what the user should know of the masked pixels, one sentence each."""
+    share, beam = hidden_counts(report), hidden_beam(report)
+    bright = _brightest(report.sum + report.hidden)
+    n_hidden = int(np.count_nonzero(bright & (report.hidden > report.sum)))
+    if share > HIDDEN_COUNTS or n_hidden:
+        yield (
+            f"the mask hides {share:.1%} of the counted photons, with {n_hidden} of the {int(bright.sum())} brightest pixels of "
+            "the mean pattern: check that it marks bad pixels only"
+        )
+    elif beam > HIDDEN_BEAM:
+        yield f"the mask hides about {beam:.0%} of the beam, judged by the pixels around it: is it a beam stop?"
+    lost = report.saturated & mask
+    if lost.any() and (report.n_saturated[lost] < len(report.totals)).any():
+        photons = float(report.sum[lost].sum() / max(report.sum.sum(), 1.0))
+        most = int(report.n_saturated[lost].max())
+        yield (
+            f"{int(lost.sum())} pixels reach the end of the detector's range, in up to {most} frames each, and are masked in "
+            f"all; their other readings are {photons:.1%} of the photons"
+        )
+
+
+def hidden_counts(report: CountReport) -> float:
+    """Share of the counted photons that lie in masked pixels."""
+    hidden = float(report.hidden.sum())
+    return hidden / max(hidden + float(report.sum.sum()), 1.0)
+
+
+def hidden_beam(report: CountReport) -> float:
+    """Share of the beam expected in the pixels that are never good, from the mean count at their distance from the middle.
+
+    Nearer to the middle than any good pixel, the nearest good ones are taken, so the share is the least to be expected.
+    """
+    if report.good.all():
+        return 0.0
+    n = len(report.good)
+    radius = np.hypot(*(np.indices((n, n)) - n // 2)).astype(int)
+    photons = np.bincount(radius[report.good], report.sum[report.good], radius.max() + 1)
+    n_pixels = np.bincount(radius[report.good], minlength=radius.max() + 1)
+    known = np.flatnonzero(n_pixels)
+    if len(known) == 0:
+        return 1.0
+    profile = np.interp(np.arange(len(n_pixels)), known, photons[known] / n_pixels[known])
+    expected = float(profile[radius[~report.good]].sum())
+    return expected / max(expected + float(report.sum[report.good].sum()), 1.0)
+
+
+def _brightest(pattern: Array) -> Mask:
+    n_brightest = max(4, round(BRIGHTEST * pattern.size))
+    level = np.partition(pattern.ravel(), -n_brightest)[-n_brightest]
+    return np.asarray((pattern >= level) & (pattern > 0))
+
+
+def hot_pixels(report: CountReport, n_frames: int) -> Mask:
+    """(N, N) bool: good pixels far above their neighbours in every frame."""
+    mean = np.where(report.good, report.sum / max(n_frames, 1), 0.0)
+    padded = np.pad(mean, 1)
+    n = len(mean)
+    around = [padded[1 + dy : 1 + dy + n, 1 + dx : 1 + dx + n] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
+    third = np.sort(np.stack(around), axis=0)[-3]
+    known = _n_good_neighbours(report.good) >= 3
+    return np.asarray(report.good & known & (mean > HOT * np.maximum(third, 0.1)) & (report.lowest > np.maximum(third, 1.0)))
+
+
+def _n_good_neighbours(good: Mask) -> NDArray[np.int64]:
+    padded = np.pad(good, 1).astype(np.int64)
+    n = len(good)
+    window = sum(padded[dy : dy + n, dx : dx + n] for dy in range(3) for dx in range(3))
+    return np.asarray(window - good)
+
+
+def hot_warning(hot: Mask, offset: tuple[int, int]) -> str:
+    """Return the sentence that names hot pixels by their place in the file's frames.
+
+    Parameters
+    ----------
+    hot : (N, N) bool array
+        With at least one.
+    offset : (row, column)
+        Of the stored square in the file's frames.
+    """
+    places = [f"({row + offset[0]}, {column + offset[1]})" for row, column in np.argwhere(hot)[:5]]
+    more = f" and {int(hot.sum()) - 5} more" if hot.sum() > 5 else ""
+    return (
+        f"hot pixels, over {HOT:.0f} times their neighbours in every frame, are masked: (row, column) {', '.join(places)}{more}"
+    )

@@ -1,0 +1,113 @@
+"""Probe positions in a file of their own, beside frames that a detector wrote.
+
+========  =============================================================================================================
+form      content
+========  =============================================================================================================
+HDF5      an array ``positions_m`` (P, 2), (y, x), with its unit as attribute, else metres
+NPZ       likewise, as member ``positions_m.npy``
+NPY       (P, 2) or (2, P), (y, x) [m]
+text      columns, separated by blanks, commas or semicolons, under a first line that names them ``y_m`` and ``x_m`` (or
+          ``y_um``, ``x_mm``, ...)
+========  =============================================================================================================
+"""
+
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import FieldError, InvalidScanError
+from storage.readers.containers.archive import open_archive
+from storage.readers.containers.hdf5 import find_node, is_hdf5, open_hdf5
+from storage.readers.containers.npy import NpyMember, is_npy, npy_names, read_npy
+from storage.readers.fields import Fields
+from storage.readers.record import DAMAGE, Node
+from storage.readers.units import LENGTHS_M, UnitError, factor_of, quoted
+
+MAX_TEXT_BYTES: Final = 64 * 2**20
+NAME: Final = "positions_m"
+COLUMN: Final = re.compile(r"([yx])_(\w+)")
+
+
+def read_positions(path: Path, fields: Fields) -> NDArray[np.float64] | None:
+    """Read (P, 2) positions (y, x) [m] from a file in any of the forms above; faults go to ``fields``.
+
+    Raises
+    ------
+    InvalidScanError
+        The file is in none of the forms.
+    """
+    try:
+        with _find_positions(path) as find:
+            found = Fields(find)
+            positions = found.positions_m(NAME, order="yx")
+    except InvalidScanError:
+        raise
+    except DAMAGE as error:
+        raise InvalidScanError([FieldError(NAME, f"cannot be read from {path.name}: {error}")]) from error
+    fields.faults += [FieldError(NAME, f"{fault.message} (in {path.name})") for fault in found.faults]
+    return positions
+
+
+@contextmanager
+def _find_positions(path: Path) -> Iterator[Callable[[str], Node | None]]:
+    with ExitStack() as stack:
+        if is_hdf5(path):
+            file = stack.enter_context(open_hdf5(path))
+            yield lambda name: find_node(file, name)
+        elif zipfile.is_zipfile(path):
+            archive = stack.enter_context(open_archive(path))
+            members = npy_names(archive)
+            yield lambda name: NpyMember(archive, members[name]) if name in members else None
+        else:
+            array: Any = read_npy(path) if is_npy(path) else _read_text(path)
+            yield lambda name: array if name == NAME else None
+
+
+def _read_text(path: Path) -> NDArray[np.float64]:
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise ValueError(f"text of more than {MAX_TEXT_BYTES // 2**20} MiB")
+    # "utf-8-sig" drops the byte order mark that spreadsheets write.
+    lines = path.read_bytes().decode("utf-8-sig", "replace").splitlines()
+    names = _split(lines[0].strip("#; \t").lower()) if lines else []
+    columns = {match[1]: (index, match[2]) for index, name in enumerate(names) if (match := COLUMN.fullmatch(name))}
+    if set(columns) != {"y", "x"}:
+        raise ValueError(f"the first line must name the columns y_m and x_m, got {quoted(lines[0] if lines else '')}")
+    rows = [(number, _split(line.strip())) for number, line in enumerate(lines[1:], 2) if line.strip()]
+    positions = np.empty((len(rows), 2))
+    for axis, (column, unit) in enumerate((columns["y"], columns["x"])):
+        factor = _factor(unit)
+        positions[:, axis] = [_number(row, column, line) * factor for line, row in rows]
+    return positions
+
+
+def _split(line: str) -> list[str]:
+    return re.split(r"[,;\s]+", line)
+
+
+def _factor(unit: str) -> float:
+    try:
+        return factor_of(unit, LENGTHS_M, "length")
+    except UnitError as error:
+        raise ValueError(f"column {quoted(unit)}: {error}") from error
+
+
+def _number(row: list[str], column: int, line: int) -> float:
+    try:
+        return float(row[column])
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"line {line} has no number in column {column + 1}") from error
+
+
+def holds_positions(path: Path) -> bool:
+    """Whether a file is in one of the forms above, by its header alone."""
+    try:
+        with _find_positions(path) as find:
+            return find(NAME) is not None
+    except (InvalidScanError, *DAMAGE):
+        return False
