@@ -99,6 +99,7 @@ class CountReport:
 
     def add_largest(self, counts: NDArray[Any]) -> None:
         """Count the readings equal to the two largest values."""
+        counts = counts[counts >= max(self.next_largest, 1)]
         for value, n in _two_largest(counts):
             if value > self.largest:
                 self.next_largest, self.n_next = self.largest, self.n_largest
@@ -209,41 +210,33 @@ def _check_block(
         fraction = np.abs(frames - np.rint(frames)) > WHOLE_NUMBER_TOLERANCE
         report.add_fault("not whole numbers (give photon counts, not intensities)", start, fraction & good & readable)
     if frames.dtype.kind != "u":
-        negative = frames < -WHOLE_NUMBER_TOLERANCE
+        negative = frames < (0 if frames.dtype.kind == "i" else -WHOLE_NUMBER_TOLERANCE)
         report.add_fault("negative (mask gaps and dead pixels)", start, negative & good & readable)
         readable &= ~negative
     if frames.dtype.itemsize > 4 or frames.dtype.kind == "f":
         report.add_fault("too large for 32 bits", start, (frames > float(MAX_COUNT)) & good & readable)
     counted = good & readable
+    kept = frames if counted.all() else np.where(counted, frames, 0)
     block = slice(start, start + len(frames))
-    report.totals[block] = frames.sum(axis=(1, 2), where=counted, dtype=np.float64)
-    report.constant[block] = _constant(frames, counted)
-    report.sum += frames.sum(axis=0, where=counted, dtype=np.float64)
-    report.hidden += frames.sum(axis=0, where=readable & ~good, dtype=np.float64)
-    lowest = np.min(frames, axis=0, where=counted, initial=_end(frames.dtype))
-    report.lowest = np.minimum(report.lowest, lowest)
-    report.add_largest(frames[counted])
-
-
-def _constant(frames: NDArray[Any], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(n,) float64: what every counted pixel of a frame reads, NaN where they differ or none is counted."""
-    values = np.full(len(frames), np.nan)
-    for index, (frame, kept) in enumerate(zip(frames, counted, strict=True)):
-        readings = frame[kept]
-        if readings.size and readings.min() == readings.max():
-            values[index] = readings[0]
-    return values
+    report.totals[block] = kept.sum(axis=(1, 2), dtype=np.float64)
+    report.sum += kept.sum(axis=0, dtype=np.float64)
+    if not good.all():
+        report.hidden += np.where(readable & ~good, frames, 0).sum(axis=0, dtype=np.float64)
+    bounded = frames if counted.all() else np.where(counted, frames, _end(frames.dtype))
+    report.lowest = np.minimum(report.lowest, bounded.min(axis=0))
+    highest = kept.max(axis=(1, 2))
+    report.constant[block] = np.where((bounded.min(axis=(1, 2)) == highest) & counted.any(axis=(1, 2)), highest, np.nan)
+    report.add_largest(kept)
 
 
 def no_counts(frames: NDArray[Any], saturation_count: float | None) -> NDArray[np.bool_]:
     """Return bool, shape of ``frames``: readings at the end of the detector's or the container's range."""
-    if frames.dtype.kind == "f":
-        # In float32 the numbers beside 2**32 are far away, so the comparison is made with its own rounding.
-        missing = np.isin(frames, np.array(NO_COUNTS, frames.dtype))
-    else:
-        missing = frames == np.iinfo(frames.dtype).max
-        if frames.dtype.itemsize >= 4:
-            missing |= np.isin(frames, np.array([n for n in NO_COUNTS if n <= np.iinfo(frames.dtype).max]).astype(frames.dtype))
+    end = _end(frames.dtype)
+    missing = np.zeros(frames.shape, bool) if frames.dtype.kind == "f" else frames == end
+    # In float32 the numbers beside 2**32 are far away, so it is compared with what they are rounded to.
+    for value in np.array([n for n in NO_COUNTS if n <= end]).astype(frames.dtype):
+        if value != end:
+            missing |= frames == value
     if saturation_count is not None and saturation_count <= _end(frames.dtype):
         missing |= frames >= np.asarray(np.ceil(saturation_count)).astype(frames.dtype)
     return np.asarray(missing)

@@ -25,6 +25,10 @@ MIN_FILL: Final = 2
 
 STUCK: Final = 3
 """A position that repeats in this many frames, and in this many times as many as is usual, is a reading that stuck."""
+STUCK_AXIS: Final = 10
+STUCK_AXIS_SHARE: Final = 0.1
+"""One axis that rests for so many frames, and this share of the scan, is a reading that stuck; stages that read coarsely, or
+move along the other axis, rest for less."""
 SAME_POSITION: Final = 1e-3
 """Positions nearer than this fraction of the usual step are the same."""
 ISOLATED: Final = 20.0
@@ -141,7 +145,8 @@ def _by_position(positions_m: NDArray[np.float64]) -> Iterator[FrameFinding]:
     for axis, name in enumerate("yx"):
         other = steps[:, 1 - axis]
         if (steps[:, axis] > same).any():
-            held = long_runs(steps[:, axis] <= same, stuck)
+            shortest = max(STUCK_AXIS, round(STUCK_AXIS_SHARE * len(positions_m)))
+            held = long_runs(steps[:, axis] <= same, shortest, stuck)
             # While one axis rests the other must move, else the position repeats as a whole.
             moving = np.concatenate([other > same, [True]])
             reason = f"frames in which {name} rests far longer than elsewhere, as if its encoder stuck"
@@ -149,19 +154,20 @@ def _by_position(positions_m: NDArray[np.float64]) -> Iterator[FrameFinding]:
     yield FrameFinding("positions_m", np.flatnonzero(_isolated(positions_m)), "frames far from all others, as if misread")
 
 
-def long_runs(rests: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-    """Return (P,) bool: frames of runs that are `STUCK` times as long as the median run, and at least `STUCK` frames.
+def long_runs(rests: NDArray[np.bool_], shortest: int = STUCK, ignored: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Return (P,) bool: frames of runs that are `STUCK` times as long as the median run, and at least ``shortest`` frames.
 
     Parameters
     ----------
     rests : (P - 1,) bool array
         Whether a frame is where the one before it was.
+    shortest : int
     ignored : (P,) bool array, optional
         Frames that do not count.
     """
     starts = np.concatenate([[0], np.flatnonzero(~rests) + 1])
     lengths = np.diff(np.concatenate([starts, [len(rests) + 1]]))
-    long_enough = max(STUCK, STUCK * float(np.median(lengths)))
+    long_enough = max(shortest, STUCK * float(np.median(lengths)))
     counted = lengths if ignored is None else lengths - np.add.reduceat(ignored.astype(np.int64), starts)
     long = np.repeat(counted >= long_enough, lengths)
     return long if ignored is None else long & ~ignored
