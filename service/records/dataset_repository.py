@@ -24,7 +24,8 @@ from storage.errors import DatasetDamagedError, DatasetNotFoundError
 
 NO_PROJECT: Final = ""
 """Project of a dataset that cannot be read and was not known: nobody's, so that no key sees another's."""
-SCAN_FIELDS: Final = tuple(field.name for field in fields(ScanInfo))
+SCAN_FIELDS: Final = tuple(field.name for field in fields(ScanInfo) if field.name != "warnings")
+"""Fields of a scan that the catalogue keeps; its warnings are in its own attributes."""
 
 log = logging.getLogger(__name__)
 
