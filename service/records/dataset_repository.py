@@ -177,7 +177,8 @@ class DatasetRepository:
 
     def _scan_row(self, dataset_id: str, name: str) -> Row:
         stamp = self.store.scan_stamp(dataset_id, name)
-        return {**asdict(self.store.scan(dataset_id, name)), "stamp": stamp}
+        known = asdict(self.store.scan(dataset_id, name))
+        return {**{field: known[field] for field in SCAN_FIELDS}, "stamp": stamp}
 
 
 def described(dataset_id: str, attributes: dict[str, Any]) -> Row:
