@@ -208,7 +208,7 @@ class Runs:
         elif variable in PARTIAL:
             options = OPTIONS.validate_python(dict(view.options))
             graph = build_graph(self._inputs.read([dataset]), options, run_id)
-            picture = read_partial_image(ArtifactStore(self._paths.units), graph, variable, energy_ev)
+            picture = read_partial_image(ArtifactStore(self._paths.artifacts), graph, variable, energy_ev)
         else:
             self._results(run_id)
             raise AssertionError("unreachable: an unsealed store raises")

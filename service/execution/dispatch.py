@@ -59,7 +59,7 @@ class Dispatch:
     ) -> None:
         self._cluster = cluster
         self._places = places
-        self._units = ArtifactStore(places.units)
+        self._units = ArtifactStore(places.artifacts)
         self._work = work
         self._on_ending = on_ending
         self._on_note = on_note

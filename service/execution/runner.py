@@ -74,7 +74,7 @@ class Runner:
         self.meter = Metrics()
         self._ledger = ledger
         self._places = places
-        self._units = ArtifactStore(places.units)
+        self._units = ArtifactStore(places.artifacts)
         self._load_facts = load_facts
         self._work = work
         self._walks: dict[str, RunProgress] = {}

@@ -33,7 +33,7 @@ class DataPaths:
     """Folders that the service and all workers see alike."""
 
     datasets: Path
-    units: Path
+    artifacts: Path
     runs: Path
 
     def run_dir(self, run_id: str) -> Path:
@@ -97,7 +97,7 @@ class StageContext:
         self.request = request
         self.storage_s = 0.0
         self.datasets = DatasetStore(request.paths.datasets)
-        self.artifacts = ArtifactStore(request.paths.units)
+        self.artifacts = ArtifactStore(request.paths.artifacts)
         self._report = report
         self._is_cancelled = is_cancelled
         self._began = time.monotonic()

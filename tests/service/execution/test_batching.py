@@ -76,7 +76,7 @@ def test_a_batch_leaves_what_single_units_leave(datasets, units, tmp_path):
     assert {one["unit"] for one in told} == {unit.name for unit in units[:4]}
     for unit in units[:4]:
         assert perform(StepRequest("run_1", unit, alone), lambda _: None).is_computed
-        one, other = (ArtifactStore(places.units).read(unit.key) for places in (together, alone))
+        one, other = (ArtifactStore(places.artifacts).read(unit.key) for places in (together, alone))
         assert one.keys() == other.keys()
         for name in ("object", "probe", "errors", "prtf"):
             np.testing.assert_allclose(one[name], other[name], rtol=2e-3, atol=2e-3 * np.abs(other[name]).max())
@@ -99,7 +99,7 @@ def test_a_cancelled_batch_computes_nothing(datasets, units, tmp_path):
     batch = Batch(tuple(StepRequest("run_1", unit, places) for unit in units[:3]))
     receipts = perform_together(batch, lambda _: None, lambda: True)
     assert {receipt.fate for receipt in receipts} == {"cancelled"}
-    assert not any(ArtifactStore(places.units).has(unit.key) for unit in units)
+    assert not any(ArtifactStore(places.artifacts).has(unit.key) for unit in units)
 
 
 def test_a_batch_is_split_by_memory(datasets, units, tmp_path):

@@ -46,7 +46,7 @@ def make_work(seconds: float = 0.0, fail: str = "", poison: str = "", remarks: d
         from service.execution.worker import StepResult
         from storage.artifacts import ArtifactStore
 
-        store = ArtifactStore(call.paths.units)
+        store = ArtifactStore(call.paths.artifacts)
         if store.has(call.step.key):
             return StepResult("done")
         until = time.monotonic() + seconds
@@ -311,7 +311,7 @@ def test_what_the_wheel_wrote_can_be_read_by_others(make_bench):
     bench.submit("run_1", "a", **SHORT)
     bench.wait("run_1", "succeeded")
     key = bench.log()[0][0]
-    assert np.array_equal(ArtifactStore(bench.places.units).read(key)["x"], np.ones(3))
+    assert np.array_equal(ArtifactStore(bench.places.artifacts).read(key)["x"], np.ones(3))
     assert threading.active_count() < 60
 
 
@@ -322,7 +322,7 @@ class Flaky:
     n_gpus = 0
 
     def __init__(self, places):
-        self.store = ArtifactStore(places.units)
+        self.store = ArtifactStore(places.artifacts)
         self.is_up = True
         self.is_new = False
         self.given = []
@@ -421,7 +421,7 @@ def test_work_that_was_removed_while_a_run_counted_on_it_is_computed_again(make_
     def work(call, report, is_cancelled):
         from storage.artifacts import ArtifactStore
 
-        store, once = ArtifactStore(call.paths.units), call.paths.runs / "removed"
+        store, once = ArtifactStore(call.paths.artifacts), call.paths.runs / "removed"
         if call.step.stage == "couple" and not once.exists():
             once.touch()
             store.delete(call.step.inputs[0])

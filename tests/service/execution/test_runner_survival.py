@@ -42,7 +42,7 @@ SERVICE = textwrap.dedent(
             import numpy as np
             from service.execution.worker import StepResult
             from storage.artifacts import ArtifactStore
-            store = ArtifactStore(call.paths.units)
+            store = ArtifactStore(call.paths.artifacts)
             if store.has(call.step.key):
                 return StepResult("done")
             time.sleep(0.1)

@@ -1,19 +1,29 @@
-"""Frames that arrive flipped or transposed: found and turned where that was asked for, refused by name where it was not."""
+"""Frames that arrive flipped or transposed, and the first guess of their probe."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from service.execution.worker import perform
+from service.execution.worker import StepResult, perform
 from service.records.run_inputs import RunInputReader
 from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
+from service.stages.reconstruct import ReconstructStep
+from service.stages.scans import as_scan, first_probe
+from service.workflow.graph import Graph
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
 from tasks.options import RunOptions
-from tasks.simulation.specimen import SimulationOptions, simulate
+from tasks.ptycho.probe import ProbeSpec
+from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
+
+Frames = NDArray[Any]
 
 CYCLES = 48
 SMALL = SimulationOptions(
@@ -22,80 +32,108 @@ SMALL = SimulationOptions(
 
 
 @pytest.fixture(scope="module")
-def simulation():
+def simulation() -> Simulation:
+    """One energy."""
     return simulate(SMALL)
 
 
-def from_detector(frames):
+def from_detector(frames: Frames) -> Frames:
     """Transposed and a flip: undone by flipping rows, then transposing."""
     frames = np.swapaxes(frames, -2, -1)
     return np.ascontiguousarray(np.roll(np.flip(frames, -2), 1, -2))
 
 
-def dataset(tmp_path, simulation, orientation, turn=np.asarray):
+def as_measured(frames: Frames) -> Frames:
+    """As they are."""
+    return frames
+
+
+def dataset(
+    folder: Path, simulation: Simulation, orientation: int | str, turn: Callable[[Frames], Frames] = as_measured
+) -> DatasetStore:
     """The one energy as a file whose frames may be turned, in a dataset of the given orientation."""
     scan = simulation.scans[0]
-    store = DatasetStore(tmp_path / "datasets")
+    store = DatasetStore(folder / "datasets")
     about = {"title": "t", "sample": {"name": "", "formula": "LiVO2", "group": ""}, "absorber": {"element": "V", "edge": "K"}}
-    probe = TypeAdapter(type(simulation.probe_guess)).dump_python(simulation.probe_guess)
+    probe = TypeAdapter(ProbeSpec).dump_python(simulation.probe_guess)
     lengths = {"distance_m": scan.distance_m, "detector_pixel_size_m": scan.detector_pixel_size_m}
     store.create("ds_a", {**about, **lengths, "orientation": orientation, "probe": probe})
-    file = tmp_path / "scan.npz"
-    fields = {"positions_m": scan.positions_m, "energy_ev": np.array(scan.energy_ev)}
-    np.savez(file, counts=turn(scan.counts), mask=turn(scan.mask), **fields)
-    store.add_scan("ds_a", "e", file)
+    np.savez(
+        folder / "scan.npz",
+        counts=turn(scan.counts),
+        mask=turn(scan.mask),
+        positions_m=scan.positions_m,
+        energy_ev=np.array(scan.energy_ev),
+    )
+    store.add_scan("ds_a", "e", folder / "scan.npz")
     return store
 
 
-def graph_of(store, **reconstruct):
-    options = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": CYCLES, **reconstruct}})
+def graph_of(store: DatasetStore) -> Graph:
+    """The graph of a run on that dataset."""
+    options = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": CYCLES}})
     return build_graph(RunInputReader(store).read(["ds_a"]), options, "run_1")
 
 
-def perform_all(tmp_path, graph):
-    places = DataPaths(tmp_path / "datasets", tmp_path / "units", tmp_path / "runs")
-    units = [unit for unit in graph.steps.values() if unit.stage in ("orientation", "reconstruct")]
-    return {unit.name: perform(StepRequest("run_1", unit, places), lambda _: None) for unit in units}, ArtifactStore(places.units)
+def reconstruct(folder: Path, graph: Graph) -> dict[str, StepResult]:
+    """What becomes of the steps up to the reconstruction."""
+    paths = DataPaths(folder / "datasets", folder / "units", folder / "runs")
+    steps = [step for step in graph.steps.values() if step.stage in ("orientation", "reconstruct")]
+    return {step.name: perform(StepRequest("run_1", step, paths), lambda _: None) for step in steps}
 
 
-def test_auto_finds_the_orientation_and_reconstructs_as_if_it_had_been_given(tmp_path, simulation):
+def test_auto_finds_the_orientation_and_reconstructs_as_if_it_had_been_given(tmp_path: Path, simulation: Simulation) -> None:
     objects = []
-    for name, orientation, turn in (("auto", "auto", from_detector), ("given", 5, from_detector), ("plain", 0, np.asarray)):
-        store = dataset(tmp_path / name, simulation, orientation, turn)
+    for name, orientation, turn in (("auto", "auto", from_detector), ("given", 5, from_detector), ("plain", 0, as_measured)):
+        folder = tmp_path / name
+        folder.mkdir()
+        store = dataset(folder, simulation, orientation, turn)
         store.seal("ds_a")
         graph = graph_of(store)
-        receipts, units = perform_all(tmp_path / name, graph)
-        assert {receipt.fate for receipt in receipts.values()} == {"done"}
-        last = next(unit for unit in graph.steps.values() if unit.stage == "reconstruct")
-        objects.append(units.read(last.key, "object")["object"])
-        assert ("orientation" in receipts) == (name == "auto")
+        results = reconstruct(folder, graph)
+        assert {result.fate for result in results.values()} == {"done"}
+        last = next(step for step in graph.steps.values() if isinstance(step, ReconstructStep))
+        objects.append(ArtifactStore(folder / "units").read(last.key, "object")["object"])
+        assert ("orientation" in results) == (name == "auto")
         if name == "auto":
-            assert receipts["orientation"].facts["orientation"] == 5
+            assert results["orientation"].facts["orientation"] == 5
     np.testing.assert_array_equal(objects[0], objects[2])
     np.testing.assert_array_equal(objects[1], objects[2])
 
 
-def test_a_wrong_orientation_ends_the_run_and_names_the_right_one(tmp_path, simulation):
+def test_a_wrong_orientation_ends_the_run_and_names_the_right_one(tmp_path: Path, simulation: Simulation) -> None:
     store = dataset(tmp_path, simulation, 4)
     store.seal("ds_a")
-    receipts, _ = perform_all(tmp_path, graph_of(store))
-    (receipt,) = receipts.values()
-    assert receipt.fate == "failed"
-    assert "with orientation 4," in receipt.message
-    assert 'make the dataset again with orientation 0, or "auto"' in receipt.message
+    (result,) = reconstruct(tmp_path, graph_of(store)).values()
+    assert result.fate == "failed"
+    assert "with orientation 4," in result.message
+    assert 'make the dataset again with orientation 0, or "auto"' in result.message
 
 
-def test_an_open_dataset_waits_for_its_lowest_energy(tmp_path, simulation):
+def test_an_open_dataset_waits_for_its_lowest_energy(tmp_path: Path, simulation: Simulation) -> None:
     store = dataset(tmp_path, simulation, "auto")
     assert not graph_of(store).steps
     store.seal("ds_a")
-    graph = graph_of(store)
-    first, second, *_ = graph.steps.values()
+    first, second, *_ = graph_of(store).steps.values()
     assert (first.stage, second.stage, second.needs) == ("orientation", "reconstruct", ("orientation",))
 
 
-def test_only_an_orientation_to_be_found_is_part_of_a_key(tmp_path, simulation):
-    """What was reconstructed before stays valid: given orientations are in the scan's own digest."""
-    facts = RunInputReader(dataset(tmp_path, simulation, 0)).read(["ds_a"])[0]
-    assert facts.measurement.keys() == {"probe"}
-    assert replace(facts, measurement={**facts.measurement, "orientation": "auto"}) != facts
+def test_only_an_orientation_to_be_found_is_part_of_a_key(tmp_path: Path, simulation: Simulation) -> None:
+    """A given orientation is in the scan's own digest."""
+    given = RunInputReader(dataset(tmp_path, simulation, 0)).read(["ds_a"])[0]
+    assert given.measurement.keys() == {"probe"}
+    assert replace(given, measurement={**given.measurement, "orientation": "auto"}) != given
+
+
+@pytest.mark.parametrize(("kind", "same"), [(None, True), ("supplied", True), ("gaussian", False)])
+def test_a_supplied_probe_is_used_unless_optics_are_described(
+    tmp_path: Path, simulation: Simulation, kind: Literal["supplied", "gaussian"] | None, same: bool
+) -> None:
+    measured = as_scan(dataset(tmp_path, simulation, 0).read_scan("ds_a", "e"))
+    measured = replace(measured, mask=np.ones_like(measured.mask))  # a masked pixel would hide photons that count as well
+    supplied = np.random.default_rng(0).normal(size=(1, 48, 48)).astype(np.complex64)
+    probe = first_probe(measured, supplied, None if kind is None else ProbeSpec(kind=kind))
+    power = float(np.mean(measured.counts.sum(axis=(1, 2))))
+    assert np.sum(np.abs(probe) ** 2) == pytest.approx(power, rel=1e-4)
+    correlation = abs(np.vdot(probe, supplied)) / np.linalg.norm(probe) / np.linalg.norm(supplied)
+    assert (correlation > 0.999) == same

@@ -1,7 +1,10 @@
 """Datasets and options that cannot make a run are refused before anything is computed, with every fault by its field."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from pydantic import TypeAdapter
 
 from service.errors import InvalidInputError
@@ -11,13 +14,17 @@ from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
 
 
-def options(**stages) -> RunOptions:
+def options(**stages: Any) -> RunOptions:
+    """Options that differ from their defaults."""
     return TypeAdapter(RunOptions).validate_python(stages)
 
 
-def facts(energies_ev, name="ds_a", is_open=False, element="V", formula="LiVO2"):
+def dataset(
+    energies_ev: ArrayLike, name: str = "ds_a", is_open: bool = False, element: str = "V", formula: str = "LiVO2"
+) -> RunInput:
+    """A dataset whose scans were never measured."""
     canvas = Canvas((64, 64), 1.5e-8, (0.0, 0.0))
-    scans = tuple(ScanInput(f"s{i}", float(e), 16, 32, "", canvas) for i, e in enumerate(energies_ev))
+    scans = tuple(ScanInput(f"s{i}", float(e), 16, 32, "", canvas) for i, e in enumerate(np.asarray(energies_ev)))
     return RunInput(name, name, "g", formula, {"element": element, "edge": "K"}, {}, scans, is_open)
 
 
@@ -28,17 +35,17 @@ GRID = np.linspace(5420, 5540, 12)
     ("datasets", "message"),
     [
         ([], "at least one dataset"),
-        ([facts([])], "no scans"),
-        ([facts(GRID[:9])], "at least 10"),
-        ([facts([5420.0, 5540.0])], "at least 10"),
-        ([facts(GRID + 500)], "does not enclose"),
-        ([facts(GRID), facts(GRID, "ds_b", element="Fe", formula="LiFeO2")], "share one absorber"),
-        ([facts(GRID), facts(GRID + 0.2, "ds_b")], "same energies"),
-        ([facts(GRID), facts([5420.0], "ds_b")], "same energies"),
-        ([facts(GRID + 1647, element="Fe", formula="LiFeO2")], "chantler"),
+        ([dataset([])], "no scans"),
+        ([dataset(GRID[:9])], "at least 10"),
+        ([dataset([5420.0, 5540.0])], "at least 10"),
+        ([dataset(GRID + 500)], "does not enclose"),
+        ([dataset(GRID), dataset(GRID, "ds_b", element="Fe", formula="LiFeO2")], "share one absorber"),
+        ([dataset(GRID), dataset(GRID + 0.2, "ds_b")], "same energies"),
+        ([dataset(GRID), dataset([5420.0], "ds_b")], "same energies"),
+        ([dataset(GRID + 1647, element="Fe", formula="LiFeO2")], "chantler"),
     ],
 )
-def test_runs_that_could_not_end_well_are_refused_with_the_reason(datasets, message):
+def test_runs_that_could_not_end_well_are_refused_with_the_reason(datasets: list[RunInput], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message) as caught:
         check_run(datasets, options())
     assert caught.value.faults
@@ -47,16 +54,16 @@ def test_runs_that_could_not_end_well_are_refused_with_the_reason(datasets, mess
 @pytest.mark.parametrize(
     "datasets",
     [
-        [facts(GRID)],
-        [facts([5420.0])],
-        [facts([5420.0], element="Fe", formula="LiFeO2")],
-        [facts(GRID[:3], is_open=True)],
-        [facts([], is_open=True)],
-        [facts(GRID), facts(GRID + 0.01, "ds_b")],
-        [facts(GRID), facts(GRID[:2], "ds_b", is_open=True)],
+        [dataset(GRID)],
+        [dataset([5420.0])],
+        [dataset([5420.0], element="Fe", formula="LiFeO2")],
+        [dataset(GRID[:3], is_open=True)],
+        [dataset([], is_open=True)],
+        [dataset(GRID), dataset(GRID + 0.01, "ds_b")],
+        [dataset(GRID), dataset(GRID[:2], "ds_b", is_open=True)],
     ],
 )
-def test_runs_that_may_end_well_are_taken(datasets):
+def test_runs_that_may_end_well_are_taken(datasets: list[RunInput]) -> None:
     check_run(datasets, options())
 
 
@@ -74,17 +81,17 @@ XDI = "#XDI/1.0\n# Column.1: energy eV\n# Column.2: mutrans\n#---\n" + "\n".join
         ({"align": {"energy_offset_ev": -50}}, "datasets.0", "does not enclose"),
     ],
 )
-def test_known_compounds_and_calibration_are_judged_at_submission(stages, field, words):
+def test_known_compounds_and_calibration_are_judged_at_submission(stages: dict[str, Any], field: str, words: str) -> None:
     grid = np.linspace(5405, 5512, 12)
     with pytest.raises(InvalidInputError, match=words) as refused:
-        check_run([facts(grid)], options(**stages))
+        check_run([dataset(grid)], options(**stages))
     assert [fault.field for fault in refused.value.faults] == [field]
 
 
-def test_other_edges_are_told_which_constants_to_choose():
-    iron = facts(np.linspace(7070, 7190, 12), element="Fe", formula="LiFePO4")
+def test_other_edges_are_told_which_constants_to_choose() -> None:
+    iron = dataset(np.linspace(7070, 7190, 12), element="Fe", formula="LiFePO4")
     with pytest.raises(InvalidInputError, match="chantler") as refused:
         check_run([iron], options())
     assert [fault.field for fault in refused.value.faults] == ["options.chemistry.preset"]
     check_run([iron], options(chemistry={"preset": "chantler"}, references={"xdi": []}))
-    check_run([facts(GRID)], options(references={"xdi": [XDI]}, chemistry={"compounds": ["LiVO3"]}))
+    check_run([dataset(GRID)], options(references={"xdi": [XDI]}, chemistry={"compounds": ["LiVO3"]}))

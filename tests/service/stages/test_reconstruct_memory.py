@@ -1,7 +1,8 @@
-"""What a worker holds while it reconstructs: a scan's counts once, their roots once, and little beside."""
+"""Memory of a worker while it reconstructs: a scan's counts once, their square roots once, and little besides."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from storage.datasets.store import DatasetStore
 from tasks.options import RunOptions
 
 folder = Path(sys.argv[1])
-places = DataPaths(folder / "datasets", folder / "units", folder / "runs")
+paths = DataPaths(folder / "datasets", folder / "units", folder / "runs")
 options = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": 2}})
 
 def memory(name):  # its own, where getrusage knows the parent's as well
@@ -35,10 +36,10 @@ def memory(name):  # its own, where getrusage knows the parent's as well
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 def reconstruct(dataset):
-    graph = build_graph(RunInputReader(DatasetStore(places.datasets)).read([dataset]), options, "run_1")
-    unit = next(unit for unit in graph.steps.values() if unit.stage == "reconstruct")
-    receipt = perform(StepRequest("run_1", unit, places), lambda _: None)
-    assert receipt.is_computed, receipt.message
+    graph = build_graph(RunInputReader(DatasetStore(paths.datasets)).read([dataset]), options, "run_1")
+    step = next(step for step in graph.steps.values() if step.stage == "reconstruct")
+    result = perform(StepRequest("run_1", step, paths), lambda _: None)
+    assert result.is_computed, result.message
 
 reconstruct("ds_few")
 held = memory("VmHWM")
@@ -47,7 +48,7 @@ print(memory("VmHWM") - held)
 """
 
 
-def add(store, tmp_path, name, side):
+def add(store: DatasetStore, tmp_path: Path, name: str, side: int) -> int:
     """A dataset of one energy, ``side`` x ``side`` frames of noise; returns the bytes of its counts."""
     counts = np.tile(np.random.default_rng(0).poisson(20, (N, N)).astype(np.uint16), (side**2, 1, 1))
     y, x = np.meshgrid(np.arange(side), np.arange(side), indexing="ij")
@@ -67,7 +68,7 @@ def add(store, tmp_path, name, side):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a process's peak of memory is read from /proc")
-def test_a_reconstruction_holds_counts_and_roots_once(tmp_path):
+def test_a_reconstruction_holds_counts_and_roots_once(tmp_path: Path) -> None:
     """Measured in a child that has reconstructed a few frames before, so that imports and compilation are not counted."""
     store = DatasetStore(tmp_path / "datasets")
     add(store, tmp_path, "ds_few", 2)

@@ -1,0 +1,213 @@
+"""What a run publishes: of a single energy, and of two made-up specimens from their objects to domains."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import erf
+
+from service.execution.worker import StepResult, perform
+from service.previews import read_image
+from service.records.run_inputs import RunInputReader
+from service.stages.context import DataPaths, StepRequest, stored_warnings
+from service.stages.fit import FitStep
+from service.stages.pipeline import build_graph
+from service.stages.reconstruct import ReconstructStep
+from service.stages.spectra import SpectraStep
+from service.workflow.graph import Graph
+from service.workflow.inputs import RunInput, ScanInput
+from storage.artifacts import ArtifactStore
+from storage.datasets.store import DatasetStore
+from storage.results import ResultsStore
+from tasks.options import Descriptor, RunOptions
+from tasks.ptycho.scan import Canvas
+
+Options = Callable[..., RunOptions]
+Compute = Callable[..., dict[str, StepResult]]
+Run = tuple[DataPaths, Graph]
+
+EDGES_EV = (5478.0, 5480.0)
+"""Edge energies of the two halves of the made-up specimen."""
+STUCK_EV = 5515.0
+"""The energy at which R stayed high."""
+
+
+def published(paths: DataPaths, group: str) -> xr.Dataset:
+    """One group of the published results."""
+    with xr.open_dataset(paths.results("run_1"), group=group, engine="zarr") as opened:
+        return opened.load()
+
+
+def test_a_single_energy_is_reconstructed_drawn_and_published(
+    paths: DataPaths, measured: DatasetStore, options_of: Options, compute: Compute
+) -> None:
+    options = options_of(reconstruct={"cycles": 6}, kkr={"start": 4, "every": 2})
+    graph = build_graph(RunInputReader(measured).read(["ds_a"]), options, "run_1")
+    reports: list[dict[str, Any]] = []
+    results = compute(paths, graph, report=reports.append)
+    last = [step for step in graph.steps.values() if isinstance(step, ReconstructStep)][-1]
+    errors = ArtifactStore(paths.artifacts).read(last.key, "errors")["errors"]
+    assert errors[-1] < errors[0]
+    assert results[last.name].facts["cycle"] == 6
+    assert reports[0]["cycle"] in (1, 2)
+    with xr.open_datatree(paths.results("run_1"), engine="zarr") as tree:
+        assert list(tree.children["ds_a"].children) == ["reconstruction", "spectra"]
+        attributes = tree.attrs
+    assert published(paths, "ds_a/spectra")["absorption"].dims == ("energy", "y", "x")
+    found = published(paths, "ds_a/reconstruction")
+    assert found["error"].shape == (1, 6)
+    assert found["prtf"].shape == (1, 25)
+    assert 0.9 < found["prtf"].values[0, 0] < 1.1
+    assert "frc" not in found
+    assert found.attrs["warnings"] == []
+    assert attributes["options"]["reconstruct"]["cycles"] == 6
+    assert attributes["datasets"][0]["measurement"]["probe"]["kind"] == "kb"
+    assert {"reconstruct", "figures"} <= attributes["timings_s"].keys()
+    assert attributes["versions"]["jax"]
+    listed = json.loads((paths.figures("run_1") / "figures.json").read_text())
+    assert "images-ds_a" in [figure["name"] for figure in listed]
+
+
+def test_figures_without_what_they_draw_are_lost_and_say_so(
+    paths: DataPaths, measured: DatasetStore, options_of: Options
+) -> None:
+    graph = build_graph(RunInputReader(measured).read(["ds_a"]), options_of(), "run_1")
+    result = perform(StepRequest("run_1", graph.steps["figures"], paths), lambda _: None)
+    assert result.fate == "lost"  # and what they read is then computed again
+    assert "not finished" in result.message
+
+
+# ---- spectra, from objects that were never measured ------------------------------------------------------------------
+
+
+def made_up(name: str) -> RunInput:
+    """A dataset of 16 energies about the V K edge."""
+    canvas = Canvas((64, 64), 15e-9, (0.0, 0.0))
+    energies_ev = np.concatenate([[5420, 5450], np.linspace(5464, 5500, 12), [5515, 5540]])
+    scans = tuple(ScanInput(f"s{i}", float(e), 100, 64, f"{name}{i}", canvas) for i, e in enumerate(energies_ev))
+    return RunInput(name, name, name, "LiVO2", {"element": "V", "edge": "K"}, {"probe": None}, scans)
+
+
+def write_states(paths: DataPaths, graph: Graph, seed: int) -> None:
+    """Store a disc of two halves whose edges differ, as the last round would leave it."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((64, 64)) - 31.5
+    disc = np.clip(18 - np.hypot(y, x), 0, 1)
+    edge = np.where(x < 0, *EDGES_EV)
+    for step in graph.steps.values():
+        if isinstance(step, ReconstructStep):
+            e = step.energy_ev
+            pre_edge = np.where(x < 0, 0.03, 0.06) / (1 + ((e - 5470) / 1.5) ** 2)
+            peak = 0.05 / (1 + ((e - 5490) / 4) ** 2)
+            absorption = disc * (0.1 + 0.1 * (1 + erf((e - edge) / 3.2)) + pre_edge + peak)
+            phase = -disc * (1.9 + 0.05 * np.log(np.abs(e - edge) + 3))
+            noise = rng.normal(0, 1e-3, (2, 64, 64))
+            object_ = np.exp(-(absorption + noise[0]) + 1j * (phase + noise[1])).astype(np.complex64)
+            arrays: dict[str, NDArray[Any]] = {
+                "object": object_, "dose": np.full((64, 64), 1e4, np.float32),
+                "probe": np.ones((1, 32, 32), np.complex64),
+                "errors": np.linspace(0.1, 0.05 if e == STUCK_EV else 0.01, 5, dtype=np.float32),
+                "prtf": np.linspace(1, 0, 33, dtype=np.float32),
+                "positions_m": np.zeros((4, 2)), "displacement_px": np.empty((0, 2)), "scale": np.empty(0),
+            }  # fmt: skip
+            provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": [], "noise_error": 0.009}
+            ArtifactStore(paths.artifacts).write(step.key, arrays, provenance)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, options_of: Options, compute: Compute) -> Run:
+    """Two made-up datasets, from their objects to the published results."""
+    folder = tmp_path_factory.mktemp("study")
+    paths = DataPaths(folder / "datasets", folder / "units", folder / "runs")
+    options = options_of(reconstruct={"cycles": 5}, kkr={"mode": "off"}, domains={"n_domains": 2})
+    graph = build_graph([made_up("ds_a"), made_up("ds_b")], options, "run_1")
+    write_states(paths, graph, 0)
+    compute(paths, graph)
+    return paths, graph
+
+
+def test_maps_find_the_edges_that_were_put_in(study: Run) -> None:
+    maps = published(study[0], "ds_a/maps")
+    half = maps["x"].values < float(maps["x"].mean())
+    for side, edge_ev in zip((half, ~half), EDGES_EV, strict=True):
+        assert np.nanmedian(maps["edge_energy"].values[:, side]) == pytest.approx(edge_ev, abs=0.2)
+    assert maps["mask"].values.sum() > 700
+    for name in get_args(Descriptor):
+        assert np.nanmedian(maps[f"{name}_sigma"].values) > 0, name
+    assert maps["edge_energy"].attrs["units"] == "eV"
+
+
+def test_domains_are_pooled_over_datasets_and_their_shares_sum_to_one(study: Run) -> None:
+    paths, _ = study
+    pooled = published(paths, "domains")
+    assert pooled["fraction"].dims == ("dataset", "domain")
+    assert np.allclose(pooled["fraction"].sum("domain"), 1)
+    assert np.allclose(pooled["group_fraction"].sum("domain"), 1)
+    assert pooled["centre"].sel(descriptor="edge_energy").values == pytest.approx(EDGES_EV, abs=0.3)
+    for name in ("ds_a", "ds_b"):
+        assert set(np.unique(published(paths, f"{name}/domains")["label"])) == {0, 1, 2}
+    assert (paths.figures("run_1") / "domain-maps.png").is_file()
+
+
+def test_resolution_is_published_with_its_curves_and_drawn(study: Run) -> None:
+    paths, _ = study
+    found = published(paths, "ds_a/reconstruction")
+    assert found["frc"].dims == found["prtf"].dims == ("energy", "frequency")
+    assert found["frequency"].values[-1] == pytest.approx(1 / (2 * 15e-9), rel=0.03)
+    # made-up objects have sharp rims and little noise: they are resolved to the last ring
+    assert (found["frc"][:, 1:] > found["half_bit"][1:]).all()
+    assert found["resolution"].values == pytest.approx(2 * 15e-9, rel=0.03)
+    # the transfer of the made-up states falls in a straight line
+    assert found["prtf_resolution"].values == pytest.approx(2 * 15e-9 / (1 - 1 / np.e), rel=0.02)
+    assert (paths.figures("run_1") / "resolution-ds_a.png").is_file()
+
+
+def test_an_energy_that_stuck_is_named_in_the_results_and_wherever_its_spectra_are_reused(study: Run) -> None:
+    paths, graph = study
+    warning = f"{STUCK_EV:.1f} eV: R 0.05 is 5.0 times its neighbours'"
+    for number in (1, 2):
+        assert warning in stored_warnings(ArtifactStore(paths.artifacts), graph.steps[f"spectra-dataset{number}"])
+    for name in ("ds_a", "ds_b"):
+        warnings = published(paths, f"{name}/reconstruction").attrs["warnings"]
+        assert warning in warnings
+        assert not any(" R " in text and not text.startswith(f"{STUCK_EV:.1f}") for text in warnings)
+
+
+def test_a_results_step_that_died_after_sealing_takes_what_is_there(study: Run) -> None:
+    paths, graph = study
+    step = graph.steps["results"]
+    ArtifactStore(paths.artifacts).delete(step.key)
+    before = (paths.results("run_1") / "seal.json").stat().st_mtime_ns
+    assert perform(StepRequest("run_1", step, paths), lambda _: None).fate == "done"
+    assert (paths.results("run_1") / "seal.json").stat().st_mtime_ns == before
+
+
+def test_pictures_of_published_arrays_know_their_unit_and_energy(study: Run) -> None:
+    store = ResultsStore(study[0].results("run_1"))
+    picture = read_image(store, "ds_a", "absorption", 5470.0)
+    assert picture.values.ndim == 2
+    assert "5470.5" in picture.note
+    assert read_image(store, "ds_a", "edge_energy", None).unit == "eV"
+    assert picture.pixel_size_m == pytest.approx(15e-9, rel=0.05)
+
+
+def test_a_mean_prior_is_the_same_for_every_tile(study: Run, options_of: Options) -> None:
+    paths, graph = study
+    artifacts = ArtifactStore(paths.artifacts)
+    options = options_of(reconstruct={"cycles": 5}, kkr={"mode": "off"}, fit={"prior": "mean"})
+    fit = next(step for step in build_graph([made_up("ds_a")], options, "run_2").steps.values() if isinstance(step, FitStep))
+    spectra = next(step for step in graph.steps.values() if isinstance(step, SpectraStep))
+    parameters = {}
+    for n_tiles in (1, 2):
+        tiles = [dataclasses.replace(fit, spectra=spectra.ref, tile=tile, n_tiles=n_tiles) for tile in range(n_tiles)]
+        for step in tiles:
+            assert perform(StepRequest("run_2", step, paths), lambda _: None).fate == "done"
+        parameters[n_tiles] = np.concatenate([artifacts.read(step.key, "parameters")["parameters"] for step in tiles], axis=1)
+    sample = artifacts.read(spectra.key, "sample_mask")["sample_mask"]
+    assert parameters[1].shape == (10, sample.size)
+    np.testing.assert_allclose(parameters[1], parameters[2], rtol=1e-9)
