@@ -1,6 +1,7 @@
 """Runs without a cluster: folders, options, a dataset of one energy, and steps performed one after another."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from service.execution.worker import StepResult, perform
+from service.records.dataset_repository import DatasetRepository
+from service.records.run_inputs import RunInputReader
 from service.stages.context import DataPaths, Report, StepRequest
 from service.workflow.graph import Graph
+from service.workflow.inputs import RunInput
+from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
 from tasks.options import RunOptions
 from tasks.simulation.specimen import SimulationOptions, simulate
@@ -33,6 +38,17 @@ def options_of() -> Callable[..., RunOptions]:
 
 
 @pytest.fixture(scope="session")
+def read_input() -> Callable[[DatasetStore], RunInput]:
+    """``read_input(store)``: the dataset ``ds_a`` of a store, as a run takes it."""
+
+    def read_input(store: DatasetStore) -> RunInput:
+        with closing(Catalogue(f"sqlite:///{store.root.parent}/catalogue.sqlite")) as catalogue:
+            return RunInputReader(DatasetRepository(catalogue, store)).read(["ds_a"])[0]
+
+    return read_input
+
+
+@pytest.fixture(scope="session")
 def compute() -> Callable[..., dict[str, StepResult]]:
     """``compute(paths, graph, *stages)``: every step of a graph, or of some stages of it, in order; all must succeed."""
 
@@ -48,7 +64,7 @@ def compute() -> Callable[..., dict[str, StepResult]]:
 
 
 @pytest.fixture
-def measured(paths: DataPaths, tmp_path: Path) -> DatasetStore:
+def measured(paths: DataPaths, tmp_path: Path, read_input: Callable[[DatasetStore], RunInput]) -> RunInput:
     """The dataset ``ds_a`` of one energy, whose positions are wrong by up to a pixel."""
     simulation = simulate(
         SimulationOptions(
@@ -63,6 +79,7 @@ def measured(paths: DataPaths, tmp_path: Path) -> DatasetStore:
             "title": "one energy", "sample": {"name": "", "formula": "LiVO2", "group": ""}, "orientation": 0,
             "absorber": {"element": "V", "edge": "K"}, "probe": {"kind": "kb", "fwhm_m": 3e-7, "defocus_m": 2e-4},
             "distance_m": scan.distance_m, "detector_pixel_size_m": scan.detector_pixel_size_m,
+            "provenance": {"created": "2024-05-01T12:00:00+00:00"},
         },
     )  # fmt: skip
     jitter = np.random.default_rng(0).uniform(-20e-9, 20e-9, scan.positions_m.shape)
@@ -75,4 +92,4 @@ def measured(paths: DataPaths, tmp_path: Path) -> DatasetStore:
     )
     store.add_scan("ds_a", "e", tmp_path / "scan.npz")
     store.seal("ds_a")
-    return store
+    return read_input(store)

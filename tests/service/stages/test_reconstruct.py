@@ -9,13 +9,12 @@ import pytest
 
 from service.execution.worker import StepResult, perform
 from service.previews import read_partial_image
-from service.records.run_inputs import RunInputReader
 from service.stages.context import DataPaths, StepRequest, stored_warnings
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep, convergence_warnings
 from service.workflow.graph import Graph
+from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
-from storage.datasets.store import DatasetStore
 from storage.results import ResultsStore
 from tasks.options import ReconstructOptions, RunOptions
 from tasks.ptycho.state import State
@@ -24,9 +23,9 @@ Options = Callable[..., RunOptions]
 Compute = Callable[..., dict[str, StepResult]]
 
 
-def graph_of(store: DatasetStore, options: RunOptions) -> Graph:
-    """The graph of a run on the dataset of one energy."""
-    return build_graph(RunInputReader(store).read(["ds_a"]), options, "run_1")
+def graph_of(dataset: RunInput, options: RunOptions) -> Graph:
+    """The graph of a run on one dataset."""
+    return build_graph([dataset], options, "run_1")
 
 
 def rounds_of(graph: Graph) -> list[ReconstructStep]:
@@ -34,7 +33,7 @@ def rounds_of(graph: Graph) -> list[ReconstructStep]:
     return [step for step in graph.steps.values() if isinstance(step, ReconstructStep)]
 
 
-def test_rounds_are_the_same_as_one_go(paths: DataPaths, measured: DatasetStore, options_of: Options, compute: Compute) -> None:
+def test_rounds_are_the_same_as_one_go(paths: DataPaths, measured: RunInput, options_of: Options, compute: Compute) -> None:
     errors = []
     for kkr in ({"mode": "off"}, {"start": 2, "every": 2}):
         graph = graph_of(measured, options_of(reconstruct={"cycles": 6}, kkr=kkr))
@@ -46,7 +45,7 @@ def test_rounds_are_the_same_as_one_go(paths: DataPaths, measured: DatasetStore,
 
 
 def test_a_step_that_is_stored_is_not_computed_again_and_a_cancelled_one_computes_nothing(
-    paths: DataPaths, measured: DatasetStore, options_of: Options
+    paths: DataPaths, measured: RunInput, options_of: Options
 ) -> None:
     request = StepRequest("run_1", rounds_of(graph_of(measured, options_of(reconstruct={"cycles": 2})))[0], paths)
     assert perform(request, lambda _: None, lambda: True).fate == "cancelled"
@@ -54,16 +53,14 @@ def test_a_step_that_is_stored_is_not_computed_again_and_a_cancelled_one_compute
     assert not perform(request, lambda _: None).is_computed
 
 
-def test_a_cancelled_reconstruction_ends_within_a_cycle(paths: DataPaths, measured: DatasetStore, options_of: Options) -> None:
+def test_a_cancelled_reconstruction_ends_within_a_cycle(paths: DataPaths, measured: RunInput, options_of: Options) -> None:
     step = rounds_of(graph_of(measured, options_of(reconstruct={"cycles": 100_000}, kkr={"mode": "off"})))[0]
     reports: list[dict[str, Any]] = []
     assert perform(StepRequest("run_1", step, paths), reports.append, lambda: bool(reports)).fate == "cancelled"
     assert not ArtifactStore(paths.artifacts).has(step.key)
 
 
-def test_a_round_whose_input_was_removed_is_lost_and_says_so(
-    paths: DataPaths, measured: DatasetStore, options_of: Options
-) -> None:
+def test_a_round_whose_input_was_removed_is_lost_and_says_so(paths: DataPaths, measured: RunInput, options_of: Options) -> None:
     second = rounds_of(graph_of(measured, options_of(reconstruct={"cycles": 4}, kkr={"start": 2})))[1]
     result = perform(StepRequest("run_1", second, paths), lambda _: None)
     assert result.fate == "lost"  # and its input is then computed again
@@ -71,7 +68,7 @@ def test_a_round_whose_input_was_removed_is_lost_and_says_so(
 
 
 def test_before_the_end_the_last_round_can_be_looked_at(
-    paths: DataPaths, measured: DatasetStore, options_of: Options, compute: Compute
+    paths: DataPaths, measured: RunInput, options_of: Options, compute: Compute
 ) -> None:
     graph = graph_of(measured, options_of(reconstruct={"cycles": 2}))
     compute(paths, graph, "reconstruct")
@@ -92,7 +89,7 @@ def test_a_probe_that_grew_is_a_warning() -> None:
 
 
 def test_an_early_end_is_a_warning_and_published_and_later_rounds_leave_it_alone(
-    paths: DataPaths, measured: DatasetStore, options_of: Options, compute: Compute
+    paths: DataPaths, measured: RunInput, options_of: Options, compute: Compute
 ) -> None:
     chosen = {"cycles": 200, "stop_change": 0.1, "position_refinement": "points", "refine_every": 4, "probe_modes": 2}
     graph = graph_of(measured, options_of(reconstruct=chosen, kkr={"start": 150, "every": 25}))
@@ -115,7 +112,7 @@ def test_an_early_end_is_a_warning_and_published_and_later_rounds_leave_it_alone
 
 
 def test_later_rounds_remember_the_probe_that_the_first_began_with(
-    paths: DataPaths, measured: DatasetStore, options_of: Options, compute: Compute
+    paths: DataPaths, measured: RunInput, options_of: Options, compute: Compute
 ) -> None:
     """A pilot's two modes were there from the start; later rounds, which know no pilot, must not warn that they grew."""
     chosen = {"cycles": 6, "probe_from": "pilot", "pilot_cycles": 3, "probe_modes": 2}
@@ -126,7 +123,7 @@ def test_later_rounds_remember_the_probe_that_the_first_began_with(
     assert first["hidden_share"] == second["hidden_share"]
 
 
-def test_a_pilot_saves_the_first_cycles(paths: DataPaths, measured: DatasetStore, options_of: Options, compute: Compute) -> None:
+def test_a_pilot_saves_the_first_cycles(paths: DataPaths, measured: RunInput, options_of: Options, compute: Compute) -> None:
     first_r = {}
     for origin in ("optics", "pilot"):
         pilot = {"pilot_cycles": 40} if origin == "pilot" else {}

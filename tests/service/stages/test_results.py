@@ -13,7 +13,6 @@ from scipy.special import erf
 
 from service.execution.worker import StepResult, perform
 from service.previews import read_image
-from service.records.run_inputs import RunInputReader
 from service.stages.context import DataPaths, StepRequest, stored_warnings
 from service.stages.fit import FitStep
 from service.stages.pipeline import build_graph
@@ -22,7 +21,6 @@ from service.stages.spectra import SpectraStep
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
-from storage.datasets.store import DatasetStore
 from storage.results import ResultsStore
 from tasks.options import Descriptor, RunOptions
 from tasks.ptycho.scan import Canvas
@@ -44,10 +42,10 @@ def published(paths: DataPaths, group: str) -> xr.Dataset:
 
 
 def test_a_single_energy_is_reconstructed_drawn_and_published(
-    paths: DataPaths, measured: DatasetStore, options_of: Options, compute: Compute
+    paths: DataPaths, measured: RunInput, options_of: Options, compute: Compute
 ) -> None:
     options = options_of(reconstruct={"cycles": 6}, kkr={"start": 4, "every": 2})
-    graph = build_graph(RunInputReader(measured).read(["ds_a"]), options, "run_1")
+    graph = build_graph([measured], options, "run_1")
     reports: list[dict[str, Any]] = []
     results = compute(paths, graph, report=reports.append)
     last = [step for step in graph.steps.values() if isinstance(step, ReconstructStep)][-1]
@@ -73,10 +71,8 @@ def test_a_single_energy_is_reconstructed_drawn_and_published(
     assert "images-ds_a" in [figure["name"] for figure in listed]
 
 
-def test_figures_without_what_they_draw_are_lost_and_say_so(
-    paths: DataPaths, measured: DatasetStore, options_of: Options
-) -> None:
-    graph = build_graph(RunInputReader(measured).read(["ds_a"]), options_of(), "run_1")
+def test_figures_without_what_they_draw_are_lost_and_say_so(paths: DataPaths, measured: RunInput, options_of: Options) -> None:
+    graph = build_graph([measured], options_of(), "run_1")
     result = perform(StepRequest("run_1", graph.steps["figures"], paths), lambda _: None)
     assert result.fate == "lost"  # and what they read is then computed again
     assert "not finished" in result.message

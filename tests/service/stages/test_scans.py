@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from service.execution.worker import StepResult, perform
-from service.records.run_inputs import RunInputReader
 from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.stages.scans import as_scan, first_probe
 from service.workflow.graph import Graph
+from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
 from tasks.options import RunOptions
@@ -24,6 +24,7 @@ from tasks.ptycho.probe import ProbeSpec
 from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
 
 Frames = NDArray[Any]
+ReadInput = Callable[[DatasetStore], RunInput]
 
 CYCLES = 48
 SMALL = SimulationOptions(
@@ -57,7 +58,8 @@ def dataset(
     about = {"title": "t", "sample": {"name": "", "formula": "LiVO2", "group": ""}, "absorber": {"element": "V", "edge": "K"}}
     probe = TypeAdapter(ProbeSpec).dump_python(simulation.probe_guess)
     lengths = {"distance_m": scan.distance_m, "detector_pixel_size_m": scan.detector_pixel_size_m}
-    store.create("ds_a", {**about, **lengths, "orientation": orientation, "probe": probe})
+    made = {"provenance": {"created": "2024-05-01T12:00:00+00:00"}}
+    store.create("ds_a", {**about, **lengths, **made, "orientation": orientation, "probe": probe})
     np.savez(
         folder / "scan.npz",
         counts=turn(scan.counts),
@@ -69,10 +71,10 @@ def dataset(
     return store
 
 
-def graph_of(store: DatasetStore) -> Graph:
-    """The graph of a run on that dataset."""
+def graph_of(dataset: RunInput) -> Graph:
+    """The graph of a run on one dataset."""
     options = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": CYCLES}})
-    return build_graph(RunInputReader(store).read(["ds_a"]), options, "run_1")
+    return build_graph([dataset], options, "run_1")
 
 
 def reconstruct(folder: Path, graph: Graph) -> dict[str, StepResult]:
@@ -82,14 +84,16 @@ def reconstruct(folder: Path, graph: Graph) -> dict[str, StepResult]:
     return {step.name: perform(StepRequest("run_1", step, paths), lambda _: None) for step in steps}
 
 
-def test_auto_finds_the_orientation_and_reconstructs_as_if_it_had_been_given(tmp_path: Path, simulation: Simulation) -> None:
+def test_auto_finds_the_orientation_and_reconstructs_as_if_it_had_been_given(
+    tmp_path: Path, simulation: Simulation, read_input: ReadInput
+) -> None:
     objects = []
     for name, orientation, turn in (("auto", "auto", from_detector), ("given", 5, from_detector), ("plain", 0, as_measured)):
         folder = tmp_path / name
         folder.mkdir()
         store = dataset(folder, simulation, orientation, turn)
         store.seal("ds_a")
-        graph = graph_of(store)
+        graph = graph_of(read_input(store))
         results = reconstruct(folder, graph)
         assert {result.fate for result in results.values()} == {"done"}
         last = next(step for step in graph.steps.values() if isinstance(step, ReconstructStep))
@@ -101,26 +105,28 @@ def test_auto_finds_the_orientation_and_reconstructs_as_if_it_had_been_given(tmp
     np.testing.assert_array_equal(objects[1], objects[2])
 
 
-def test_a_wrong_orientation_ends_the_run_and_names_the_right_one(tmp_path: Path, simulation: Simulation) -> None:
+def test_a_wrong_orientation_ends_the_run_and_names_the_right_one(
+    tmp_path: Path, simulation: Simulation, read_input: ReadInput
+) -> None:
     store = dataset(tmp_path, simulation, 4)
     store.seal("ds_a")
-    (result,) = reconstruct(tmp_path, graph_of(store)).values()
+    (result,) = reconstruct(tmp_path, graph_of(read_input(store))).values()
     assert result.fate == "failed"
     assert "with orientation 4," in result.message
     assert 'make the dataset again with orientation 0, or "auto"' in result.message
 
 
-def test_an_open_dataset_waits_for_its_lowest_energy(tmp_path: Path, simulation: Simulation) -> None:
+def test_an_open_dataset_waits_for_its_lowest_energy(tmp_path: Path, simulation: Simulation, read_input: ReadInput) -> None:
     store = dataset(tmp_path, simulation, "auto")
-    assert not graph_of(store).steps
+    assert not graph_of(read_input(store)).steps
     store.seal("ds_a")
-    first, second, *_ = graph_of(store).steps.values()
+    first, second, *_ = graph_of(read_input(store)).steps.values()
     assert (first.stage, second.stage, second.needs) == ("orientation", "reconstruct", ("orientation",))
 
 
-def test_only_an_orientation_to_be_found_is_part_of_a_key(tmp_path: Path, simulation: Simulation) -> None:
+def test_only_an_orientation_to_be_found_is_part_of_a_key(tmp_path: Path, simulation: Simulation, read_input: ReadInput) -> None:
     """A given orientation is in the scan's own digest."""
-    given = RunInputReader(dataset(tmp_path, simulation, 0)).read(["ds_a"])[0]
+    given = read_input(dataset(tmp_path, simulation, 0))
     assert given.measurement.keys() == {"probe"}
     assert replace(given, measurement={**given.measurement, "orientation": "auto"}) != given
 
