@@ -69,9 +69,9 @@ def compute(desks: Sequence[StageContext]) -> Mapping[str, StepResult]:
 
     for desk in desks:
         desk.check_stop()
-    rounds = [reconstruction_of(desk).prepare(desk) for desk in desks]
+    rounds, reconstructions = zip(*(reconstruction_of(desk).prepare(desk) for desk in desks), strict=True)
     results: dict[str, StepResult] = {}
-    for number, state in run_together([round_.reconstruction for round_ in rounds]):
+    for number, state in run_together(reconstructions):
         desk = desks[number]
         told = rounds[number].finish(desk, state)
         results[desk.request.step.name] = StepResult("done", True, desk.seconds / len(desks), desk.storage_s, facts=told)

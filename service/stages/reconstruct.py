@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.stages.couple import CoupleStep
     from service.stages.orientation import OrientationStep
     from tasks.ptycho.driver import Reconstruction
+    from tasks.ptycho.scan import Scan
 
 STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "noise_error")
 GUESS_NUMBERS: Final = ("guessed_modes", "hidden_share")
@@ -90,11 +91,13 @@ class ReconstructStep(Step):
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.ptycho.driver import run
 
-        round_ = self.prepare(context)
-        return round_.finish(context, run(round_.reconstruction))
+        round_, reconstruction = self.prepare(context)
+        state = run(reconstruction)
+        del reconstruction  # it holds the square roots of all counts, and `prtf` makes its own
+        return round_.finish(context, state)
 
-    def prepare(self, context: StageContext) -> Round:
-        """Read what the round starts from, so that it can run alone or together with other energies."""
+    def prepare(self, context: StageContext) -> tuple[Round, Reconstruction]:
+        """The round and its reconstruction, which can run alone or together with those of other energies."""
         from tasks.ptycho.beam import hidden_share
         from tasks.ptycho.driver import Reconstruction
         from tasks.ptycho.solver import init
@@ -116,15 +119,15 @@ class ReconstructStep(Step):
             measured, canvas, state, self.n_cycles, self.options,
             on_cycle=lambda cycle, error: context.report_cycle(cycle - first, self.n_cycles, error),
         )  # fmt: skip
-        return Round(self, reconstruction, guess)
+        return Round(self, measured, guess), reconstruction
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round of one energy, ready to run alone or together with other energies."""
+    """One round of one energy, as far as it is needed to store the state that its reconstruction ends with."""
 
     step: ReconstructStep
-    reconstruction: Reconstruction
+    measured: Scan
     guess: StepAttributes
     """`GUESS_NUMBERS` of the initial probe."""
 
@@ -134,7 +137,7 @@ class Round:
         from tasks.ptycho.resolution import prtf
         from tasks.ptycho.scan import illumination
 
-        scan, options, measured = self.step.scan, self.step.options, self.reconstruction.inputs.scan
+        scan, options, measured = self.step.scan, self.step.options, self.measured
         arrays = {name: np.asarray(getattr(state, name)) for name in STATE_ARRAYS}
         arrays["positions_m"] = state.placement(scan.n_positions).positions_m(measured, scan.canvas)
         arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)

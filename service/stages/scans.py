@@ -50,8 +50,8 @@ def read_measured(
     orientation : StepRef, optional
         The step that found the orientation of the frames, where one had to.
     """
-    turn = 0 if orientation is None else int(context.attributes(orientation)["orientation"])
-    stored = context.read_scan(dataset, scan.name, turn)
+    frames_orientation = 0 if orientation is None else int(context.attributes(orientation)["orientation"])
+    stored = context.read_scan(dataset, scan.name, frames_orientation)
     measured = as_scan(stored)
     return measured, first_probe(measured, stored["probe"], optics)
 

@@ -1,4 +1,4 @@
-"""What a running step stores is what its stage has declared, and it is told when nobody wants it any more."""
+"""What a running step stores is what its stage has declared, and a cancelled step stops at its next report."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Datasets and options that cannot make a run are refused before anything is computed, with every fault by its field."""
+"""Datasets and options that cannot make a run are refused before anything is computed, with every error by its field."""
 
 from typing import Any
 

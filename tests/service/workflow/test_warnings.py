@@ -1,4 +1,4 @@
-"""What steps have to say is told once to each run, and summed up for each stage."""
+"""Warnings of steps are reported once to each run, and summed up for each stage."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
