@@ -73,3 +73,7 @@ class ResultsError(StorageError, RuntimeError):
 
 class CatalogueError(StorageError, RuntimeError):
     """A catalogue that cannot be used: unknown row, newer schema, or a file system that cannot lock."""
+
+
+class CatalogueUnavailableError(CatalogueError, ConnectionError):
+    """The database does not answer, is locked for too long, or cannot be written: it may be back later."""

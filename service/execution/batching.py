@@ -1,24 +1,25 @@
-"""Several energies as one piece of work, for a worker with a graphics card.
+"""Several energies as one task, for a worker with a graphics card.
 
-A batch is nothing to the store: each of its units writes its own arrays and its own marker, as it would alone. So a batch
-that is lost leaves what it finished, and batches and single units serve each other.
+The store knows no batches: each step of a batch writes its own arrays and its own manifest, as it would alone. So a batch
+that is lost leaves what it finished, and batches and single steps use each other's results.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from service.execution.cluster import Outcome
 from service.execution.worker import StepResult, perform
 from service.stages.context import IsCancelled, Report, StageContext, StepRequest, never
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.step import Step
 from tasks.errors import CancelledError
 
-MOST_UNITS: Final = 64
+MIN_STEPS: Final = 2
+MAX_STEPS: Final = 64
 """Energies of one batch; the worker splits it further where its memory is short."""
-USABLE: Final = 0.8
+USABLE_MEMORY: Final = 0.8
 """Share of a card's memory that arrays may take; the rest is the compiler's."""
 
 log = logging.getLogger(__name__)
@@ -26,83 +27,101 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Batch:
-    """Units of one run to be computed together."""
+    """Steps of one run to be computed together."""
 
-    calls: tuple[StepRequest, ...]
-
-
-def batch_of(ready: Sequence[Step]) -> list[Step]:
-    """The first units that can run together: reconstructions of one size and the same cycles; none where only one could."""
-    groups: dict[object, list[Step]] = {}
-    for unit in ready:
-        if isinstance(unit, ReconstructStep):
-            shape = (unit.scan.n_positions, unit.scan.n_pixels, unit.scan.canvas.shape)
-            groups.setdefault((shape, unit.n_cycles, unit.options), []).append(unit)
-    return next((units[:MOST_UNITS] for units in groups.values() if len(units) > 1), [])
+    requests: tuple[StepRequest, ...]
 
 
-def endings_of(ending: Outcome, n_units: int) -> list[Outcome]:
-    """How each of the units ended that went out as one."""
-    if ending.fate == "done" and isinstance(ending.result, list):
-        return [Outcome("done", receipt) for receipt in ending.result]
-    return [ending] * n_units
+def batches_of(pending: Iterable[Step], n_parts: int = 1) -> list[tuple[Step, ...]]:
+    """All steps that can be computed together with the first, in batches.
+
+    Such steps are reconstructions of one size with the same cycles and options.
+
+    Parameters
+    ----------
+    pending : iterable of Step
+        In the order of their graph. A step that needs another of them is left out.
+    n_parts : int
+        Number of workers among which the steps are divided.
+
+    Returns
+    -------
+    list of tuple of Step
+        None where the first is no reconstruction.
+    """
+    steps = list(pending)
+    if not steps or not isinstance(steps[0], ReconstructStep):
+        return []
+    kind, names = kind_of(steps[0]), {step.name for step in steps}
+    reconstructions = [step for step in steps if isinstance(step, ReconstructStep)]
+    alike = [step for step in reconstructions if kind_of(step) == kind and names.isdisjoint(step.needs)]
+    size = min(MAX_STEPS, max(MIN_STEPS, math.ceil(len(alike) / n_parts)))
+    return [tuple(alike[first : first + size]) for first in range(0, len(alike), size)]
+
+
+def kind_of(step: ReconstructStep) -> object:
+    """What the steps of one batch have in common."""
+    return step.scan.n_positions, step.scan.n_pixels, step.scan.canvas.shape, step.n_cycles, step.options
 
 
 def perform_together(batch: Batch, report: Report, is_cancelled: IsCancelled = never) -> list[StepResult]:
-    """What became of each unit of a batch; one that fails is performed unit by unit, so that the one at fault is named."""
-    receipts: dict[str, StepResult] = {}
-    desks = [StageContext(call, report, is_cancelled) for call in batch.calls]
+    """Compute the steps of a batch together; if that fails, compute them one by one, so that the one at fault is named."""
+    results: dict[str, StepResult] = {}
+    contexts = [StageContext(request, report, is_cancelled) for request in batch.requests]
+    missing = [context for context in contexts if not context.artifacts.has(context.request.step.key)]
     try:
-        for part in parts([desk for desk in desks if not desk.artifacts.has(desk.request.step.key)], memory_bytes()):
-            receipts |= compute(part)
+        for part in parts(missing, memory_bytes()):
+            results |= compute(part)
     except CancelledError as error:
-        return [receipts.get(call.step.name, StepResult("cancelled", message=str(error))) for call in batch.calls]
+        cancelled = StepResult("cancelled", message=str(error))
+        return [results.get(request.step.name, cancelled) for request in batch.requests]
     except Exception:
-        log.exception("a batch of %d units of run %s; they are computed one by one", len(desks), batch.calls[0].run_id)
-    return [receipts.get(call.step.name) or perform(call, report, is_cancelled) for call in batch.calls]
+        log.exception("a batch of %d steps of run %s; they are computed one by one", len(contexts), batch.requests[0].run_id)
+    return [results.get(request.step.name) or perform(request, report, is_cancelled) for request in batch.requests]
 
 
-def compute(desks: Sequence[StageContext]) -> Mapping[str, StepResult]:
-    """Run the units of these desks in step; each writes its own result when it ends."""
+def compute(contexts: Sequence[StageContext]) -> Mapping[str, StepResult]:
+    """Compute the steps of these contexts in step; each writes its own result when it ends."""
     # Only workers load the numerics (JAX, numba); the service itself stays small and starts at once.
     from tasks.ptycho.driver import run_together
 
-    for desk in desks:
-        desk.check_stop()
-    rounds, reconstructions = zip(*(reconstruction_of(desk).prepare(desk) for desk in desks), strict=True)
+    for context in contexts:
+        context.check_stop()
+    rounds, reconstructions = zip(*(reconstruction_of(context).prepare(context) for context in contexts), strict=True)
     results: dict[str, StepResult] = {}
     for number, state in run_together(reconstructions):
-        desk = desks[number]
-        told = rounds[number].finish(desk, state)
-        results[desk.request.step.name] = StepResult("done", True, desk.seconds / len(desks), desk.storage_s, facts=told)
+        context = contexts[number]
+        facts = rounds[number].finish(context, state)
+        seconds = context.seconds / len(contexts)
+        results[context.request.step.name] = StepResult("done", True, seconds, context.storage_s, facts=facts)
     return results
 
 
-def parts(desks: Sequence[StageContext], limit_bytes: float) -> Iterator[list[StageContext]]:
-    """The desks in groups that fit ``limit_bytes``, at least one in each."""
+def parts(contexts: Sequence[StageContext], limit_bytes: float) -> Iterator[list[StageContext]]:
+    """The contexts in groups whose steps fit ``limit_bytes``, at least one in each."""
     part: list[StageContext] = []
     taken = 0
-    for desk in desks:
-        needed = unit_bytes(reconstruction_of(desk))
+    for context in contexts:
+        needed = step_bytes(reconstruction_of(context))
         if part and taken + needed > limit_bytes:
             yield part
             part, taken = [], 0
-        part.append(desk)
+        part.append(context)
         taken += needed
     if part:
         yield part
 
 
-def reconstruction_of(desk: StageContext) -> ReconstructStep:
-    """The step of a batch, which holds nothing but reconstructions."""
-    step = desk.request.step
+def reconstruction_of(context: StageContext) -> ReconstructStep:
+    """The step of a context in a batch, which holds nothing but reconstructions."""
+    step = context.request.step
     if not isinstance(step, ReconstructStep):
         raise TypeError(f"a batch holds steps of the stage reconstruct, got {step.name}")
     return step
 
 
-def unit_bytes(step: ReconstructStep) -> int:
-    """Bytes that one unit takes on the device."""
+def step_bytes(step: ReconstructStep) -> int:
+    """Bytes that one step takes on the device."""
     from tasks.ptycho.coherence import MOST_MODES
     from tasks.ptycho.driver import batch_bytes
 
@@ -115,4 +134,4 @@ def memory_bytes() -> float:
     """Bytes that a batch may take on the device of this process; no limit where it does not say (a CPU)."""
     import jax
 
-    return USABLE * float((jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", float("inf")))
+    return USABLE_MEMORY * float((jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", float("inf")))

@@ -1,92 +1,55 @@
-"""Dask, embedded or at an address: the only place that knows it.
+"""The Dask cluster that computes the steps, embedded or at an address.
 
-A unit is submitted with a name a person can read on the dashboard, and ends in one of three ways: done, failed, or
-lost (the scheduler or the connection went away; Dask itself keeps nothing, so the caller submits it again).
+Only this module and `service.execution.task` import `distributed`. Work is one Dask task, submitted under a key that also
+names it on the dashboard, with the tasks whose results it reads as its inputs. Dask keeps nothing when its scheduler goes
+away: every task then ends as lost, and the caller submits it again.
 """
 
 import contextlib
+import hashlib
 import logging
 import math
-import os
-import sys
+import pickle
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
 
 import dask
-from distributed import Client, Future, LocalCluster, Security, Worker, get_worker
-from distributed.scheduler import KilledWorker
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from distributed import Client, Future, LocalCluster, Security
 
 from service.errors import SchedulerUnavailableError
+from service.execution.task import WORKER_ENVIRONMENT, Outcome, TaskCall, TaskSpec, read_outcome, run_task
+from service.execution.worker import StepResult
 from service.settings import Settings
-from service.stages.context import IsCancelled, Report
+from service.stages.context import Report
 
-TOPIC: Final = "ptyxas-progress"
-
-WORKER_ENVIRONMENT: Final = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-    "NPROC": "1",
+SCHEDULER_SETTINGS: Final[dict[str, float]] = {
+    "distributed.scheduler.rootish-taskgroup": 1_000_000_000,
+    "distributed.scheduler.rootish-taskgroup-dependencies": 1_000_000_000,
+    "distributed.deploy.lost-worker-timeout": 300.0,
 }
-"""One thread a worker: two layers of threads on the same cores only get in each other's way.
+"""Settings of the embedded scheduler.
 
-``NPROC`` is what XLA takes for the number of cores; without it every elementwise pass is split among threads."""
+With the first two, tasks that are ready wait in the scheduler's queue, in the order of their priorities, rather than in
+the queues of the workers: a new run is served as soon as any worker is free, and a worker that dies brings only the one
+or two tasks under suspicion that it had. The third is the time [s] that a dead worker has to come back before another
+takes its place; Dask's 15 s are too few beside a load."""
 
 GPU_WORKER: Final = {"GPU": 1.0}
 """What a worker with a graphics card is started with (``dask worker --resources GPU=1``), and a batch asks for."""
 
 CONNECT_TIMEOUT_S: Final = 3.0
 COUNT_S: Final = 2.0
-"""Workers are counted at most this often."""
-RESTART_S: Final = 300.0
-"""A dead embedded worker has this long to come back before another takes its place; Dask's 15 s are too few beside a load."""
-NICENESS: Final = 5
-"""Priority of numerical work: whoever asks the service something has the processor first."""
+"""Shortest time between two counts of the workers."""
+RELEASE_AGAIN_S: Final = 2.0
+"""Tasks are released a second time after so long, because the scheduler may take up a graph after the release of its tasks."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How submitted work ended."""
-
-    fate: Literal["done", "failed", "lost"]
-    result: Any = None
-    message: str = ""
-
-
-def perform_on_worker(work: Callable[[Any, Report, IsCancelled], Any], call: Any) -> Any:
-    """Run ``work(call, report, is_cancelled)`` in a task; ``report`` sends progress to every subscribed client."""
-    worker = get_worker()
-    key = worker.get_current_task()
-    for name, value in WORKER_ENVIRONMENT.items():  # the numerics, not loaded yet, read it; also where others started the worker
-        os.environ.setdefault(name, value)
-    step_back(NICENESS)
-    return work(call, lambda progress: worker.log_event(TOPIC, progress), lambda: is_released(worker, key))
-
-
-def is_released(worker: Worker, key: str) -> bool:
-    """Whether the scheduler has told this worker that nobody wants a task any more.
-
-    Dask does not interrupt a thread, so a running task has to ask. A task goes on as long as any client wants its result.
-    """
-    task = worker.state.tasks.get(key)
-    return task is None or task.state == "cancelled"
-
-
-def step_back(niceness: int) -> None:
-    """Lower the priority of this thread, and of those it starts, to at least ``niceness``; others of its process keep theirs.
-
-    Only Linux has priorities of threads.
-    """
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class Cluster:
@@ -98,16 +61,20 @@ class Cluster:
         ``scheduler``, ``workers``, ``dashboard_port`` and the TLS files.
     on_progress : callable
         Called with each dictionary that running work reports, in a thread of Dask's own: it must only hand it over.
+        ``task`` is the key of the task; ``begun`` is there in the first dictionary of each.
     """
 
     def __init__(self, settings: Settings, on_progress: Report) -> None:
         self._settings = settings
         self._on_progress = on_progress
+        self._topic = f"ptyxas-{hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:12]}"
         self._embedded: LocalCluster | None = None
         self._client: Client | None = None
         self._futures: dict[str, Future] = {}
+        self._results: dict[str, tuple[StepResult, ...]] = {}
+        self._released: deque[tuple[float, str]] = deque()
         self._guard = threading.Lock()
-        self._stale = False
+        self._is_stale = False
         self._n_slots, self._n_gpus, self._counted = settings.workers, 0, -math.inf
 
     def start(self) -> None:
@@ -127,14 +94,14 @@ class Cluster:
             self._embedded = None
 
     def connect(self) -> bool:
-        """Connect again where the connection is gone; True where that was so, and with it all work in flight.
+        """Connect again where the connection is gone; True where that was so, and with it all tasks.
 
         Raises
         ------
         SchedulerUnavailableError
             The scheduler does not answer.
         """
-        if self._client is not None and self._client.status == "running" and not self._stale:
+        if self.is_connected:
             return False
         self._disconnect()
         address = self._embedded or self._settings.scheduler
@@ -144,90 +111,144 @@ class Cluster:
             )
         except (OSError, TimeoutError) as error:
             raise SchedulerUnavailableError(f"no Dask scheduler answers at {address}: {error}") from error
-        self._client.subscribe_topic(TOPIC, lambda event: self._on_progress(event[1]))
-        self._stale = False
+        self._client.subscribe_topic(self._topic, self._hear)
+        self._is_stale = False
         return True
 
-    def submit(
-        self,
-        name: str,
-        work: Callable[[Any, Report, IsCancelled], Any],
-        call: Any,
-        on_end: Callable[[Outcome], None],
-        resources: dict[str, float] | None = None,
-    ) -> None:
-        """Have a worker run ``work(call, report, is_cancelled)``; ``on_end`` hears of it once, in a thread of Dask's own.
+    def submit(self, tasks: Sequence[TaskSpec], on_end: Callable[[str, Outcome], None]) -> None:
+        """Submit tasks as one graph, which costs a fifth of submitting each alone.
 
-        ``resources`` names what the worker must have: ``GPU_WORKER``, or nothing.
+        Parameters
+        ----------
+        tasks : sequence of TaskSpec
+            Their inputs are among them, or were submitted before; unknown ones have ended, and are left out.
+        on_end : callable
+            ``on_end(key, outcome)`` is called once for each task, in a thread of Dask's own, unless it is released before.
+
+        Raises
+        ------
+        SchedulerUnavailableError
         """
-        if self._client is None:
+        if self._client is None or not self.is_connected:
             raise SchedulerUnavailableError("not connected to a Dask scheduler")
-        future = self._client.submit(perform_on_worker, work, call, key=name, pure=False, resources=resources)
         with self._guard:
-            self._futures[name] = future
-        future.add_done_callback(lambda ended: self._finish(name, ended, on_end))
+            graph = graph_of(tasks, self._futures, self._topic)
+        try:
+            futures = self._client.get(graph, [task.key for task in tasks], sync=False)
+        except Exception as error:
+            if not self.is_connected:
+                raise SchedulerUnavailableError("the connection to the Dask scheduler was lost") from error
+            raise
+        with self._guard:
+            self._futures.update((future.key, future) for future in futures)
+        for future in futures:
+            future.add_done_callback(partial(self._finish, on_end))
 
-    def cancel(self, names: list[str]) -> None:
-        """Take work back: what has not begun never does, and what runs learns of it when it asks ``is_cancelled``."""
+    def release(self, keys: Iterable[str]) -> None:
+        """Give up tasks: results are forgotten, what has not begun never does, what runs learns it from ``is_cancelled``."""
+        now = time.monotonic()
         with self._guard:
-            futures = [self._futures.pop(name) for name in names if name in self._futures]
-        if self._client is not None and futures:
-            with contextlib.suppress(OSError, TimeoutError, RuntimeError):
-                self._client.cancel(futures, force=True)
+            futures = [(key, self._futures.pop(key)) for key in keys if key in self._futures]
+            self._released.extend((now, key) for key, _ in futures)
+            for key, _ in futures:
+                self._results.pop(key, None)
+        for _, future in futures:
+            with contextlib.suppress(Exception):  # the connection is gone, and all tasks with it
+                future.release()
+        self._release_again(now)
+
+    def _release_again(self, now: float) -> None:
+        while self._released and now - self._released[0][0] > RELEASE_AGAIN_S:
+            _, key = self._released.popleft()
+            if self._client is not None and key not in self._futures:
+                with contextlib.suppress(Exception):
+                    Future(key, self._client).release()
 
     @property
     def is_connected(self) -> bool:
         """Whether work can be submitted now."""
-        return self._client is not None and self._client.status == "running" and not self._stale
+        return self._client is not None and self._client.status == "running" and not self._is_stale
 
     @property
     def n_slots(self) -> int:
-        """Threads of all workers, at least 1: how many units run at the same time."""
-        if self.is_connected and time.monotonic() - self._counted > COUNT_S:
-            self._counted = time.monotonic()
-            self._n_slots, self._n_gpus = self._count_workers()
-            if self._embedded is not None:
-                self._embedded.scale(self._settings.workers)  # brings back those that Dask gave up
+        """Threads of all workers, at least 1: how many tasks run at the same time."""
+        self._count_workers()
         return self._n_slots
 
     @property
     def n_gpus(self) -> int:
-        """Workers that were started with ``--resources GPU=1``, as last counted by `n_slots`."""
+        """Workers that were started with ``--resources GPU=1``."""
+        self._count_workers()
         return self._n_gpus
 
-    def _count_workers(self) -> tuple[int, int]:
-        assert self._client is not None
-        try:
+    def _count_workers(self) -> None:
+        """Count the workers now and then, and bring back embedded ones that Dask gave up."""
+        if self._client is None or not self.is_connected or time.monotonic() - self._counted < COUNT_S:
+            return
+        self._counted = time.monotonic()
+        self._release_again(self._counted)
+        with contextlib.suppress(OSError, KeyError, TimeoutError):
             workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        except (OSError, KeyError, TimeoutError):
-            return self._n_slots, self._n_gpus
-        n_gpus = sum(worker.get("resources", {}).keys() >= GPU_WORKER.keys() for worker in workers)
-        return max(1, sum(worker["nthreads"] for worker in workers)), n_gpus
+            self._n_slots = max(1, sum(worker["nthreads"] for worker in workers))
+            self._n_gpus = sum(worker.get("resources", {}).keys() >= GPU_WORKER.keys() for worker in workers)
+        if self._embedded is not None:
+            self._embedded.scale(self._settings.workers)
 
     @property
     def dashboard_url(self) -> str | None:
         """Address of the Dask dashboard, while connected."""
         return self._client.dashboard_link if self.is_connected and self._client is not None else None
 
-    def _finish(self, name: str, future: Future, on_end: Callable[[Outcome], None]) -> None:
-        ending = read_ending(future)
+    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
+        message = event[1]
+        if "results" not in message:
+            self._on_progress(message)
+            return
         with self._guard:
-            was_wanted = self._futures.pop(name, None) is not None
-            self._stale = self._stale or (ending.fate == "lost" and was_wanted)
-        on_end(ending)
+            if message["task"] in self._futures:
+                self._results[message["task"]] = pickle.loads(message["results"])
+
+    def _finish(self, on_end: Callable[[str, Outcome], None], future: Future) -> None:
+        with self._guard:
+            if future.key not in self._futures or self._futures[future.key] is not future:
+                return  # released
+            results = self._results.pop(future.key, ())
+            self._is_stale = self._is_stale or future.status not in ("finished", "error")
+        on_end(future.key, read_outcome(future, results, is_queued=self._embedded is not None))
 
     def _disconnect(self) -> None:
         with self._guard:
             self._futures.clear()
+            self._results.clear()
+            self._released.clear()
         if self._client is not None:
             with contextlib.suppress(OSError, TimeoutError, RuntimeError):
                 self._client.close(timeout=1)
             self._client = None
 
 
+def graph_of(tasks: Sequence[TaskSpec], submitted: Mapping[str, Future], topic: str) -> HighLevelGraph:
+    """Dask graph of tasks, whose inputs are among them or among those submitted before."""
+    own = {task.key for task in tasks}
+    calls = {
+        task.key: (
+            run_task,
+            TaskCall(topic, task.work, task.request),
+            *(submitted.get(key, key) for key in task.inputs if key in own or key in submitted),
+        )
+        for task in tasks
+    }
+    annotations = {
+        "priority": {task.key: task.priority for task in tasks}.get,
+        "resources": {task.key: dict(task.resources) for task in tasks if task.resources}.get,
+    }
+    name = f"ptyxas-{uuid.uuid4().hex}"
+    return HighLevelGraph({name: MaterializedLayer(calls, annotations=annotations)}, {name: set()})
+
+
 def start_embedded(settings: Settings) -> LocalCluster:
     """Start one worker process a core, one thread each, all of it on loopback."""
-    dask.config.set({"distributed.deploy.lost-worker-timeout": RESTART_S})
+    dask.config.set(SCHEDULER_SETTINGS)
     return LocalCluster(
         n_workers=settings.workers,
         threads_per_worker=1,
@@ -251,18 +272,3 @@ def client_security(settings: Settings) -> Security | None:
         tls_client_key=str(settings.tls_key),
         require_encryption=True,
     )
-
-
-def read_ending(future: Future) -> Outcome:
-    """How a finished future ended, a worker's death in plain words."""
-    if future.status == "finished":
-        try:
-            return Outcome("done", future.result(timeout=CONNECT_TIMEOUT_S))
-        except Exception as error:  # the result left with the scheduler that held it
-            return Outcome("lost", message=f"the result was lost: {error}")
-    if future.status != "error":
-        return Outcome("lost", message="the connection to the scheduler was lost")
-    cause = future.exception()
-    if isinstance(cause, KilledWorker):
-        return Outcome("failed", message="its worker process died again and again, most likely out of memory")
-    return Outcome("failed", message=f"{type(cause).__name__}: {cause}")

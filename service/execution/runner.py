@@ -1,8 +1,10 @@
-"""The wheel: one thread that walks every running run through its graph.
+"""The run loop: follows the runs of the catalogue, submits their steps, and records what comes of them.
 
-Each turn takes what was told since the last one (endings, progress, wishes), takes up new runs, has units that are
-ready handed out, and writes down how far each run is. It computes nothing and reads no array.
-All it holds can be lost: after a restart it is rebuilt from the catalogue and from the keys of finished units.
+One thread ticks. In each tick it takes the messages that came, looks for new and changed runs, submits steps, and writes
+down how far each run is. It computes nothing and reads no array. All that it holds can be lost: after a restart it is
+built again from the catalogue and from the keys of finished steps.
+
+Whatever goes wrong with one run fails that run, with its reason, and touches no other.
 """
 
 import contextlib
@@ -12,260 +14,311 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Final
 
-from service.errors import ServiceError
-from service.execution.cluster import Outcome
-from service.execution.dispatch import Dispatch, Executor, Work
+from service.errors import SchedulerUnavailableError, ServiceError
 from service.execution.metrics import Metrics
+from service.execution.submission import Executor, Submissions
+from service.execution.task import Outcome, Work
 from service.execution.worker import StepResult
 from service.records.run_repository import RunRecord, RunRepository
-from service.records.views import RunState
 from service.stages.context import DataPaths, stored_warnings
 from service.stages.pipeline import build_graph
-from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
-from service.workflow.progress import RunProgress, explain
+from service.workflow.progress import EndState, RunProgress, explain
 from service.workflow.step import Step
 from service.workflow.warnings import RunWarnings
 from storage.artifacts import ArtifactStore
-from storage.errors import StorageError
+from storage.errors import CatalogueUnavailableError, StorageError
 from tasks.errors import TaskError
 from tasks.options import RunOptions
 
-TURN_S: Final = 0.5
-"""Longest wait between two turns."""
+TICK_S: Final = 0.5
+"""Longest time between two ticks."""
 LOOK_S: Final = 2.0
-"""Longest time until runs and scans that nobody told of are noticed."""
+"""Longest time until runs and scans that nobody announced are noticed."""
 PUBLISH_S: Final = 1.0
-"""Progress of a run is written down at most this often."""
+"""Shortest time between two records of a run's progress."""
+MAX_TASKS: Final = 1000
+"""Steps of all runs that are with the scheduler at the same time, about, however many there are to do."""
+MIN_TASKS: Final = 20
+"""Steps that each run may have with the scheduler, however many runs there are."""
 MAX_LOSSES: Final = 20
-"""A unit lost with its worker or scheduler this often in a row is not tried again."""
+"""How often in a row a step that was lost, with its worker or the scheduler, is submitted again."""
 
 UNUSABLE: Final = (ServiceError, StorageError, TaskError)
-"""What loading the facts of datasets raises where they cannot make a run."""
+"""Errors whose message is the whole reason, in plain words."""
 
 log = logging.getLogger(__name__)
 
 
 class Runner:
-    """Walks runs through their graphs.
+    """Carries out the runs of the catalogue.
 
     Parameters
     ----------
-    ledger : RunRepository
+    records : RunRepository
         Where runs and events are written down.
-    places : DataPaths
+    paths : DataPaths
         Folders that workers share with the service.
-    load_facts : callable
-        StepAttributes of datasets, by their ids and a run's options; raises ServiceError where they cannot make a run.
+    load_inputs : callable
+        Inputs of a run, by the ids of its datasets and its options; raises where they cannot make a run.
     work : callable
-        Run by a worker for each unit.
+        What a worker runs for each step (`service.execution.worker.perform`).
+
+    Attributes
+    ----------
+    meter : Metrics
     """
 
     def __init__(
         self,
-        ledger: RunRepository,
-        places: DataPaths,
-        load_facts: Callable[[Sequence[str], RunOptions], list[RunInput]],
+        records: RunRepository,
+        paths: DataPaths,
+        load_inputs: Callable[[Sequence[str], RunOptions], list[RunInput]],
         work: Work,
     ) -> None:
         self.meter = Metrics()
-        self._ledger = ledger
-        self._places = places
-        self._units = ArtifactStore(places.artifacts)
-        self._load_facts = load_facts
+        self._records = records
+        self._paths = paths
+        self._artifacts = ArtifactStore(paths.artifacts)
+        self._load_inputs = load_inputs
         self._work = work
-        self._walks: dict[str, RunProgress] = {}
-        self._told: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._runs: dict[str, RunProgress] = {}
+        self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._dispatch: Dispatch | None = None
-        self._looked_around = -math.inf
+        self._looked_at = self._counted_at = -math.inf
+        self._is_connected = True
+        self._has_more = False
 
     def start(self, cluster: Executor) -> None:
-        """Begin turning; runs that an earlier service left unfinished go on."""
-        self._dispatch = Dispatch(cluster, self._places, self._work, self._hear_ending, self._tell_all)
+        """Start the run loop; runs that an earlier service left unfinished go on."""
+        self._submissions = Submissions(cluster, self._paths, self._work, self._runs, self._receive_outcome)
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._turn_until_stopped, name="ptyxas-wheel", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="ptyxas-run-loop", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop turning; unfinished runs stay as they are, to go on at the next start."""
+        """Stop the run loop; unfinished runs stay as they are, to go on at the next start."""
         self._stopping.set()
         self.nudge()
         if self._thread is not None:
             self._thread.join(timeout=30)
             self._thread = None
-        self._walks.clear()
+            self._submissions.clear()
+        self._runs.clear()
 
     def nudge(self) -> None:
-        """Say that something changed: a run was submitted or cancelled, a scan arrived, a dataset was sealed."""
-        self._told.put(self._forget_last_look)
+        """Announce that something changed: a run was submitted or cancelled, a scan arrived, a dataset was sealed."""
+        self._messages.put(self._forget_last_look)
 
-    def hear_progress(self, progress: dict[str, Any]) -> None:
-        """Take what a worker reports; from any thread."""
-        self._told.put(lambda: self._note_progress(progress))
+    def hear_progress(self, report: dict[str, Any]) -> None:
+        """Take what a worker reports, in any thread."""
+        self._messages.put(lambda: self._submissions.note(report))
 
-    # ---- the wheel -------------------------------------------------------------------------------------------------
+    def _receive_outcome(self, key: str, outcome: Outcome) -> None:
+        self._messages.put(lambda: self._take_outcome(key, outcome))
 
-    def _turn_until_stopped(self) -> None:
+    # ---- the loop --------------------------------------------------------------------------------------------------
+
+    def _run_loop(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._turn()
+                self._tick()
             except Exception:
-                log.exception("a turn of the wheel failed; the next one tries again")
-                time.sleep(TURN_S)
+                log.exception("a tick of the run loop failed; the next one tries again")
+                self._stopping.wait(TICK_S)
 
-    def _turn(self) -> None:
-        assert self._dispatch is not None
-        self._listen()
+    def _tick(self) -> None:
+        self._take_messages()
         self._look_around()
-        self._drop_cancelled_runs()
-        if self._walks and self._dispatch.connect(self._walks):
-            self.meter.n_ready = self._dispatch.hand_out(self._walks)
-        for run_id, walk in list(self._walks.items()):
-            if walk.is_finished:
-                self._end(run_id, "succeeded", None)
-            else:
-                self._write_down(run_id)
-        self.meter.n_in_flight = sum(len(walk.in_flight) for walk in self._walks.values())
-        if not self._walks:
-            self.meter.n_ready = 0
+        for run in list(self._runs.values()):
+            self._isolate(run, self._check_cancelled)
+        self._submit()
+        for run in list(self._runs.values()):
+            self._isolate(run, self._record)
+        self._count()
 
-    def _listen(self) -> None:
-        """Wait for something to be told, then take all of it."""
+    def _take_messages(self) -> None:
+        """Wait for a message, unless steps are left to submit, then take all there are."""
         with contextlib.suppress(queue.Empty):
-            self._told.get(timeout=TURN_S)()
+            self._messages.get(block=not self._has_more, timeout=TICK_S)()
             while True:
-                self._told.get_nowait()()
+                self._messages.get_nowait()()
+
+    def _isolate(self, run: RunProgress, action: Callable[..., None], *arguments: object) -> None:
+        """Call ``action(run, *arguments)``; an error of its own ends this run, and only an outage concerns all of them."""
+        try:
+            action(run, *arguments)
+        except (SchedulerUnavailableError, CatalogueUnavailableError):
+            raise
+        except UNUSABLE as error:
+            log.warning("the run cannot go on: %s", error, extra={"run": run.run_id})
+            self._end(run, "failed", str(error))
+        except Exception as error:
+            log.exception("the run cannot go on", extra={"run": run.run_id})
+            self._end(run, "failed", f"{type(error).__name__}: {error}")
 
     # ---- runs come and go ------------------------------------------------------------------------------------------
 
-    def _take_up(self, record: RunRecord) -> None:
-        try:
-            facts = self._load_facts(record.datasets, record.options)
-        except UNUSABLE as error:
-            self._ledger.end_run(record.id, "failed", str(error))
-            log.warning("the run cannot be taken up: %s", error, extra={"run": record.id})
-            return
-        walk = RunProgress(record.id, Graph(), warnings=RunWarnings(self._ledger.notes(record.id)))
-        walk.inputs = facts
-        walk.follow(build_graph(facts, record.options, record.id), self._units.has)
-        walk.progress_at_start = walk.progress()
-        self._walks[record.id] = walk
-        self._ledger.begin_run(record.id)
-        self._tell_again(walk)
-        n_units = len(walk.graph.steps)
-        log.info("%d of %d units to do", n_units - len(walk.done), n_units, extra={"run": record.id})
-
-    def _drop_cancelled_runs(self) -> None:
-        for run_id in list(self._walks):
-            if self._places.stop_flag(run_id).exists():
-                self._end(run_id, "cancelled", None)
-
-    def _end(self, run_id: str, state: RunState, error: str | None) -> None:
-        """Write down how a run ended, and let go of it."""
-        walk = self._walks[run_id]
-        if state != "succeeded":
-            self._places.raise_stop_flag(run_id)
-        self._write_down(run_id, is_final=True)
-        self._ledger.end_run(run_id, state, error)
-        log.log(logging.WARNING if error else logging.INFO, "%s %s", state, error or "", extra={"run": run_id})
-        del self._walks[run_id]
-        if self._dispatch is not None:
-            self._dispatch.take_back(walk)
-
     def _forget_last_look(self) -> None:
-        self._looked_around = -math.inf
+        self._looked_at = -math.inf
 
     def _look_around(self) -> None:
-        """Take up new runs, and what changed in the datasets of live ones: at once when nudged, else now and then."""
-        if time.monotonic() - self._looked_around < LOOK_S:
+        """Take up new runs, and what changed in the datasets of live ones: at once when woken, else now and then."""
+        if time.monotonic() - self._looked_at < LOOK_S:
             return
-        self._looked_around = time.monotonic()
-        for record in self._ledger.unfinished_runs():
-            walk = self._walks.get(record.id)
-            if walk is None:
-                self._take_up(record)
-            elif walk.graph.awaits_scans:
-                self._look_again(walk, record)
+        self._looked_at = time.monotonic()
+        for record in self._records.unfinished_runs():
+            run = self._runs.get(record.id)
+            if run is None:
+                self._isolate(RunProgress(record.id), self._take_up, record)
+            elif run.graph.awaits_scans:
+                self._isolate(run, self._follow_inputs, record)
 
-    def _look_again(self, walk: RunProgress, record: RunRecord) -> None:
+    def _take_up(self, run: RunProgress, record: RunRecord) -> None:
+        run.warnings = RunWarnings(self._records.notes(run.run_id))
+        self._follow_inputs(run, record)
+        run.progress_at_start = run.progress()
+        self._records.begin_run(run.run_id)
+        self._runs[run.run_id] = run
+        n_steps = len(run.graph.steps)
+        log.info("%d of %d steps to do", n_steps - len(run.done), n_steps, extra={"run": run.run_id})
+
+    def _follow_inputs(self, run: RunProgress, record: RunRecord) -> None:
+        """Build the graph of a run again where its inputs have changed."""
+        inputs = self._load_inputs(record.datasets, record.options)
+        if inputs != run.inputs:
+            run.inputs = inputs
+            run.follow(build_graph(inputs, record.options, run.run_id), self._artifacts.has)
+            self._tell_warnings_of_others(run)
+
+    def _check_cancelled(self, run: RunProgress) -> None:
+        if self._paths.stop_flag(run.run_id).exists():
+            self._end(run, "cancelled", None)
+
+    def _end(self, run: RunProgress, state: EndState, error: str | None) -> None:
+        """Write down how a run ended, and let go of it; if the catalogue is out of reach, the next tick tries again."""
+        run.ending = state, error
+        self._submissions.leave(run)
         try:
-            facts = self._load_facts(record.datasets, record.options)
-        except UNUSABLE as error:
-            self._end(walk.run_id, "failed", str(error))
+            self._write_progress(run, is_final=True)
+        except CatalogueUnavailableError:
+            raise
+        except Exception:
+            log.exception("the run's progress cannot be written down", extra={"run": run.run_id})
+        self._records.end_run(run.run_id, state, error if error is None else printable(error))
+        self._runs.pop(run.run_id, None)
+        log.log(logging.WARNING if error else logging.INFO, "%s %s", state, error or "", extra={"run": run.run_id})
+
+    # ---- steps go out and come back --------------------------------------------------------------------------------
+
+    def _submit(self) -> None:
+        self._has_more = False
+        if not self._runs:
             return
-        if facts != walk.inputs:
-            walk.inputs = facts
-            walk.follow(build_graph(facts, record.options, record.id), self._units.has)
-            self._tell_again(walk)
+        try:
+            self._submissions.connect()
+            self._tell_connected()
+            limit = max(MIN_TASKS, MAX_TASKS // len(self._runs))
+            for run in list(self._runs.values()):
+                self._isolate(run, self._submit_steps, limit)
+        except SchedulerUnavailableError as error:
+            self._tell_disconnected(error)
 
-    # ---- units come back -------------------------------------------------------------------------------------------
+    def _submit_steps(self, run: RunProgress, limit: int) -> None:
+        if run.ending is not None:
+            return
+        if run.is_outdated:
+            run.follow(run.graph, self._artifacts.has)
+            self._tell_warnings_of_others(run)
+        for _, step, result in self._submissions.submit(run, limit):
+            self._record_result(run, step, result)
+        self._has_more = self._has_more or bool(run.pending and len(run.submitted) < limit)
 
-    def _hear_ending(self, run_id: str, unit: Step, attempt: str, ending: Outcome) -> None:
-        self._told.put(partial(self._take_back, run_id, unit, attempt, ending))
+    def _take_outcome(self, key: str, outcome: Outcome) -> None:
+        for run_id, step, result in self._submissions.take(key, outcome):
+            run = self._runs.get(run_id)
+            if run is not None and run.ending is None:
+                self._isolate(run, self._record_result, step, result)
 
-    def _take_back(self, run_id: str, unit: Step, attempt: str, ending: Outcome) -> None:
-        walk = self._walks.get(run_id)
-        if walk is None or walk.in_flight.get(unit.name) != attempt:
-            return  # an ending of an attempt that was given up
-        walk.drop(unit.name)  # first of all: whatever goes wrong below, the unit can then be asked for again
-        receipt = ending.result if ending.fate == "done" else StepResult(ending.fate, message=ending.message)
-        if receipt.fate == "done":
-            self._finish(walk, unit, receipt)
-        elif receipt.fate == "failed":
-            self.meter.note(unit.stage, "failed")
-            self._end(run_id, "failed", explain(unit, receipt.message))
+    def _record_result(self, run: RunProgress, step: Step, result: StepResult) -> None:
+        if result.fate == "done":
+            self._record_done(run, step, result)
+        elif result.fate == "failed":
+            self.meter.note(step.stage, "failed")
+            self._end(run, "failed", explain(step, result.message))
         else:
-            self._try_again(walk, unit, receipt)
+            self._record_loss(run, step, result)
 
-    def _finish(self, walk: RunProgress, unit: Step, receipt: StepResult) -> None:
-        walk.finish(unit.name)
-        self.meter.note(unit.stage, "computed" if receipt.is_computed else "reused", receipt.seconds)
-        about = {"run": walk.run_id, "unit": unit.name, "stage": unit.stage, "seconds": round(receipt.seconds, 3)}
-        log.debug("unit done", extra=about)
-        told = {"unit": unit.name, "stage": unit.stage, "energy_ev": unit.energy_ev, "computed": receipt.is_computed}
-        spent = {"seconds": receipt.seconds, "storage_seconds": receipt.storage_seconds}
-        self._ledger.add_event(walk.run_id, "unit", {**told, **spent, **receipt.facts})
-        self._tell_remarks(walk, unit)
+    def _record_done(self, run: RunProgress, step: Step, result: StepResult) -> None:
+        self.meter.note(step.stage, "computed" if result.is_computed else "reused", result.seconds)
+        about = {"run": run.run_id, "unit": step.name, "stage": step.stage, "seconds": round(result.seconds, 3)}
+        log.debug("step done", extra=about)
+        told = {"unit": step.name, "stage": step.stage, "energy_ev": step.energy_ev, "computed": result.is_computed}
+        spent = {"seconds": result.seconds, "storage_seconds": result.storage_seconds}
+        self._records.add_event(run.run_id, "unit", {**told, **spent, **result.facts})
+        self._tell_warnings(run, step)
 
-    def _try_again(self, walk: RunProgress, unit: Step, receipt: StepResult) -> None:
-        self.meter.note(unit.stage, "lost")
-        log.warning("a unit was lost: %s", receipt.message, extra={"run": walk.run_id, "unit": unit.name, "stage": unit.stage})
-        walk.losses[unit.name] += 1
-        if walk.losses[unit.name] > MAX_LOSSES:
-            self._end(walk.run_id, "failed", explain(unit, receipt.message))
-            return
-        walk.follow(walk.graph, self._units.has)  # what it reads may be lost as well
-        self._tell_again(walk)
-        self._ledger.add_event(walk.run_id, "note", {"text": f"{unit.name} was lost and is tried again: {receipt.message}"})
+    def _record_loss(self, run: RunProgress, step: Step, result: StepResult) -> None:
+        self.meter.note(step.stage, "lost")
+        about = {"run": run.run_id, "unit": step.name, "stage": step.stage}
+        log.warning("a step was lost: %s", result.message, extra=about)
+        run.losses[step.name] += 1
+        if run.losses[step.name] > MAX_LOSSES:
+            self._end(run, "failed", explain(step, result.message))
+        else:
+            text = f"{step.name} was lost and is tried again: {result.message}"
+            self._records.add_event(run.run_id, "note", {"text": text})
 
     # ---- what others see -------------------------------------------------------------------------------------------
 
-    def _note_progress(self, progress: dict[str, Any]) -> None:
-        walk = self._walks.get(progress["run_id"])
-        if walk is not None and progress["unit"] in walk.in_flight:
-            walk.shares[progress["unit"]] = progress["cycle"] / progress["n_cycles"]
+    def _record(self, run: RunProgress) -> None:
+        """Write down how far a run is, or how it ended."""
+        if run.ending is not None:
+            self._end(run, *run.ending)
+        elif run.is_finished:
+            self._end(run, "succeeded", None)
+        elif time.monotonic() - run.published >= PUBLISH_S:
+            self._write_progress(run)
 
-    def _write_down(self, run_id: str, *, is_final: bool = False) -> None:
-        """Write down how far a run is, where that changed, not too often."""
-        walk = self._walks[run_id]
-        if is_final or time.monotonic() - walk.published >= PUBLISH_S:
-            walk.published = time.monotonic()
-            self._ledger.write_progress(run_id, walk.progress(), walk.eta_s(), walk.stages(has_ended=is_final))
+    def _write_progress(self, run: RunProgress, *, is_final: bool = False) -> None:
+        run.published = time.monotonic()
+        self._records.write_progress(run.run_id, run.progress(), run.eta_s(), run.stages(has_ended=is_final))
+
+    def _count(self) -> None:
+        if not self._runs or time.monotonic() - self._counted_at >= PUBLISH_S:
+            self._counted_at = time.monotonic()
+            self.meter.n_ready, self.meter.n_in_flight = self._submissions.n_ready, self._submissions.n_running
+
+    def _tell_connected(self) -> None:
+        if not self._is_connected:
+            self._is_connected = True
+            self._tell_all("the Dask scheduler is back")
+
+    def _tell_disconnected(self, error: SchedulerUnavailableError) -> None:
+        if self._is_connected:
+            self._is_connected = False
+            self._tell_all(f"{error}; finished work is kept, the run goes on when it is back")
 
     def _tell_all(self, text: str) -> None:
-        for run_id in self._walks:
-            self._ledger.add_event(run_id, "note", {"text": text})
+        for run in list(self._runs.values()):
+            self._isolate(run, self._tell, text)
 
-    def _tell_again(self, walk: RunProgress) -> None:
-        """Tell what was found by units that this run takes as they are: who reuses a result hears its warnings too."""
-        for unit in walk.steps_with_unread_warnings():
-            self._tell_remarks(walk, unit)
+    def _tell(self, run: RunProgress, text: str) -> None:
+        self._records.add_event(run.run_id, "note", {"text": text})
 
-    def _tell_remarks(self, walk: RunProgress, unit: Step) -> None:
-        for text in walk.warnings.add(unit, stored_warnings(self._units, unit)):
-            self._ledger.add_event(walk.run_id, "note", {"text": text})
+    def _tell_warnings_of_others(self, run: RunProgress) -> None:
+        """Record the warnings of finished steps that this run uses as they are: who reuses a result has to know them too."""
+        for step in run.steps_with_unread_warnings():
+            self._tell_warnings(run, step)
+
+    def _tell_warnings(self, run: RunProgress, step: Step) -> None:
+        for text in run.warnings.add(step, stored_warnings(self._artifacts, step)):
+            self._tell(run, text)
+
+
+def printable(text: str) -> str:
+    """The text with what no database can hold, such as half a surrogate pair, replaced."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

@@ -1,4 +1,4 @@
-"""A unit of work as a worker sees it: it is performed, and what became of it is told."""
+"""Running one step on a worker."""
 
 import logging
 import traceback
@@ -17,25 +17,38 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StepResult:
-    """What became of a unit; ``facts`` are small and JSON-able (R factor, number of pixels)."""
+    """What became of a step.
+
+    Attributes
+    ----------
+    fate : str
+        ``lost`` means that something the step reads is gone, so that it has to be computed again first.
+    is_computed : bool
+        Whether the step was computed, rather than found in the store.
+    seconds, storage_seconds : float
+        Time that it took, and the part of it that went into reading and writing arrays [s].
+    message : str
+        Why it is not done.
+    facts : mapping
+        Attributes of the result, small and JSON-able: R factor, number of pixels.
+    """
 
     fate: Literal["done", "failed", "cancelled", "lost"]
     is_computed: bool = False
     seconds: float = 0.0
     storage_seconds: float = 0.0
-    """The part of ``seconds`` that went into reading and writing arrays."""
     message: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def perform(call: StepRequest, report: Report, is_cancelled: IsCancelled = never) -> StepResult:
-    """Compute one unit, unless its key is there already; failure is a receipt too, in plain words."""
-    desk = StageContext(call, report, is_cancelled)
-    if desk.artifacts.has(call.step.key):
+def perform(request: StepRequest, report: Report, is_cancelled: IsCancelled = never) -> StepResult:
+    """Compute one step, unless its result is stored already; a failure is a result too, with its reason."""
+    context = StageContext(request, report, is_cancelled)
+    if context.artifacts.has(request.step.key):
         return StepResult("done")
     try:
-        desk.check_stop()
-        facts = call.step.run(desk)
+        context.check_stop()
+        facts = request.step.run(context)
     except CancelledError as error:
         return StepResult("cancelled", message=str(error))
     except ArtifactMissingError as error:  # removed while the run counted on it: it is computed again
@@ -45,10 +58,14 @@ def perform(call: StepRequest, report: Report, is_cancelled: IsCancelled = never
     except MemoryError:
         return StepResult("failed", message="out of memory: give workers more of it, or run fewer of them")
     except Exception as error:
-        if is_disk_full(error):
-            return StepResult("failed", message="the disk is full: make room (see `ptyxas gc`), then try the run again")
-        log.exception("unit %s of run %s", call.step.name, call.run_id)
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}:{place.lineno}"
-        return StepResult("failed", message=f"{type(error).__name__}: {error} (at {where})")
-    return StepResult("done", is_computed=True, seconds=desk.seconds, storage_seconds=desk.storage_s, facts=facts)
+        return StepResult("failed", message=unexpected(request, error))
+    return StepResult("done", True, context.seconds, context.storage_s, facts=facts)
+
+
+def unexpected(request: StepRequest, error: Exception) -> str:
+    """Message about an error that no stage foresees; where it arose is part of it, and its traceback is logged."""
+    if is_disk_full(error):
+        return "the disk is full: make room (see `ptyxas gc`), then try the run again"
+    log.error("step %s of run %s", request.step.name, request.run_id, exc_info=error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} (at {Path(place.filename).name}:{place.lineno})"

@@ -1,9 +1,9 @@
-"""Progress of a run through its graph: which steps are finished, which are ready, how far the run is. No I/O."""
+"""Progress of a run through its graph: what is finished, what is with the cluster, what waits. No I/O."""
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -15,6 +15,7 @@ from service.workflow.warnings import RunWarnings
 AWAITS_SCANS: Final = "more scans may come until the dataset is sealed"
 
 StageState = Literal["waiting", "running", "done", "stopped", "skipped"]
+EndState = Literal["succeeded", "failed", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -33,92 +34,111 @@ class StageView:
 
 @dataclass
 class RunProgress:
-    """Progress of one running run; only the thread of the run loop uses it.
+    """State of one live run; only the run loop touches it.
 
     Attributes
     ----------
     done : set of str
         Names of steps that are finished, or that nothing unfinished needs.
-    in_flight : dict of str to str
-        Submitted steps, by name, and the name of the attempt.
+    pending : deque of Step
+        Unfinished steps that are not submitted, in the order of the graph.
+    submitted : set of str
+        Keys of steps that were submitted and have not ended.
+    running : set of str
+        Names of steps that a worker has begun.
     shares : dict of str to float
-        Finished share, 0 to 1, of submitted steps.
+        How much of a running step is done, 0 to 1, by its name.
+    is_outdated : bool
+        Steps were taken back, so that `follow` has to find out again what is pending.
     inputs : list of RunInput
-        The datasets that the graph was built from.
+        What the graph was built from.
     warnings : RunWarnings
-        Warnings of its finished steps.
+        Warnings of its steps, and which of them the run was told.
     losses : Counter of str
-        How often in a row steps were lost, by name.
+        How often in a row a step was lost, by its name.
     published : float
-        When the progress was last written to the catalogue, by `time.monotonic` [s].
+        When its progress was last written down, by `time.monotonic`.
+    ending : tuple of str and str, optional
+        How the run ends, and why it failed, until that is written down.
     """
 
     run_id: str
-    graph: Graph
+    graph: Graph = field(default_factory=Graph)
     done: set[str] = field(default_factory=set)
-    in_flight: dict[str, str] = field(default_factory=dict)
+    pending: deque[Step] = field(default_factory=deque)
+    submitted: set[str] = field(default_factory=set)
+    running: set[str] = field(default_factory=set)
     shares: dict[str, float] = field(default_factory=dict)
-    n_attempts: int = 0
+    is_outdated: bool = False
     began: float = field(default_factory=time.monotonic)
     progress_at_start: float = 0.0
     inputs: list[RunInput] = field(default_factory=list)
     warnings: RunWarnings = field(default_factory=RunWarnings)
     losses: Counter[str] = field(default_factory=Counter)
     published: float = -math.inf
+    ending: tuple[EndState, str | None] | None = None
+    _names: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def follow(self, graph: Graph, is_stored: Callable[[str], bool]) -> None:
-        """Take over a graph, the first one or one that has grown, and find out which of its steps are finished."""
+        """Follow a graph, the first or one that has grown: find out what is finished and what is pending.
+
+        Parameters
+        ----------
+        graph : Graph
+        is_stored : callable
+            Whether the result of a key is in the store. It is asked only where something unfinished needs the result.
+        """
         self.graph = graph
-        self.done = set(graph.steps) - graph.unfinished(is_stored)
-        self.in_flight = {name: attempt for name, attempt in self.in_flight.items() if name in graph.steps}
+        self._names.clear()
+        for name, step in graph.steps.items():
+            self._names[step.key].append(name)
+        unfinished = graph.unfinished(is_stored)
+        self.done = set(graph.steps) - unfinished
+        self.submitted &= self._names.keys()
+        self.pending = deque(step for name, step in graph.steps.items() if name in unfinished and step.key not in self.submitted)
+        self.is_outdated = False
 
-    def ready(self) -> list[Step]:
-        """Steps that can be submitted now, in the graph's order."""
-        return [
-            step
-            for name, step in self.graph.steps.items()
-            if name not in self.done and name not in self.in_flight and self.done.issuperset(step.needs)
-        ]
+    def names_of(self, keys: Iterable[str]) -> list[str]:
+        """Names of the steps that have one of these keys."""
+        return [name for key in keys for name in self._names.get(key, ())]
 
-    def start(self, step: Step) -> str:
-        """Record that ``step`` is submitted; the attempt's name, which no other attempt of any run has."""
-        self.n_attempts += 1
-        attempt = f"{step.name}-{self.run_id}-{self.n_attempts}"
-        self.in_flight[step.name] = attempt
-        return attempt
+    def submit(self, keys: Iterable[str], *, has_begun: bool = False) -> None:
+        """Note that pending steps are with the cluster; keys of which no step is pending are left out."""
+        wanted = set(keys)
+        while self.pending and self.pending[0].key in wanted:
+            self.submitted.add(self.pending.popleft().key)
+        if len(wanted) > 1:
+            self.submitted |= wanted.intersection(step.key for step in self.pending)
+            self.pending = deque(step for step in self.pending if step.key not in wanted)
+        if has_begun:
+            self.begin(wanted)
 
-    def start_together(self, steps: Sequence[Step]) -> str:
-        """Record that steps are submitted as one batch; the attempt's name, that of them all."""
-        attempt = f"{self.start(steps[0])}-and-{len(steps) - 1}-more"
-        self.in_flight |= dict.fromkeys((step.name for step in steps), attempt)
-        return attempt
+    def begin(self, keys: Iterable[str]) -> None:
+        """Note that a worker has begun submitted steps."""
+        self.running.update(self.names_of(self.submitted.intersection(keys)))
 
-    @property
-    def n_batches(self) -> int:
-        """Number of submitted batches."""
-        return sum(n_steps > 1 for n_steps in Counter(self.in_flight.values()).values())
+    def withdraw(self, keys: Iterable[str]) -> None:
+        """Note that submitted steps are no longer with the cluster, although they are not finished."""
+        lost = self.submitted.intersection(keys)
+        self._leave(lost)
+        self.is_outdated = self.is_outdated or bool(lost)
 
-    def drop_batches(self) -> list[str]:
-        """Record that no batch is submitted any more; the names of those that were."""
-        batches = [attempt for attempt, n_steps in Counter(self.in_flight.values()).items() if n_steps > 1]
-        for name in [name for name, attempt in self.in_flight.items() if attempt in batches]:
-            self.drop(name)
-        return batches
+    def finish(self, key: str) -> None:
+        """Note that the step of a key is finished."""
+        self._leave({key})
+        for name in self.names_of([key]):
+            self.done.add(name)
+            del self.losses[name]
 
-    def finish(self, name: str) -> None:
-        """Record that a step is finished."""
-        self.drop(name)
-        self.done.add(name)
-        del self.losses[name]
+    def _leave(self, keys: set[str]) -> None:
+        self.submitted -= keys
+        for name in self.names_of(keys):
+            self.running.discard(name)
+            self.shares.pop(name, None)
 
     def steps_with_unread_warnings(self) -> list[Step]:
-        """Finished steps, in the graph's order, whose warnings have not been added: this run did not compute them."""
+        """Finished steps, in the order of the graph, whose warnings have not been added: this run did not compute them."""
         return [step for name, step in self.graph.steps.items() if name in self.done and name not in self.warnings.seen_steps]
-
-    def drop(self, name: str) -> None:
-        """Record that a step is no longer submitted."""
-        self.in_flight.pop(name, None)
-        self.shares.pop(name, None)
 
     @property
     def is_finished(self) -> bool:
@@ -126,7 +146,7 @@ class RunProgress:
         return not self.graph.awaits_scans and len(self.done) == len(self.graph.steps)
 
     def progress(self) -> float:
-        """Finished share of the work, 0 to 1, by the estimated costs of the steps."""
+        """Share of the work that is done, 0 to 1, by the estimated costs of the steps."""
         total = self.graph.cost + self.graph.cost_to_come
         if total == 0:
             return 0.0
@@ -135,7 +155,7 @@ class RunProgress:
         return min(1.0, (done + under_way) / total)
 
     def eta_s(self) -> float | None:
-        """Remaining time at the rate so far [s]; None where there is no rate yet, or more scans may come."""
+        """Seconds that remain at the pace so far; None where there is no pace yet, or scans are awaited."""
         progress = self.progress()
         gained = progress - self.progress_at_start
         if gained <= 0 or self.graph.awaits_scans:
@@ -143,30 +163,28 @@ class RunProgress:
         return (time.monotonic() - self.began) * (1 - progress) / gained
 
     def stages(self, *, has_ended: bool = False) -> tuple[StageView, ...]:
-        """Progress of every stage, in order."""
-        return tuple(self._stage(stage, has_ended) for stage in self.graph.stages)
+        """Every stage in order: how many of its steps there are, and how many are done."""
+        steps: defaultdict[str, list[str]] = defaultdict(list)
+        for name, step in self.graph.steps.items():
+            steps[step.stage].append(name)
+        return tuple(self._stage(stage, steps[stage], has_ended) for stage in self.graph.stages)
 
-    def _stage(self, stage: str, has_ended: bool) -> StageView:
-        names = [name for name, step in self.graph.steps.items() if step.stage == stage]
+    def _stage(self, stage: str, names: list[str], has_ended: bool) -> StageView:
         done = len(self.done.intersection(names))
         if stage in self.graph.skipped:
             return StageView(stage, 0, 0, "skipped", self.graph.skipped[stage])
         if not names and not self.graph.awaits_scans:
             return StageView(stage, 0, 0, "skipped", "not needed with these options")
-        awaits = AWAITS_SCANS if self.graph.awaits_scans and names else None
-        if names and done == len(names) and awaits is None:
+        note = AWAITS_SCANS if self.graph.awaits_scans and names else None
+        if names and done == len(names) and note is None:
             return StageView(stage, done, done, "done", self.warnings.summary(stage))
-        is_begun = done > 0 or not self.in_flight.keys().isdisjoint(names) or awaits is not None
+        is_begun = done > 0 or not self.running.isdisjoint(names) or note is not None
         begun: StageState = "stopped" if has_ended else "running"
-        return StageView(stage, done, len(names), begun if is_begun else "waiting", awaits or self.warnings.summary(stage))
-
-
-def fair_share(n_slots: int, n_runs: int) -> int:
-    """Number of steps that each of ``n_runs`` may have submitted: slots shared evenly, at least one each."""
-    return max(1, n_slots // max(1, n_runs))
+        note = note or self.warnings.summary(stage)
+        return StageView(stage, done, len(names), begun if is_begun else "waiting", note)
 
 
 def explain(step: Step, message: str) -> str:
-    """Why a run failed, with the stage and the energy of the step that failed."""
+    """Why a run failed: the stage, the energy and the step's name before its message."""
     place = f"{step.stage} at {step.energy_ev:.1f} eV" if step.energy_ev is not None else step.stage
     return f"{place} ({step.name}) failed: {message}"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Engine, Select, create_engine, event, select
-from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.engine import Connection, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from storage.catalogue.schema import upgrade
-from storage.errors import CatalogueError
+from storage.errors import CatalogueError, CatalogueUnavailableError
 
 NETWORK_FILE_SYSTEMS: Final = (
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p", "glusterfs", "fuse.sshfs",
@@ -94,6 +94,7 @@ def connect(url: str) -> Engine:
     except CatalogueError:
         engine.dispose()
         raise
+    event.listen(engine, "handle_error", _name_outage, retval=True)
     return engine
 
 
@@ -142,6 +143,13 @@ def refuse_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> N
             f"{path} is on {kind}, a network file system, where SQLite can lose data; put the catalogue on a local "
             "disk, or use PostgreSQL"
         )
+
+
+def _name_outage(context: ExceptionContext) -> BaseException | None:
+    """The error that callers can tell from one of their own statements; None where it is one of those."""
+    if context.is_disconnect or isinstance(context.sqlalchemy_exception, OperationalError):
+        return CatalogueUnavailableError(f"the catalogue's database does not answer: {context.original_exception}")
+    return None
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:

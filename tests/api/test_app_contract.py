@@ -27,7 +27,7 @@ def document(tmp_path_factory: pytest.TempPathFactory, serve: Any, quiet_service
     with serve(create_app(service)) as url:
         KNOWN["dataset_id"] = httpx.post(f"{url}/api/v1/datasets", json=body).json()["id"]
         KNOWN["run_id"] = httpx.post(f"{url}/api/v1/runs", json={"datasets": [KNOWN["dataset_id"]]}).json()["id"]
-        service._orchestrator._ledger.end_run(KNOWN["run_id"], "cancelled", None)
+        service._orchestrator._records.end_run(KNOWN["run_id"], "cancelled", None)
         yield schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json")
 
 

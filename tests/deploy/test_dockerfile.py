@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.execution.cluster import WORKER_ENVIRONMENT
+from service.execution.cluster import SCHEDULER_SETTINGS
+from service.execution.task import WORKER_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -59,3 +60,12 @@ def test_versions_are_those_that_were_tested() -> None:
 def test_workers_compute_in_one_thread(name: str) -> None:
     text = DOCKERFILE.with_name(name).read_text().replace('"', "")
     assert [f"{key}={value}" for key, value in WORKER_ENVIRONMENT.items() if f"{key}={value}" not in text] == []
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "ptyxas.slurm"])
+def test_ready_tasks_wait_with_the_scheduler_as_they_do_in_the_embedded_one(name: str) -> None:
+    text = DOCKERFILE.with_name(name).read_text()
+    for setting, value in SCHEDULER_SETTINGS.items():
+        if "rootish" in setting:
+            variable = f"DASK_{setting.upper().replace('.', '__').replace('-', '_')}"
+            assert f"{variable}={value:.0f}" in text

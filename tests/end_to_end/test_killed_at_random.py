@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from api.cli.client import UnreachableError
-from service.execution.cluster import WORKER_ENVIRONMENT
+from service.execution.task import WORKER_ENVIRONMENT
 
 SEED = int(os.environ.get("PTYXAS_TEST_SEED", random.SystemRandom().randrange(10**6)))
 N_ENERGIES = 10

@@ -1,16 +1,22 @@
-"""A worker with GPU=1 takes batches, and what comes of them is what single units leave."""
+"""Workers with GPU=1 compute batches, and a batch leaves what single steps leave."""
+
+from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from distributed import LocalCluster
 from pydantic import TypeAdapter
 
-from service.execution.batching import Batch, batch_of, parts, perform_together, unit_bytes
-from service.execution.cluster import GPU_WORKER, WORKER_ENVIRONMENT, Cluster
+from service.execution.batching import Batch, batches_of, parts, perform_together, step_bytes
+from service.execution.cluster import GPU_WORKER, Cluster
 from service.execution.runner import Runner
+from service.execution.task import WORKER_ENVIRONMENT, Outcome, TaskSpec
 from service.execution.worker import perform
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
@@ -18,6 +24,7 @@ from service.records.run_repository import RunRepository
 from service.settings import Settings
 from service.stages.context import DataPaths, StageContext, StepRequest
 from service.stages.pipeline import build_graph
+from service.stages.reconstruct import ReconstructStep
 from service.workflow.step import StepRef
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
@@ -31,7 +38,7 @@ SMALL = SimulationOptions(
 
 
 @pytest.fixture(scope="module")
-def datasets(tmp_path_factory):
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatasetRepository]:
     """Ten energies in a sealed dataset."""
     folder = tmp_path_factory.mktemp("batches")
     simulation = simulate(SMALL)
@@ -43,8 +50,8 @@ def datasets(tmp_path_factory):
     store.create("ds_a", {**about, **lengths, **made, "orientation": 0, "probe": {"kind": "gaussian", "fwhm_m": 300e-9}})
     for number, scan in enumerate(simulation.scans):
         file = folder / "scan.npz"
-        fields = {"positions_m": scan.positions_m, "energy_ev": np.array(scan.energy_ev), "mask": scan.mask}
-        np.savez(file, counts=scan.counts, **fields)
+        energy_ev = np.array(scan.energy_ev)
+        np.savez(file, counts=scan.counts, positions_m=scan.positions_m, energy_ev=energy_ev, mask=scan.mask)
         store.add_scan("ds_a", f"e{number}", file)
     store.seal("ds_a")
     catalogue = Catalogue(f"sqlite:///{folder}/datasets.sqlite")
@@ -52,96 +59,119 @@ def datasets(tmp_path_factory):
     catalogue.close()
 
 
-def run_options():
+def run_options() -> RunOptions:
     return TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": 8}, "kkr": {"mode": "off"}})
 
 
 @pytest.fixture
-def units(datasets):
+def steps(datasets: DatasetRepository) -> list[ReconstructStep]:
     """The first round of every energy."""
     graph = build_graph(RunInputReader(datasets).read(["ds_a"]), run_options(), "run_1")
-    return [unit for unit in graph.steps.values() if unit.stage == "reconstruct"]
+    return [step for step in graph.steps.values() if isinstance(step, ReconstructStep)]
 
 
-def places_at(datasets, folder):
+def paths_at(datasets: DatasetRepository, folder: Path) -> DataPaths:
     return DataPaths(datasets.store.root, folder / "units", folder / "runs")
 
 
-def test_a_batch_leaves_what_single_units_leave(datasets, units, tmp_path):
-    together, alone = places_at(datasets, tmp_path / "together"), places_at(datasets, tmp_path / "alone")
-    told = []
-    batch = Batch(tuple(StepRequest("run_1", unit, together) for unit in units[:4]))
-    receipts = perform_together(batch, told.append)
-    assert [(receipt.fate, receipt.is_computed) for receipt in receipts] == [("done", True)] * 4
-    assert {one["unit"] for one in told} == {unit.name for unit in units[:4]}
-    for unit in units[:4]:
-        assert perform(StepRequest("run_1", unit, alone), lambda _: None).is_computed
-        one, other = (ArtifactStore(places.artifacts).read(unit.key) for places in (together, alone))
+def requests_of(steps: list[ReconstructStep], paths: DataPaths) -> tuple[StepRequest, ...]:
+    return tuple(StepRequest("run_1", step, paths) for step in steps)
+
+
+def test_a_batch_leaves_what_single_steps_leave(
+    datasets: DatasetRepository, steps: list[ReconstructStep], tmp_path: Path
+) -> None:
+    together, alone = paths_at(datasets, tmp_path / "together"), paths_at(datasets, tmp_path / "alone")
+    told: list[dict[str, Any]] = []
+    batch = Batch(requests_of(steps[:4], together))
+    results = perform_together(batch, told.append)
+    assert [(result.fate, result.is_computed) for result in results] == [("done", True)] * 4
+    assert {one["unit"] for one in told} == {step.name for step in steps[:4]}
+    for step in steps[:4]:
+        assert perform(StepRequest("run_1", step, alone), lambda _: None).is_computed
+        one, other = (ArtifactStore(paths.artifacts).read(step.key) for paths in (together, alone))
         assert one.keys() == other.keys()
         for name in ("object", "probe", "errors", "prtf"):
             np.testing.assert_allclose(one[name], other[name], rtol=2e-3, atol=2e-3 * np.abs(other[name]).max())
-        assert not perform(StepRequest("run_1", unit, together), lambda _: None).is_computed, "markers serve both ways"
+        assert not perform(StepRequest("run_1", step, together), lambda _: None).is_computed, "each uses the other's results"
     again = perform_together(batch, told.append)
-    assert [receipt.is_computed for receipt in again] == [False] * 4
+    assert [result.is_computed for result in again] == [False] * 4
 
 
-def test_one_that_fails_is_named_and_the_others_are_done(datasets, units, tmp_path):
-    places = places_at(datasets, tmp_path)
-    spoilt = replace(units[1], previous=StepRef("nothing", "nothing-reconstruct"))
-    calls = [StepRequest("run_1", unit, places) for unit in units[:3]]
-    calls[1] = StepRequest("run_1", spoilt, places)
-    receipts = perform_together(Batch(tuple(calls)), lambda _: None)
-    assert [receipt.fate for receipt in receipts] == ["done", "lost", "done"]
+def test_one_that_fails_is_named_and_the_others_are_done(
+    datasets: DatasetRepository, steps: list[ReconstructStep], tmp_path: Path
+) -> None:
+    spoilt = [steps[0], replace(steps[1], previous=StepRef("nothing", "nothing-reconstruct")), steps[2]]
+    results = perform_together(Batch(requests_of(spoilt, paths_at(datasets, tmp_path))), lambda _: None)
+    assert [result.fate for result in results] == ["done", "lost", "done"]
 
 
-def test_a_cancelled_batch_computes_nothing(datasets, units, tmp_path):
-    places = places_at(datasets, tmp_path)
-    batch = Batch(tuple(StepRequest("run_1", unit, places) for unit in units[:3]))
-    receipts = perform_together(batch, lambda _: None, lambda: True)
-    assert {receipt.fate for receipt in receipts} == {"cancelled"}
-    assert not any(ArtifactStore(places.artifacts).has(unit.key) for unit in units)
+def test_a_cancelled_batch_computes_nothing(datasets: DatasetRepository, steps: list[ReconstructStep], tmp_path: Path) -> None:
+    paths = paths_at(datasets, tmp_path)
+    results = perform_together(Batch(requests_of(steps[:3], paths)), lambda _: None, lambda: True)
+    assert {result.fate for result in results} == {"cancelled"}
+    assert not any(ArtifactStore(paths.artifacts).has(step.key) for step in steps)
 
 
-def test_a_batch_is_split_by_memory(datasets, units, tmp_path):
-    desks = [StageContext(StepRequest("run_1", unit, places_at(datasets, tmp_path)), lambda _: None) for unit in units]
-    one = unit_bytes(units[0])
-    assert [len(part) for part in parts(desks, 4.5 * one)] == [4, 4, 2]
-    assert [len(part) for part in parts(desks, 0.1 * one)] == [1] * 10
-    assert [len(part) for part in parts(desks, float("inf"))] == [10]
+def test_a_batch_is_split_by_memory(datasets: DatasetRepository, steps: list[ReconstructStep], tmp_path: Path) -> None:
+    contexts = [StageContext(request, lambda _: None) for request in requests_of(steps, paths_at(datasets, tmp_path))]
+    one = step_bytes(steps[0])
+    assert [len(part) for part in parts(contexts, 4.5 * one)] == [4, 4, 2]
+    assert [len(part) for part in parts(contexts, 0.1 * one)] == [1] * 10
+    assert [len(part) for part in parts(contexts, float("inf"))] == [10]
 
 
-def test_only_units_of_one_kind_run_together(units):
-    assert batch_of(units) == units
-    assert batch_of(units[:1]) == []
-    other = replace(units[1], n_cycles=3)
-    assert batch_of([units[0], other, units[2]]) == [units[0], units[2]]
+def test_only_steps_of_one_kind_run_together(steps: list[ReconstructStep]) -> None:
+    assert batches_of(steps) == [tuple(steps)]
+    assert batches_of(steps[:1]) == [(steps[0],)]
+    assert batches_of([]) == []
+    other = replace(steps[1], n_cycles=3)
+    assert batches_of([steps[0], other, steps[2]]) == [(steps[0], steps[2])]
 
 
-def test_the_scheduler_gives_batches_to_a_worker_with_a_card(datasets, tmp_path):
-    """Its card is this machine's processor; the wheel goes by what the worker says it has."""
-    ledger = RunRepository(Catalogue(f"sqlite:///{tmp_path}/catalogue.sqlite"))
-    places = places_at(datasets, tmp_path)
-    facts = RunInputReader(datasets)
-    wheel = Runner(ledger, places, lambda ids, options: facts.read(ids), perform)
-    submitted = []
+def test_no_step_is_in_one_batch_with_what_it_reads(steps: list[ReconstructStep]) -> None:
+    later = [replace(step, label=f"{step.label}-again", previous=step.ref) for step in steps]
+    assert batches_of([*steps, *later]) == [tuple(steps)]
+    assert batches_of([*steps[1:], *later]) == [(*steps[1:], later[0])]
+
+
+def test_several_workers_divide_the_steps(steps: list[ReconstructStep]) -> None:
+    assert [len(batch) for batch in batches_of(steps, 3)] == [4, 4, 2]
+    assert [len(batch) for batch in batches_of(steps, 20)] == [2] * 5
+
+
+def test_the_scheduler_gives_batches_to_a_worker_with_a_card(
+    datasets: DatasetRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its card is this machine's processor; the run loop goes by what the worker says it has."""
+    catalogue = Catalogue(f"sqlite:///{tmp_path}/catalogue.sqlite")
+    records, inputs = RunRepository(catalogue), RunInputReader(datasets)
+    runner = Runner(records, paths_at(datasets, tmp_path), lambda ids, options: inputs.read(ids), perform)
+    submitted: list[TaskSpec] = []
     with LocalCluster(
         n_workers=1, threads_per_worker=1, resources=GPU_WORKER, dashboard_address=":0", env=WORKER_ENVIRONMENT
     ) as one:
-        cluster = Cluster(Settings(data_dir=tmp_path, scheduler=one.scheduler_address), wheel.hear_progress)
+        cluster = Cluster(Settings(data_dir=tmp_path, scheduler=one.scheduler_address), runner.hear_progress)
         submit = cluster.submit
-        cluster.submit = lambda *call: submitted.append(call) or submit(*call)
+
+        def note_and_submit(tasks: Sequence[TaskSpec], on_end: Callable[[str, Outcome], None]) -> None:
+            submitted.extend(tasks)
+            submit(tasks, on_end)
+
+        monkeypatch.setattr(cluster, "submit", note_and_submit)
         cluster.start()
-        wheel.start(cluster)
-        ledger.open_run("run_1", "run_1", ["ds_a"], run_options())
-        wheel.nudge()
+        runner.start(cluster)
+        records.open_run("run_1", "run_1", ["ds_a"], run_options())
+        runner.nudge()
         until = time.monotonic() + 120
-        while ledger.view("run_1").state in ("queued", "running") and time.monotonic() < until:
+        while (view := records.view("run_1")) and view.state in ("queued", "running") and time.monotonic() < until:
             time.sleep(0.1)
-        wheel.stop()
+        runner.stop()
         cluster.stop()
-    done = [event.data["unit"] for event in ledger.events("run_1", 0) if event.kind == "unit"]
+    done = [event.data["unit"] for event in records.events("run_1", 0) if event.kind == "unit"]
+    catalogue.close()
     reconstructed = [name for name in done if name.startswith("reconstruct")]
     assert len(reconstructed) == len(set(reconstructed)) == 10
-    first = submitted[0]
-    assert (len(first[2].calls), first[4]) == (10, GPU_WORKER)
-    assert not any(call[2].step.stage == "reconstruct" for call in submitted[1:])
+    batches = [task for task in submitted if isinstance(task.request, Batch)]
+    assert [(len(batch.request.requests), batch.resources) for batch in batches] == [(10, GPU_WORKER)]
+    assert not any(task.request.step.stage == "reconstruct" for task in submitted if task not in batches)

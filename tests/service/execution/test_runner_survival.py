@@ -1,4 +1,4 @@
-"""The service's process killed with SIGKILL at any moment: the next one finishes the run, nothing finished is redone."""
+"""The service's process is killed with SIGKILL at any moment: the next one finishes the run and redoes nothing finished."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
@@ -31,56 +32,63 @@ SERVICE = textwrap.dedent(
     from storage.catalogue.catalogue import Catalogue
     from tasks.ptycho.scan import Canvas
 
-    def facts(ids, options):
+    def load_inputs(ids, options):
         canvas = Canvas((64, 64), 1.5e-8, (0.0, 0.0))
         scans = tuple(ScanInput(f"s{i}", 5420.0 + 10 * i, 16, 32, str(i), canvas) for i in range(12))
         return [RunInput(name, name, "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans) for name in ids]
 
     def make_work():
-        def work(call, report, is_cancelled):
-            import os, time
+        def work(request, report, is_cancelled):
+            import time
             import numpy as np
             from service.execution.worker import StepResult
             from storage.artifacts import ArtifactStore
-            store = ArtifactStore(call.paths.artifacts)
-            if store.has(call.step.key):
+            step, store = request.step, ArtifactStore(request.paths.artifacts)
+            if store.has(step.key):
                 return StepResult("done")
             time.sleep(0.1)
-            inputs = [store.read(key, "x")["x"] for key in call.step.inputs]
-            store.write(call.step.key, {"x": sum(inputs, np.ones(3))}, {})
-            (call.paths.runs / f"{call.step.key}.{time.time_ns()}.log").touch()
+            inputs = [store.read(key, "x")["x"] for key in step.inputs]
+            store.write(step.key, {"x": sum(inputs, np.ones(3))}, {})
+            (request.paths.runs / f"{step.key}.{time.time_ns()}.log").touch()
             return StepResult("done", is_computed=True)
         return work
 
     if __name__ == "__main__":
         folder = Path(sys.argv[1])
         settings = Settings(data_dir=folder, workers=2, dashboard_port=0)
-        ledger = RunRepository(Catalogue(settings.catalogue_url))
-        wheel = Runner(ledger, DataPaths(settings.datasets_dir, settings.units_dir, settings.runs_dir), facts, make_work())
-        cluster = Cluster(settings, wheel.hear_progress)
+        records = RunRepository(Catalogue(settings.catalogue_url))
+        paths = DataPaths(settings.datasets_dir, settings.units_dir, settings.runs_dir)
+        runner = Runner(records, paths, load_inputs, make_work())
+        cluster = Cluster(settings, runner.hear_progress)
         cluster.start()
-        wheel.start(cluster)
-        while ledger.unfinished_runs():
+        runner.start(cluster)
+        while records.unfinished_runs():
             time.sleep(0.05)
-        wheel.stop()
+        runner.stop()
         cluster.stop()
     '''
 )
 
 
 @pytest.mark.parametrize("deaths_s", [(0.3, 1.1)])
-def test_a_run_survives_the_death_of_its_service(tmp_path, deaths_s):
+def test_a_run_survives_the_death_of_its_service(tmp_path: Path, deaths_s: tuple[float, ...]) -> None:
     script = tmp_path / "service_process.py"
     script.write_text(SERVICE)
     data = tmp_path / "data"
     runs = data / "runs"
     runs.mkdir(parents=True)
     catalogue = Catalogue(f"sqlite:///{data}/catalogue.sqlite")
-    ledger = RunRepository(catalogue)
-    options = {"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}}
-    ledger.open_run("run_1", "", ["ds_a"], TypeAdapter(RunOptions).validate_python(options))
+    records = RunRepository(catalogue)
 
-    def launch():
+    def state() -> str:
+        view = records.view("run_1")
+        assert view is not None
+        return view.state
+
+    options = {"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}}
+    records.open_run("run_1", "", ["ds_a"], TypeAdapter(RunOptions).validate_python(options))
+
+    def launch() -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         with (tmp_path / "log").open("a") as log:
             return subprocess.Popen(
@@ -92,15 +100,15 @@ def test_a_run_survives_the_death_of_its_service(tmp_path, deaths_s):
         process = launch()
         until = time.monotonic() + WAIT_S
         while len(list(runs.glob("*.log"))) == n_before:
-            assert time.monotonic() < until, f"no unit was computed: {(tmp_path / 'log').read_text()[-2000:]}"
+            assert time.monotonic() < until, f"no step was computed: {(tmp_path / 'log').read_text()[-2000:]}"
             time.sleep(0.02)
         time.sleep(delay)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        assert ledger.view("run_1").state == "running"
+        assert state() == "running"
     process = launch()
     assert process.wait(timeout=WAIT_S) == 0, (tmp_path / "log").read_text()[-2000:]
-    assert ledger.view("run_1").state == "succeeded"
+    assert state() == "succeeded"
     keys = [path.name.split(".")[0] for path in runs.glob("*.log")]
     assert len(keys) == len(set(keys)) == 31
     catalogue.close()

@@ -1,10 +1,10 @@
-"""The progress of a run: what is ready, what is finished, how far it is."""
+"""The progress of a run: what is pending, what is finished, how far it is."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from service.workflow.graph import Graph
-from service.workflow.progress import RunProgress, fair_share
+from service.workflow.progress import RunProgress
 from service.workflow.step import NOT_IN_KEY, Step, StepAttributes, StepRef
 
 
@@ -64,41 +64,68 @@ def test_a_live_run_is_never_told_to_be_done() -> None:
     assert RunProgress("run_1", Graph(awaits_scans=True)).progress() == 0.0
 
 
-def test_steps_become_ready_when_all_they_need_is_done() -> None:
+def names_of_pending(progress: RunProgress) -> list[str]:
+    return [step.name for step in progress.pending]
+
+
+def test_steps_are_pending_in_the_order_of_the_graph_until_they_are_submitted() -> None:
     progress = begun()
-    order: list[list[str]] = []
-    while not progress.is_finished:
-        ready = progress.ready()
-        order.append([step.name for step in ready])
-        for step in ready:
-            progress.start(step)
-        assert progress.ready() == []
-        for step in ready:
-            progress.finish(step.name)
-    assert order == [["reconstruct-a"], ["fit-b", "fit-c"], ["maps-d"]]
+    assert names_of_pending(progress) == ["reconstruct-a", "fit-b", "fit-c", "maps-d"]
+    progress.submit([progress.pending[0].key])
+    assert names_of_pending(progress) == ["fit-b", "fit-c", "maps-d"]
+    progress.submit([step.key for step in progress.pending if step.stage == "fit"])
+    assert names_of_pending(progress) == ["maps-d"]
+    assert len(progress.submitted) == 3
+    for key in list(progress.submitted):
+        progress.finish(key)
+    assert (progress.submitted, progress.is_finished) == (set(), False)
+    progress.finish(progress.pending.popleft().key)
+    assert progress.is_finished
 
 
 def test_a_missing_result_is_computed_again_with_all_it_lacks() -> None:
-    progress = begun("fit-b")
-    assert [step.name for step in progress.ready()] == ["reconstruct-a"]
+    assert names_of_pending(begun("fit-b")) == ["reconstruct-a", "fit-c", "maps-d"]
+    assert names_of_pending(begun("fit-b", "fit-c")) == ["maps-d"], "nobody asks for what only finished steps need"
 
 
-def test_a_dropped_step_is_ready_again_under_another_attempt() -> None:
+def test_a_step_that_was_taken_back_is_pending_again_once_the_graph_is_followed() -> None:
     progress = begun()
-    (step,) = progress.ready()
-    first = progress.start(step)
-    progress.drop(step.name)
-    assert progress.start(*progress.ready()) != first
+    key = progress.pending[0].key
+    progress.submit([key], has_begun=True)
+    assert progress.running == {"reconstruct-a"}
+    progress.withdraw(["another"])
+    assert not progress.is_outdated
+    progress.withdraw([key])
+    assert (progress.submitted, progress.running, progress.is_outdated) == (set(), set(), True)
+    progress.follow(progress.graph, lambda key: False)
+    assert names_of_pending(progress)[0] == "reconstruct-a"
+    assert not progress.is_outdated
+
+
+def test_steps_of_one_key_are_one_computation() -> None:
+    graph = diamond()
+    graph.add(FitStep(label="-again", of="b", reads=(graph.steps["reconstruct-a"].ref,)))
+    progress = RunProgress("run_1", graph)
+    progress.follow(graph, lambda key: False)
+    key = graph.steps["fit-b"].key
+    progress.submit([graph.steps["reconstruct-a"].key])
+    progress.submit([key, graph.steps["fit-c"].key])
+    assert names_of_pending(progress) == ["maps-d"]
+    progress.finish(key)
+    assert progress.done == {"fit-b", "fit-again"}
 
 
 def test_progress_counts_costs_and_what_is_under_way() -> None:
     progress = begun()
     assert progress.progress() == 0.0
-    (step,) = progress.ready()
-    progress.start(step)
+    step = progress.pending[0]
+    progress.submit([step.key])
+    assert [stage.state for stage in progress.stages()] == ["waiting", "skipped", "waiting", "waiting"]
+    progress.begin([step.key])
     progress.shares[step.name] = 0.5
     assert progress.progress() == 0.3
-    progress.finish(step.name)
+    assert progress.stages()[0].state == "running"
+    progress.finish(step.key)
     assert progress.progress() == 0.6
     stages = {stage.name: (stage.done, stage.total, stage.state) for stage in progress.stages()}
     assert stages["reconstruct"] == (1, 1, "done")
@@ -106,16 +133,12 @@ def test_progress_counts_costs_and_what_is_under_way() -> None:
     assert stages["couple"] == (0, 0, "skipped")
 
 
-def test_a_graph_that_grows_keeps_what_is_in_flight() -> None:
+def test_a_graph_that_grows_keeps_what_is_submitted() -> None:
     progress = begun()
-    (step,) = progress.ready()
-    progress.start(step)
+    step = progress.pending[0]
+    progress.submit([step.key])
     grown = diamond()
     grown.add(AnyStep(label="-e", of="e", reads=(grown.steps["maps-d"].ref,)))
     progress.follow(grown, lambda key: False)
-    assert step.name in progress.in_flight
-    assert progress.ready() == []
-
-
-def test_slots_are_shared_evenly_and_nobody_starves() -> None:
-    assert [fair_share(4, n) for n in (0, 1, 2, 3, 9)] == [4, 4, 2, 1, 1]
+    assert progress.submitted == {step.key}
+    assert names_of_pending(progress) == ["fit-b", "fit-c", "maps-d", "maps-e"]

@@ -1,12 +1,14 @@
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from storage.catalogue import database
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import refuse_network
-from storage.errors import CatalogueError
+from storage.errors import CatalogueError, CatalogueUnavailableError
 
 MOUNTS = """22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 40 22 0:35 / {shared} rw,relatime shared:2 - nfs4 server:/export rw
@@ -73,6 +75,21 @@ def test_a_writer_waits_for_another_and_readers_do_not(tmp_path: Path) -> None:
     other.close()
     writer.join(timeout=20)
     assert len(catalogue.events.after("run_1")) == 1
+    catalogue.close()
+
+
+def test_a_database_that_stays_locked_is_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0)
+    catalogue = Catalogue(f"sqlite:///{tmp_path}/c.db")
+    with closing(sqlite3.connect(tmp_path / "c.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CatalogueUnavailableError, match="database is locked"):
+            catalogue.runs.create("run_1", "", "queued", [], {})
+        other.execute("ROLLBACK")
+    catalogue.runs.create("run_1", "", "queued", [], {})
+    with pytest.raises(CatalogueError, match="already") as refused:
+        catalogue.runs.create("run_1", "", "queued", [], {})
+    assert not isinstance(refused.value, CatalogueUnavailableError)
     catalogue.close()
 
 

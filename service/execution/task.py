@@ -1,0 +1,169 @@
+"""A Dask task: what it runs on a worker, what it reports, and how it ended."""
+
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from distributed import Future, Worker, get_worker
+from distributed.scheduler import KilledWorker
+
+from service.execution.worker import StepResult
+from service.stages.context import IsCancelled, Report
+
+WORKER_ENVIRONMENT: Final = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+    "NPROC": "1",
+}
+"""One thread a worker: two layers of threads on the same cores only get in each other's way.
+
+``NPROC`` is what XLA takes for the number of cores; without it every elementwise pass is split among threads."""
+EXCEPTION_S: Final = 10.0
+"""Longest wait for the exception of a task that failed, which is on its way already."""
+NICENESS: Final = 5
+"""Priority of numerical work: requests to the service come first."""
+
+Work = Callable[[Any, Report, IsCancelled], StepResult | Sequence[StepResult]]
+"""What a task runs: one step (`service.execution.worker.perform`), or a batch of them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended.
+
+    Attributes
+    ----------
+    fate : str
+        ``killed`` means that its worker died again and again; ``lost`` that the scheduler, or the connection, went away.
+    results : tuple of StepResult
+        One for each of its steps, where the work itself ended.
+    message : str
+        Why there are no results.
+    blamed : str
+        Key of the task where the failure began: this one, or one of its inputs.
+    """
+
+    fate: Literal["done", "failed", "killed", "lost"]
+    results: tuple[StepResult, ...] = ()
+    message: str = ""
+    blamed: str = ""
+
+
+class WorkFailedError(Exception):
+    """Raised in a task whose work did not end well, so that Dask runs nothing that depends on it."""
+
+    def __init__(self, key: str, results: tuple[StepResult, ...]) -> None:
+        super().__init__(key, results)
+        self.key, self.results = key, results
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task to be submitted.
+
+    Attributes
+    ----------
+    key : str
+        Its name for Dask, which nothing else has.
+    work : callable
+    request : object
+        What ``work`` is called with; anything that can be pickled.
+    inputs : tuple of str
+        Keys of the tasks that must end well first.
+    priority : float
+        Tasks of higher priority are run first.
+    resources : mapping, optional
+        What the worker must have.
+    """
+
+    key: str
+    work: Work
+    request: Any
+    inputs: tuple[str, ...] = ()
+    priority: float = 0.0
+    resources: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class TaskCall:
+    """Arguments of `run_task` in one object, into which Dask does not look: it takes strings that equal a key for results."""
+
+    topic: str
+    work: Work
+    request: Any
+
+
+def run_task(call: TaskCall, *inputs: None) -> None:
+    """Run ``work(request, report, is_cancelled)`` on a worker.
+
+    That it began, its progress and its results are sent to the subscribers of the topic: events arrive with the messages
+    of the scheduler, while each result that a client gathers costs two round trips more. The inputs only keep the order.
+    """
+    worker = get_worker()
+    key = str(worker.get_current_task())
+    for name, value in WORKER_ENVIRONMENT.items():  # the numerics, not loaded yet, read it; also where others started the worker
+        os.environ.setdefault(name, value)
+    lower_priority(NICENESS)
+
+    def report(message: dict[str, Any]) -> None:
+        worker.log_event(call.topic, {**message, "task": key})
+
+    report({"begun": True})
+    found = call.work(call.request, report, lambda: is_released(worker, key))
+    results = (found,) if isinstance(found, StepResult) else tuple(found)
+    if any(result.fate != "done" for result in results):
+        raise WorkFailedError(key, results)
+    report({"results": pickle.dumps(results)})
+
+
+def is_released(worker: Worker, key: str) -> bool:
+    """Whether the scheduler has told this worker that nobody wants the result of a task any more.
+
+    Dask does not interrupt a thread, so a running task has to ask.
+    """
+    task = worker.state.tasks.get(key)
+    return task is None or task.state == "cancelled"
+
+
+def lower_priority(niceness: int) -> None:
+    """Lower the priority of this thread, and of those it starts, to at least ``niceness``; others of its process keep theirs.
+
+    Only Linux has priorities of threads.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
+
+
+def read_outcome(future: Future, results: tuple[StepResult, ...], *, is_queued: bool = False) -> Outcome:
+    """How an ended task ended.
+
+    Parameters
+    ----------
+    future : Future
+    results : tuple of StepResult
+        Those that it reported.
+    is_queued : bool
+        Ready tasks wait with the scheduler, so that a worker has no more than it runs, and one beside. Then a task whose
+        workers died is to blame for that; else it may have been one of many that waited there.
+    """
+    if future.status == "finished":
+        if results:
+            return Outcome("done", results)
+        return Outcome("lost", message="the report of its result was lost")
+    if future.status != "error":
+        return Outcome("lost", message="the connection to the scheduler was lost")
+    cause = future.exception(timeout=EXCEPTION_S)
+    if isinstance(cause, WorkFailedError):
+        return Outcome("failed", cause.results, blamed=cause.key)
+    if isinstance(cause, KilledWorker):
+        message = "its worker process died again and again, most likely out of memory"
+        return Outcome("failed" if is_queued else "killed", message=message, blamed=str(cause.task))
+    return Outcome("failed", message=f"{type(cause).__name__}: {cause}", blamed=str(future.key))
