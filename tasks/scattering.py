@@ -29,7 +29,8 @@ def _tables() -> ModuleType:
     """The module ``xraydb``, loaded when its tables are first needed: it takes a second, and an `Absorber` none."""
     import xraydb
 
-    return xraydb
+    tables: ModuleType = xraydb
+    return tables
 
 
 @dataclass(frozen=True, config=CONFIG)

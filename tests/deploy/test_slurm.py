@@ -35,7 +35,8 @@ def test_directives_stand_before_the_first_command() -> None:
     first_command = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
     directives = [line for line in lines if line.startswith("#SBATCH")]
     assert all(line in lines[:first_command] for line in directives)
-    options = dict(re.fullmatch(r"#SBATCH --([a-z-]+)=(\S+)", line).groups() for line in directives)  # type: ignore[union-attr]
+    options = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)$", "\n".join(directives), re.M))
+    assert len(options) == len(directives)
     assert options["cpus-per-task"] == "1"
     assert {"nodes", "ntasks-per-node", "time", "mem-per-cpu"} <= options.keys()
 
