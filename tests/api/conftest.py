@@ -40,8 +40,22 @@ from service.errors import (
     TooLargeError,
 )
 from service.execution.metrics import Metrics, Snapshot
-from service.records.views import DatasetView, EventView, FigureView, Page, PageKey, RunState, RunView, ScanView, StageView
+from service.records.views import (
+    DatasetFilter,
+    DatasetView,
+    EventView,
+    FigureView,
+    Page,
+    PageKey,
+    RunFilter,
+    RunState,
+    RunView,
+    ScanView,
+    StageView,
+)
 from service.settings import Settings
+from storage.catalogue.datasets import EVERY_DATASET
+from storage.catalogue.runs import EVERY_RUN
 from tasks.errors import FormulaError
 from tasks.options import RunOptions
 
@@ -113,7 +127,8 @@ class FakeDatasets:
         self.views[dataset_id] = replace(self.views[dataset_id], state="sealed")
         return self.views[dataset_id]
 
-    def page(self, limit: int = 50, after: PageKey | None = None) -> Page[DatasetView]:
+    def page(self, limit: int = 50, after: PageKey | None = None, matching: DatasetFilter = EVERY_DATASET) -> Page[DatasetView]:
+        assert matching == EVERY_DATASET, "the fake filters nothing"
         return page_of(self.views.values(), limit, after)
 
     def get(self, dataset_id: str) -> DatasetView:
@@ -192,7 +207,8 @@ class FakeRuns:
         self.views[run_id] = replace(self.views[run_id], state=state, error=error, eta_s=None, finished=finished)
         self.tell(run_id, "state", state=state)
 
-    def page(self, limit: int = 50, after: PageKey | None = None) -> Page[RunView]:
+    def page(self, limit: int = 50, after: PageKey | None = None, matching: RunFilter = EVERY_RUN) -> Page[RunView]:
+        assert matching == EVERY_RUN, "the fake filters nothing"
         return page_of(self.views.values(), limit, after)
 
     def get(self, run_id: str) -> RunView:

@@ -22,8 +22,8 @@ def fail(*_: object) -> None:
     ("method", "path", "part", "name"),
     [
         ("GET", f"{RUNS}/run_x", "runs", "get"),
-        ("GET", RUNS, "runs", "list"),
-        ("GET", "/", "runs", "list"),
+        ("GET", RUNS, "runs", "page"),
+        ("GET", "/", "runs", "page"),
         ("POST", f"{RUNS}/run_x/cancel", "runs", "cancel"),
         ("DELETE", "/api/v1/datasets/ds_x", "datasets", "delete"),
         ("PUT", "/api/v1/datasets/ds_x/scans/a", "datasets", "put_scan"),
