@@ -47,23 +47,23 @@ class Service:
         paths = DataPaths(settings.datasets_dir, settings.units_dir, settings.runs_dir)
         datasets = DatasetRepository(self._catalogue, DatasetStore(settings.datasets_dir))
         inputs = RunInputReader(datasets)
-        self._orchestrator = Runner(runs, paths, loader(inputs, Limits(settings)), work.perform)
-        self._cluster = Cluster(settings, self._orchestrator.hear_progress)
-        self.datasets = Datasets(settings, datasets, self._orchestrator.nudge, runs.users_of)
-        self.runs = Runs(settings, runs, paths, inputs, self._orchestrator, lambda: self.dashboard_url)
+        self._runner = Runner(runs, paths, loader(inputs, Limits(settings)), work.perform)
+        self._cluster = Cluster(settings, self._runner.hear_progress)
+        self.datasets = Datasets(settings, datasets, self._runner.wake, runs.users_of)
+        self.runs = Runs(settings, runs, paths, inputs, self._runner, lambda: self.dashboard_url)
 
     def start(self) -> None:
-        """Start the cluster and the wheel; runs that an earlier service left unfinished go on."""
+        """Start the cluster and the run loop; runs that an earlier service left unfinished go on."""
         self._lock = lock_folder(self.settings.data_dir)
         sweep(Retention(self.settings, self._catalogue))
         tidy_sockets(self.settings.data_dir / "sockets")
         self.datasets.start()
         self._cluster.start()
-        self._orchestrator.start(self._cluster)
+        self._runner.start(self._cluster)
 
     def stop(self) -> None:
         """Stop what was started; unfinished runs go on at the next start."""
-        self._orchestrator.stop()
+        self._runner.stop()
         self._cluster.stop()
         self.datasets.stop()
         self._catalogue.close()
@@ -101,7 +101,7 @@ class Service:
             n_free_bytes=shutil.disk_usage(self.settings.data_dir).free,
             n_slots=self._cluster.n_slots,
             is_connected=self._cluster.is_connected,
-            meter=self._orchestrator.meter,
+            meter=self._runner.meter,
         )
 
     def versions(self) -> dict[str, str]:

@@ -92,7 +92,7 @@ class Runs:
         with contextlib.suppress(CatalogueError):  # the same request, sent twice at once, came first
             self._repository.open_run(run_id, name or f"run {run_id[-4:]}", dataset_ids, options, self._owner)
         log.info("submitted on %s", ", ".join(dataset_ids), extra={"run": run_id, "project": self._owner})
-        self._runner.nudge()
+        self._runner.wake()
         return self.get(run_id)
 
     def page(self, limit: int = 50, after: PageKey | None = None, matching: RunFilter = EVERY_RUN) -> Page[RunView]:
@@ -118,7 +118,7 @@ class Runs:
             raise ConflictError(f"run {run_id} has {view.state} already")
         self._paths.raise_stop_flag(run_id)
         log.info("cancelled by its owner", extra={"run": run_id, "project": self._owner})
-        self._runner.nudge()
+        self._runner.wake()
         return self.get(run_id)
 
     def retry(self, run_id: str) -> RunView:
@@ -132,7 +132,7 @@ class Runs:
         self._paths.lower_stop_flag(run_id)
         if not self._repository.reopen_run(run_id):
             raise ConflictError(f"run {run_id} is being tried again already")
-        self._runner.nudge()
+        self._runner.wake()
         return self.get(run_id)
 
     def delete(self, run_id: str) -> None:

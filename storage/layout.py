@@ -1,6 +1,6 @@
 """THE table of what is stored: path, dimensions, dtype, chunks, unit and name of every array.
 
-Nothing else in the house knows a path inside a store. ``DATASET`` is one specimen's measurement, ``RESULTS`` what a run
+Nothing else in the code knows a path inside a store. ``DATASET`` is one specimen's measurement, ``RESULTS`` what a run
 gives back; in a group's path ``{dataset}`` and ``{scan}`` stand for names.
 """
 

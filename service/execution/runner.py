@@ -102,14 +102,14 @@ class Runner:
     def stop(self) -> None:
         """Stop the run loop; unfinished runs stay as they are, to go on at the next start."""
         self._stopping.set()
-        self.nudge()
+        self.wake()
         if self._thread is not None:
             self._thread.join(timeout=30)
             self._thread = None
             self._submissions.clear()
         self._runs.clear()
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Announce that something changed: a run was submitted or cancelled, a scan arrived, a dataset was sealed."""
         self._messages.put(self._forget_last_look)
 

@@ -77,7 +77,7 @@ def new_figure(width_mm: float, height_mm: float, *, images: bool = False) -> Fi
 
 
 def draw_png(title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs) -> bytes:
-    """PNG of the figure that ``build(*args, **kwargs)`` returns, in the house's style, cut to what is drawn.
+    """PNG of the figure that ``build(*args, **kwargs)`` returns, in the project's style, cut to what is drawn.
 
     The file holds no date and no library version, so that the same arrays give the same bytes.
     """

@@ -22,12 +22,12 @@ KNOWN: dict[str, str] = {}
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory, serve: Any, quiet_service: Any) -> Iterator[Any]:
-    service = quiet_service(Settings(data_dir=tmp_path_factory.mktemp("house"), min_free_bytes=0, max_upload_bytes=1 << 20))
+    service = quiet_service(Settings(data_dir=tmp_path_factory.mktemp("service"), min_free_bytes=0, max_upload_bytes=1 << 20))
     body = {"title": "t", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}}
     with serve(create_app(service)) as url:
         KNOWN["dataset_id"] = httpx.post(f"{url}/api/v1/datasets", json=body).json()["id"]
         KNOWN["run_id"] = httpx.post(f"{url}/api/v1/runs", json={"datasets": [KNOWN["dataset_id"]]}).json()["id"]
-        service._orchestrator._records.end_run(KNOWN["run_id"], "cancelled", None)
+        service._runner._records.end_run(KNOWN["run_id"], "cancelled", None)
         yield schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json")
 
 

@@ -34,7 +34,7 @@ def small_scan(energy_ev=5420.0) -> bytes:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    settings = Settings(data_dir=tmp_path_factory.mktemp("house"), workers=1, dashboard_port=0, min_free_bytes=0)
+    settings = Settings(data_dir=tmp_path_factory.mktemp("service"), workers=1, dashboard_port=0, min_free_bytes=0)
     service = build(settings)
     service.start()
     yield service

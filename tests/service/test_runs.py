@@ -60,10 +60,10 @@ class MadeUpInputs(RunInputReader):
 class CountingRunner:
     """A runner that only counts how often it was woken."""
 
-    n_nudges = 0
+    n_wakes = 0
 
-    def nudge(self) -> None:
-        self.n_nudges += 1
+    def wake(self) -> None:
+        self.n_wakes += 1
 
 
 class RunBench:
@@ -117,7 +117,7 @@ def test_a_submitted_run_is_queued_and_the_wheel_is_told(bench: RunBench) -> Non
     assert (view.state, view.name, view.datasets) == ("queued", "first look", ("ds_a",))
     assert view.options["domains"]["n_domains"] == 3
     assert view.dashboard_url == "http://dask"
-    assert bench.runner.n_nudges == 1
+    assert bench.runner.n_wakes == 1
     assert [run.id for run in bench.runs.page().items] == [view.id]
     assert [event.data["state"] for event in bench.runs.events(view.id)] == ["queued"]
 

@@ -37,7 +37,7 @@ class Neighbours:
         mine.put(f"{API}/datasets/{self.dataset}/scans/a", content=scan()).raise_for_status()
         mine.post(f"{API}/datasets/{self.dataset}/seal").raise_for_status()
         self.done, self.queued = self.submit("a"), self.submit("b")
-        places, ledger = service._orchestrator._paths, service._orchestrator._records
+        places, ledger = service._runner._paths, service._runner._records
         plane = {"y": np.arange(8) * 1e-8, "x": np.arange(8) * 1e-8}
         tree = {f"{self.dataset}/maps": Group(plane, {"edge_energy": np.ones((8, 8), np.float32)})}
         places.figures(self.done).mkdir(parents=True)
@@ -76,7 +76,7 @@ def scan() -> bytes:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory, serve: Any, quiet_service: Any) -> Iterator[Neighbours]:
-    folder = tmp_path_factory.mktemp("house")
+    folder = tmp_path_factory.mktemp("service")
     (mine, first), (theirs, second) = make_key(), make_key()
     write_keys(folder / "keys", [Key(first, "mine", "p1", "admin"), Key(second, "theirs", "p2", "admin")])
     service = quiet_service(Settings(data_dir=folder / "data", api_keys_file=folder / "keys", min_free_bytes=0))
@@ -132,7 +132,7 @@ def test_every_route_denies_that_there_is_anything_of_another_project(both: Neig
 
 def test_nothing_of_that_was_done(both: Neighbours) -> None:
     assert both.mine.get(f"{API}/runs/{both.queued}").json()["state"] == "queued"
-    assert not both.service._orchestrator._paths.stop_flag(both.queued).exists()
+    assert not both.service._runner._paths.stop_flag(both.queued).exists()
     assert both.mine.get(f"{API}/runs/{both.done}").json()["state"] == "succeeded"
     assert [run["id"] for run in both.mine.get(f"{API}/runs").json()["items"]] == [both.queued, both.done]
     assert both.mine.get(f"{API}/datasets/{both.dataset}").json()["energies_ev"] == [5420.0]

@@ -96,11 +96,11 @@ class Bench:
 
     def submit(self, run_id: str, *ids: str, **options: Any) -> None:
         self.records.open_run(run_id, run_id, ids, TypeAdapter(RunOptions).validate_python(options))
-        self.runner.nudge()
+        self.runner.wake()
 
     def cancel(self, run_id: str) -> None:
         self.paths.raise_stop_flag(run_id)
-        self.runner.nudge()
+        self.runner.wake()
 
     def view(self, run_id: str) -> RunView:
         view = self.records.view(run_id)

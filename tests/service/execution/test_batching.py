@@ -162,7 +162,7 @@ def test_the_scheduler_gives_batches_to_a_worker_with_a_card(
         cluster.start()
         runner.start(cluster)
         records.open_run("run_1", "run_1", ["ds_a"], run_options())
-        runner.nudge()
+        runner.wake()
         until = time.monotonic() + 120
         while (view := records.view("run_1")) and view.state in ("queued", "running") and time.monotonic() < until:
             time.sleep(0.1)

@@ -89,7 +89,7 @@ def test_a_failed_step_fails_the_run_with_its_reason_and_a_retry_goes_on(make_be
     assert mended.view("run_1").state == "failed"
     mended.paths.lower_stop_flag("run_1")
     assert mended.records.reopen_run("run_1")
-    mended.runner.nudge()
+    mended.runner.wake()
     assert mended.wait("run_1", "succeeded").error is None
     keys = mended.computed()
     assert len(keys) == len(set(keys)) > n_kept
@@ -208,10 +208,10 @@ def test_a_live_run_takes_energies_as_they_arrive_and_ends_after_the_seal(make_b
     assert [line[2] for line in bench.log()] == ["reconstruct"] * 3
     assert bench.view("run_1").state == "running"
     bench.datasets["a"] = run_input(12, is_open=True)
-    bench.runner.nudge()
+    bench.runner.wake()
     bench.wait_for_steps(12)
     bench.datasets["a"] = dataclasses.replace(bench.datasets["a"], is_open=False)
-    bench.runner.nudge()
+    bench.runner.wake()
     bench.wait("run_1", "succeeded")
     keys = bench.computed()
     assert len(keys) == len(set(keys)) > 24
@@ -228,7 +228,7 @@ def test_a_live_run_whose_dataset_turns_out_impossible_fails_with_the_reason(
         raise InvalidInputError("3 energies are too few")
 
     monkeypatch.setattr(bench.runner, "_load_inputs", refuse)
-    bench.runner.nudge()
+    bench.runner.wake()
     assert "too few" in str(bench.wait("run_1", "failed").error)
 
 
@@ -263,7 +263,7 @@ def test_a_live_run_that_cannot_grow_fails_alone(make_bench: MakeBench, fake_wor
     bench.submit("run_1", "a", **SHORT)
     bench.wait_for_steps(3)
     bench.datasets["live"] = spoil_measurement(bench.datasets["live"])
-    bench.runner.nudge()
+    bench.runner.wake()
     assert "ValueError" in str(bench.wait("run_live", "failed").error)
     bench.wait("run_1", "succeeded")
 
