@@ -79,8 +79,8 @@ class Limits:
         scans = [scan for dataset in datasets for scan in dataset.scans]
         n_frames = sum(scan.n_positions for scan in scans)
         message = (
-            f"{options.reconstruct.cycles} cycles x {n_frames} frames x {max(scan.n_pixels for scan in scans)}^2 pixels cost "
-            f"{cost:.3g}; a run may cost {ceiling:.3g} (max_run_cost): take fewer cycles, energies or datasets"
+            f"{options.reconstruct.expected_cycles} cycles x {n_frames} frames x {max(scan.n_pixels for scan in scans)}^2 pixels "
+            f"cost {cost:.3g}; a run may cost {ceiling:.3g} (max_run_cost): take fewer cycles, energies or datasets"
         )
         raise TooCostlyError(message, [FieldError("options.reconstruct.cycles", message)])
 
@@ -101,4 +101,4 @@ class Arrival:
 def run_cost(datasets: Sequence[RunInput], options: RunOptions) -> int:
     """Cycles x frames x pixels of a run: what its time on given machines is proportional to."""
     scans = (scan for dataset in datasets for scan in dataset.scans)
-    return options.reconstruct.cycles * sum(scan.n_positions * scan.n_pixels**2 for scan in scans)
+    return options.reconstruct.expected_cycles * sum(scan.n_positions * scan.n_pixels**2 for scan in scans)

@@ -25,6 +25,10 @@ class RegistrationError(TaskError, ValueError):
     """Images of neighbouring energies that could not be brought onto one grid."""
 
 
+class WarmStartError(TaskError, ValueError):
+    """An energy cannot start from the reconstruction of another one, and starts from the optics instead."""
+
+
 class EnergyGridError(TaskError, ValueError):
     """A set of energies too small, unordered, or off the absorption edge."""
 

@@ -4,16 +4,21 @@ Each class is at once the stage's argument, the JSON body, the OpenAPI text and 
 field's docstring is what a user reads. Unknown names are refused.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 """Unknown names are refused, and every number is finite."""
 
 MOST_CYCLES: Final = 100_000
 """Upper bound of every number of cycles."""
+AUTO_CYCLES: Final = 800
+"""Cycles after which ``reconstruct.cycles="auto"`` ends an energy that has not converged."""
+EXPECTED_CYCLES: Final = {"cold": 150, "warm": 35}
+"""Cycles that ``auto`` takes from the optics, and from a reference."""
 
 Descriptor = Literal[
     "edge_energy",
@@ -36,8 +41,15 @@ Formula = Annotated[str, Field(min_length=1, max_length=200)]
 class ReconstructOptions:
     """Ptychographic reconstruction of one energy (ePIE, Maiden & Rodenburg 2009)."""
 
-    cycles: Annotated[int, Field(ge=1, le=MOST_CYCLES)] = 800
-    """Number of cycles, one cycle being one visit to every scan position."""
+    cycles: Annotated[int, Field(ge=1, le=MOST_CYCLES)] | Literal["auto"] = 800
+    """Number of cycles, one cycle being one visit to every scan position. ``auto`` ends an energy when what still changes of its
+    object, slow waves included, is small against photon noise, at the latest after 800."""
+    start_from: Literal["reference", "pilot", "optics"] = "optics"
+    """What an energy starts from. ``reference``: the object and the probe of one energy, which starts from the optics and which
+    all others wait for; drift, contrast and flux are measured first. ``pilot``: only the probe, which a pilot, some cycles
+    of the lowest energy, has found; a live run waits for the seal. ``optics``: an empty object and the dataset's probe."""
+    reference_energy_ev: Annotated[float, Field(gt=0)] | Literal["post-edge"] = "post-edge"
+    """The reference: the measured energy nearest to this one, or the one in the middle of those above the edge."""
     alpha: Annotated[float, Field(gt=0, le=2)] = 1.0
     """Step of the object update."""
     beta: Annotated[float, Field(ge=0, le=2)] = 1.0
@@ -65,11 +77,8 @@ class ReconstructOptions:
     """Modes of a partially coherent probe, whose intensities add; each costs as much as the first. ``auto`` begins with one
     and adds another, up to three, where R no longer falls and yet is well above what photon noise leaves
     (``probe_update="cycle"``)."""
-    probe_from: Literal["optics", "pilot"] = "optics"
-    """First guess of the probe: that of the dataset, or the one that a pilot, some cycles of the lowest energy, has made of
-    it. The other energies wait for the pilot, and a live run for the seal."""
     pilot_cycles: Annotated[int, Field(ge=1, le=10_000)] = 60
-    """Cycles of the pilot (``probe_from="pilot"``)."""
+    """Cycles of the pilot (``start_from="pilot"``)."""
     probe_start: Annotated[int, Field(ge=0, le=MOST_CYCLES)] = 1
     """First cycle that updates the probe."""
     probe_warmup: Annotated[int, Field(ge=0, le=MOST_CYCLES)] = 3
@@ -88,6 +97,18 @@ class ReconstructOptions:
     refine_every: Annotated[int, Field(ge=1, le=MOST_CYCLES)] = 5
     """Cycles between two corrections; one takes the time of two cycles."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_the_former_name(cls, given: Any) -> Any:
+        """``probe_from`` was the name of ``start_from`` when there was no reference."""
+        values = given if isinstance(given, dict) else given.kwargs if isinstance(given, ArgsKwargs) else None
+        if not values or "probe_from" not in values:
+            return given
+        if "start_from" in values:
+            raise ValueError("probe_from is the former name of start_from: give start_from alone")
+        renamed = {"start_from" if name == "probe_from" else name: value for name, value in values.items()}
+        return ArgsKwargs(given.args, renamed) if isinstance(given, ArgsKwargs) else renamed
+
     @model_validator(mode="after")
     def _has_no_effectless_option(self) -> "ReconstructOptions":
         """Refuse an option that the chosen rule does not use, unless it has its default."""
@@ -99,6 +120,27 @@ class ReconstructOptions:
                         f"{name} has no effect with {rule}; got {name}={value!r}: leave it out, or choose the rule that uses it"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _step_decay_has_a_beginning(self) -> "ReconstructOptions":
+        if self.cycles == "auto" and self.settle == 1:
+            raise ValueError(
+                'cycles="auto" needs settle < 1, because a step that decays from the first cycle on cannot wait for convergence; '
+                "got settle=1: give a number of cycles, or a smaller settle"
+            )
+        return self
+
+    @property
+    def max_cycles(self) -> int:
+        """Number of cycles after which an energy ends at the latest."""
+        return AUTO_CYCLES if self.cycles == "auto" else self.cycles
+
+    @property
+    def expected_cycles(self) -> int:
+        """Number of cycles that most energies take, for estimates of cost and progress."""
+        if self.cycles != "auto":
+            return self.cycles
+        return EXPECTED_CYCLES["warm" if self.start_from == "reference" else "cold"]
 
     def _unused_options(self) -> tuple[tuple[bool, str, tuple[str, ...]], ...]:
         """Whether a rule is chosen, its name, and the options that it does not use."""
@@ -116,7 +158,8 @@ class ReconstructOptions:
                 "beta=0, which keeps the probe fixed,",
                 ("momentum", "probe_regularisation", "probe_start", "probe_warmup"),
             ),
-            (self.probe_from == "optics", 'probe_from="optics"', ("pilot_cycles",)),
+            (self.start_from != "pilot", f'start_from="{self.start_from}"', ("pilot_cycles",)),
+            (self.start_from != "reference", f'start_from="{self.start_from}"', ("reference_energy_ev",)),
             (no_placement, 'position_refinement="none" and frame_flux=false', ("refine_start", "refine_every")),
         )
 
@@ -157,7 +200,7 @@ class KKROptions:
     mode: Literal["joint", "absorption_to_phase", "phase_to_absorption", "off"] = "joint"
     """Direction of the constraint: the weighted least-squares compromise, one way, the other way, or none."""
     start: Annotated[int, Field(ge=1, le=MOST_CYCLES)] = 500
-    """Cycle after which the constraint is first applied."""
+    """Cycle after which the constraint is first applied; with ``reconstruct.cycles="auto"`` it is applied once, at the end."""
     every: Annotated[int, Field(ge=1, le=MOST_CYCLES)] = 50
     """Cycles between two applications."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -249,9 +292,9 @@ class RunOptions:
         return self
 
     def rounds(self) -> list[int]:
-        """Cycles of each round: one up to ``kkr.start``, then ``kkr.every`` at a time (all in one without KKR)."""
-        total = self.reconstruct.cycles
-        if self.kkr.mode == "off" or total <= self.kkr.start:
+        """Cycles of each round: one up to ``kkr.start``, then ``kkr.every`` at a time; one without KKR or with ``auto``."""
+        total = self.reconstruct.max_cycles
+        if self.reconstruct.cycles == "auto" or self.kkr.mode == "off" or total <= self.kkr.start:
             return [total]
         rest = total - self.kkr.start
         tail = [self.kkr.every] * (rest // self.kkr.every)

@@ -106,7 +106,7 @@ def wire(datasets: Sequence[RunInput], options: RunOptions, run_id: str) -> Grap
 
 def add_rounds(graph: Graph, dataset: RunInput, options: RunOptions, label: str) -> States:
     """Add the rounds of every energy and the couplings between them; the last round of each energy."""
-    find_orientation, use_pilot = dataset.measurement.get("orientation") == "auto", options.reconstruct.probe_from == "pilot"
+    find_orientation, use_pilot = dataset.measurement.get("orientation") == "auto", options.reconstruct.start_from == "pilot"
     if not dataset.scans or (dataset.is_open and (find_orientation or use_pilot)):
         return ()  # orientation and pilot come from the lowest energy, and a lower one may arrive
     orientation = graph.add(orientation_step(dataset, label)) if find_orientation else None
@@ -149,7 +149,7 @@ def pilot_step(
     """Some cycles of the lowest energy, for its probe."""
     n_cycles = options.reconstruct.pilot_cycles
     alone = dataclasses.replace(
-        options.reconstruct, cycles=n_cycles, probe_from="optics", pilot_cycles=type(options.reconstruct).pilot_cycles
+        options.reconstruct, cycles=n_cycles, start_from="optics", pilot_cycles=type(options.reconstruct).pilot_cycles
     )
     return ReconstructStep(
         label=f"-pilot{label}-round0",

@@ -20,7 +20,7 @@ from tasks.ptycho.state import State
 if TYPE_CHECKING:
     from service.stages.couple import CoupleStep
     from service.stages.orientation import OrientationStep
-    from tasks.ptycho.driver import Reconstruction
+    from tasks.ptycho.reconstruction import Reconstruction
     from tasks.ptycho.scan import Scan
 
 STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "noise_error")
@@ -99,7 +99,7 @@ class ReconstructStep(Step):
     def prepare(self, context: StageContext) -> tuple[Round, Reconstruction]:
         """The round and its reconstruction, which can run alone or together with those of other energies."""
         from tasks.ptycho.beam import hidden_share
-        from tasks.ptycho.driver import Reconstruction
+        from tasks.ptycho.reconstruction import Reconstruction
         from tasks.ptycho.solver import init
 
         canvas = self.scan.canvas
@@ -161,5 +161,5 @@ def convergence_warnings(energy_ev: float, state: State, options: ReconstructOpt
     if options.probe_modes == "auto" and len(state.probe) > modes_before:
         found.append(f"{len(state.probe)} modes of the probe, because one left R well above photon noise")
     if state.is_stopped:
-        found.append(f"R has settled, stopped after {state.cycle} of {options.cycles} cycles")
+        found.append(f"R has settled, stopped after {state.cycle} of {options.max_cycles} cycles")
     return [f"{energy_ev:.1f} eV: {text}" for text in found]

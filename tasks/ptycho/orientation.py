@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tasks.errors import OrientationError
 from tasks.options import ReconstructOptions
-from tasks.ptycho.driver import OnCycle, run_cycles
+from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.reconstruction import OnCycle
 from tasks.ptycho.scan import Scan, illumination, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.ptycho.state import State
@@ -47,7 +48,7 @@ MIN_CONTRAST = 0.2
 GOOD_ERROR = 0.01
 """An R below which no other orientation is tried: wrong ones reached 0.012 to 0.05 in a trial."""
 
-FEWEST_CYCLES = 4 * TRIAL.cycles
+FEWEST_CYCLES = 4 * TRIAL.max_cycles
 """A shorter reconstruction is not checked: it costs less than the check."""
 
 
@@ -175,7 +176,7 @@ def _trial(
     """The state after a reconstruction on the assumption that the frames need ``orientation``."""
     turned = replace(scan, positions_m=positions_on_detector(scan.positions_m, orientation))
     canvas = plan_canvas(turned.positions_m, scan.pixel_size_m, scan.n_pixels)
-    return run_cycles(turned, canvas, init(canvas, probe, options), options.cycles, options, on_cycle)
+    return run_cycles(turned, canvas, init(canvas, probe, options), options.max_cycles, options, on_cycle)
 
 
 def _object_and_field(

@@ -46,14 +46,15 @@ def choose_rule(state: State, options: ReconstructOptions, mask: NDArray[np.bool
     mask : (N, N) bool array
         True where the detector pixel is good.
     """
-    alpha = object_step_size(state.cycle, options, state.stops_after)
-    beta = options.beta if state.cycle >= options.probe_start else 0.0
+    last = None if state.stops_after is None else state.stops_after - state.first_cycle
+    alpha = object_step_size(state.scheduled_cycle, options, last)
+    beta = options.beta if state.scheduled_cycle >= options.probe_start else 0.0
     if options.probe_update == "position":
         shares = options.regularisation, options.probe_regularisation
         return Rule("position", alpha, beta, options.object_momentum, options.momentum, *shares, options.momentum_every)
     if is_probe_far(state, options):
         return Rule("position", alpha, beta, 0.0, 0.0)
-    has_momentum = state.cycle >= CYCLES_BEFORE_MOMENTUM
+    has_momentum = state.scheduled_cycle >= CYCLES_BEFORE_MOMENTUM
     return Rule(
         "cycle", alpha, beta,
         object_momentum=options.object_momentum if has_momentum else 0.0,
@@ -66,7 +67,7 @@ def choose_rule(state: State, options: ReconstructOptions, mask: NDArray[np.bool
 
 def object_step_size(cycle: int, options: ReconstructOptions, stops_after: int | None = None) -> float:
     """alpha in ``cycle`` (from 0): constant, then linear down to `FINAL_STEP` over the last ``settle`` of all cycles."""
-    n_cycles = stops_after or options.cycles
+    n_cycles = stops_after or options.max_cycles
     decaying = options.settle * n_cycles
     left = (n_cycles - 1 - cycle) / decaying if decaying else 1.0
     return options.alpha * (FINAL_STEP + (1 - FINAL_STEP) * float(np.clip(left, 0, 1)))
@@ -74,16 +75,21 @@ def object_step_size(cycle: int, options: ReconstructOptions, stops_after: int |
 
 def has_step_decay_begun(state: State, options: ReconstructOptions) -> bool:
     """Whether the object's step has begun to fall, before the last cycle or before an early end."""
-    return state.stops_after is not None or state.cycle >= (1 - options.settle) * options.cycles
+    return state.stops_after is not None or state.scheduled_cycle >= (1 - options.settle) * options.max_cycles
 
 
 def has_converged(state: State, options: ReconstructOptions) -> bool:
     """Whether R fell by less than ``stop_change`` over the last ten cycles; False once the step decay has begun."""
-    if not options.stop_change or has_step_decay_begun(state, options) or state.cycle < 2 * AVERAGED_CYCLES:
+    if not options.stop_change or has_step_decay_begun(state, options) or state.scheduled_cycle < 2 * AVERAGED_CYCLES:
         return False
     windows = state.errors[-2 * AVERAGED_CYCLES : -AVERAGED_CYCLES], state.errors[-AVERAGED_CYCLES:]
     before, now = (float(np.mean(window)) for window in windows)
     return (1 - options.stop_change) * before < now <= before
+
+
+def early_end(state: State, options: ReconstructOptions) -> int:
+    """Number of cycles after which a reconstruction that has converged now ends: the step decay takes its share of all."""
+    return state.first_cycle + math.ceil(state.scheduled_cycle / (1 - options.settle))
 
 
 def is_probe_far(state: State, options: ReconstructOptions) -> bool:
@@ -92,7 +98,7 @@ def is_probe_far(state: State, options: ReconstructOptions) -> bool:
     At every position a probe converges in three cycles instead of thirty; begun earlier, or from a probe that is
     near, it leaves slow ripples in the object's phase that take hundreds of cycles to disappear.
     """
-    since = state.cycle - options.probe_start - CYCLES_BEFORE_WARMUP
+    since = state.scheduled_cycle - options.probe_start - CYCLES_BEFORE_WARMUP
     if not 0 <= since < options.probe_warmup:
         return False
     return float(np.linalg.norm(state.probe_momentum_buffer)) > FAR_STEP * float(np.linalg.norm(state.probe))

@@ -37,8 +37,15 @@ class State:
     """(P,) float64: each frame's amplitude relative to the scan's; empty until the first correction."""
     stops_after: int | None = None
     """Number of cycles after which the reconstruction ends early because R has converged; None while it has not."""
+    first_cycle: int = 0
+    """Cycles before the one from which the schedule counts: 0, or those of the quick image of a warm start."""
     noise_error: float | None = None
     """R that photon noise alone would leave; None before the first cycles, or where the model is not finite."""
+
+    @property
+    def scheduled_cycle(self) -> int:
+        """Cycles done since the schedule began."""
+        return self.cycle - self.first_cycle
 
     @property
     def is_stopped(self) -> bool:

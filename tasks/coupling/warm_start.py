@@ -1,0 +1,238 @@
+"""Warm start: one energy's object and probe as the start of another energy of the same specimen.
+
+Neighbouring energies are nearly the same image. What differs is brought in first: the object pixel (lambda), the drift of the
+specimen and the contrast of absorption and phase, all measured on an image of a few cycles that starts from an empty
+object under the reference's probe, and the flux, from the counts.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tasks.coupling.registration import coarse_shift, fine_shift, interpolation_matrix
+from tasks.errors import RegistrationError, WarmStartError
+from tasks.gauge import field_of_view, smooth_phase
+from tasks.ptycho.probe import resample, scale_to_power
+from tasks.ptycho.scan import Canvas, Scan, illumination
+from tasks.ptycho.solver import CycleInputs
+from tasks.ptycho.state import State
+
+Array = NDArray[np.float64]
+Object = NDArray[np.complex64]
+
+QUICK_CYCLES = 8
+"""Cycles of the image on which drift and contrast are measured: the drift to a tenth of a pixel."""
+SMALLEST_AMPLITUDE = 1e-6
+"""Of an object's pixel whose logarithm is taken."""
+DRIFT_STEPS = 4
+"""Gauss-Newton steps of the drift, at most."""
+DRIFT_TOLERANCE_PX = 0.01
+MIN_SHARED_FIELD = 0.5
+"""Share of this energy's scanned field that the reference must have seen."""
+MIN_CORRELATION = 0.97
+"""Correlation of the phases of quick image and reference, smoothed by `CORRELATION_PX`, below which they are not one specimen:
+spectra of one specimen at 1e4 to 1e8 photons a frame gave 0.999, two particles 0.92."""
+CORRELATION_PX = 2.0
+MAX_GAIN = 4.0
+"""A contrast that differs from the reference's by more is no measurement of the same specimen; the reference's is then kept."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reconstruction that other energies start from."""
+
+    object: Object
+    """(Y, X) complex64."""
+    probe: NDArray[np.complex64]
+    """(M, N, N) complex64 [sqrt photons]."""
+    canvas: Canvas
+    dose: NDArray[np.float32]
+    """(Y, X) photons on each object pixel."""
+    photons: float
+    """Mean sum of a frame's counts over good pixels."""
+    n_positions: int
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Starts one energy from a `Reference`: `begin` before the quick image, `seed` after it.
+
+    Attributes
+    ----------
+    reference : Reference
+    n_cycles : int
+        Cycles of the quick image.
+    """
+
+    reference: Reference
+    n_cycles: int = QUICK_CYCLES
+
+    def begin(self, cold: State, inputs: CycleInputs) -> State:
+        """The state before the quick image: an empty object under the reference's probe.
+
+        Raises
+        ------
+        WarmStartError
+            The reference cannot be a start for this scan; the message says why.
+        """
+        probe, scan = self.reference.probe, inputs.scan
+        if not (np.isfinite(probe).all() and np.isfinite(self.reference.object).all()):
+            raise WarmStartError("the reference has diverged")
+        if probe.shape[-1] != scan.n_pixels:
+            raise WarmStartError(f"the reference has frames of {probe.shape[-1]} px across, this energy of {scan.n_pixels} px")
+        ratio = inputs.canvas.pixel_size_m / self.reference.canvas.pixel_size_m
+        power = float(np.sum(np.abs(probe) ** 2, dtype=float)) * mean_photons(scan) / self.reference.photons
+        seeded = scale_to_power(resample(probe, ratio), power)
+        return replace(cold, probe=seeded, probe_momentum_buffer=np.zeros_like(seeded))
+
+    def seed(self, quick: State, begun: State, inputs: CycleInputs) -> State:
+        """The state after the quick image, with the reference's object in its place and contrast, and its probe.
+
+        Parameters
+        ----------
+        quick : State
+            After `n_cycles` cycles.
+        begun : State
+            What `begin` returned.
+        inputs : CycleInputs
+
+        Raises
+        ------
+        WarmStartError
+        """
+        scan, canvas = inputs.scan, inputs.canvas
+        seen = np.asarray(quick.object)
+        dose = illumination(canvas, scan.positions_m, np.asarray(quick.probe))
+        field = field_of_view(dose)
+        shift_m = measure_drift(self.reference, seen, canvas, field)
+        if shared_share(self.reference, canvas, field, shift_m) < MIN_SHARED_FIELD:
+            raise WarmStartError(
+                f"the reference saw less than {MIN_SHARED_FIELD:.0%} of this energy's field, the specimen being displaced by "
+                f"({shift_m[0]:.2g}, {shift_m[1]:.2g}) m: were the positions or the specimen changed?"
+            )
+        object_ = moved(self.reference.object, self.reference.canvas, canvas, shift_m)
+        likeness = phase_correlation(object_, seen, dose, field)
+        if likeness < MIN_CORRELATION:
+            raise WarmStartError(
+                f"its image must resemble the reference's, the correlation of their phases is {likeness:.2f} and not above "
+                f"{MIN_CORRELATION}: did the specimen, the probe or the positions change?"
+            )
+        object_ = with_contrast(object_, seen, dose, field)
+        probe = scale_to_power(begun.probe, self._power(object_, begun.probe, scan, canvas))
+        empty = np.zeros_like(object_)
+        return replace(
+            quick,
+            object=object_,
+            probe=probe,
+            probe_momentum_buffer=np.zeros_like(probe),
+            object_momentum_buffer=empty,
+        )
+
+    def _power(self, object_: Object, probe: NDArray[np.complex64], scan: Scan, canvas: Canvas) -> float:
+        """Photons of the probe that make the model as bright as the counts, hidden photons in proportion as at the reference."""
+        power = float(np.sum(np.abs(probe) ** 2, dtype=float))
+        dose = illumination(canvas, scan.positions_m, probe)
+        model = float(np.sum(np.abs(object_) ** 2 * dose, dtype=float)) / len(scan.positions_m)
+        its = self.reference
+        its_model = float(np.sum(np.abs(its.object) ** 2 * its.dose, dtype=float)) / its.n_positions
+        return power * mean_photons(scan) / its.photons * its_model / model
+
+
+def mean_photons(scan: Scan) -> float:
+    """Mean sum of a frame's counts over good pixels."""
+    mean, good = scan.mean_pattern()
+    return float(np.sum(mean, where=good))
+
+
+def moved(object_: Object, source: Canvas, target: Canvas, shift_m: Array) -> Object:
+    """(Yt, Xt) complex64: the object on the ``target`` canvas, its specimen displaced by ``shift_m``; 1 outside ``source``."""
+    rows, columns = _matrices(source, target, shift_m)
+    return np.asarray((rows @ (object_ - 1) @ columns.T + 1).astype(np.complex64))
+
+
+def _matrices(source: Canvas, target: Canvas, shift_m: Array) -> tuple[Array, Array]:
+    """The matrices (Yt, Ys) and (Xt, Xs) of `moved`."""
+
+    def along(k: int) -> Array:
+        at_m = target.origin_m[k] + np.arange(target.shape[k], dtype=float) * target.pixel_size_m - float(shift_m[k])
+        return interpolation_matrix(np.asarray(at_m - source.origin_m[k], float) / source.pixel_size_m, source.shape[k])
+
+    return along(0), along(1)
+
+
+def measure_drift(reference: Reference, seen: Object, canvas: Canvas, field: NDArray[np.bool_]) -> Array:
+    """(2,) float64: displacement [m] of the specimen against the reference, by registration of the phase over ``field``.
+
+    Raises
+    ------
+    WarmStartError
+        The images do not resemble each other.
+    """
+    weight = ndimage.gaussian_filter(ndimage.binary_erosion(field, iterations=2).astype(float), 2.0)
+    phase = _phase(seen, field)
+    shift_m = np.zeros(2)
+    its = _phase(moved(reference.object, reference.canvas, canvas, shift_m), field)
+    if not its.any():
+        raise WarmStartError("the reference shows nothing in this energy's field: are the positions in another frame or unit?")
+    shift_m = shift_m + coarse_shift(its, phase, weight) * canvas.pixel_size_m
+    try:
+        for _ in range(DRIFT_STEPS):
+            its = _phase(moved(reference.object, reference.canvas, canvas, shift_m), field)
+            step = fine_shift(its, phase, weight)
+            shift_m = shift_m + step * canvas.pixel_size_m
+            if np.abs(step).max() < DRIFT_TOLERANCE_PX:
+                break
+    except RegistrationError as error:
+        raise WarmStartError(f"the drift against the reference is not found: {error}") from error
+    return shift_m
+
+
+def _phase(object_: Object, field: NDArray[np.bool_]) -> Array:
+    """(Y, X) float64 [rad]: the continuous phase over ``field``, of mean zero; zero outside."""
+    return np.where(field, _logarithm(object_, field).imag, 0.0)
+
+
+def shared_share(reference: Reference, canvas: Canvas, field: NDArray[np.bool_], shift_m: Array) -> float:
+    """Share of ``field`` (Yt, Xt) that lies in the reference's field of view, displaced by ``shift_m``."""
+    rows, columns = _matrices(reference.canvas, canvas, shift_m)
+    its = rows @ field_of_view(reference.dose).astype(float) @ columns.T > 0.5
+    return int(np.count_nonzero(its & field)) / max(int(np.count_nonzero(field)), 1)
+
+
+def phase_correlation(ours: Object, theirs: Object, dose: NDArray[np.float32], field: NDArray[np.bool_]) -> float:
+    """Correlation of the smoothed phases of two objects (Y, X) over ``field`` with weights ``dose``; 0 where one is flat."""
+    smooth = [ndimage.gaussian_filter(_phase(one, field), CORRELATION_PX)[field] for one in (ours, theirs)]
+    weight = dose[field].astype(float)
+    covariance = np.cov(smooth, aweights=weight)
+    scale = float(np.sqrt(covariance[0, 0] * covariance[1, 1]))
+    return float(covariance[0, 1]) / scale if scale else 0.0
+
+
+def with_contrast(object_: Object, seen: Object, dose: NDArray[np.float32], field: NDArray[np.bool_]) -> Object:
+    """(Y, X) complex64: the object with absorption and phase multiplied by what makes them most like those ``seen``.
+
+    Each factor is a least-squares slope over ``field`` with weights ``dose``, a constant being free: measured so, no table of
+    scattering factors is needed, whose edges are those of single atoms.
+    """
+    logarithm, its_logarithm = _logarithm(object_, field), _logarithm(seen, field)
+    of_absorption = _gain(logarithm.real[field], its_logarithm.real[field], dose[field])
+    of_phase = _gain(logarithm.imag[field], its_logarithm.imag[field], dose[field])
+    return np.asarray(np.exp(of_absorption * logarithm.real + 1j * of_phase * logarithm.imag).astype(np.complex64))
+
+
+def _logarithm(object_: Object, field: NDArray[np.bool_]) -> NDArray[np.complex128]:
+    """(Y, X) complex128: ln O, its phase continuous over ``field`` and of mean zero there."""
+    phase = smooth_phase(object_, field)
+    mean = float(phase[field].mean())
+    outside = np.angle(object_ * np.exp(-1j * mean))
+    return np.log(np.maximum(np.abs(object_), SMALLEST_AMPLITUDE)) + 1j * np.where(field, phase - mean, outside)
+
+
+def _gain(ours: Array, theirs: Array, dose: NDArray[np.float32]) -> float:
+    """Slope of ``theirs`` over ``ours``, by least squares with weights ``dose``; 1 where it is no contrast of one specimen."""
+    root = np.sqrt(dose.astype(float))
+    rows = np.stack([ours, np.ones(root.size)], axis=1) * root[:, None]
+    gain = float(np.linalg.lstsq(rows, theirs * root, rcond=None)[0][0])
+    return gain if 0 <= gain <= MAX_GAIN else 1.0
