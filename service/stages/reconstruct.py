@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tasks.ptycho.reconstruction import Reconstruction
     from tasks.ptycho.scan import Scan
 
-STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "noise_error")
+STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "first_cycle", "noise_error")
 GUESS_NUMBERS: Final = ("guessed_modes", "hidden_share")
 """Attributes about the probe that the first round began with; later rounds pass them on."""
 STATE_ARRAYS: Final = tuple(one.name for one in fields(State) if one.name not in STATE_NUMBERS)
@@ -55,7 +55,7 @@ class ReconstructStep(Step):
     """
 
     stage: ClassVar[str] = "reconstruct"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("object", ("y", "x"), ("complex64",), "1", "object O"),
         ArraySpec("probe", ("mode", "v", "u"), ("complex64",), "1", "probe [square root of counts]"),
@@ -160,6 +160,6 @@ def convergence_warnings(energy_ev: float, state: State, options: ReconstructOpt
     found = []
     if options.probe_modes == "auto" and len(state.probe) > modes_before:
         found.append(f"{len(state.probe)} modes of the probe, because one left R well above photon noise")
-    if state.is_stopped:
-        found.append(f"R has settled, stopped after {state.cycle} of {options.max_cycles} cycles")
+    if state.is_stopped and options.cycles != "auto":
+        found.append(f"R has settled, stopped after {state.cycle} of {options.cycles} cycles")
     return [f"{energy_ev:.1f} eV: {text}" for text in found]

@@ -77,7 +77,8 @@ def relative_change(
     """
     field = field_of_view(dose)
     inner = ndimage.binary_erosion(field, iterations=RIM_PX)
-    if not inner.any() or not all(np.isfinite(one[inner]).all() and one[inner].all() for one in (before, after)):
+    compared = ndimage.binary_dilation(inner)
+    if not inner.any() or not all(np.isfinite(one[compared]).all() and one[compared].all() for one in (before, after)):
         return float("inf")
     change = np.log(np.where(inner, after, 1) / np.where(inner, before, 1))
     change = np.where(inner, change - _undetermined_part(change, before, after, inner, dose), 0)
@@ -98,7 +99,8 @@ def _undetermined_part(
     y, x = (axis - axis.mean() for axis in np.indices(inner.shape, dtype=float))
     # half the logarithm of the ratio of a pixel's neighbours is the gradient of ln O, also where the phase wraps; the mean
     # gradient of both objects tells a displacement to the second order
-    objects = [np.where(inner, one, 1) for one in (before, after)]
+    with_neighbours = ndimage.binary_dilation(inner)
+    objects = [np.where(with_neighbours, one, 1) for one in (before, after)]
     slopes = [sum(np.log(np.roll(one, -1, axis) / np.roll(one, 1, axis)) for one in objects) / 4 for axis in (0, 1)]
     terms = np.stack([np.ones_like(y), 1j * np.ones_like(y), 1j * y, 1j * x, *slopes])
     weight = np.sqrt(dose[inner])

@@ -124,13 +124,6 @@ class Reconstruction:
         """Whether no cycle is left to run."""
         return self._trial is None and terminate(self.state, self._end)
 
-    @property
-    def progress(self) -> float:
-        """Share of the cycles done, in [0, 1]; of those that most energies take until it is known how many it will be."""
-        begun = max(self.state.first_cycle, self._cold.cycle)
-        end = self.state.stops_after or begun + min(self._n_cycles, self._options.expected_cycles)
-        return min(1.0, (self.state.cycle - self._cold.cycle) / max(end - self._cold.cycle, 1))
-
     def next_rule(self) -> Rule:
         """The rule of the next cycle, in which a trial of a further mode may begin."""
         mask = self.inputs.scan.mask

@@ -153,7 +153,7 @@ def test_compounds_to_draw_and_references_compute_no_map_again() -> None:
 
 
 def test_a_pilot_lends_its_probe_to_every_energy_and_to_later_rounds_nothing() -> None:
-    chosen = options(reconstruct={"probe_from": "pilot", "pilot_cycles": 30, "cycles": 600})
+    chosen = options(reconstruct={"start_from": "pilot", "pilot_cycles": 30, "cycles": 600})
     graph = build_graph([dataset(12)], chosen, "run_1")
     pilot = graph.steps["reconstruct-pilot-round0"]
     assert isinstance(pilot, ReconstructStep)
@@ -162,7 +162,7 @@ def test_a_pilot_lends_its_probe_to_every_energy_and_to_later_rounds_nothing() -
         if step is not pilot:
             assert (pilot.name in step.needs) == step.name.endswith("round1")
     assert build_graph([dataset(12, is_open=True)], chosen, "run_1").steps == {}
-    longer = options(reconstruct={"probe_from": "pilot", "pilot_cycles": 30, "cycles": 700})
+    longer = options(reconstruct={"start_from": "pilot", "pilot_cycles": 30, "cycles": 700})
     assert build_graph([dataset(12)], longer, "run_1").steps[pilot.name].key == pilot.key
 
 

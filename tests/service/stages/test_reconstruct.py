@@ -115,7 +115,7 @@ def test_later_rounds_remember_the_probe_that_the_first_began_with(
     paths: DataPaths, measured: RunInput, options_of: Options, compute: Compute
 ) -> None:
     """A pilot's two modes were there from the start; later rounds, which know no pilot, must not warn that they grew."""
-    chosen = {"cycles": 6, "probe_from": "pilot", "pilot_cycles": 3, "probe_modes": 2}
+    chosen = {"cycles": 6, "start_from": "pilot", "pilot_cycles": 3, "probe_modes": 2}
     graph = graph_of(measured, options_of(reconstruct=chosen, kkr={"start": 3, "every": 3}))
     compute(paths, graph, "reconstruct")
     pilot, first, second = (ArtifactStore(paths.artifacts).attrs(step.key) for step in rounds_of(graph))
@@ -127,7 +127,7 @@ def test_a_pilot_saves_the_first_cycles(paths: DataPaths, measured: RunInput, op
     first_r = {}
     for origin in ("optics", "pilot"):
         pilot = {"pilot_cycles": 40} if origin == "pilot" else {}
-        graph = graph_of(measured, options_of(reconstruct={"cycles": 5, "probe_from": origin, **pilot}))
+        graph = graph_of(measured, options_of(reconstruct={"cycles": 5, "start_from": origin, **pilot}))
         rounds = rounds_of(graph)
         assert [step.name for step in rounds][:-1] == ["reconstruct-pilot-round0"] * (origin == "pilot")
         compute(paths, graph, "reconstruct")

@@ -35,7 +35,7 @@ def spectra_of(simulation: Simulation, formula: str) -> Spectra:
         canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
         power = float(np.mean(np.sum(scan.counts, axis=(1, 2), dtype=float)))
         probe = initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
-        state = run_cycles(scan, canvas, init(canvas, probe, OPTIONS), OPTIONS.cycles, OPTIONS)
+        state = run_cycles(scan, canvas, init(canvas, probe, OPTIONS), OPTIONS.max_cycles, OPTIONS)
         objects.append(state.object)
         doses.append(illumination(canvas, scan.positions_m, state.probe))
         canvases.append(canvas)
