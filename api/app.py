@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from anyio import CapacityLimiter
 from fastapi import APIRouter, FastAPI, Security
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
@@ -26,6 +27,8 @@ from service.bootstrap import Service
 from service.settings import LOOPBACK_HOSTS, Settings
 
 PREFIX: Final = "/api/v1"
+N_DRAWN: Final = 2
+"""Images drawn at the same time; others wait, and hold up nothing else meanwhile."""
 PAGES: Final = Path(__file__).parent / "pages"
 
 DESCRIPTION: Final = """
@@ -66,6 +69,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     app.state.http_metrics = HttpMetrics()
     app.state.closing = asyncio.Event()
+    app.state.drawing = CapacityLimiter(N_DRAWN)
     contract = APIRouter(prefix=PREFIX, dependencies=[Security(BEARER)])
     for noun in (datasets, runs, events, results, figures, options):
         contract.include_router(noun.router)

@@ -15,6 +15,9 @@ from starlette.requests import ClientDisconnect
 
 from api.validation_errors import field_errors
 from service.errors import (
+    CatalogueBusyError,
+    CatalogueFullError,
+    CatalogueUnavailableError,
     ConflictError,
     DigestMismatchError,
     FieldError,
@@ -37,12 +40,18 @@ LOGGER = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_TEXT: Final = 2000
 """Characters of a message in an answer."""
+RETRY_AFTER_S: Final = 5
+"""When a client that met a busy service may ask again [s]."""
 MAX_ERRORS: Final = 100
 """Fields at fault that one answer names."""
 
 
 class GoneError(NotFoundError):
     """A chunk of results that do not exist (any more); a Zarr reader would take 404 for fill values."""
+
+
+class BusyError(RuntimeError):
+    """More requests of a costly kind than the service answers at the same time."""
 
 
 class RangeError(ValueError):
@@ -78,6 +87,10 @@ TABLE: Final[dict[type[Exception], Problem]] = {
     StorageFullError: Problem(507, "storage-full", "Too little free disk"),
     ForbiddenPathError: Problem(403, "forbidden-path", "Outside the folders that may be read"),
     SchedulerUnavailableError: Problem(503, "scheduler-unavailable", "The Dask scheduler cannot be reached"),
+    CatalogueUnavailableError: Problem(503, "catalogue-unavailable", "The catalogue cannot be used"),
+    CatalogueBusyError: Problem(503, "catalogue-busy", "The catalogue is locked"),
+    CatalogueFullError: Problem(507, "storage-full", "Too little free disk"),
+    BusyError: Problem(503, "busy", "Too many such requests at the same time"),
     RangeError: Problem(416, "range-not-satisfiable", "The range lies beyond the end"),
     ClientDisconnect: Problem(400, "incomplete-body", "The body ended early"),
 }
@@ -131,7 +144,11 @@ def shortened(text: str) -> str:
 
 def answer_known_error(request: Request, error: Exception) -> JSONResponse:
     """An error of the table."""
-    headers = {"Content-Range": f"bytes */{error.n_bytes}"} if isinstance(error, RangeError) else None
+    headers = {}
+    if isinstance(error, RangeError):
+        headers["Content-Range"] = f"bytes */{error.n_bytes}"
+    if isinstance(error, BusyError | CatalogueBusyError):
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     detail = str(error) or problem_of(error).title
     return answer(problem_of(error), detail, getattr(error, "faults", ()), headers)
 

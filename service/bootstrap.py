@@ -3,6 +3,7 @@
 import copy
 import fcntl
 import logging
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        make_private(settings.data_dir)
         for folder in (settings.datasets_dir, settings.units_dir, settings.runs_dir, settings.uploads_dir):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock: IO[bytes] | None = None
@@ -86,7 +88,7 @@ class Service:
     def unready_reason(self) -> str | None:
         """Why runs cannot be worked on at present; None where they can."""
         if not self._catalogue.is_ready():
-            return "the catalogue does not answer"
+            return "the catalogue does not answer, or is damaged"
         if not self._cluster.is_connected:
             return "the Dask scheduler cannot be reached"
         return None
@@ -107,6 +109,16 @@ class Service:
     def versions(self) -> dict[str, str]:
         """Versions of ptyxas and of what its numbers come from."""
         return library_versions()
+
+
+def make_private(data_dir: Path) -> None:
+    """Make ``data_dir``, and whatever this process and those it starts write from now on, readable by their owner only."""
+    os.umask(0o077)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        data_dir.chmod(0o700)
+    except PermissionError:  # a volume that belongs to the system, as Kubernetes mounts them
+        log.warning("%s belongs to another user, who decides who else may read it", data_dir)
 
 
 def lock_folder(data_dir: Path) -> IO[bytes]:

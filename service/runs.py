@@ -30,7 +30,7 @@ from service.uploads.receive import check_free_disk
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import new_id
 from storage.catalogue.runs import EVERY_RUN
-from storage.errors import CatalogueError
+from storage.errors import RowExistsError
 from storage.results import ResultsStore
 from tasks.options import RunOptions
 
@@ -89,7 +89,7 @@ class Runs:
         self._limits.check_cost(self._inputs.read_checked(dataset_ids, options, self._project), options)
         self._limits.check_runs(self._repository.count_unfinished(self._project))
         check_free_disk(self._settings)
-        with contextlib.suppress(CatalogueError):  # the same request, sent twice at once, came first
+        with contextlib.suppress(RowExistsError):  # the same request, sent twice at once, came first
             self._repository.open_run(run_id, name or f"run {run_id[-4:]}", dataset_ids, options, self._owner)
         log.info("submitted on %s", ", ".join(dataset_ids), extra={"run": run_id, "project": self._owner})
         self._runner.wake()

@@ -75,5 +75,17 @@ class CatalogueError(StorageError, RuntimeError):
     """A catalogue that cannot be used: unknown row, newer schema, or a file system that cannot lock."""
 
 
+class RowExistsError(CatalogueError):
+    """A row of that name is there already."""
+
+
 class CatalogueUnavailableError(CatalogueError, ConnectionError):
-    """The database does not answer, is locked for too long, or cannot be written: it may be back later."""
+    """The catalogue's database does not answer, cannot be written, or is damaged: it may be back later."""
+
+
+class CatalogueBusyError(CatalogueUnavailableError):
+    """Another process has locked the catalogue for too long."""
+
+
+class CatalogueFullError(CatalogueUnavailableError):
+    """There is no room on the disk for the catalogue to grow."""

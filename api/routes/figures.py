@@ -1,14 +1,20 @@
 """Images of a run: the figures of the analysis, and any map drawn on request."""
 
 import hashlib
+from functools import partial
 from typing import Annotated, Any, Final
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.dependencies import DatasetId, RunId, ServiceDep, problems
+from api.problems import BusyError
 from api.responses import send_bytes, send_file
 from api.schemas import FigureAnswer, FigureList, ImageQuery
+
+MOST_WAITING: Final = 40
+"""Images that may wait to be drawn."""
 
 router = APIRouter(prefix="/runs", tags=["figures"])
 
@@ -39,8 +45,8 @@ def get_figure(run_id: RunId, name: str, service: ServiceDep, request: Request) 
     return send_file(request, service.runs.figure_path(run_id, name), "image/png")
 
 
-@router.get("/{run_id}/images/{dataset_id}/{variable}.png", response_class=Response, responses=PNG | problems(404, 409, 422))
-def get_image(
+@router.get("/{run_id}/images/{dataset_id}/{variable}.png", response_class=Response, responses=PNG | problems(404, 409, 422, 503))
+async def get_image(
     run_id: RunId,
     dataset_id: DatasetId,
     variable: str,
@@ -48,6 +54,10 @@ def get_image(
     service: ServiceDep,
     request: Request,
 ) -> Response:
-    """Any array over y and x as a picture: ``edge_energy``, ``absorption`` at an energy, ``label`` ..."""
-    content = service.runs.image(run_id, dataset_id, variable, **query.model_dump())
+    """Any map drawn as an image: ``edge_energy``, ``absorption`` at an energy, ``label`` ..."""
+    drawing: CapacityLimiter = request.app.state.drawing
+    if drawing.statistics().tasks_waiting >= MOST_WAITING:
+        raise BusyError(f"{MOST_WAITING} images wait to be drawn already: ask again in a few seconds")
+    draw = partial(service.runs.image, run_id, dataset_id, variable, **query.model_dump())
+    content = await to_thread.run_sync(draw, limiter=drawing)
     return send_bytes(request, content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', "image/png")

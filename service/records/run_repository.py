@@ -44,11 +44,11 @@ class RunRepository:
 
         Raises
         ------
-        CatalogueError
+        RowExistsError
             There is a run of that name.
         """
-        self._runs.create(run_id, name, "queued", dataset_ids, OPTIONS.dump_python(options, mode="json"), project)
-        self.add_event(run_id, "state", {"state": "queued"})
+        queued = ("state", {"state": "queued"})
+        self._runs.create(run_id, name, "queued", dataset_ids, OPTIONS.dump_python(options, mode="json"), project, queued)
 
     def claim(self, key: str, body_digest: str, run_id: str, project: str) -> tuple[str, str]:
         """The run and the digest of the body that an idempotency key stands for: these, or those of whoever came first."""

@@ -9,10 +9,10 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Engine, Select, create_engine, event, select
 from sqlalchemy.engine import Connection, ExceptionContext, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError
 
 from storage.catalogue.schema import upgrade
-from storage.errors import CatalogueError, CatalogueUnavailableError
+from storage.errors import CatalogueBusyError, CatalogueError, CatalogueFullError, CatalogueUnavailableError
 
 NETWORK_FILE_SYSTEMS: Final = (
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p", "glusterfs", "fuse.sshfs",
@@ -21,6 +21,7 @@ NETWORK_FILE_SYSTEMS: Final = (
 """File systems on which SQLite's write-ahead log, which needs shared memory, loses data between machines."""
 
 BUSY_TIMEOUT_S: Final = 30
+MOST_CHECKED_BYTES: Final = 32 << 20
 
 Row: TypeAlias = dict[str, Any]
 """A row of a table, by the names of its columns."""
@@ -45,10 +46,12 @@ class Database:
         self._engine.dispose()
 
     def is_ready(self) -> bool:
-        """Whether the database answers."""
+        """Whether the database answers and, if it is SQLite, its file is whole."""
         try:
             self.rows(select(1))
-        except Exception:  # any failure of any driver means the same: not ready
+            if self._engine.url.get_backend_name() == "sqlite":
+                check_file(Path(self._engine.url.database or ""))
+        except (CatalogueError, sqlite3.Error, DBAPIError, OSError):
             return False
         return True
 
@@ -62,6 +65,27 @@ class Database:
         """All rows of a query."""
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def check_file(path: Path) -> None:
+    """Check a SQLite file through a connection of its own, as an open one may still read what it has in memory.
+
+    A file of more than ``MOST_CHECKED_BYTES`` is only opened: a whole check of it would take seconds.
+
+    Raises
+    ------
+    sqlite3.Error, OSError
+        The file is not there, or is no database.
+    CatalogueError
+        It is damaged.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone() is None:
+            raise CatalogueError(f"the catalogue {path} has lost its tables")
+        if path.stat().st_size <= MOST_CHECKED_BYTES:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise CatalogueError(f"the catalogue {path} is damaged: {found}")
 
 
 def connect(url: str) -> Engine:
@@ -146,10 +170,17 @@ def refuse_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> N
 
 
 def _name_outage(context: ExceptionContext) -> BaseException | None:
-    """The error that callers can tell from one of their own statements; None where it is one of those."""
-    if context.is_disconnect or isinstance(context.sqlalchemy_exception, OperationalError):
-        return CatalogueUnavailableError(f"the catalogue's database does not answer: {context.original_exception}")
-    return None
+    """The error that names why the database failed; None where the statement was at fault."""
+    cause = context.original_exception
+    if isinstance(context.sqlalchemy_exception, IntegrityError | ProgrammingError):
+        return None
+    sqlite_code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    state = getattr(cause, "sqlstate", None)
+    if sqlite_code == sqlite3.SQLITE_FULL or state == "53100":
+        return CatalogueFullError(f"there is no room on the disk for the catalogue to grow, nothing was written: {cause}")
+    if sqlite_code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or state == "55P03":
+        return CatalogueBusyError(f"another process has locked the catalogue for too long, nothing was written: {cause}")
+    return CatalogueUnavailableError(f"the catalogue's database cannot be used: {cause}")
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:

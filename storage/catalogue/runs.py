@@ -9,9 +9,10 @@ from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from storage.catalogue.database import Database, Row
+from storage.catalogue.events import insert_event
 from storage.catalogue.paging import PageKey, contains, page_of
 from storage.catalogue.schema import events, idempotency, run_datasets, runs
-from storage.errors import CatalogueError
+from storage.errors import CatalogueError, RowExistsError
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,13 @@ class RunTable:
         dataset_ids: Collection[str],
         options: Mapping[str, Any],
         project: str = "default",
+        first_event: tuple[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Add a run.
+        """Add a run and, in the same transaction, the kind and the data of its first event.
 
         Raises
         ------
-        CatalogueError
+        RowExistsError
             A run of that name is there already.
         """
         now = time.time()
@@ -89,8 +91,10 @@ class RunTable:
                 connection.execute(insert(runs).values(row))
                 if links:
                     connection.execute(insert(run_datasets), links)
+                if first_event is not None:
+                    insert_event(connection, run_id, *first_event)
         except IntegrityError as error:
-            raise CatalogueError(f"there is a run {run_id} already") from error
+            raise RowExistsError(f"there is a run {run_id} already") from error
 
     def get(self, run_id: str, project: str | None = None) -> Row | None:
         """A run, or None; also None where it is another project's."""

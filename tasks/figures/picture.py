@@ -30,6 +30,8 @@ MAX_WIDTH_PX: Final = 4096
 _MIN_DPI: Final = 100.0
 _MAX_WIDTH_INCH: Final = 6.0
 _SIDE_INCH: Final = 0.85
+_MAX_ASPECT: Final = 3.0
+"""Height of the image over the width of the figure: a narrow map is drawn narrower."""
 
 
 def render_image(
@@ -79,7 +81,8 @@ def _limits(values: NDArray[Any], cmap: str, vmin: float | None, vmax: float | N
         return -0.5, len(DOMAIN_COLOURS) + 0.5
     lower, upper = shared_limits([values])
     lower, upper = (lower if vmin is None else vmin), (upper if vmax is None else vmax)
-    if not (np.isfinite(lower) and np.isfinite(upper) and lower < upper):
+    # The colour bar adds neighbouring boundaries, which must stay finite as well.
+    if not (lower < upper and np.isfinite(2 * (abs(lower) + abs(upper)))):
         raise InvalidOptionError(f"vmin must be below vmax, both finite; got vmin={lower:g}, vmax={upper:g}")
     return lower, upper
 
@@ -89,7 +92,7 @@ def _picture(values: NDArray[Any], pixel_size_m: float, cmap: str, limits: tuple
     # a large picture has larger type, not more empty space
     dpi = max(_MIN_DPI, width / _MAX_WIDTH_INCH)
     width_inch = width / dpi
-    image_inch = max(width_inch - _SIDE_INCH, 0.5 * width_inch)
+    image_inch = min(max(width_inch - _SIDE_INCH, 0.5 * width_inch), _MAX_ASPECT * width_inch / view.aspect)
     figure = Figure(figsize=(width_inch, image_inch * view.aspect + 0.35), dpi=dpi, layout="constrained")
     axes = figure.add_subplot()
     shown = show_image(axes, values, pixel_size_m, view, cmap, limits)
@@ -97,8 +100,9 @@ def _picture(values: NDArray[Any], pixel_size_m: float, cmap: str, limits: tuple
     bar = figure.colorbar(shown, ax=axes, pad=0.02, aspect=30)
     bar.outline.set_linewidth(0.5)
     if cmap == "domains":
-        bar.set_ticks([k for k in range(1, len(DOMAIN_COLOURS) + 1) if k <= max(int(values.max(initial=0)), 1)])
-        bar.ax.set_ylim(0.5, max(int(values.max(initial=0)), 1) + 0.5)
+        largest = int(np.clip(np.max(values, where=np.isfinite(values), initial=1), 1, len(DOMAIN_COLOURS)))
+        bar.set_ticks(list(range(1, largest + 1)))
+        bar.ax.set_ylim(0.5, largest + 0.5)
     if label:
         bar.set_label(label)
     return figure

@@ -1,12 +1,18 @@
 """Every error is a problem of RFC 9457 with a stable code."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Engine, event
 
+from api.app import create_app
 from api.problems import BY_STATUS, TABLE, problem_of
 from service.errors import (
+    CatalogueBusyError,
+    CatalogueFullError,
+    CatalogueUnavailableError,
     ConflictError,
     QuotaError,
     ResultsNotReadyError,
@@ -15,6 +21,7 @@ from service.errors import (
     TooCostlyError,
     TooManyRunsError,
 )
+from service.settings import Settings
 from tasks.errors import EnergyGridError
 
 RUNS = "/api/v1/runs"
@@ -89,10 +96,13 @@ def test_a_fault_of_ours_has_an_incident_number_and_no_story(
         (QuotaError("too many bytes"), 507, "quota-exceeded"),
         (TooManyRunsError("too many runs"), 429, "too-many-runs"),
         (TooCostlyError("too many cycles"), 422, "run-too-costly"),
+        (CatalogueFullError("no room"), 507, "storage-full"),
+        (CatalogueBusyError("locked"), 503, "catalogue-busy"),
+        (CatalogueUnavailableError("damaged"), 503, "catalogue-unavailable"),
     ],
 )
 def test_limits_are_told_as_what_they_are(
-    client: httpx.Client, service: Any, dataset: dict[str, Any], error: ServiceError, status: int, code: str
+    client: httpx.Client, service: Any, dataset: dict[str, Any], error: Exception, status: int, code: str
 ) -> None:
     def refuse(*_: object) -> None:
         raise error
@@ -129,3 +139,33 @@ def test_nearest_class_of_the_table_decides() -> None:
 def test_codes_mean_one_thing_each() -> None:
     entries = [*TABLE.values(), *BY_STATUS.values()]
     assert len({(entry.code, entry.status) for entry in entries}) == len({entry.code for entry in entries})
+
+
+DATASET = {"title": "t", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}}
+
+
+def test_a_run_that_a_full_disk_refuses_does_not_exist(tmp_path: Path, quiet_service: Any, serve: Any) -> None:
+    growth = [True]
+
+    def forbid_growth(connection: Any, _: Any) -> None:
+        if not growth[0]:
+            connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
+
+    event.listen(Engine, "connect", forbid_growth)
+    try:
+        settings = Settings(data_dir=tmp_path / "data", min_free_bytes=0)
+        with serve(create_app(quiet_service(settings))) as url, httpx.Client(base_url=url) as client:
+            dataset = client.post("/api/v1/datasets", json=DATASET).raise_for_status().json()["id"]
+        growth[0] = False
+        with serve(create_app(quiet_service(settings))) as url, httpx.Client(base_url=url) as client:
+            answers = [client.post(RUNS, json={"datasets": [dataset]}, headers={"Idempotency-Key": f"k{i}"}) for i in range(12)]
+            check_problem(answers[-1], 507, "storage-full")
+            accepted = [answer.json()["id"] for answer in answers if answer.status_code == 202]
+            assert {run["id"] for run in client.get(RUNS).json()["items"]} == set(accepted)
+            assert client.get("/healthz").status_code == 200
+        growth[0] = True
+        with serve(create_app(quiet_service(settings))) as url, httpx.Client(base_url=url) as client:
+            again = client.post(RUNS, json={"datasets": [dataset]}, headers={"Idempotency-Key": "other"})
+            assert again.status_code == 202
+    finally:
+        event.remove(Engine, "connect", forbid_growth)

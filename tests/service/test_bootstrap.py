@@ -3,7 +3,9 @@
 import asyncio
 import io
 import os
+import stat
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,3 +138,24 @@ def test_what_dead_writers_left_is_gone_at_the_start(tmp_path):
     service._catalogue.close()
     assert not dead.exists()
     assert alive.exists()
+
+
+@pytest.mark.parametrize("mode", [None, 0o755, 0o777])
+def test_the_data_folder_and_all_in_it_are_its_owners_alone(tmp_path: Path, mode: int | None) -> None:
+    folder = tmp_path / "data"
+    if mode is not None:
+        folder.mkdir()
+        folder.chmod(mode)
+    before = os.umask(0o022)
+    try:
+        service = build(Settings(data_dir=folder, min_free_bytes=0))
+        spec = {"title": "t", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}}
+        service.datasets.create(spec)
+        service.runs.submit([service.datasets.page().items[0].id], RunOptions())
+        (folder / "uploads" / "arriving").touch()
+        service._catalogue.close()
+    finally:
+        os.umask(before)
+    found = {path: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}
+    assert len(found) > 8
+    assert {str(path): oct(mode) for path, mode in found.items() if mode & 0o077} == {}

@@ -1,9 +1,14 @@
 """Figures and images over HTTP."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+
+from api.routes.figures import MOST_WAITING
 
 RUNS = "/api/v1/runs"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -61,3 +66,43 @@ def test_faults_of_the_query_name_the_field(
 def test_an_unfinished_run_has_no_images(client: httpx.Client, run: dict[str, Any]) -> None:
     refused = client.get(f"{RUNS}/{run['id']}/images/{run['datasets'][0]}/phase.png")
     assert refused.json()["code"] == "results-not-ready"
+
+
+class SlowImages:
+    """Stands for `Runs.image`: draws nothing before it is told to, and knows how many were drawn at the same time."""
+
+    def __init__(self) -> None:
+        self.n_at_work = self.most_at_work = 0
+        self.go_on = threading.Event()
+        self._guard = threading.Lock()
+
+    def __call__(self, *_: object, **__: object) -> bytes:
+        with self._guard:
+            self.n_at_work += 1
+            self.most_at_work = max(self.most_at_work, self.n_at_work)
+        assert self.go_on.wait(60)
+        with self._guard:
+            self.n_at_work -= 1
+        return PNG
+
+
+def test_images_are_drawn_two_at_a_time_and_hold_up_no_other_answer(
+    client: httpx.Client, service: Any, finished: dict[str, Any]
+) -> None:
+    images = service.runs.image = SlowImages()
+    path = f"{RUNS}/{finished['id']}/images/{finished['datasets'][0]}/phase.png"
+    with ThreadPoolExecutor(MOST_WAITING + 12) as pool:
+        asked = [pool.submit(client.get, path, timeout=60) for _ in range(MOST_WAITING + 12)]
+        while not any(future.done() for future in asked):
+            time.sleep(0.01)
+        for other in (f"{RUNS}/{finished['id']}", RUNS, "/readyz", "/", "/metrics"):
+            assert client.get(other, timeout=30).status_code == 200, other
+        images.go_on.set()
+        answers = [future.result() for future in asked]
+    assert images.most_at_work == 2
+    drawn = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert len(drawn) >= MOST_WAITING
+    assert len(drawn) + len(refused) == len(answers)
+    assert refused
+    assert all(answer.json()["code"] == "busy" and answer.headers["retry-after"] for answer in refused)

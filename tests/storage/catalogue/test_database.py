@@ -1,14 +1,17 @@
 import sqlite3
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from storage.catalogue import database
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import refuse_network
-from storage.errors import CatalogueError, CatalogueUnavailableError
+from storage.errors import CatalogueBusyError, CatalogueError, CatalogueFullError, CatalogueUnavailableError, RowExistsError
 
 MOUNTS = """22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 40 22 0:35 / {shared} rw,relatime shared:2 - nfs4 server:/export rw
@@ -104,3 +107,97 @@ def test_two_services_that_start_at_once_make_one_catalogue(tmp_path: Path) -> N
     for catalogue in made:
         assert catalogue.datasets.page() == []
         catalogue.close()
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    catalogue = Catalogue(f"sqlite:///{tmp_path}/c.db")
+    catalogue.runs.create("run_1", "", "queued", [], {})
+    yield catalogue
+    catalogue.close()
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """Databases that are opened meanwhile may not grow any more."""
+
+    def forbid_growth(connection: Any, _: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
+
+    event.listen(Engine, "connect", forbid_growth)
+    yield
+    event.remove(Engine, "connect", forbid_growth)
+
+
+def test_a_full_disk_is_told_as_such_and_nothing_is_written(tmp_path: Path, catalogue: Catalogue, full_disk: None) -> None:
+    other = Catalogue(f"sqlite:///{tmp_path}/c.db")
+    with pytest.raises(CatalogueFullError, match="no room on the disk"):
+        other.runs.create("run_2", "n" * 100_000, "queued", [], {})
+    assert other.runs.get("run_2") is None
+    assert other.is_ready()
+    other.close()
+
+
+def test_a_locked_catalogue_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.catalogue.database.BUSY_TIMEOUT_S", 0.1)
+    catalogue = Catalogue(f"sqlite:///{tmp_path}/c.db")
+    with closing(sqlite3.connect(tmp_path / "c.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CatalogueBusyError, match="locked"):
+            catalogue.runs.create("run_1", "", "queued", [], {})
+        assert catalogue.runs.get("run_1") is None
+        assert catalogue.is_ready(), "it can be read meanwhile"
+        other.rollback()
+    catalogue.runs.create("run_1", "", "queued", [], {})
+    catalogue.close()
+
+
+def test_a_run_that_is_there_already_is_no_failure_of_the_database(catalogue: Catalogue) -> None:
+    with pytest.raises(RowExistsError, match="run_1"):
+        catalogue.runs.create("run_1", "", "queued", [], {})
+    queued = ("state", {"state": "queued"})
+    with pytest.raises(RowExistsError, match="run_1"):
+        catalogue.runs.create("run_1", "", "queued", [], {}, first_event=queued)
+    assert catalogue.events.after("run_1") == []
+    catalogue.runs.create("run_2", "", "queued", [], {}, first_event=queued)
+    assert [(event["kind"], event["data"]) for event in catalogue.events.after("run_2")] == [queued]
+
+
+def empty_log(path: Path) -> None:
+    """Bring what is in the write-ahead log into the file itself."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def damage_pages(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xa5" * (len(content) - 4096)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"garbage " * 4096),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:5000]),
+        damage_pages,
+        lambda path: path.unlink(),
+    ],
+    ids=["overwritten", "emptied", "cut", "pages", "removed"],
+)
+def test_a_damaged_catalogue_is_not_ready(tmp_path: Path, catalogue: Catalogue, damage: Callable[[Path], None]) -> None:
+    assert catalogue.is_ready()
+    empty_log(tmp_path / "c.db")
+    damage(tmp_path / "c.db")
+    assert not catalogue.is_ready()
+
+
+def test_a_large_catalogue_is_opened_but_not_read_whole(
+    tmp_path: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.catalogue.database.MOST_CHECKED_BYTES", 10)
+    assert catalogue.is_ready()
+    empty_log(tmp_path / "c.db")
+    (tmp_path / "c.db").write_bytes(b"garbage " * 4096)
+    assert not catalogue.is_ready()

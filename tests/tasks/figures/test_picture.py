@@ -69,6 +69,10 @@ def test_dull_images_draw(image: np.ndarray) -> None:
         ({"cmap": "jet"}, "cmap must be one of"),
         ({"vmin": 2.0, "vmax": 1.0}, "vmin must be below vmax"),
         ({"vmin": float("nan")}, "vmin must be below vmax"),
+        ({"vmin": -1e308, "vmax": 1e308}, "vmin must be below vmax"),
+        ({"vmin": float("-inf")}, "vmin must be below vmax"),
+        ({"vmax": float("inf")}, "vmin must be below vmax"),
+        ({"vmax": 1e308}, "vmin must be below vmax"),
         ({"width": 10}, "width must be 120 to 4096"),
         ({"width": 100_000}, "width must be 120 to 4096"),
         ({"image": np.zeros((2, 3, 4))}, "real \\(Y, X\\) array"),
@@ -79,3 +83,22 @@ def test_dull_images_draw(image: np.ndarray) -> None:
 def test_wrong_arguments_are_named(change: dict, rule: str) -> None:
     with pytest.raises(InvalidOptionError, match=rule):
         render_image(**{"image": RAMP, "pixel_size_m": 15e-9, **change})
+
+
+@pytest.mark.parametrize(
+    "limits", [(0.0, 5e-324), (1e30, 1.0000000000000002e30), (0.0, 1e300), (-1e30, 1e30), (1.0, 1.0 + 2**-52)]
+)
+def test_extreme_limits_draw(limits: tuple[float, float]) -> None:
+    assert render_image(RAMP, 15e-9, vmin=limits[0], vmax=limits[1], width=150).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2.5, 1e30, -4.0])
+def test_the_colours_of_domains_take_any_values(value: float) -> None:
+    assert render_image(np.array([[value, 1.0], [0.0, 2.0]]), 15e-9, cmap="domains", width=150).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("shape", [(400, 2), (2, 400), (4000, 1)])
+def test_a_narrow_map_makes_no_endless_picture(shape: tuple[int, int]) -> None:
+    height, width = decode(render_image(np.ones(shape, np.int8), 1e-8, width=300)).shape[:2]
+    assert width == 300
+    assert height < 1200
