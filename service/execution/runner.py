@@ -192,6 +192,7 @@ class Runner:
         if inputs != run.inputs:
             run.inputs = inputs
             run.follow(build_graph(inputs, record.options, run.run_id), self._artifacts.has)
+            self._submissions.drop_unwanted(run)
             self._tell_warnings_of_others(run)
 
     def _check_cancelled(self, run: RunProgress) -> None:

@@ -138,10 +138,17 @@ class Submissions:
 
     def leave(self, run: RunProgress) -> None:
         """Take back the steps of a run that has ended; those that another run wants as well go on."""
-        for task in self._table:
-            task.wanted_by.discard(run.run_id)
-        self._withdraw([task for task in self._table if not task.wanted_by])
+        self._drop(run, list(self._table))
         self._fair_share.forget(run.run_id)
+
+    def drop_unwanted(self, run: RunProgress) -> None:
+        """Take back the steps that a run's graph does not contain any more."""
+        self._drop(run, [task for task in self._table if run.submitted.isdisjoint(step.key for step in task.steps)])
+
+    def _drop(self, run: RunProgress, tasks: list[Task]) -> None:
+        for task in tasks:
+            task.wanted_by.discard(run.run_id)
+        self._withdraw([task for task in tasks if not task.wanted_by])
 
     def take(self, key: str, outcome: Outcome) -> list[StepOutcome]:
         """Take the outcome of a task, and return what it means for each step of each run that wants it."""

@@ -28,9 +28,9 @@ from service.stages.references import ReferencesStep
 from service.stages.results import ResultsStep
 from service.stages.spectra import SpectraStep
 from service.workflow.graph import Graph
-from service.workflow.inputs import MIN_ENERGIES, RunInput
+from service.workflow.inputs import MIN_ENERGIES, RunInput, ScanInput
 from service.workflow.step import Step, StepRef
-from tasks.options import RunOptions
+from tasks.options import ReconstructOptions, RunOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.scattering import Absorber
 
@@ -53,6 +53,10 @@ SPECTRAL_STAGES: Final = tuple(stage.stage for stage in (CoupleStep, SpectraStep
 ONLY_STANDARDS: Final = "all datasets are standards, which are no part of the domains"
 PIXELS_A_TILE: Final = 40_000
 """A tile is fitted in seconds, so that a cancelled run does not keep a worker for long."""
+MIN_WARM_CYCLES: Final = 16
+"""With fewer cycles, the eight of the quick image that a start from a reference needs do not pay."""
+SAME_ENERGY_EV: Final = 1e-3
+"""An energy so near to the one named is taken for it before all energies are known."""
 
 States = tuple[StepRef[ReconstructStep], ...]
 CouplingT = TypeVar("CouplingT", bound=CouplingStep)
@@ -71,8 +75,10 @@ def build_graph(datasets: Sequence[RunInput], options: RunOptions, run_id: str) 
     """
     graph = wire(datasets, options, run_id)
     if graph.awaits_scans:
-        sealed = [dataclasses.replace(dataset, is_open=False) for dataset in datasets]
-        graph.cost_to_come = wire(sealed, options, run_id).cost - graph.cost
+        whole = wire([dataclasses.replace(dataset, is_open=False) for dataset in datasets], options, run_id)
+        lasting = {step.key for step in whole.steps.values()}
+        graph.provisional = {name for name, step in graph.steps.items() if step.key not in lasting}
+        graph.cost_to_come = whole.cost - graph.cost
     return graph
 
 
@@ -111,31 +117,64 @@ def add_rounds(graph: Graph, dataset: RunInput, options: RunOptions, label: str)
         return ()  # orientation and pilot come from the lowest energy, and a lower one may arrive
     orientation = graph.add(orientation_step(dataset, label)) if find_orientation else None
     pilot = graph.add(pilot_step(dataset, options, label, orientation)) if use_pilot else None
-    correction: StepRef[CoupleStep] | None = None
-    states: States = ()
-    rounds = options.rounds()[:1] if dataset.is_open else options.rounds()
-    for number, n_cycles in enumerate(rounds, start=1):
-        if states and dataset.is_spectrum:
+    reference = reference_scan(dataset, options.reconstruct)
+    started: dict[str, StepRef[ReconstructStep]] = {}
+    first, *later = options.rounds()
+    for scan in sorted(dataset.scans, key=lambda scan: scan is not reference):  # the others need its step
+        step = round_step(dataset, scan, options, f"{label}-round1", first, orientation)
+        seed = started.get(reference.name) if reference else None
+        started[scan.name] = graph.add(dataclasses.replace(step, pilot=pilot, reference=seed))
+    states = tuple(started[scan.name] for scan in dataset.scans)
+    for number, n_cycles in enumerate([] if dataset.is_open else later, start=2):
+        correction = None
+        if dataset.is_spectrum:
             correction = graph.add(coupling_step(CoupleStep, f"{label}-round{number - 1}", dataset, options, states))
+        steps = [round_step(dataset, scan, options, f"{label}-round{number}", n_cycles, orientation) for scan in dataset.scans]
         states = tuple(
-            graph.add(
-                ReconstructStep(
-                    label=f"-{energy_label(scan.energy_ev)}{label}-round{number}",
-                    dataset=dataset.id,
-                    scan=scan,
-                    optics=optics_of(dataset),
-                    options=options.reconstruct,
-                    n_cycles=n_cycles,
-                    previous=states[index] if states else None,
-                    correction=correction,
-                    index=index if correction else None,
-                    orientation=orientation,
-                    pilot=None if states else pilot,
-                )
-            )
-            for index, scan in enumerate(dataset.scans)
+            graph.add(dataclasses.replace(step, previous=states[i], correction=correction, index=i if correction else None))
+            for i, step in enumerate(steps)
         )
     return states
+
+
+def round_step(
+    dataset: RunInput,
+    scan: ScanInput,
+    options: RunOptions,
+    label: str,
+    n_cycles: int,
+    orientation: StepRef[OrientationStep] | None,
+) -> ReconstructStep:
+    """One round of one energy, which starts from the optics unless what it starts from is added."""
+    return ReconstructStep(
+        label=f"-{energy_label(scan.energy_ev)}{label}",
+        dataset=dataset.id,
+        scan=scan,
+        optics=optics_of(dataset),
+        options=options.reconstruct,
+        n_cycles=n_cycles,
+        orientation=orientation,
+    )
+
+
+def reference_scan(dataset: RunInput, options: ReconstructOptions) -> ScanInput | None:
+    """The scan whose reconstruction the other energies start from; None where all start from the optics.
+
+    While scans may still arrive, only one at the very energy that was named is known to be the reference. Until then every
+    energy starts from the optics, and all but the reference are reconstructed again once it is known, so that the results
+    do not depend on the order in which energies arrive.
+    """
+    if options.start_from != "reference" or options.max_cycles < MIN_WARM_CYCLES:
+        return None
+    named = options.reference_energy_ev
+    if named != "post-edge":
+        nearest = min(dataset.scans, key=lambda scan: abs(scan.energy_ev - named))
+        return None if dataset.is_open and abs(nearest.energy_ev - named) > SAME_ENERGY_EV else nearest
+    if dataset.is_open:
+        return None
+    edge_ev = Absorber(**dataset.absorber).edge_energy_ev
+    above = [scan for scan in dataset.scans if scan.energy_ev > edge_ev] or dataset.scans
+    return above[len(above) // 2]
 
 
 def orientation_step(dataset: RunInput, label: str) -> OrientationStep:
@@ -151,15 +190,8 @@ def pilot_step(
     alone = dataclasses.replace(
         options.reconstruct, cycles=n_cycles, start_from="optics", pilot_cycles=type(options.reconstruct).pilot_cycles
     )
-    return ReconstructStep(
-        label=f"-pilot{label}-round0",
-        dataset=dataset.id,
-        scan=dataset.scans[0],
-        optics=optics_of(dataset),
-        options=alone,
-        n_cycles=n_cycles,
-        orientation=orientation,
-    )
+    step = round_step(dataset, dataset.scans[0], options, "", n_cycles, orientation)
+    return dataclasses.replace(step, label=f"-pilot{label}-round0", options=alone)
 
 
 def coupling_step(stage: type[CouplingT], label: str, dataset: RunInput, options: RunOptions, states: States) -> CouplingT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -9,11 +10,11 @@ import numpy as np
 
 from service.stages.context import StageContext
 from service.stages.couple import read_correction
-from service.stages.scans import check_orientation, cycles_cost, probe_of_pilot, read_measured
+from service.stages.scans import Probe, check_orientation, cycles_cost, probe_of_pilot, read_measured, read_reference
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
-from tasks.options import ReconstructOptions
+from tasks.options import EXPECTED_CYCLES, ReconstructOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.state import State
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "first_cycle", "noise_error")
 GUESS_NUMBERS: Final = ("guessed_modes", "hidden_share")
 """Attributes about the probe that the first round began with; later rounds pass them on."""
+TOLD: Final = "told"
+"""Attribute with what the reconstruction itself had to say, in this round and those before."""
 STATE_ARRAYS: Final = tuple(one.name for one in fields(State) if one.name not in STATE_NUMBERS)
 
 
@@ -52,6 +55,8 @@ class ReconstructStep(Step):
         The step that found the orientation of the frames, where one had to.
     pilot : StepRef, optional
         The reconstruction whose probe the first round starts from.
+    reference : StepRef, optional
+        The reconstruction of another energy whose object and probe the first round starts from.
     """
 
     stage: ClassVar[str] = "reconstruct"
@@ -79,10 +84,18 @@ class ReconstructStep(Step):
     index: int | None = None
     orientation: StepRef[OrientationStep] | None = None
     pilot: StepRef[ReconstructStep] | None = None
+    reference: StepRef[ReconstructStep] | None = None
 
     @property
     def cost(self) -> float:
-        return cycles_cost(self.scan, self.n_cycles)
+        return cycles_cost(self.scan, self.expected_cycles)
+
+    @property
+    def expected_cycles(self) -> int:
+        """Cycles that the round will take, about."""
+        if self.options.cycles != "auto":
+            return self.n_cycles
+        return EXPECTED_CYCLES["cold" if self.reference is None else "warm"]
 
     @property
     def energy_ev(self) -> float:
@@ -92,34 +105,41 @@ class ReconstructStep(Step):
         from tasks.ptycho.driver import run
 
         round_, reconstruction = self.prepare(context)
-        state = run(reconstruction)
+        state, warnings = run(reconstruction), reconstruction.warnings
         del reconstruction  # it holds the square roots of all counts, and `prtf` makes its own
-        return round_.finish(context, state)
+        return round_.finish(context, state, warnings)
 
     def prepare(self, context: StageContext) -> tuple[Round, Reconstruction]:
         """The round and its reconstruction, which can run alone or together with those of other energies."""
-        from tasks.ptycho.beam import hidden_share
         from tasks.ptycho.reconstruction import Reconstruction
-        from tasks.ptycho.solver import init
 
-        canvas = self.scan.canvas
         measured, probe = read_measured(context, self.dataset, self.scan, self.optics, self.orientation)
-        if self.previous is None:
-            check_orientation(context, self.dataset, measured, probe, self.n_cycles)
-            probe = probe if self.pilot is None else probe_of_pilot(context, self.pilot, measured, probe)
-            state = init(canvas, probe, self.options)
-            guess: StepAttributes = {"guessed_modes": len(probe), "hidden_share": hidden_share(probe, measured.mask)}
-        else:
-            state = read_state(context, self.previous)
-            guess = {name: context.attributes(self.previous)[name] for name in GUESS_NUMBERS}
-        if self.correction is not None and self.index is not None and not state.is_stopped:
-            state = read_correction(context, self.correction, self.index).apply(state)
-        first = state.cycle
+        state, guess = self._start(context, measured, probe) if self.previous is None else self._go_on(context, self.previous)
+        first, expected = state.cycle, self.expected_cycles
         reconstruction = Reconstruction(
-            measured, canvas, state, self.n_cycles, self.options,
-            on_cycle=lambda cycle, error: context.report_cycle(cycle - first, self.n_cycles, error),
+            measured, self.scan.canvas, state, self.n_cycles, self.options,
+            on_cycle=lambda cycle, error: context.report_cycle(cycle - first, max(expected, cycle - first), error),
+            seed=None if self.reference is None else read_reference(context, self.reference),
         )  # fmt: skip
         return Round(self, measured, guess), reconstruction
+
+    def _start(self, context: StageContext, measured: Scan, probe: Probe) -> tuple[State, StepAttributes]:
+        """The state before the first cycle, from the optics or with the pilot's probe."""
+        from tasks.ptycho.beam import hidden_share
+        from tasks.ptycho.solver import init
+
+        if self.reference is None:  # all energies have the reference's orientation
+            check_orientation(context, self.dataset, measured, probe, self.n_cycles)
+        probe = probe if self.pilot is None else probe_of_pilot(context, self.pilot, measured, probe)
+        guess: StepAttributes = {"guessed_modes": len(probe), "hidden_share": hidden_share(probe, measured.mask), TOLD: []}
+        return init(self.scan.canvas, probe, self.options), guess
+
+    def _go_on(self, context: StageContext, previous: StepRef[ReconstructStep]) -> tuple[State, StepAttributes]:
+        """The state that the round before left, with what the other energies say."""
+        state, attributes = read_state(context, previous), context.attributes(previous)
+        if self.correction is not None and self.index is not None and not state.is_stopped:
+            state = read_correction(context, self.correction, self.index).apply(state)
+        return state, {name: attributes[name] for name in (*GUESS_NUMBERS, TOLD)}
 
 
 @dataclass(frozen=True)
@@ -129,10 +149,10 @@ class Round:
     step: ReconstructStep
     measured: Scan
     guess: StepAttributes
-    """`GUESS_NUMBERS` of the initial probe."""
+    """`GUESS_NUMBERS` of the initial probe, and what earlier rounds have told."""
 
-    def finish(self, context: StageContext, state: State) -> StepAttributes:
-        """Write the final state of the round, with what is computed from it."""
+    def finish(self, context: StageContext, state: State, told: Sequence[str] = ()) -> StepAttributes:
+        """Write the final state of the round, with what is computed from it and what the reconstruction has told."""
         from tasks.ptycho.beam import hidden_beam_warnings
         from tasks.ptycho.resolution import prtf
         from tasks.ptycho.scan import illumination
@@ -143,9 +163,12 @@ class Round:
         arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
         arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
         numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
+        numbers |= self.guess | {TOLD: [*self.guess[TOLD], *told], "photons": measured.mean_photons}
         warnings = hidden_beam_warnings(scan.energy_ev, self.guess["hidden_share"])
         warnings += convergence_warnings(scan.energy_ev, state, options, self.guess["guessed_modes"])
-        return context.write(arrays, warnings=warnings, **numbers, **self.guess, r_factor=float(state.errors[-1]))
+        warnings += [f"{scan.energy_ev:.1f} eV: {text}" for text in numbers[TOLD]]
+        origin_m = list(scan.canvas.origin_m)
+        return context.write(arrays, warnings=warnings, **numbers, origin_m=origin_m, r_factor=float(state.errors[-1]))
 
 
 def read_state(context: StageContext, step: StepRef[ReconstructStep]) -> State:

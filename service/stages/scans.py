@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from service.workflow.inputs import ScanInput
 from tasks.ptycho.probe import ProbeSpec, initial_probe, resample, scale_to_power
-from tasks.ptycho.scan import Scan
+from tasks.ptycho.scan import Canvas, Scan
 
 if TYPE_CHECKING:
     from service.stages.context import StageContext
     from service.stages.orientation import OrientationStep
     from service.stages.reconstruct import ReconstructStep
     from service.workflow.step import StepRef
+    from tasks.coupling.warm_start import WarmStart
 
 Probe = NDArray[np.complex64]
 
@@ -75,6 +76,17 @@ def probe_of_pilot(context: StageContext, pilot: StepRef[ReconstructStep], measu
     ratio = measured.pixel_size_m / float(context.attributes(pilot)["pixel_size_m"])
     power = float(np.sum(np.abs(probe) ** 2, dtype=float))
     return scale_to_power(resample(context.read(pilot, "probe")["probe"], ratio), power)
+
+
+def read_reference(context: StageContext, reference: StepRef[ReconstructStep]) -> WarmStart:
+    """The start from a finished reconstruction of another energy."""
+    from tasks.coupling.warm_start import Reference, WarmStart
+
+    found, numbers = context.read(reference, "object", "probe", "dose", "positions_m"), context.attributes(reference)
+    y_m, x_m = numbers["origin_m"]
+    canvas = Canvas(found["object"].shape, numbers["pixel_size_m"], (y_m, x_m))
+    n_positions = len(found["positions_m"])
+    return WarmStart(Reference(found["object"], found["probe"], canvas, found["dose"], numbers["photons"], n_positions))
 
 
 def first_probe(measured: Scan, supplied: Probe | None, optics: ProbeSpec | None) -> Probe:

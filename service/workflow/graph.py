@@ -25,6 +25,9 @@ class Graph:
         More steps will come, because a dataset is still open.
     cost_to_come : float
         Estimated cost [s] of those steps, if no further scans arrived.
+    provisional : set of str
+        Names of steps that are computed otherwise once all scans are there. They show how the data are, and are no part of the
+        run's cost.
     """
 
     stages: tuple[str, ...] = ()
@@ -32,6 +35,7 @@ class Graph:
     skipped: dict[str, str] = field(default_factory=dict)
     awaits_scans: bool = False
     cost_to_come: float = 0.0
+    provisional: set[str] = field(default_factory=set)
 
     def add(self, step: StepT) -> StepRef[StepT]:
         """Add a step and return the reference to it.
@@ -48,8 +52,8 @@ class Graph:
 
     @property
     def cost(self) -> float:
-        """Estimated cost [s] of all steps."""
-        return sum(step.cost for step in self.steps.values())
+        """Estimated cost [s] of all steps that are not provisional."""
+        return sum(step.cost for name, step in self.steps.items() if name not in self.provisional)
 
     def last_steps(self) -> list[str]:
         """Names of the steps that no other step needs."""

@@ -88,13 +88,13 @@ class RunProgress:
         is_stored : callable
             Whether the result of a key is in the store. It is asked only where something unfinished needs the result.
         """
+        self._leave(self.submitted - {step.key for step in graph.steps.values()})
         self.graph = graph
         self._names.clear()
         for name, step in graph.steps.items():
             self._names[step.key].append(name)
         unfinished = graph.unfinished(is_stored)
         self.done = set(graph.steps) - unfinished
-        self.submitted &= self._names.keys()
         self.pending = deque(step for name, step in graph.steps.items() if name in unfinished and step.key not in self.submitted)
         self.is_outdated = False
 
@@ -147,11 +147,12 @@ class RunProgress:
 
     def progress(self) -> float:
         """Share of the work that is done, 0 to 1, by the estimated costs of the steps."""
-        total = self.graph.cost + self.graph.cost_to_come
+        graph = self.graph
+        total = graph.cost + graph.cost_to_come
         if total == 0:
             return 0.0
-        done = sum(step.cost for name, step in self.graph.steps.items() if name in self.done)
-        under_way = sum(self.graph.steps[name].cost * share for name, share in self.shares.items())
+        done = sum(graph.steps[name].cost for name in self.done - graph.provisional)
+        under_way = sum(graph.steps[name].cost * share for name, share in self.shares.items() if name not in graph.provisional)
         return min(1.0, (done + under_way) / total)
 
     def eta_s(self) -> float | None:

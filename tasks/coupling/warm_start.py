@@ -83,7 +83,7 @@ class WarmStart:
         if probe.shape[-1] != scan.n_pixels:
             raise WarmStartError(f"the reference has frames of {probe.shape[-1]} px across, this energy of {scan.n_pixels} px")
         ratio = inputs.canvas.pixel_size_m / self.reference.canvas.pixel_size_m
-        power = float(np.sum(np.abs(probe) ** 2, dtype=float)) * mean_photons(scan) / self.reference.photons
+        power = float(np.sum(np.abs(probe) ** 2, dtype=float)) * scan.mean_photons / self.reference.photons
         seeded = scale_to_power(resample(probe, ratio), power)
         return replace(cold, probe=seeded, probe_momentum_buffer=np.zeros_like(seeded))
 
@@ -137,13 +137,7 @@ class WarmStart:
         model = float(np.sum(np.abs(object_) ** 2 * dose, dtype=float)) / len(scan.positions_m)
         its = self.reference
         its_model = float(np.sum(np.abs(its.object) ** 2 * its.dose, dtype=float)) / its.n_positions
-        return power * mean_photons(scan) / its.photons * its_model / model
-
-
-def mean_photons(scan: Scan) -> float:
-    """Mean sum of a frame's counts over good pixels."""
-    mean, good = scan.mean_pattern()
-    return float(np.sum(mean, where=good))
+        return power * scan.mean_photons / its.photons * its_model / model
 
 
 def moved(object_: Object, source: Canvas, target: Canvas, shift_m: Array) -> Object:

@@ -57,6 +57,12 @@ class Scan:
             counts = self.counts[frames]
             yield frames, counts, self.mask & (counts != full)
 
+    @property
+    def mean_photons(self) -> float:
+        """Mean sum of a frame's counts over good pixels; reads all frames."""
+        mean, good = self.mean_pattern()
+        return float(np.sum(mean, where=good))
+
     def mean_pattern(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """(N, N) each: mean of each pixel's good counts, 0 where none was good; and whether any was good."""
         total, n_good = np.zeros(self.mask.shape), np.zeros(self.mask.shape, int)

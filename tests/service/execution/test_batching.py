@@ -59,15 +59,21 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatasetReposi
     catalogue.close()
 
 
-def run_options() -> RunOptions:
-    return TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": 8}, "kkr": {"mode": "off"}})
+def run_options(**reconstruct: object) -> RunOptions:
+    chosen = {"cycles": 8, "start_from": "optics"} | reconstruct
+    return TypeAdapter(RunOptions).validate_python({"reconstruct": chosen, "kkr": {"mode": "off"}})
+
+
+def steps_of(datasets: DatasetRepository, options: RunOptions) -> list[ReconstructStep]:
+    """The reconstructions of a run."""
+    graph = build_graph(RunInputReader(datasets).read(["ds_a"]), options, "run_1")
+    return [step for step in graph.steps.values() if isinstance(step, ReconstructStep)]
 
 
 @pytest.fixture
 def steps(datasets: DatasetRepository) -> list[ReconstructStep]:
     """The first round of every energy."""
-    graph = build_graph(RunInputReader(datasets).read(["ds_a"]), run_options(), "run_1")
-    return [step for step in graph.steps.values() if isinstance(step, ReconstructStep)]
+    return steps_of(datasets, run_options())
 
 
 def paths_at(datasets: DatasetRepository, folder: Path) -> DataPaths:
@@ -78,16 +84,19 @@ def requests_of(steps: list[ReconstructStep], paths: DataPaths) -> tuple[StepReq
     return tuple(StepRequest("run_1", step, paths) for step in steps)
 
 
-def test_a_batch_leaves_what_single_steps_leave(
-    datasets: DatasetRepository, steps: list[ReconstructStep], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("start_from", ["optics", "reference"])
+def test_a_batch_leaves_what_single_steps_leave(datasets: DatasetRepository, start_from: str, tmp_path: Path) -> None:
     together, alone = paths_at(datasets, tmp_path / "together"), paths_at(datasets, tmp_path / "alone")
+    first, *steps = steps_of(datasets, run_options(cycles=16, start_from=start_from))[:4]
+    for paths in (together, alone):
+        assert perform(StepRequest("run_1", first, paths), lambda _: None).is_computed
     told: list[dict[str, Any]] = []
-    batch = Batch(requests_of(steps[:4], together))
+    batch = Batch(requests_of(steps, together))
     results = perform_together(batch, told.append)
-    assert [(result.fate, result.is_computed) for result in results] == [("done", True)] * 4
-    assert {one["unit"] for one in told} == {step.name for step in steps[:4]}
-    for step in steps[:4]:
+    assert [(result.fate, result.is_computed) for result in results] == [("done", True)] * 3
+    assert {one["unit"] for one in told} == {step.name for step in steps}
+    for step in steps:
+        assert step.needs == ((first.name,) if start_from == "reference" else ())
         assert perform(StepRequest("run_1", step, alone), lambda _: None).is_computed
         one, other = (ArtifactStore(paths.artifacts).read(step.key) for paths in (together, alone))
         assert one.keys() == other.keys()
@@ -95,7 +104,7 @@ def test_a_batch_leaves_what_single_steps_leave(
             np.testing.assert_allclose(one[name], other[name], rtol=2e-3, atol=2e-3 * np.abs(other[name]).max())
         assert not perform(StepRequest("run_1", step, together), lambda _: None).is_computed, "each uses the other's results"
     again = perform_together(batch, told.append)
-    assert [result.is_computed for result in again] == [False] * 4
+    assert [result.is_computed for result in again] == [False] * 3
 
 
 def test_one_that_fails_is_named_and_the_others_are_done(

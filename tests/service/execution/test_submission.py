@@ -166,6 +166,17 @@ def test_a_run_that_ends_takes_back_what_no_other_wants(setup: Setup) -> None:
     assert len(setup.cluster.tasks) == 31
 
 
+def test_steps_that_are_not_in_the_graph_any_more_are_taken_back(setup: Setup) -> None:
+    run, other = setup.run("run_1"), setup.run("run_2")
+    setup.submit(run)
+    n_tasks = len(setup.cluster.tasks)
+    run.follow(setup.run("run_3", "ds_b").graph, setup.artifacts.has)
+    setup.submissions.drop_unwanted(run)
+    assert len(setup.cluster.released) == n_tasks
+    setup.submit(run, other)
+    assert {task.request.run_id for task in setup.cluster.tasks.values()} == {"run_1", "run_2"}
+
+
 def test_what_another_run_finished_meanwhile_is_done_at_once(setup: Setup) -> None:
     run = setup.run("run_1")
     step = run.graph.steps["reconstruct-5420.0eV-round1"]

@@ -166,6 +166,73 @@ def test_a_pilot_lends_its_probe_to_every_energy_and_to_later_rounds_nothing() -
     assert build_graph([dataset(12)], longer, "run_1").steps[pilot.name].key == pilot.key
 
 
+REFERENCE = {"start_from": "reference", "cycles": "auto"}
+
+
+def names_of_warm(graph: Graph) -> set[str]:
+    """Names of the reconstructions that start from another."""
+    return {step.name for step in reconstructions(graph) if step.reference}
+
+
+def test_all_energies_start_from_the_middle_of_the_post_edge() -> None:
+    graph = build_graph([dataset(12)], options(reconstruct=REFERENCE), "run_1")
+    first, *others = reconstructions(graph)
+    assert (first.name, first.needs) == ("reconstruct-5500.0eV-round1", ())  # 5470 to 5530 eV are above the edge at 5465 eV
+    assert len(others) == 11
+    assert {step.needs for step in others} == {(first.name,)}
+    assert [name.rsplit("-", 2)[1] for name in graph.steps["spectra"].needs] == [f"{5420 + 10 * i}.0eV" for i in range(12)]
+
+
+def test_each_dataset_has_its_own_reference() -> None:
+    graph = build_graph([dataset(), dataset(name="ds_b")], options(reconstruct=REFERENCE), "run_1")
+    assert {step.needs for step in reconstructions(graph)} == {
+        (), ("reconstruct-5500.0eV-dataset1-round1",), ("reconstruct-5500.0eV-dataset2-round1",)
+    }  # fmt: skip
+
+
+def test_the_reference_may_be_named_and_is_then_the_nearest_energy() -> None:
+    graph = build_graph([dataset(12)], options(reconstruct={**REFERENCE, "reference_energy_ev": 5441.0}), "run_1")
+    assert "reconstruct-5440.0eV-round1" not in names_of_warm(graph)
+    assert len(names_of_warm(graph)) == 11
+
+
+def test_a_reference_below_the_edge_is_better_than_none() -> None:
+    below = dataclasses.replace(dataset(3), absorber={"element": "Fe", "edge": "K"})
+    graph = build_graph([below], options(reconstruct=REFERENCE), "run_1")
+    assert names_of_warm(graph) == {"reconstruct-5420.0eV-round1", "reconstruct-5440.0eV-round1"}
+
+
+def test_only_the_first_round_starts_from_the_reference() -> None:
+    chosen = options(reconstruct={"start_from": "reference", "cycles": 40}, kkr={"start": 20, "every": 20})
+    graph = build_graph([dataset(12)], chosen, "run_1")
+    assert len(names_of_warm(graph)) == 11
+    assert all(name.endswith("round1") for name in names_of_warm(graph))
+
+
+def test_few_cycles_are_no_reason_to_wait_for_a_reference() -> None:
+    graph = build_graph([dataset(12)], options(reconstruct={"start_from": "reference", "cycles": 10}), "run_1")
+    assert names_of_warm(graph) == set()
+
+
+def test_energies_of_a_live_run_are_looked_at_until_the_reference_is_known() -> None:
+    """Whatever arrives when, the whole graph is the same; of what was computed before, the reference is used."""
+    whole = build_graph([dataset(12)], options(reconstruct=REFERENCE), "run_1")
+    live = build_graph([dataset(12, is_open=True)], options(reconstruct=REFERENCE), "run_1")
+    assert names_of_warm(live) == set()
+    assert set(live.steps) - live.provisional == {"reconstruct-5500.0eV-round1"}
+    assert keys(live, "reconstruct") & keys(whole, "reconstruct") == {whole.steps["reconstruct-5500.0eV-round1"].key}
+    assert math.isclose(live.cost + live.cost_to_come, whole.cost)
+
+
+def test_a_named_reference_of_a_live_run_is_known_when_it_has_arrived() -> None:
+    chosen = options(reconstruct={**REFERENCE, "reference_energy_ev": 5450.0})
+    assert names_of_warm(build_graph([dataset(3, is_open=True)], chosen, "run_1")) == set()
+    live = build_graph([dataset(6, is_open=True)], chosen, "run_1")
+    assert len(names_of_warm(live)) == 5
+    assert live.provisional == set()
+    assert keys(live, "reconstruct") < keys(build_graph([dataset(12)], chosen, "run_1"), "reconstruct")
+
+
 def test_a_live_run_costs_more_than_its_graph_so_far() -> None:
     chosen = options(reconstruct={"cycles": 30}, kkr={"start": 10, "every": 10})
     for n_energies, least, most in ((0, 0.0, 0.0), (1, 0.0, 0.5), (12, 0.0, 0.4)):

@@ -142,3 +142,23 @@ def test_a_graph_that_grows_keeps_what_is_submitted() -> None:
     progress.follow(grown, lambda key: False)
     assert progress.submitted == {step.key}
     assert names_of_pending(progress) == ["fit-b", "fit-c", "maps-d", "maps-e"]
+
+
+def test_what_a_new_graph_lacks_is_neither_under_way_nor_counted() -> None:
+    progress = begun()
+    step = progress.pending[0]
+    progress.submit([step.key], has_begun=True)
+    progress.shares[step.name] = 0.5
+    graph = Graph(stages=("reconstruct",))
+    graph.add(ReconstructStep(label="-a", of="another", seconds=6))
+    progress.follow(graph, lambda key: False)
+    assert (progress.submitted, progress.running, progress.shares) == (set(), set(), {})
+    assert names_of_pending(progress) == ["reconstruct-a"]
+
+
+def test_provisional_steps_are_no_part_of_the_progress() -> None:
+    graph = diamond()
+    graph.provisional, graph.awaits_scans, graph.cost_to_come = {"reconstruct-a"}, True, 16.0
+    progress = RunProgress("run_1", graph)
+    progress.done = {"reconstruct-a", "fit-b"}
+    assert progress.progress() == 1 / 20

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.warm_start import QUICK_CYCLES, Reference, WarmStart, mean_photons, moved
+from tasks.coupling.warm_start import QUICK_CYCLES, Reference, WarmStart, moved
 from tasks.options import ReconstructOptions
 from tasks.ptycho.driver import run
 from tasks.ptycho.probe import ProbeSpec, initial_probe
@@ -72,7 +72,7 @@ def measure(
         wave = np.fft.fft2(truth[row : row + N, column : column + N] * displaced, norm="ortho")
         counts.append(rng.poisson(np.fft.fftshift(np.abs(wave) ** 2)))
     scan = Scan(np.array(counts, np.uint32), positions, np.ones((N, N), bool), energy_ev, DISTANCE_M, DETECTOR_PIXEL_M)
-    return Energy(scan, canvas, truth, initial_probe(GUESS, energy_ev, pixel_m, N, mean_photons(scan)))
+    return Energy(scan, canvas, truth, initial_probe(GUESS, energy_ev, pixel_m, N, scan.mean_photons))
 
 
 def cold(one: Energy, options: ReconstructOptions = COLD) -> State:
@@ -81,7 +81,7 @@ def cold(one: Energy, options: ReconstructOptions = COLD) -> State:
 
 def as_reference(one: Energy, state: State) -> Reference:
     dose = illumination(one.canvas, one.scan.positions_m, state.probe)
-    return Reference(state.object, state.probe, one.canvas, dose, mean_photons(one.scan), len(one.scan.counts))
+    return Reference(state.object, state.probe, one.canvas, dose, one.scan.mean_photons, len(one.scan.counts))
 
 
 def warm(one: Energy, reference: Reference, cycles: int = 24) -> tuple[State, list[str]]:
