@@ -50,6 +50,11 @@ class Gauge:
 
 def field_of_view(dose: NDArray[np.float32]) -> Mask:
     """(Y, X) bool: where the scan put enough photons to trust the object; holes filled."""
+    if not (np.isfinite(dose).all() and dose.max() > 0):
+        raise VacuumError(
+            "the scanned field must have received light; the dose on the object is zero or not finite. Did the reconstruction "
+            "diverge, or is the probe empty?"
+        )
     lit = dose[dose > 0.5 * dose.max()]
     return np.asarray(ndimage.binary_fill_holes(dose > FIELD_LEVEL * np.median(lit)))
 
@@ -65,6 +70,12 @@ def smooth_phase(image: NDArray[np.complex64], field: Mask) -> Array:
 
         phase = unwrap_phase(np.ma.array(phase, mask=~field)).filled(0.0)
     return np.asarray(phase + np.angle(np.sum(inside[field])), dtype=float)
+
+
+def anchored(phase: Array, vacuum: Mask) -> Array:
+    """An unwrapped phase (Y, X) [rad] shifted by whole turns so that the vacuum lies at zero."""
+    turns = np.round(np.median(phase[vacuum]) / (2 * np.pi)) if vacuum.any() else 0.0
+    return np.asarray(phase - 2 * np.pi * turns)
 
 
 def find_vacuum(image: NDArray[np.complex64], field: Mask, min_fraction: float) -> Mask:

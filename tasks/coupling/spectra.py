@@ -15,8 +15,8 @@ from scipy import ndimage
 from tasks.coupling.correction import Correction
 from tasks.coupling.projection import Constrained, Pair, constrain
 from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, to_canvas, to_grid
-from tasks.errors import EnergyGridError
-from tasks.gauge import Gauge, field_of_view, find_vacuum, measure_gauge, require_vacuum, smooth_phase
+from tasks.errors import EnergyGridError, VacuumError
+from tasks.gauge import Gauge, anchored, field_of_view, find_vacuum, measure_gauge, require_vacuum, smooth_phase
 from tasks.options import AlignOptions, KKROptions
 from tasks.ptycho.scan import Canvas
 from tasks.scattering import Absorber
@@ -74,11 +74,8 @@ def align(
     if np.any(np.diff(energy_ev) <= 0):
         raise EnergyGridError(f"energies must ascend and differ, got {list(energy_ev)}")
     fields = [field_of_view(dose) for dose in doses]
-    gauges = [
-        measure_gauge(image, find_vacuum(image, field, options.min_vacuum_fraction), dose)
-        for image, field, dose in zip(objects, fields, doses, strict=True)
-    ]
     grid = common_grid(canvases, fields)
+    gauges = first_gauges(objects, doses, canvases, fields, grid, options)
     shifts = register(_flat(objects, gauges), canvases, fields, grid)
     field = shared_field(fields, canvases, grid, shifts)
     mean = _mean_image(_flat(objects, gauges), canvases, grid, shifts)
@@ -90,6 +87,27 @@ def align(
     images = resample(_flat(objects, gauges), canvases, grid, shifts)
     sample = find_sample(images, field, vacuum)
     return Aligned(energy_ev, grid, images, shifts, tuple(gauges), field, vacuum, sample)
+
+
+def first_gauges(
+    objects: Sequence[NDArray[np.complex64]],
+    doses: Sequence[NDArray[np.float32]],
+    canvases: Sequence[Canvas],
+    fields: Sequence[Mask],
+    grid: Grid,
+    options: AlignOptions,
+) -> list[Gauge]:
+    """Gauge of every energy before the drift is known: from the stated box, else from the vacuum that each object shows."""
+    gauges = []
+    for image, field, dose, canvas in zip(objects, fields, doses, canvases, strict=True):
+        if options.vacuum_box is None:
+            vacuum = find_vacuum(image, field, options.min_vacuum_fraction)
+        else:
+            box = _box(grid.shape, options.vacuum_box).astype(float)
+            vacuum = (to_canvas(box, grid, canvas, np.zeros(2)) > 0.9) & field
+            require_vacuum(vacuum, field, options.min_vacuum_fraction)
+        gauges.append(measure_gauge(image, vacuum, dose))
+    return gauges
 
 
 def register(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid) -> Array:
@@ -123,9 +141,15 @@ def shared_field(fields: Sequence[Mask], canvases: Sequence[Canvas], grid: Grid,
 
 def find_sample(images: NDArray[np.complex64], field: Mask, vacuum: Mask) -> Mask:
     """(Y, X) bool: connected matter, where the mean phase is significantly below the vacuum's."""
-    phase = ndimage.gaussian_filter(np.stack([smooth_phase(image, field) for image in images]).mean(axis=0), 1.0)
+    phases = np.stack([anchored(smooth_phase(image, field), vacuum) for image in images])
+    phase = ndimage.gaussian_filter(phases.mean(axis=0), 1.0)
     threshold = -SAMPLE_SIGMAS * float(np.std(phase[vacuum]))
     matter = ndimage.binary_opening((phase < threshold) & field, iterations=2)
+    if not matter.any():
+        raise VacuumError(
+            "the field must hold a specimen: nowhere does the mean phase lie below that of the vacuum by more than its noise, "
+            f"{-threshold / SAMPLE_SIGMAS:.2g} rad. Is the field blank, or the specimen outside it?"
+        )
     return np.asarray(ndimage.binary_fill_holes(matter))
 
 
@@ -148,11 +172,16 @@ def _mean_image(
 
 def _boxed(field: Mask, options: AlignOptions) -> Mask:
     assert options.vacuum_box is not None
-    y0, y1, x0, x1 = options.vacuum_box
-    vacuum = np.zeros_like(field)
-    vacuum[y0:y1, x0:x1] = field[y0:y1, x0:x1]
+    vacuum = _box((field.shape[0], field.shape[1]), options.vacuum_box) & field
     require_vacuum(vacuum, field, options.min_vacuum_fraction)
     return vacuum
+
+
+def _box(shape: tuple[int, int], box: tuple[int, int, int, int]) -> Mask:
+    y0, y1, x0, x1 = box
+    inside = np.zeros(shape, bool)
+    inside[y0:y1, x0:x1] = True
+    return inside
 
 
 @dataclass(frozen=True)
@@ -228,7 +257,7 @@ def logarithm(aligned: Aligned) -> Pair:
     """``A = -ln|O|`` and the continuous phase of every energy; zero outside the field."""
     inside = aligned.field
     absorption = np.where(inside, -np.log(np.maximum(np.abs(aligned.images), 1e-6)), 0.0)
-    phase = np.stack([smooth_phase(image, inside) for image in aligned.images])
+    phase = np.stack([anchored(smooth_phase(image, inside), aligned.vacuum) for image in aligned.images])
     return Pair(absorption.astype(float), np.where(inside, phase, 0.0))
 
 

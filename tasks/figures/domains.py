@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from tasks.figures.panel import heading, plain_text, shared_limits, show_domains, specimen_panels
+from tasks.figures.panel import heading, plain_text, shared_limits, shorten, show_domains, specimen_panels
 from tasks.figures.quantities import axis_label, density_label
 from tasks.figures.study import PooledDomains, Specimen, Study
 from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, new_figure
@@ -185,13 +185,13 @@ def _group_bars(axes: Axes, study: Study, domains: PooledDomains) -> None:
         if domains.group_interval is not None:
             interval = np.clip(np.abs(domains.group_interval[:, g] - share), 0, None)
             axes.errorbar(at, share, interval, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.5)
-        axes.bar(0, 0, color="#888888", edgecolor="white", linewidth=0.5, hatch=hatch, label=plain_text(group))
+        axes.bar(0, 0, color="#888888", edgecolor="white", linewidth=0.5, hatch=hatch, label=plain_text(shorten(group, 28)))
     axes.set_xlim(0.4, n_domains + 0.6)
     _number_domains(axes, n_domains, domains.domain_agreement)
     axes.set_ylabel("Share in the group")
     # room for the legend above the intervals
     axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
-    axes.legend(handlelength=1.6, handleheight=1.1, loc="upper center", ncols=n_groups)
+    axes.legend(handlelength=1.6, handleheight=1.1, loc="upper center", ncols=min(n_groups, 3))
 
 
 def _number_domains(axes: Axes, n_domains: int, agreement: NDArray[np.float64] | None) -> None:

@@ -17,6 +17,7 @@ from tasks.figures.panel import (
     heading,
     plain_text,
     shared_limits,
+    shorten,
     show_image,
 )
 from tasks.figures.quantities import axis_label, quantity
@@ -25,6 +26,8 @@ from tasks.figures.style import FAINT, GROUP_COLOURS, INK, PAGE_MM, STANDARD_COL
 
 _MIN_PANEL_MM = 24.0
 _NAME_MM = 24.0
+_GROUP_CHARACTERS = 28
+_GROUP_COLUMNS = 4
 
 
 def mapped_specimens(study: Study, names: Sequence[str]) -> list[Specimen]:
@@ -128,7 +131,12 @@ def specimen_colour(study: Study, specimen: Specimen) -> str:
     """Colour of the specimen's group; grey for a standard."""
     if specimen.standard:
         return STANDARD_COLOUR
-    return GROUP_COLOURS[study.groups().index(specimen.group) % len(GROUP_COLOURS)]
+    return group_colour(study, specimen.group)
+
+
+def group_colour(study: Study, group: str) -> str:
+    """Colour of a group; they come again where there are more groups than colours."""
+    return GROUP_COLOURS[study.groups().index(group) % len(GROUP_COLOURS)]
 
 
 def _histogram(axes: Axes, pixels: NDArray[np.float64], edges: NDArray[np.float64], colour: str) -> None:
@@ -169,8 +177,6 @@ def _explain_groups(figure: Figure, study: Study) -> None:
     groups = [group for group in study.groups() if group]
     if len(groups) < 2:
         return
-    entries = [
-        figure.axes[0].plot([], [], color=GROUP_COLOURS[study.groups().index(group)], linewidth=4, alpha=0.5)[0]
-        for group in groups
-    ]
-    figure.legend(entries, [plain_text(group) for group in groups], loc="outside lower center", ncols=len(groups))
+    entries = [figure.axes[0].plot([], [], color=group_colour(study, group), linewidth=4, alpha=0.5)[0] for group in groups]
+    labels = [plain_text(shorten(group, _GROUP_CHARACTERS)) for group in groups]
+    figure.legend(entries, labels, loc="outside lower center", ncols=min(len(groups), _GROUP_COLUMNS))

@@ -193,8 +193,13 @@ def heading(specimen: Specimen, width_mm: float) -> str:
     """Title and group of a specimen, broken into lines that fit above a panel; a very long title ends in dots."""
     n_characters = max(int(width_mm / 1.35), 8)
     title = textwrap.fill(specimen.title, n_characters, max_lines=2, placeholder="…")
-    below = "standard" if specimen.standard else specimen.group
+    below = "standard" if specimen.standard else shorten(specimen.group, n_characters)
     return plain_text(f"{title}\n{below}" if below else title)
+
+
+def shorten(text: str, n_characters: int) -> str:
+    """A text of at most ``n_characters``; a longer one ends in dots."""
+    return text if len(text) <= n_characters else f"{text[: n_characters - 1]}…"
 
 
 def plain_text(text: str) -> str:

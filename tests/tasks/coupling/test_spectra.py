@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.coupling.spectra import align, couple
+from tasks.coupling.spectra import align, couple, logarithm
 from tasks.errors import EnergyGridError, VacuumError
 from tasks.gauge import Gauge
 from tasks.options import AlignOptions, KKROptions, ReconstructOptions
@@ -21,6 +21,7 @@ from tasks.units import object_pixel_size_m
 
 V = Absorber("V", "K")
 Array = NDArray[np.float64]
+Objects = tuple[list[NDArray[np.complex64]], list[NDArray[np.float32]], list[Canvas]]
 ENERGY = energy_grid(14, V.edge_energy_ev)
 SPECIMEN = grow_specimen(SimulationOptions(seed=4, radius_m=0.45e-6, thickness_m=1.2e-6, n_states=3, n_grains=6))
 
@@ -132,3 +133,56 @@ def test_a_vacuum_box_that_is_too_small_is_an_error(measured: Measured) -> None:
 def test_energies_out_of_order_are_an_error(measured: Measured) -> None:
     with pytest.raises(EnergyGridError, match="ascend"):
         align(measured.objects[:2], measured.doses[:2], measured.canvases[:2], ENERGY[[1, 0]], AlignOptions())
+
+
+N = 72
+RADIUS = np.hypot(*(np.indices((N, N)) - (N - 1) / 2))
+FIELD = np.pad(np.ones((N - 8, N - 8), bool), 4)
+
+
+def disc(depth: float, radius: float = 16.0, ripple: float = 0.01) -> Objects:
+    """A disc of a phase of ``-depth`` rad at three energies, as a reconstruction would leave it."""
+    rng = np.random.default_rng(0)
+    objects, doses, canvases = [], [], []
+    for _ in range(3):
+        noise = rng.normal(0, ripple, (2, N, N))
+        matter = 1 / (1 + np.exp((RADIUS - radius) / 2))
+        objects.append(np.exp(-0.05 * matter + noise[0] - 1j * (depth * matter + noise[1])).astype(np.complex64))
+        doses.append((1e4 * FIELD).astype(np.float32))
+        canvases.append(Canvas((N, N), 15e-9, (0.0, 0.0)))
+    return objects, doses, canvases
+
+
+@pytest.mark.parametrize("depth", [2.5, 5.0, 6.28, 7.0, 9.5])
+def test_thick_specimens_have_their_whole_phase_and_the_vacuum_none(depth: float) -> None:
+    found = align(*disc(depth), np.array([5420.0, 5470.0, 5540.0]), AlignOptions())
+    phase = logarithm(found).phase
+    middle = tuple(side // 2 for side in phase.shape[1:])
+    np.testing.assert_allclose(phase[:, middle[0], middle[1]], -depth, atol=0.1)
+    assert np.abs(phase[:, found.vacuum].mean(axis=1)).max() < 0.01
+    assert found.sample[middle]
+
+
+def test_a_blank_field_or_a_dose_of_nothing_is_a_sentence() -> None:
+    energy = np.array([5420.0, 5470.0, 5540.0])
+    with pytest.raises(VacuumError, match="must hold a specimen"):
+        align(*disc(0.0), energy, AlignOptions())
+    objects, doses, canvases = disc(2.0)
+    for spoilt in (np.zeros((N, N), np.float32), np.full((N, N), np.nan, np.float32)):
+        with pytest.raises(VacuumError, match="must have received light"):
+            align(objects, [spoilt, *doses[1:]], canvases, energy, AlignOptions())
+
+
+def test_a_stated_vacuum_box_is_used_where_none_is_found() -> None:
+    energy = np.array([5420.0, 5470.0, 5540.0])
+    filled = disc(2.5, radius=31.0)
+    with pytest.raises(VacuumError):
+        align(*filled, energy, AlignOptions())
+    found = align(*filled, energy, AlignOptions(vacuum_box=(0, 9, 0, 9), min_vacuum_fraction=0.01))
+    assert found.vacuum.sum() == 81
+
+
+@pytest.mark.parametrize("box", [(9, 0, 0, 9), (0, 9, 9, 0), (4, 4, 0, 9), (-3, 9, 0, 9), (0, 9, -1, 9)])
+def test_a_box_that_is_inverted_empty_or_negative_is_refused(box: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="0 <= y0 < y1"):
+        AlignOptions(vacuum_box=box)

@@ -99,3 +99,12 @@ def test_mixtures_have_a_row_a_reference_on_a_scale_from_0_to_1(study: Study) ->
     assert {axes.images[0].get_clim() for axes in panels} == {(0.0, 1.0)}
     labels = [bar.get_ylabel() for axes in panels for bar in axes.child_axes]
     assert labels == ["V$_{2}$O$_{3}$", "V$_{2}$O$_{5}$"]
+
+
+def test_any_number_of_groups_with_names_of_any_length_is_drawn(study: Study) -> None:
+    one = study.specimens[0]
+    names = [f"{'a very long name ' * 12}{i}" for i in range(8)]
+    many = replace(study, specimens=tuple(replace(one, name=name, group=name) for name in names))
+    figure = histograms(many, ("edge_energy",))
+    assert [len(text.get_text()) <= 28 for text in figure.legends[0].get_texts()] == [True] * 8
+    assert specimen_colour(many, many.specimens[6]) == specimen_colour(many, many.specimens[0])
