@@ -14,7 +14,7 @@ from storage.artifacts import ArtifactStore
 from storage.results import ResultsStore
 from tasks.figures.picture import render_image
 from tasks.figures.quantities import quantity
-from tasks.scattering import absorption_and_phase
+from tasks.gauge import absorption_and_phase, field_of_view
 
 GROUPS: Final = ("maps", "spectra", "domains")
 """Groups of a dataset's results that hold images."""
@@ -73,7 +73,8 @@ def read_partial_image(units: ArtifactStore, graph: Graph, variable: str, energy
     energies_ev = np.array([step.energy_ev for step in done])
     chosen = energies_ev[nearest(energies_ev, energy_ev)]
     step = [step for step in done if step.energy_ev == chosen][-1]
-    absorption, phase = absorption_and_phase(units.read(step.key, "object")["object"])
+    state = units.read(step.key, "object", "dose")
+    absorption, phase = absorption_and_phase(state["object"], field_of_view(state["dose"]))
     values, shown_unit = (absorption, "1") if variable == "absorption" else (phase, "rad")
     note = f" at {chosen:.1f} eV, so far"
     return Picture(variable, values, step.scan.canvas.pixel_size_m, shown_unit, note)

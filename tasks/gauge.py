@@ -78,6 +78,17 @@ def anchored(phase: Array, vacuum: Mask) -> Array:
     return np.asarray(phase - 2 * np.pi * turns)
 
 
+def absorption_and_phase(image: NDArray[np.complex64], field: Mask) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``A = -ln|O|`` and the continuous phase [rad] of one object (Y, X) whose gauge is not fixed; NaN outside the field.
+
+    The phase has its upper end, where the vacuum is if there is any, within half a turn of zero.
+    """
+    absorption = -np.log(np.maximum(np.abs(image), np.finfo(np.float32).tiny))
+    phase = smooth_phase(image, field)
+    phase -= 2 * np.pi * np.round(np.quantile(phase[field], 0.98) / (2 * np.pi))
+    return np.where(field, absorption, np.nan).astype(np.float32), np.where(field, phase, np.nan).astype(np.float32)
+
+
 def find_vacuum(image: NDArray[np.complex64], field: Mask, min_fraction: float) -> Mask:
     """(Y, X) bool: the part of the field that is empty, a resolution element away from the specimen.
 
@@ -89,8 +100,9 @@ def find_vacuum(image: NDArray[np.complex64], field: Mask, min_fraction: float) 
     VacuumError
         Less than ``min_fraction`` of the field is empty.
     """
-    phase = ndimage.gaussian_filter(smooth_phase(image, field), 1.0)
     inner = ndimage.binary_erosion(field, iterations=RIM_PX)
+    require_vacuum(inner, field, min_fraction)
+    phase = ndimage.gaussian_filter(smooth_phase(image, field), 1.0)
     basis = _plane_basis(field.shape)[:, inner]
     values = phase[inner]
     # the lower quartile is the vacuum's, even where matter, which is rougher, fills most of the field
@@ -124,14 +136,29 @@ def measure_gauge(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[n
     """The gauge that makes the vacuum of ``image`` (Y, X) complex64 one on average and its phase flat.
 
     ``weights`` (Y, X), the dose as a rule, count well-lit pixels more.
+
+    Raises
+    ------
+    VacuumError
+        No pixel is empty.
     """
+    require_vacuum(vacuum, vacuum, 1.0)
     weight = np.ones(int(vacuum.sum())) if weights is None else np.asarray(weights[vacuum], dtype=float)
-    turned = np.angle(np.sum(image[vacuum]))
-    phase = smooth_phase(image * np.exp(-1j * turned), vacuum)[vacuum] if vacuum.any() else np.zeros(0)
+    # without its ramp the phase need not be unwrapped from one empty region to the next, between which lies matter
+    ramp = _local_ramp(image, vacuum)
+    flat = image * Gauge(0.0, 0.0, (-ramp[0], -ramp[1])).factor((vacuum.shape[0], vacuum.shape[1]))
+    turned = np.angle(np.sum(flat[vacuum]))
+    phase = smooth_phase(flat * np.exp(-1j * turned), vacuum)[vacuum]
     basis = _plane_basis(vacuum.shape)[:, vacuum]
     plane = np.linalg.lstsq((basis * np.sqrt(weight)).T, phase * np.sqrt(weight), rcond=None)[0]
     log_gain = -float(np.average(np.log(np.abs(image[vacuum])), weights=weight))
-    return Gauge(log_gain, -float(plane[0] + turned), (-float(plane[1]), -float(plane[2])))
+    return Gauge(log_gain, -float(plane[0] + turned), (-float(plane[1] + ramp[0]), -float(plane[2] + ramp[1])))
+
+
+def _local_ramp(image: NDArray[np.complex64], inside: Mask) -> tuple[float, float]:
+    """Mean step of the phase from pixel to pixel along y and x [rad/px], of neighbours that are both ``inside``."""
+    lit = np.where(inside, image, 0)
+    return float(np.angle(np.sum(lit[1:] * lit[:-1].conj()))), float(np.angle(np.sum(lit[:, 1:] * lit[:, :-1].conj())))
 
 
 def fit_quadratic_surface(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[np.floating]) -> Array:

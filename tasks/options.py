@@ -185,17 +185,6 @@ class AlignOptions:
     """Calibration: added to every energy [eV] before it meets the tables. The tabulated edge of a metal foil minus the
     edge found on the beamline; ``ptyxas submit --foil`` takes it from the foil's spectrum."""
 
-    @model_validator(mode="after")
-    def _vacuum_box_has_an_inside(self) -> "AlignOptions":
-        if self.vacuum_box is not None:
-            y0, y1, x0, x1 = self.vacuum_box
-            if not (0 <= y0 < y1 and 0 <= x0 < x1):
-                raise ValueError(
-                    "vacuum_box must be rows and columns (y0, y1, x0, x1) with 0 <= y0 < y1 and 0 <= x0 < x1, "
-                    f"got {self.vacuum_box}"
-                )
-        return self
-
     @field_validator("vacuum_box")
     @classmethod
     def _box_holds_pixels(cls, box: tuple[int, int, int, int] | None) -> tuple[int, int, int, int] | None:

@@ -137,14 +137,8 @@ def tabulated_f1(element: str, energy_ev: NDArray[np.float64]) -> NDArray[np.flo
     return np.reshape(_tables().f1_chantler(element, np.asarray(energy_ev, dtype=float)), np.shape(energy_ev)).astype(float)
 
 
-def absorption_and_phase(object_: NDArray[np.complex64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """``A = -ln|O|`` and ``phi = arg O`` [rad, wrapped to (-pi, pi]] of a complex object of any shape."""
-    magnitude = np.maximum(np.abs(object_), np.finfo(np.float32).tiny)
-    return -np.log(magnitude).astype(np.float32), np.angle(object_).astype(np.float32)
-
-
 def transmission(absorption: NDArray[np.floating], phase: NDArray[np.floating]) -> NDArray[np.complex64]:
-    """``O = exp(-A + i phi)``, the inverse of `absorption_and_phase`."""
+    """``O = exp(-A + i phi)``."""
     return np.exp(-absorption + 1j * phase).astype(np.complex64)
 
 

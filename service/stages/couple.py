@@ -58,7 +58,7 @@ class CoupleStep(CouplingStep):
     """The barrier between two rounds: it needs every energy of one round, and the next round of each needs it."""
 
     stage: ClassVar[str] = "couple"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("image{energy}", ("y", "x"), ("complex64",), "1", "factor on the object of one energy, on its own canvas"),
         ArraySpec("gauge", ("energy", "term"), ("float64",), "1", "log gain, phase [rad] and slopes [rad/pixel] of each gauge"),

@@ -139,15 +139,12 @@ class RunResultsStep(Step):
 def single_energy_results(context: StageContext, dataset: RunInput, states: Sequence[StepRef[ReconstructStep]]) -> DatasetResults:
     """Results of a dataset of one energy: its image on its own canvas, NaN where the scan did not go."""
     from tasks.coupling.resolution import energy_resolution
-    from tasks.gauge import field_of_view
-    from tasks.scattering import absorption_and_phase
+    from tasks.gauge import absorption_and_phase, field_of_view
 
     scan, state = dataset.scans[0], context.read(states[0])
     canvas, energy_ev = scan.canvas, np.array([scan.energy_ev])
-    field = field_of_view(state["dose"])
     y_m, x_m = (canvas.origin_m[axis] + canvas.pixel_size_m * np.arange(canvas.shape[axis]) for axis in (0, 1))
-    images = absorption_and_phase(state["object"])
-    absorption, phase = (np.where(field, image, np.nan)[None].astype(np.float32) for image in images)
+    absorption, phase = absorption_and_phase(state["object"], field_of_view(state["dose"]))
     return DatasetResults(
         dataset,
         energy_ev,
@@ -156,7 +153,7 @@ def single_energy_results(context: StageContext, dataset: RunInput, states: Sequ
         state["probe"][None],
         convergence(context, states),
         energy_resolution(state["prtf"], scan.n_pixels, canvas.pixel_size_m),
-        {"absorption": absorption, "phase": phase},
+        {"absorption": absorption[None], "phase": phase[None]},
         {},
         None,
         None,

@@ -40,7 +40,7 @@ class ResultsStep(RunResultsStep):
     """Publish a run: figures as files, then the results store, sealed by one rename. It stores no arrays of its own."""
 
     stage: ClassVar[str] = "results"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     run_id: str
     figures: StepRef[FiguresStep]

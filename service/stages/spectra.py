@@ -22,7 +22,7 @@ class SpectraStep(CouplingStep):
     """Spectra of one dataset, their resolution, and warnings of the energies that stand out."""
 
     stage: ClassVar[str] = "spectra"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("energy_ev", ("energy",), F64, "eV", "photon energy, as calibrated"),
         ArraySpec("y_m", ("y",), F64, "m", "position down"),

@@ -15,7 +15,7 @@ from scipy import ndimage
 from tasks.coupling.correction import Correction
 from tasks.coupling.projection import Constrained, Pair, constrain
 from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, to_canvas, to_grid
-from tasks.errors import EnergyGridError, VacuumError
+from tasks.errors import EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge, anchored, field_of_view, find_vacuum, measure_gauge, require_vacuum, smooth_phase
 from tasks.options import AlignOptions, KKROptions
 from tasks.ptycho.scan import Canvas
@@ -26,7 +26,9 @@ Mask = NDArray[np.bool_]
 
 DRIFT_ROUNDS = 4
 SAMPLE_SIGMAS = 6.0
-"""The specimen is where the mean phase lies this many standard errors of the vacuum below zero."""
+"""The specimen is where the mean phase lies this many standard errors of the vacuum below zero, ..."""
+BLUR_PX = 3
+"""... but for pixels that hold less than half of what is this far away or nearer: the blurred edge of thick matter."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,15 @@ def align(
     """
     if np.any(np.diff(energy_ev) <= 0):
         raise EnergyGridError(f"energies must ascend and differ, got {list(energy_ev)}")
+    require_finite(objects, energy_ev)
     fields = [field_of_view(dose) for dose in doses]
     grid = common_grid(canvases, fields)
-    gauges = first_gauges(objects, doses, canvases, fields, grid, options)
-    shifts = register(_flat(objects, gauges), canvases, fields, grid)
+    vacua = first_vacua(objects, canvases, fields, grid, options)
+    gauges = [measure_gauge(image, vacuum, dose) for image, vacuum, dose in zip(objects, vacua, doses, strict=True)]
+    flat = _flat(objects, gauges)
+    shifts = register(flat, vacua, canvases, fields, grid)
     field = shared_field(fields, canvases, grid, shifts)
-    mean = _mean_image(_flat(objects, gauges), canvases, grid, shifts)
+    mean = np.exp(1j * _phases(flat, vacua, canvases, grid, shifts).mean(axis=0)).astype(np.complex64)
     vacuum = _boxed(field, options) if options.vacuum_box else find_vacuum(mean, field, options.min_vacuum_fraction)
     gauges = [
         measure_gauge(image, to_canvas(vacuum.astype(float), grid, canvas, shift) > 0.9, dose)
@@ -89,36 +94,52 @@ def align(
     return Aligned(energy_ev, grid, images, shifts, tuple(gauges), field, vacuum, sample)
 
 
-def first_gauges(
+def require_finite(objects: Sequence[NDArray[np.complex64]], energy_ev: Array) -> None:
+    """Raise `RegistrationError` where an object is not a number."""
+    for image, energy in zip(objects, energy_ev, strict=True):
+        n_bad = int(np.count_nonzero(~np.isfinite(image)))
+        if n_bad:
+            raise RegistrationError(
+                f"objects must be finite, that of {energy:.1f} eV is not at {n_bad} of {image.size} px: did its reconstruction "
+                "diverge (reconstruct.alpha, reconstruct.beta), or are its counts no counts?"
+            )
+
+
+def first_vacua(
     objects: Sequence[NDArray[np.complex64]],
-    doses: Sequence[NDArray[np.float32]],
     canvases: Sequence[Canvas],
     fields: Sequence[Mask],
     grid: Grid,
     options: AlignOptions,
-) -> list[Gauge]:
-    """Gauge of every energy before the drift is known: from the stated box, else from the vacuum that each object shows."""
-    gauges = []
-    for image, field, dose, canvas in zip(objects, fields, doses, canvases, strict=True):
-        if options.vacuum_box is None:
-            vacuum = find_vacuum(image, field, options.min_vacuum_fraction)
-        else:
-            box = _box(grid.shape, options.vacuum_box).astype(float)
-            vacuum = (to_canvas(box, grid, canvas, np.zeros(2)) > 0.9) & field
-            require_vacuum(vacuum, field, options.min_vacuum_fraction)
-        gauges.append(measure_gauge(image, vacuum, dose))
-    return gauges
+) -> list[Mask]:
+    """Vacuum on each canvas before the drift is known: the stated box, else what is empty in each object itself."""
+    if options.vacuum_box is None:
+        return [find_vacuum(image, field, options.min_vacuum_fraction) for image, field in zip(objects, fields, strict=True)]
+    box = _box(grid.shape, options.vacuum_box).astype(float)
+    vacua = [(to_canvas(box, grid, c, np.zeros(2)) > 0.9) & field for c, field in zip(canvases, fields, strict=True)]
+    for vacuum, field in zip(vacua, fields, strict=True):
+        require_vacuum(vacuum, field, options.min_vacuum_fraction)
+    return vacua
 
 
-def register(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid) -> Array:
-    """(E, 2) drift [grid px] on the phase images: whole pixels against the middle energy, then sub-pixel against the mean."""
+def register(
+    flat: Sequence[NDArray[np.complex64]],
+    vacua: Sequence[Mask],
+    canvases: Sequence[Canvas],
+    fields: Sequence[Mask],
+    grid: Grid,
+) -> Array:
+    """(E, 2) drift [grid px] on the phase images: whole pixels against the middle energy, then sub-pixel against the mean.
+
+    ``vacua``, one a canvas, are where the phase of each image is zero, which fixes the whole turns.
+    """
     shifts = np.zeros((len(flat), 2))
     weight = ndimage.gaussian_filter(shared_field(fields, canvases, grid, shifts).astype(float), 2.0)
-    phases = _phases(flat, canvases, grid, shifts)
+    phases = _phases(flat, vacua, canvases, grid, shifts)
     middle = phases[len(phases) // 2]
     shifts = np.stack([coarse_shift(middle, phase, weight) for phase in phases])
     for _ in range(DRIFT_ROUNDS if len(flat) > 1 else 0):
-        phases = _phases(flat, canvases, grid, shifts)
+        phases = _phases(flat, vacua, canvases, grid, shifts)
         mean = phases.mean(axis=0)
         shifts = shifts + np.stack([fine_shift(mean, phase, weight) for phase in phases])
         shifts -= shifts.mean(axis=0)
@@ -134,40 +155,52 @@ def resample(
 
 
 def shared_field(fields: Sequence[Mask], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> Mask:
-    """(Y, X) bool: pixels inside the field of view of every energy."""
+    """(Y, X) bool: pixels inside the field of view of every energy; `RegistrationError` where there are none."""
     seen = [to_grid(f.astype(float), c, grid, s) > 0.9 for f, c, s in zip(fields, canvases, shifts, strict=True)]
-    return np.asarray(np.logical_and.reduce(seen))
+    shared = np.logical_and.reduce(seen)
+    if not shared.any():
+        raise RegistrationError(
+            "the fields of all energies must share an area, theirs have no pixel in common once the drift is undone: "
+            f"it is up to {np.abs(shifts).max():.0f} px. Did the stage lose its place, or was another field scanned?"
+        )
+    return np.asarray(shared)
 
 
 def find_sample(images: NDArray[np.complex64], field: Mask, vacuum: Mask) -> Mask:
-    """(Y, X) bool: connected matter, where the mean phase is significantly below the vacuum's."""
+    """(Y, X) bool: connected matter, where the mean phase is significantly below the vacuum's.
+
+    A thick specimen is blurred by the resolution far into the vacuum, with phases many times the noise. Such a pixel is
+    told by its neighbours, which are much deeper; a thin one that is flat is not.
+
+    Raises
+    ------
+    VacuumError
+        There is no matter.
+    """
     phases = np.stack([anchored(smooth_phase(image, field), vacuum) for image in images])
-    phase = ndimage.gaussian_filter(phases.mean(axis=0), 1.0)
-    threshold = -SAMPLE_SIGMAS * float(np.std(phase[vacuum]))
-    matter = ndimage.binary_opening((phase < threshold) & field, iterations=2)
+    depth = -np.where(field, ndimage.gaussian_filter(phases.mean(axis=0), 1.0), 0.0)
+    noise = float(np.std(depth[vacuum]))
+    sharp = depth > 0.5 * ndimage.maximum_filter(depth, size=2 * BLUR_PX + 1)
+    matter = ndimage.binary_opening((depth > SAMPLE_SIGMAS * noise) & sharp & field, iterations=2)
     if not matter.any():
         raise VacuumError(
             "the field must hold a specimen: nowhere does the mean phase lie below that of the vacuum by more than its noise, "
-            f"{-threshold / SAMPLE_SIGMAS:.2g} rad. Is the field blank, or the specimen outside it?"
+            f"{noise:.2g} rad. Is the field blank, or the specimen outside it?"
         )
-    return np.asarray(ndimage.binary_fill_holes(matter))
+    return np.asarray(ndimage.binary_fill_holes(matter) & ~vacuum)
 
 
 def _flat(objects: Sequence[NDArray[np.complex64]], gauges: Sequence[Gauge]) -> list[NDArray[np.complex64]]:
     return [image * gauge.factor((image.shape[0], image.shape[1])) for image, gauge in zip(objects, gauges, strict=True)]
 
 
-def _phases(flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> NDArray[Any]:
+def _phases(
+    flat: Sequence[NDArray[np.complex64]], vacua: Sequence[Mask], canvases: Sequence[Canvas], grid: Grid, shifts: Array
+) -> NDArray[Any]:
     images = resample(flat, canvases, grid, shifts)
     everywhere = np.ones(grid.shape, bool)
-    return np.stack([smooth_phase(image, everywhere) for image in images])
-
-
-def _mean_image(
-    flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array
-) -> NDArray[np.complex64]:
-    phase = _phases(flat, canvases, grid, shifts).mean(axis=0)
-    return np.asarray(np.exp(1j * phase), dtype=np.complex64)
+    empty = [to_grid(v.astype(float), c, grid, s) > 0.9 for v, c, s in zip(vacua, canvases, shifts, strict=True)]
+    return np.stack([anchored(smooth_phase(image, everywhere), vacuum) for image, vacuum in zip(images, empty, strict=True)])
 
 
 def _boxed(field: Mask, options: AlignOptions) -> Mask:

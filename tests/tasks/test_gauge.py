@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.errors import VacuumError
-from tasks.gauge import Gauge, field_of_view, find_vacuum, fit_quadratic_surface, measure_gauge, quadratic_surface, smooth_phase
+from tasks.gauge import (
+    Gauge,
+    absorption_and_phase,
+    field_of_view,
+    find_vacuum,
+    fit_quadratic_surface,
+    measure_gauge,
+    quadratic_surface,
+    smooth_phase,
+)
 
 
 def particle(
@@ -85,6 +94,37 @@ def test_thick_matter_is_unwrapped() -> None:
     clean, _ = particle(depth=5.5, radius=45)
     phase = smooth_phase(noisy(clean, 1), FIELD)
     assert phase[60, 50] - phase[12, 12] == pytest.approx(-5.5, abs=0.02)
+
+
+@pytest.mark.parametrize("turn", [-3.0, 0.5, 3.1])
+def test_absorption_and_phase_of_thick_matter_are_whole_and_not_a_number_outside_the_field(turn: float) -> None:
+    clean, _ = particle(depth=9.0, radius=45)
+    absorption, phase = absorption_and_phase(noisy(clean * np.exp(1j * turn), 2), FIELD)
+    assert phase[60, 50] - phase[12, 12] == pytest.approx(-9.0, abs=0.02)
+    assert abs(phase[12, 12]) <= np.pi + 0.02
+    assert absorption[60, 50] == pytest.approx(0.06, abs=0.01)
+    assert np.isnan(absorption[~FIELD]).all()
+    assert np.isnan(phase[~FIELD]).all()
+
+
+def test_a_ramp_over_vacuum_in_two_places_is_measured_across_the_matter_between() -> None:
+    clean, _ = particle()
+    hidden = Gauge(0.02, 1.0, (0.11, -0.13))
+    apart = np.zeros_like(FIELD)
+    apart[10:20, 10:25] = apart[95:110, 85:100] = True
+    image = noisy(clean * hidden.factor(clean.shape), 5)
+    flat = image * measure_gauge(image, apart).factor(image.shape)
+    assert np.abs(np.log(flat / clean)[FIELD]).max() < 0.03
+
+
+def test_no_vacuum_or_a_field_without_an_inside_is_a_sentence() -> None:
+    clean, _ = particle()
+    with pytest.raises(VacuumError, match="must be empty"):
+        measure_gauge(noisy(clean, 0), np.zeros_like(FIELD))
+    sliver = np.zeros_like(FIELD)
+    sliver[20:24] = True
+    with pytest.raises(VacuumError, match="must be empty"):
+        find_vacuum(noisy(clean, 0), sliver, 0.02)
 
 
 def test_field_of_view_follows_the_dose() -> None:

@@ -6,14 +6,12 @@ import pytest
 from tasks.errors import FormulaError
 from tasks.scattering import (
     Absorber,
-    absorption_and_phase,
     clear_windows,
     electron_densities,
     relativistic_charge,
     tabulated_f1,
     tabulated_f2,
     tabulated_step,
-    transmission,
 )
 from tasks.units import electrons_per_absorption
 
@@ -63,14 +61,6 @@ def test_windows_beside_an_edge_end_at_its_neighbours() -> None:
 
 def test_relativistic_charge_of_vanadium() -> None:
     assert relativistic_charge("V") == pytest.approx(23 - (23 / 82.5) ** 2.37)
-
-
-def test_transmission_and_back() -> None:
-    rng = np.random.default_rng(0)
-    absorption, phase = rng.uniform(0, 0.3, (4, 5)), rng.uniform(-2, 0, (4, 5))
-    back = absorption_and_phase(transmission(absorption, phase))
-    np.testing.assert_allclose(back[0], absorption, atol=1e-6)
-    np.testing.assert_allclose(back[1], phase, atol=1e-6)
 
 
 def test_electron_densities_undo_the_refraction_of_known_matter() -> None:
