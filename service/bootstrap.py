@@ -89,9 +89,7 @@ class Service:
         """Why runs cannot be worked on at present; None where they can."""
         if not self._catalogue.is_ready():
             return "the catalogue does not answer, or is damaged"
-        if not self._cluster.is_connected:
-            return "the Dask scheduler cannot be reached"
-        return None
+        return self._cluster.problem
 
     def measures(self) -> Snapshot:
         """What the whole service holds and does, all projects together."""

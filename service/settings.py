@@ -1,8 +1,10 @@
 """Everything an operator can set: environment ``PTYXAS_<NAME>`` or ``ptyxas serve --<name>``."""
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,7 +31,10 @@ class Settings(BaseSettings):
     worker_memory_bytes: Annotated[int, Field(ge=256 * MEBIBYTE)] | None = None
     """Memory of one embedded worker; none shares the machine's memory out evenly."""
     scheduler: str | None = None
-    """Address of an existing Dask scheduler, e.g. ``tcp://10.0.0.1:8786``; none starts an embedded cluster."""
+    """Address of an existing Dask scheduler, e.g. ``tls://10.0.0.1:8786``; none starts an embedded cluster."""
+    allow_plain_tcp: bool = False
+    """Accept a ``tcp://`` scheduler on another machine: whoever reaches it can run code as the service, so its network must
+    keep others out by other means."""
     dashboard_port: Annotated[int, Field(ge=0, le=65535)] = 8787
     """Port of the embedded cluster's dashboard, on loopback; 0 takes a free one."""
     database_url: str | None = None
@@ -65,7 +70,11 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     """PEM file of the certificate's private key."""
     tls_ca: Path | None = None
-    """PEM file of the authority that signs the external scheduler's certificate."""
+    """PEM file of the authority that signs the certificates of a ``tls://`` scheduler and of its clients."""
+    scheduler_tls_certificate: Path | None = None
+    """PEM file of the service's certificate for a ``tls://`` scheduler; none takes ``tls_certificate``."""
+    scheduler_tls_key: Path | None = None
+    """PEM file of that certificate's private key; none takes ``tls_key``."""
 
     @model_validator(mode="after")
     def _strangers_need_keys(self) -> Self:
@@ -73,7 +82,37 @@ class Settings(BaseSettings):
             raise ValueError(f"host {self.host!r} is reachable from the network: give api_keys_file, or listen on 127.0.0.1")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key are given together or not at all")
+        if (self.scheduler_tls_certificate is None) != (self.scheduler_tls_key is None):
+            raise ValueError("scheduler_tls_certificate and scheduler_tls_key are given together or not at all")
         return self
+
+    @model_validator(mode="after")
+    def _scheduler_is_safe(self) -> Self:
+        if self.scheduler is None:
+            return self
+        scheme, host = address_parts(self.scheduler)
+        if scheme == "tcp" and not is_loopback(host) and not self.allow_plain_tcp:
+            raise ValueError(
+                f"scheduler {self.scheduler!r} is on the network without TLS: whoever reaches it can run code as the service. "
+                "Use tls:// (`ptyxas certs init` makes certificates), or set allow_plain_tcp where the network keeps others out"
+            )
+        missing = [
+            name
+            for name, file in zip(
+                ("tls_ca", "scheduler_tls_certificate"), (self.tls_ca, self.scheduler_certificate[0]), strict=True
+            )
+            if file is None
+        ]
+        if scheme == "tls" and missing:
+            raise ValueError(f"scheduler {self.scheduler!r} needs certificates: {' and '.join(missing)} not given")
+        return self
+
+    @property
+    def scheduler_certificate(self) -> tuple[Path | None, Path | None]:
+        """Certificate and key with which the service meets a ``tls://`` scheduler."""
+        if self.scheduler_tls_certificate is not None:
+            return self.scheduler_tls_certificate, self.scheduler_tls_key
+        return self.tls_certificate, self.tls_key
 
     @property
     def catalogue_url(self) -> str:
@@ -99,3 +138,30 @@ class Settings(BaseSettings):
     def uploads_dir(self) -> Path:
         """Uploads on their way in; emptied at every start."""
         return self.data_dir.resolve() / "uploads"
+
+
+def address_parts(address: str) -> tuple[str, str]:
+    """Scheme and host of a scheduler's address.
+
+    Raises
+    ------
+    ValueError
+        It is not of the form ``tls://host:port`` or ``tcp://host:port``.
+    """
+    rule = f"a scheduler's address is tls://host:port or tcp://host:port, got {address!r}"
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"{rule}: {error}") from error
+    if parts.scheme not in ("tcp", "tls") or not host or not port or parts.path not in ("", "/") or parts.query or parts.username:
+        raise ValueError(rule)
+    return parts.scheme, host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in LOOPBACK_HOSTS

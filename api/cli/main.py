@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "demo": ("api.cli.demo", "Measure, submit and analyse a simulated specimen, and compare the maps with the truth."),
     "study": ("api.cli.study", "Analyse six simulated particles in two groups together."),
     "keys": ("api.cli.keys", "Add, list and revoke API keys."),
+    "certs": ("api.cli.certs", "Make certificates for a Dask cluster on several machines."),
     "gc": ("api.cli.maintenance", "Find work that nothing refers to, and remove it on request."),
     "verify": ("api.cli.maintenance", "Compare stored results with the digests they were sealed with."),
     "backup": ("api.cli.maintenance", "Copy the catalogue, also while the service runs."),

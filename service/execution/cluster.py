@@ -20,25 +20,30 @@ from typing import Any, Final
 
 import dask
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from distributed import Client, Future, LocalCluster, Security
+from distributed import Client, Future, LocalCluster
 
 from service.errors import SchedulerUnavailableError
+from service.execution.agreement import VersionCheck, scheduler_difference
+from service.execution.dashboard import protect, reachable
+from service.execution.security import cluster_security
 from service.execution.task import WORKER_ENVIRONMENT, Outcome, TaskCall, TaskSpec, read_outcome, run_task
 from service.execution.worker import StepResult
 from service.settings import Settings
 from service.stages.context import Report
+from service.versions import software_versions
 
-SCHEDULER_SETTINGS: Final[dict[str, float]] = {
+SCHEDULER_SETTINGS: Final[dict[str, object]] = {
     "distributed.scheduler.rootish-taskgroup": 1_000_000_000,
     "distributed.scheduler.rootish-taskgroup-dependencies": 1_000_000_000,
     "distributed.deploy.lost-worker-timeout": 300.0,
+    "distributed.worker.http.routes": [],
 }
 """Settings of the embedded scheduler.
 
 With the first two, tasks that are ready wait in the scheduler's queue, in the order of their priorities, rather than in
 the queues of the workers: a new run is served as soon as any worker is free, and a worker that dies brings only the one
 or two tasks under suspicion that it had. The third is the time [s] that a dead worker has to come back before another
-takes its place; Dask's 15 s are too few beside a load."""
+takes its place; Dask's 15 s are too few beside a load. The last leaves the workers without HTTP pages."""
 
 GPU_WORKER: Final = {"GPU": 1.0}
 """What a worker with a graphics card is started with (``dask worker --resources GPU=1``), and a batch asks for."""
@@ -46,6 +51,8 @@ GPU_WORKER: Final = {"GPU": 1.0}
 CONNECT_TIMEOUT_S: Final = 3.0
 COUNT_S: Final = 2.0
 """Shortest time between two counts of the workers."""
+NO_WORKERS_S: Final = 10.0
+"""How long there may be no worker, such as while a dead one is replaced, before that is said."""
 RELEASE_AGAIN_S: Final = 2.0
 """Tasks are released a second time after so long, because the scheduler may take up a graph after the release of its tasks."""
 
@@ -69,18 +76,25 @@ class Cluster:
         self._on_progress = on_progress
         self._topic = f"ptyxas-{hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:12]}"
         self._embedded: LocalCluster | None = None
+        self._dashboard_token = ""
         self._client: Client | None = None
         self._futures: dict[str, Future] = {}
         self._results: dict[str, tuple[StepResult, ...]] = {}
         self._released: deque[tuple[float, str]] = deque()
         self._guard = threading.Lock()
         self._is_stale = False
+        self._link: str | None = None
+        self._refusal = ""
         self._n_slots, self._n_gpus, self._counted = settings.workers, 0, -math.inf
+        self._served = time.monotonic()
 
     def start(self) -> None:
         """Start the embedded cluster, if there is to be one, and connect."""
+        if self._settings.allow_plain_tcp and str(self._settings.scheduler).startswith("tcp://"):
+            log.warning("the Dask scheduler %s is used without TLS: who reaches it can run code here", self._settings.scheduler)
         if self._settings.scheduler is None:
             self._embedded = start_embedded(self._settings)
+            self._dashboard_token = protect(self._embedded)
         try:
             self.connect()
         except SchedulerUnavailableError as error:  # it may come up after the service: runs wait for it
@@ -99,21 +113,35 @@ class Cluster:
         Raises
         ------
         SchedulerUnavailableError
-            The scheduler does not answer.
+            The scheduler does not answer, has other versions than the service, or has no workers.
         """
         if self.is_connected:
+            if self.problem is not None:
+                raise SchedulerUnavailableError(self.problem)
             return False
         self._disconnect()
         address = self._embedded or self._settings.scheduler
+        security = None if self._embedded else cluster_security(self._settings)  # an embedded cluster hands its own to the client
         try:
-            self._client = Client(
-                address, timeout=CONNECT_TIMEOUT_S, set_as_default=False, security=client_security(self._settings)
-            )
+            client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False, security=security)
         except (OSError, TimeoutError) as error:
             raise SchedulerUnavailableError(f"no Dask scheduler answers at {address}: {error}") from error
-        self._client.subscribe_topic(self._topic, self._hear)
+        self._client = client
+        self._welcome(client)
         self._is_stale = False
+        self._served = time.monotonic()
+        self._link = self._find_dashboard(client)
         return True
+
+    def _welcome(self, client: Client) -> None:
+        """Compare versions with the scheduler, and have every worker compare its own before its first task."""
+        expected = software_versions()
+        difference = scheduler_difference(expected, client.get_versions()["scheduler"])
+        if difference is not None:
+            self._disconnect()
+            raise SchedulerUnavailableError(f"the Dask scheduler at {self._settings.scheduler} is not used: {difference}")
+        client.subscribe_topic(self._topic, self._hear)
+        client.register_plugin(VersionCheck(self._topic, expected))
 
     def submit(self, tasks: Sequence[TaskSpec], on_end: Callable[[str, Outcome], None]) -> None:
         """Submit tasks as one graph, which costs a fifth of submitting each alone.
@@ -170,6 +198,18 @@ class Cluster:
         return self._client is not None and self._client.status == "running" and not self._is_stale
 
     @property
+    def problem(self) -> str | None:
+        """Why nothing can be computed at present; None where it can."""
+        if not self.is_connected:
+            return "the Dask scheduler cannot be reached"
+        self._count_workers()
+        if time.monotonic() - self._served < NO_WORKERS_S:
+            return None
+        where = self._settings.scheduler or "of this service"
+        why = f"; {self._refusal}" if self._refusal else ""
+        return f"the Dask scheduler {where} has no workers: start some, or look why they left{why}"
+
+    @property
     def n_slots(self) -> int:
         """Threads of all workers, at least 1: how many tasks run at the same time."""
         self._count_workers()
@@ -189,6 +229,7 @@ class Cluster:
         self._release_again(self._counted)
         with contextlib.suppress(OSError, KeyError, TimeoutError):
             workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            self._served = self._counted if workers else self._served
             self._n_slots = max(1, sum(worker["nthreads"] for worker in workers))
             self._n_gpus = sum(worker.get("resources", {}).keys() >= GPU_WORKER.keys() for worker in workers)
         if self._embedded is not None:
@@ -196,11 +237,20 @@ class Cluster:
 
     @property
     def dashboard_url(self) -> str | None:
-        """Address of the Dask dashboard, while connected."""
-        return self._client.dashboard_link if self.is_connected and self._client is not None else None
+        """Address of the Dask dashboard, while connected and where one answers; of an embedded one with its token."""
+        return self._link if self.is_connected else None
+
+    def _find_dashboard(self, client: Client) -> str | None:
+        if self._embedded is not None:
+            return f"{client.dashboard_link}?token={self._dashboard_token}"
+        return reachable(client.dashboard_link)
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         message = event[1]
+        if "refused" in message:
+            self._refusal = str(message["refused"])
+            log.warning("%s", self._refusal)
+            return
         if "results" not in message:
             self._on_progress(message)
             return
@@ -259,16 +309,6 @@ def start_embedded(settings: Settings) -> LocalCluster:
         env=WORKER_ENVIRONMENT,
         local_directory=str(settings.data_dir.resolve() / "dask"),
         silence_logs=logging.ERROR,
-    )
-
-
-def client_security(settings: Settings) -> Security | None:
-    """TLS towards a ``tls://`` scheduler, nothing otherwise."""
-    if settings.scheduler is None or not settings.scheduler.startswith("tls://"):
-        return None
-    return Security(
-        tls_ca_file=str(settings.tls_ca),
-        tls_client_cert=str(settings.tls_certificate),
-        tls_client_key=str(settings.tls_key),
-        require_encryption=True,
+        security=cluster_security(settings),
+        protocol="tls://",
     )

@@ -296,12 +296,12 @@ class Runner:
     def _tell_connected(self) -> None:
         if not self._is_connected:
             self._is_connected = True
-            self._tell_all("the Dask scheduler is back")
+            self._tell_all("the Dask cluster is back")
 
     def _tell_disconnected(self, error: SchedulerUnavailableError) -> None:
         if self._is_connected:
             self._is_connected = False
-            self._tell_all(f"{error}; finished work is kept, the run goes on when it is back")
+            self._tell_all(f"{error}; finished work is kept, the run goes on as soon as it can")
 
     def _tell_all(self, text: str) -> None:
         for run in list(self._runs.values()):

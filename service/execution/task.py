@@ -1,11 +1,14 @@
 """A Dask task: what it runs on a worker, what it reports, and how it ended."""
 
+import contextlib
+import ctypes
 import os
 import pickle
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Literal
 
 from distributed import Future, Worker, get_worker
@@ -27,6 +30,11 @@ WORKER_ENVIRONMENT: Final = {
 ``NPROC`` is what XLA takes for the number of cores; without it every elementwise pass is split among threads."""
 EXCEPTION_S: Final = 10.0
 """Longest wait for the exception of a task that failed, which is on its way already."""
+MALLOC_THRESHOLDS: Final = {-3: 32 * 2**20, -1: 128 * 2**20}
+"""``M_MMAP_THRESHOLD`` and ``M_TRIM_THRESHOLD`` of the GNU C library [bytes].
+
+Dask's nanny sets the second to 64 kiB, so that the memory of every temporary array goes back to the kernel and faults in
+again. Blocks of up to 32 MiB, the largest threshold that the library takes, are kept for reuse instead."""
 NICENESS: Final = 5
 """Priority of numerical work: requests to the service come first."""
 
@@ -110,6 +118,7 @@ def run_task(call: TaskCall, *inputs: None) -> None:
     key = str(worker.get_current_task())
     for name, value in WORKER_ENVIRONMENT.items():  # the numerics, not loaded yet, read it; also where others started the worker
         os.environ.setdefault(name, value)
+    keep_memory()
     lower_priority(NICENESS)
 
     def report(message: dict[str, Any]) -> None:
@@ -130,6 +139,15 @@ def is_released(worker: Worker, key: str) -> bool:
     """
     task = worker.state.tasks.get(key)
     return task is None or task.state == "cancelled"
+
+
+@cache
+def keep_memory() -> None:
+    """Have this process keep freed memory for its next arrays (`MALLOC_THRESHOLDS`); only the GNU C library has that."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in MALLOC_THRESHOLDS.items():
+            mallopt(parameter, value)
 
 
 def lower_priority(niceness: int) -> None:

@@ -67,23 +67,16 @@ class RunRepository:
 
     def begin_run(self, run_id: str) -> None:
         """A run starts, or goes on after a restart."""
-        if self._runs.change_state(run_id, ("queued",), "running", started=now(), error=None):
-            self.add_event(run_id, "state", {"state": "running"})
+        self._runs.change_state(run_id, ("queued",), "running", started=now(), error=None)
 
     def end_run(self, run_id: str, state: RunState, error: str | None, before: Sequence[RunState] = UNFINISHED) -> bool:
         """End a run that is in one of the states ``before``, for good or until it is tried again; False where it is not."""
         self._last_progress.pop(run_id, None)
-        changed = self._runs.change_state(run_id, before, state, finished=now(), error=error, eta_s=None)
-        if changed:
-            self.add_event(run_id, "state", {"state": state, "error": error})
-        return changed
+        return self._runs.change_state(run_id, before, state, finished=now(), error=error, eta_s=None)
 
     def reopen_run(self, run_id: str, before: Sequence[RunState] = RETRIED) -> bool:
         """Queue a run again that is in one of the states ``before``; False where it is in another state."""
-        changed = self._runs.change_state(run_id, before, "queued", finished=None, started=None, error=None)
-        if changed:
-            self.add_event(run_id, "state", {"state": "queued"})
-        return changed
+        return self._runs.change_state(run_id, before, "queued", finished=None, started=None, error=None)
 
     def delete(self, run_id: str) -> None:
         """Forget a run and its events."""

@@ -131,14 +131,18 @@ class RunTable:
             raise CatalogueError(f"there is no run {run_id}")
 
     def change_state(self, run_id: str, before: Collection[str], state: str, **fields: Any) -> bool:
-        """Move a run to ``state`` if it is in one of ``before``; of two that try at once, one gets True."""
+        """Move a run from one of ``before`` to ``state`` and add the event that says so; of two at once, one gets True."""
         statement = (
             update(runs)
             .where(runs.c.id == run_id, runs.c.state.in_(list(before)))
             .values(state=state, updated=time.time(), **fields)
         )
+        told = {"state": state} | ({"error": fields["error"]} if fields.get("finished") else {})
         with self._database.write() as connection:
-            return bool(connection.execute(statement).rowcount)
+            has_moved = bool(connection.execute(statement).rowcount)
+            if has_moved:
+                insert_event(connection, run_id, "state", told)
+        return has_moved
 
     def count(self, project: str | None = None, matching: RunFilter = EVERY_RUN) -> int:
         """Number of runs."""

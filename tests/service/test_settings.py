@@ -24,3 +24,30 @@ def test_beyond_loopback_only_with_keys(tmp_path):
 def test_half_of_a_certificate_is_refused(tmp_path):
     with pytest.raises(ValidationError, match="tls_key"):
         Settings(tls_certificate=tmp_path / "cert.pem")
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://node17:8786", "tcp://[fd00::1]:8786"])
+def test_plain_tcp_beyond_this_machine_only_where_it_is_said(address):
+    with pytest.raises(ValidationError, match=r"without TLS.*allow_plain_tcp"):
+        Settings(scheduler=address)
+    assert Settings(scheduler=address, allow_plain_tcp=True).scheduler == address
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "tcp://[::1]:8786", "tcp://localhost:8786"])
+def test_plain_tcp_on_loopback_is_accepted(address):
+    assert Settings(scheduler=address).scheduler == address
+
+
+@pytest.mark.parametrize(
+    "address", ["", "10.0.0.1:8786", "http://10.0.0.1:8786", "tls://", "tls://host", "tls://host:99999", "tls://[::1:8786"]
+)
+def test_a_malformed_address_is_named(address):
+    with pytest.raises(ValidationError, match="tls://host:port"):
+        Settings(scheduler=address)
+
+
+def test_tls_needs_certificates(tmp_path):
+    with pytest.raises(ValidationError, match="needs certificates: tls_ca and scheduler_tls_certificate"):
+        Settings(scheduler="tls://node17:8786")
+    files = {"tls_certificate": tmp_path / "cert.pem", "tls_key": tmp_path / "key.pem", "tls_ca": tmp_path / "ca.pem"}
+    assert Settings(scheduler="tls://node17:8786", **files).scheduler_certificate == (files["tls_certificate"], files["tls_key"])

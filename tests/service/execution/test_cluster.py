@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dask_processes import External
 
 from service.errors import SchedulerUnavailableError
 from service.execution import cluster as module
@@ -30,40 +29,6 @@ WAIT_S = 120
 """A process starts in seconds, but in a minute on a machine that is busy with others."""
 
 Ended = queue.SimpleQueue[tuple[str, Outcome]]
-
-
-class External:
-    """A scheduler and one worker in processes of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.folder = folder
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    @property
-    def address(self) -> str:
-        return f"tcp://127.0.0.1:{self.port}"
-
-    def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{len(self.processes)}.log").open("w") as log:
-            command = [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]]
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-        self.processes.append(process)
-        return process
-
-    def start_scheduler(self) -> subprocess.Popen[bytes]:
-        return self.launch("dask_scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--dashboard-address", ":0")
-
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        return self.launch("dask_worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny")
-
-    def stop(self) -> None:
-        for process in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.wait(timeout=10)
 
 
 @pytest.fixture

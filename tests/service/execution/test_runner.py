@@ -333,7 +333,7 @@ def test_a_lost_scheduler_is_waited_for_and_what_was_with_it_is_submitted_again(
     flaky.is_up = False
     while not bench.notes() and time.monotonic() < until:
         time.sleep(0.02)
-    assert "goes on when it is back" in bench.notes()[0]
+    assert "goes on as soon as it can" in bench.notes()[0]
     assert bench.view("run_1").state == "running"
     flaky.is_up = flaky.is_new = True
     while bench.view("run_1").state == "running" and time.monotonic() < until:
@@ -341,7 +341,7 @@ def test_a_lost_scheduler_is_waited_for_and_what_was_with_it_is_submitted_again(
         time.sleep(0.02)
     bench.runner.stop()
     assert bench.view("run_1").state == "succeeded"
-    assert bench.notes()[1:] == ["the Dask scheduler is back"]
+    assert bench.notes()[1:] == ["the Dask cluster is back"]
 
 
 WARNINGS = {
