@@ -61,6 +61,10 @@ class ResultsNotReadyError(ConflictError):
     """The run has not published its results (yet)."""
 
 
+class ResultsDamagedError(ConflictError):
+    """Published results that are no longer what was written; trying the run again computes them again."""
+
+
 class ForbiddenPathError(ServiceError, PermissionError):
     """A path outside the folders this service may read."""
 

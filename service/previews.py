@@ -1,6 +1,5 @@
 """One array as a picture: read from a run's results, or from the last finished round of a run under way."""
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,13 +10,12 @@ from service.errors import InvalidInputError, NotFoundError, ResultsNotReadyErro
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.graph import Graph
 from storage.artifacts import ArtifactStore
+from storage.errors import ArtifactMissingError
 from storage.results import ResultsStore
 from tasks.figures.picture import render_image
 from tasks.figures.quantities import quantity
 from tasks.gauge import absorption_and_phase, field_of_view
 
-GROUPS: Final = ("maps", "spectra", "domains")
-"""Groups of a dataset's results that hold images."""
 PARTIAL: Final = ("absorption", "phase")
 """What can be looked at before a run has ended."""
 
@@ -40,13 +38,11 @@ def read_image(store: ResultsStore, dataset: str, variable: str, energy_ev: floa
     ------
     NotFoundError, InvalidInputError
     """
-    keys = set(store.keys())
-    group = next((f"{dataset}/{g}" for g in GROUPS if f"{dataset}/{g}/{variable}/zarr.json" in keys), None)
+    group = store.group_of(dataset, variable)
     if group is None:
         raise NotFoundError(f"the results hold no image {variable!r} of {dataset}")
-    described = json.loads((store.path / group / variable / "zarr.json").read_text(encoding="utf-8"))
-    dims = described["dimension_names"]
-    if dims[-2:] != ["y", "x"]:
+    dims = store.dims(group, variable)
+    if dims[-2:] != ("y", "x"):
         raise InvalidInputError(f"{variable} is an array over {', '.join(dims)}, not an image")
     index: tuple[int, ...] = ()
     note = ""
@@ -59,7 +55,7 @@ def read_image(store: ResultsStore, dataset: str, variable: str, energy_ev: floa
     return Picture(variable, values, float(abs(y_m[1] - y_m[0])), str(attributes.get("units", "1")), note)
 
 
-def read_partial_image(units: ArtifactStore, graph: Graph, variable: str, energy_ev: float | None) -> Picture:
+def read_partial_image(artifacts: ArtifactStore, graph: Graph, variable: str, energy_ev: float | None) -> Picture:
     """Absorption or phase of the last finished round of one energy.
 
     Raises
@@ -67,13 +63,16 @@ def read_partial_image(units: ArtifactStore, graph: Graph, variable: str, energy
     ResultsNotReadyError
         No energy has a finished round yet.
     """
-    done = [step for step in graph.steps.values() if isinstance(step, ReconstructStep) and units.has(step.key)]
+    done = [step for step in graph.steps.values() if isinstance(step, ReconstructStep) and artifacts.has(step.key)]
     if not done:
         raise ResultsNotReadyError("no energy has been reconstructed yet")
     energies_ev = np.array([step.energy_ev for step in done])
     chosen = energies_ev[nearest(energies_ev, energy_ev)]
     step = [step for step in done if step.energy_ev == chosen][-1]
-    state = units.read(step.key, "object", "dose")
+    try:
+        state = artifacts.read(step.key, "object", "dose")
+    except ArtifactMissingError as error:  # removed or found damaged since: it is computed again
+        raise ResultsNotReadyError("the image is being computed again") from error
     absorption, phase = absorption_and_phase(state["object"], field_of_view(state["dose"]))
     values, shown_unit = (absorption, "1") if variable == "absorption" else (phase, "rad")
     note = f" at {chosen:.1f} eV, so far"

@@ -115,7 +115,7 @@ class Retention:
                 age_s, n_bytes = time.time() - self._units.finished(key), self._units.n_bytes(key)
             except ArtifactMissingError:  # deleted while we looked
                 continue
-            yield Garbage("round" if key in known else "unit", key, self._units.root / key[:2] / key, n_bytes, age_s)
+            yield Garbage("round" if key in known else "unit", key, self._units.path(key), n_bytes, age_s)
 
     def _keys_of(self, run: Row) -> tuple[set[str], set[str]]:
         """Keys of a run's units, and of those it has left behind it; none where its datasets are gone."""

@@ -5,9 +5,7 @@ import copy
 import hashlib
 import json
 import logging
-import secrets
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from service.api_keys import DEFAULT_PROJECT
@@ -15,22 +13,28 @@ from service.errors import (
     ConflictError,
     IdempotencyError,
     NotFoundError,
+    ResultsDamagedError,
     ResultsNotReadyError,
 )
 from service.execution.runner import Runner
 from service.previews import PARTIAL, draw, read_image, read_partial_image
 from service.quotas import Limits
 from service.records.run_inputs import RunInputReader
-from service.records.run_repository import OPTIONS, RunRepository
+from service.records.run_repository import OPTIONS, RETRIED, RunRepository
 from service.records.views import EventView, FigureView, Page, PageKey, RunFilter, RunView
 from service.settings import Settings
 from service.stages.context import DataPaths
 from service.stages.pipeline import build_graph
+from service.stages.results import ResultsStep
 from service.uploads.receive import check_free_disk
+from service.workflow.graph import Graph
 from storage.artifacts import ArtifactStore
+from storage.atomic import remove_tree
 from storage.catalogue.catalogue import new_id
 from storage.catalogue.runs import EVERY_RUN
-from storage.errors import RowExistsError
+from storage.errors import ResultsDamagedError as StoredResultsDamagedError
+from storage.errors import ResultsError, RowExistsError
+from storage.figures import FigureStore
 from storage.results import ResultsStore
 from tasks.options import RunOptions
 
@@ -112,40 +116,44 @@ class Runs:
         return self._repository.events(run_id, after)
 
     def cancel(self, run_id: str) -> RunView:
-        """Stop a run; units at work see the flag at their next cycle."""
+        """Stop a run: at once where it is queued, else steps at work see it at their next cycle."""
         view = self.get(run_id)
         if view.has_ended:
             raise ConflictError(f"run {run_id} has {view.state} already")
         self._paths.raise_stop_flag(run_id)
+        self._repository.end_run(run_id, "cancelled", None, ("queued",))
         log.info("cancelled by its owner", extra={"run": run_id, "project": self._owner})
         self._runner.wake()
         return self.get(run_id)
 
     def retry(self, run_id: str) -> RunView:
-        """Go on with a failed or cancelled run: what is finished is not computed again."""
+        """Go on with a failed or cancelled run, or compute lost or damaged results again: what is finished is not repeated."""
         view = self.get(run_id)
-        if view.state not in ("failed", "cancelled"):
-            raise ConflictError(f"run {run_id} is {view.state}: only a failed or cancelled run can be tried again")
+        damage = self._damage(run_id) if view.state == "succeeded" else []
+        if not (view.state in RETRIED or damage):
+            reason = "only a run that failed, was cancelled or lost its results can be tried again"
+            raise ConflictError(f"run {run_id} is {view.state}: {reason}")
         options = OPTIONS.validate_python(dict(view.options))
-        self._limits.check_cost(self._inputs.read_checked(view.datasets, options), options)
+        inputs = self._inputs.read_checked(view.datasets, options)
+        self._limits.check_cost(inputs, options)
         self._limits.check_runs(self._repository.count_unfinished(self._project))
+        if damage:
+            log.warning("results are computed again: %s", "; ".join(damage), extra={"run": run_id, "project": self._owner})
+            self._forget_results(run_id, build_graph(inputs, options, run_id))
         self._paths.lower_stop_flag(run_id)
-        if not self._repository.reopen_run(run_id):
+        if not self._repository.reopen_run(run_id, (view.state,)):
             raise ConflictError(f"run {run_id} is being tried again already")
         self._runner.wake()
         return self.get(run_id)
 
     def delete(self, run_id: str) -> None:
-        """Forget a run, its events and its results; finished units stay for whoever needs them."""
+        """Forget a run, its events and its results; finished steps stay for whoever needs them."""
         view = self.get(run_id)
         if not view.has_ended:
             raise ConflictError(f"run {run_id} is {view.state}: cancel it first")
-        folder = self._paths.run_dir(run_id)
-        removed = folder.with_name(f".deleted-{secrets.token_hex(8)}")
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(removed)
         self._repository.delete(run_id)
-        shutil.rmtree(removed, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            remove_tree(self._paths.run_dir(run_id))
         log.info("deleted", extra={"run": run_id, "project": self._owner})
 
     # ---- what was published ----------------------------------------------------------------------------------------
@@ -157,25 +165,43 @@ class Runs:
         ------
         ResultsNotReadyError
             The store is not sealed.
+        ResultsDamagedError
+            The file is no longer what was sealed.
         NotFoundError
             The sealed store holds no such key.
         """
-        found = self._results(run_id).resolve_key(key)
+        view = self.get(run_id)
+        with readable(view):
+            found = self._results(view).resolve_key(key)
         if found is None:
             raise NotFoundError(f"the results of run {run_id} hold no {key!r}")
         return found.path
 
     def figures(self, run_id: str) -> Sequence[FigureView]:
-        """Every figure of a run, in the order of the analysis."""
-        self._results(run_id)
-        listed = json.loads((self._paths.figures(run_id) / "figures.json").read_text(encoding="utf-8"))
-        return [FigureView(item["name"], item["title"], item["dataset"]) for item in listed]
+        """Every figure of a run, in the order of the analysis.
+
+        Raises
+        ------
+        ResultsNotReadyError, ResultsDamagedError
+        """
+        view = self.get(run_id)
+        with readable(view):
+            listed = self._figures(view).listed()
+        return [FigureView(item["name"], item.get("title", item["name"]), item.get("dataset")) for item in listed]
 
     def figure_path(self, run_id: str, name: str) -> Path:
-        """The PNG of one figure; only names that are listed, so that none leads elsewhere."""
-        if name not in [figure.name for figure in self.figures(run_id)]:
+        """The PNG of one figure; only names that are listed, so that none leads elsewhere.
+
+        Raises
+        ------
+        NotFoundError, ResultsNotReadyError, ResultsDamagedError
+        """
+        view = self.get(run_id)
+        with readable(view):
+            found = self._figures(view).path(name)
+        if found is None:
             raise NotFoundError(f"run {run_id} has no figure {name!r}")
-        return self._paths.figures(run_id) / f"{name}.png"
+        return found
 
     def image(
         self,
@@ -196,6 +222,8 @@ class Runs:
             No such image.
         ResultsNotReadyError
             It will come with the results.
+        ResultsDamagedError
+            The array is no longer what was sealed.
         InvalidOptionError
             A colour map, limits or a width that mean nothing.
         """
@@ -204,14 +232,14 @@ class Runs:
             raise NotFoundError(f"run {run_id} is not on a dataset {dataset}")
         store = ResultsStore(self._paths.results(run_id))
         if store.is_sealed():
-            picture = read_image(store, dataset, variable, energy_ev)
+            with readable(view):
+                picture = read_image(store, dataset, variable, energy_ev)
         elif variable in PARTIAL:
             options = OPTIONS.validate_python(dict(view.options))
             graph = build_graph(self._inputs.read([dataset]), options, run_id)
             picture = read_partial_image(ArtifactStore(self._paths.artifacts), graph, variable, energy_ev)
         else:
-            self._results(run_id)
-            raise AssertionError("unreachable: an unsealed store raises")
+            raise not_ready(view)
         return draw(picture, cmap=cmap, vmin=vmin, vmax=vmax, width=width)
 
     @property
@@ -219,12 +247,31 @@ class Runs:
         """The project that new runs belong to."""
         return self._project or DEFAULT_PROJECT
 
-    def _results(self, run_id: str) -> ResultsStore:
-        view = self.get(run_id)
-        store = ResultsStore(self._paths.results(run_id))
+    def _results(self, view: RunView) -> ResultsStore:
+        store = ResultsStore(self._paths.results(view.id))
         if not store.is_sealed():
-            raise ResultsNotReadyError(f"run {run_id} is {view.state}: its results are not published")
+            raise not_ready(view)
         return store
+
+    def _figures(self, view: RunView) -> FigureStore:
+        self._results(view)
+        return FigureStore(self._paths.figures(view.id))
+
+    def _damage(self, run_id: str) -> list[str]:
+        """What is missing or damaged of the results and figures of a run that succeeded."""
+        try:
+            store, figures = ResultsStore(self._paths.results(run_id)), FigureStore(self._paths.figures(run_id))
+            return [*store.verify(), *figures.damage()]
+        except ResultsError as error:
+            return [str(error)]
+
+    def _forget_results(self, run_id: str, graph: Graph) -> None:
+        """Remove what a run published, and the steps that published it, so that they are computed again."""
+        for step in graph.steps.values():
+            if isinstance(step, ResultsStep):
+                ArtifactStore(self._paths.artifacts).delete(step.key)
+        with contextlib.suppress(FileNotFoundError):
+            remove_tree(self._paths.run_dir(run_id))
 
     def _claim(self, key: str, body: Mapping[str, object], run_id: str) -> str:
         """The run that an idempotency key stands for: ``run_id``, or that of whoever came first."""
@@ -233,3 +280,21 @@ class Runs:
         if claimed_digest != digest:
             raise IdempotencyError(f"the idempotency key {key!r} came before, with another body")
         return claimed
+
+
+def not_ready(view: RunView) -> ResultsNotReadyError | ResultsDamagedError:
+    """Why a run has no results to read."""
+    if view.state == "succeeded":
+        return ResultsDamagedError(f"the results of run {view.id} are gone; try the run again to compute them")
+    return ResultsNotReadyError(f"run {view.id} is {view.state}: its results are not published")
+
+
+@contextlib.contextmanager
+def readable(view: RunView) -> Iterator[None]:
+    """Raise what the stores say of published results as the service's errors."""
+    try:
+        yield
+    except StoredResultsDamagedError as error:
+        raise ResultsDamagedError(f"run {view.id}: {error}") from error
+    except ResultsError as error:
+        raise not_ready(view) from error

@@ -1,9 +1,11 @@
-"""Finished units: what a step computed, named by a digest of everything it was computed from."""
+"""Finished steps: what a step computed, named by a digest of everything it was computed from."""
 
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,33 +13,43 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from storage.atomic import remove_tree, staged, write_file
-from storage.errors import ArtifactMissingError, InvalidNameError
+from storage.atomic import changed, remove_tree, size_of, staged, write_file
+from storage.errors import ArtifactDamagedError, ArtifactMissingError, DamagedError, InvalidNameError
+from storage.manifest import MANIFEST, Files, VerifiedStore, as_json, check, describe, find_damage, from_json
 
 KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}")
 """Keys are digests, so they need no more than this."""
 
-MARKER: Final = "unit.json"
-"""Written last: a unit without it does not exist."""
-
 CHUNK_BYTES: Final = 32 * 2**20
 
 
-class ArtifactStore:
-    """Units below one directory, on a file system that every worker sees.
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished step consists of; ``finished`` is when [s since 1970]."""
 
-    A unit is written by one process, once; two that compute the same key write the same thing, and the first wins.
+    key: str
+    finished: float
+    arrays: tuple[str, ...]
+    files: Files
+
+
+class ArtifactStore:
+    """Finished steps below one directory, on a file system that every worker sees.
+
+    A step is written by one process, once; two that compute the same key write the same thing, and the first wins. Its
+    manifest is written last, and everything read is held to it: a step that is no longer what was written is removed, so
+    that whoever needs it computes it again.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
     def has(self, key: str) -> bool:
-        """Whether the unit is finished and its marker readable."""
-        return self._marker(key) is not None
+        """Whether the step is finished and its manifest readable."""
+        return self._manifest(key) is not None
 
     def write(self, key: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
-        """Store a unit: all of it, or nothing. A unit of that key already there stays as it is.
+        """Store a step: all of it, or nothing. A step of that key already there stays as it is.
 
         Parameters
         ----------
@@ -46,7 +58,7 @@ class ArtifactStore:
         attributes : mapping
             Anything JSON can hold.
         """
-        path = self._path(key)
+        path = self.path(key)
         if path.exists() and not self.has(key):
             remove_tree(path)
         try:
@@ -54,89 +66,117 @@ class ArtifactStore:
                 group = zarr.create_group(store=temporary, overwrite=True, attributes=dict(attributes))
                 for name, values in arrays.items():
                     _write_array(group, name, np.asarray(values))
-                files = {str(file.relative_to(temporary)): file.stat().st_size for file in _files(temporary)}
-                marker = {"key": key, "finished": time.time(), "arrays": list(arrays), "files": files}
-                write_file(temporary / MARKER, json.dumps(marker).encode())
+                files = as_json(describe(temporary))
+                manifest = {"key": key, "finished": time.time(), "arrays": list(arrays), "files": files}
+                write_file(temporary / MANIFEST, json.dumps(manifest).encode())
         except FileExistsError:
             pass
 
     def read(self, key: str, *names: str) -> dict[str, NDArray[Any]]:
-        """Read arrays of a unit; all of them where none is named.
+        """Read arrays of a step; all of them where none is named.
 
         Raises
         ------
         ArtifactMissingError
-            No such unit, or no such array in it.
+            No such step, or no such array in it.
+        ArtifactDamagedError
+            It was not what was written any more, and has been removed.
         """
-        marker = self._required(key)
-        unknown = [name for name in names if name not in marker["arrays"]]
+        manifest = self._required(key)
+        unknown = [name for name in names if name not in manifest.arrays]
         if unknown:
-            raise ArtifactMissingError(f"unit {key} holds {marker['arrays']}, not {unknown}")
-        try:
-            group = zarr.open_group(store=self._path(key), mode="r")
-            arrays = {name: np.asarray(group[name][...]) for name in names or marker["arrays"]}  # type: ignore[index]
-        except (KeyError, FileNotFoundError) as error:
-            raise ArtifactMissingError(f"unit {key} was removed while it was read, or is damaged") from error
-        self._required(key)  # chunks of a unit removed meanwhile would have been read as zeros
-        return arrays
+            raise ArtifactMissingError(f"step {key} holds {list(manifest.arrays)}, not {unknown}")
+        with self._removed_if_damaged(key, manifest):
+            store = VerifiedStore(self.path(key), manifest.files)
+            return {name: np.asarray(zarr.open_array(store, path=name)[...]) for name in names or manifest.arrays}
 
     def attrs(self, key: str) -> dict[str, Any]:
-        """Read the attributes of a unit.
+        """Read the attributes of a step.
 
         Raises
         ------
         ArtifactMissingError
+        ArtifactDamagedError
+            It was not what was written any more, and has been removed.
         """
-        self._required(key)
-        try:
-            content: dict[str, Any] = json.loads((self._path(key) / "zarr.json").read_text())["attributes"]
-        except FileNotFoundError as error:
-            raise ArtifactMissingError(f"unit {key} was removed while it was read, or is damaged") from error
-        return content
+        manifest = self._required(key)
+        with self._removed_if_damaged(key, manifest):
+            content: dict[str, Any] = json.loads(check(self.path(key), "zarr.json", manifest.files["zarr.json"]))
+            found: dict[str, Any] = content["attributes"]
+            return found
 
     def keys(self) -> list[str]:
-        """Keys of all finished units."""
-        return sorted(path.parent.name for path in self.root.glob(f"*/*/{MARKER}") if KEY.fullmatch(path.parent.name))
+        """Keys of all steps, those without a readable manifest included."""
+        return sorted(path.name for path in self.root.glob("*/*") if KEY.fullmatch(path.name) and path.is_dir())
 
     def verify(self, key: str) -> list[str]:
-        """Return the files of a unit that are missing or of another size than when it was finished."""
-        path, marker = self._path(key), self._required(key)
-        return [
-            name for name, size in marker["files"].items() if not (path / name).is_file() or (path / name).stat().st_size != size
-        ]
+        """What is wrong with the files of a step; empty where it is whole.
+
+        Raises
+        ------
+        ArtifactMissingError
+            The step is not finished.
+        """
+        return find_damage(self.path(key), self._required(key).files)
 
     def n_bytes(self, key: str) -> int:
-        """Bytes the unit takes on disk."""
-        return sum(self._required(key)["files"].values())
+        """Bytes the step takes on disk; 0 where it is gone."""
+        return size_of(self.path(key))
 
     def finished(self, key: str) -> float:
-        """When the unit was finished [s since 1970]."""
-        return float(self._required(key)["finished"])
+        """When the step was finished [s since 1970]; when its folder changed, where its manifest is not readable.
+
+        Raises
+        ------
+        ArtifactMissingError
+            There is no such step.
+        """
+        manifest, path = self._manifest(key), self.path(key)
+        if manifest is None and not path.is_dir():
+            raise ArtifactMissingError(f"there is no step {key}")
+        return changed(path) if manifest is None else manifest.finished
 
     def delete(self, key: str) -> None:
-        """Remove a unit; one that is not there is no error."""
-        path = self._path(key)
+        """Remove a step; one that is not there is no error."""
+        path = self.path(key)
         if path.exists():
             remove_tree(path)
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Folder of a step.
+
+        Raises
+        ------
+        InvalidNameError
+        """
         if not KEY.fullmatch(key):
             raise InvalidNameError(f"a key is 3 to 128 letters, digits, _ and -, got {key!r}")
         return self.root / key[:2] / key
 
-    def _marker(self, key: str) -> dict[str, Any] | None:
-        path = self._path(key) / MARKER
+    def _manifest(self, key: str) -> Manifest | None:
+        path = self.path(key) / MANIFEST
         try:
-            marker = json.loads(path.read_bytes())
-        except (OSError, ValueError):
+            found = json.loads(path.read_bytes())
+            manifest = Manifest(found["key"], float(found["finished"]), tuple(found["arrays"]), from_json(found["files"]))
+        except (OSError, ValueError, TypeError, KeyError):
             return None
-        return marker if isinstance(marker, dict) and marker.get("key") == key else None
+        return manifest if manifest.key == key else None
 
-    def _required(self, key: str) -> dict[str, Any]:
-        marker = self._marker(key)
-        if marker is None:
-            raise ArtifactMissingError(f"unit {key} is not finished")
-        return marker
+    def _required(self, key: str) -> Manifest:
+        manifest = self._manifest(key)
+        if manifest is None:
+            raise ArtifactMissingError(f"step {key} is not finished")
+        return manifest
+
+    @contextmanager
+    def _removed_if_damaged(self, key: str, manifest: Manifest) -> Iterator[None]:
+        """Remove the step when the block finds it damaged, unless another process has just written it anew."""
+        try:
+            yield
+        except (DamagedError, KeyError, ValueError, FileNotFoundError) as error:
+            if self._manifest(key) == manifest:
+                self.delete(key)
+            raise ArtifactDamagedError(f"step {key} is not what was written, and is computed again: {error}") from error
 
 
 def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
@@ -151,7 +191,3 @@ def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
         config={"write_empty_chunks": True},
     )
     array[...] = values
-
-
-def _files(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*") if path.is_file())

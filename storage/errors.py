@@ -43,8 +43,12 @@ class DatasetNotFoundError(StorageError, LookupError):
     """No dataset, or no scan in it, of that name."""
 
 
-class DatasetDamagedError(StorageError, ValueError):
-    """A stored dataset or scan that is no longer what was written: a file is missing, cut or changed."""
+class DamagedError(StorageError, ValueError):
+    """Stored data that are no longer what was written: a file is missing, cut or changed."""
+
+
+class DatasetDamagedError(DamagedError):
+    """A stored dataset or scan that is no longer what was written; only a copy can bring it back."""
 
 
 class DatasetExistsError(StorageError, FileExistsError):
@@ -64,11 +68,19 @@ class LayoutError(StorageError, ValueError):
 
 
 class ArtifactMissingError(StorageError, LookupError):
-    """A finished unit that is not there, or an array it does not hold."""
+    """A finished step that is not there, or an array it does not hold."""
+
+
+class ArtifactDamagedError(ArtifactMissingError, DamagedError):
+    """A finished step that was no longer what was written; it was removed, to be computed again."""
 
 
 class ResultsError(StorageError, RuntimeError):
-    """A results store that is unfinished, damaged, or already there."""
+    """A results store that is unfinished, or already there."""
+
+
+class ResultsDamagedError(ResultsError, DamagedError):
+    """A results store that is no longer what was sealed; the run can compute it again."""
 
 
 class CatalogueError(StorageError, RuntimeError):

@@ -1,6 +1,5 @@
 """Results of a run: one labelled Zarr store, sealed, with a digest of every file."""
 
-import hashlib
 import json
 import warnings
 from collections.abc import Mapping
@@ -15,14 +14,17 @@ from numpy.typing import NDArray
 
 from storage.atomic import staged, write_file
 from storage.chunks import plan_tiles
-from storage.errors import LayoutError, ResultsError
+from storage.errors import DamagedError, LayoutError, ResultsDamagedError, ResultsError
 from storage.layout import COORDINATES, RESULTS, ArraySpec, results_group
+from storage.manifest import FileDigest, Files, VerifiedStore, as_json, check, describe, find_damage, from_json
 from storage.readers.record import Node
 
 Values: TypeAlias = NDArray[Any] | Node
 
 SEAL: Final = "seal.json"
-"""Size and SHA-256 of every file of a store; written last, so a store without it is unfinished."""
+"""Name of the manifest of a results store; written last, so a store without it is unfinished."""
+IMAGE_GROUPS: Final = ("maps", "spectra", "domains")
+"""Groups of a dataset that hold images, in the order in which an array's name is looked for."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,7 @@ def write_results(path: Path, tree: Mapping[str, Group], root_attrs: Mapping[str
                 # Consolidated metadata is an extension of the format that every reader of Zarr v3 by HTTP needs.
                 warnings.simplefilter("ignore")
                 zarr.consolidate_metadata(partial)
-            files = (file for file in sorted(partial.rglob("*")) if file.is_file())
-            seal = {str(file.relative_to(partial)): _describe(file) for file in files}
-            write_file(partial / SEAL, json.dumps({"files": seal}).encode())
+            write_file(partial / SEAL, json.dumps({"files": as_json(describe(partial))}).encode())
     except FileExistsError as error:
         raise ResultsError(f"{path.name} is already there") from error
 
@@ -137,7 +137,7 @@ def plain(value: Any) -> Any:
 
 
 class ResultsStore:
-    """A sealed results store, file by file."""
+    """A sealed results store, file by file; whatever is read is what was sealed."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -147,24 +147,56 @@ class ResultsStore:
         return (self.path / SEAL).is_file()
 
     def resolve_key(self, key: str) -> StoredFile | None:
-        """Return the file of a Zarr key, or None; only files named by the seal, so no key leads out of the store.
+        """Return the file of a Zarr key, or None; only files that were sealed, so no key leads out of the store.
 
         Raises
         ------
         ResultsError
             The store is not sealed: None would read as an empty chunk.
+        ResultsDamagedError
+            The file is no longer what was sealed.
         """
-        described = self._seal().get(key)
-        return None if described is None else StoredFile(self.path / key, described[0], described[1])
+        found = self._files().get(key)
+        if found is None:
+            return None
+        check_once(self.path, key, found)
+        return StoredFile(self.path / key, found.size, found.sha256)
 
     def keys(self) -> list[str]:
         """Keys of all files."""
-        return sorted(self._seal())
+        return sorted(self._files())
 
     def verify(self) -> list[str]:
-        """Return the keys whose file is missing or no longer what was sealed."""
-        files = self._seal()
-        return [key for key, seen in files.items() if not (self.path / key).is_file() or _describe(self.path / key) != seen]
+        """What is wrong with the files of the store, each by its name; empty where all are what was sealed."""
+        return find_damage(self.path, self._files())
+
+    def group_of(self, dataset: str, variable: str) -> str | None:
+        """Path of the group that holds the image ``variable`` of a dataset; None where there is no such array.
+
+        Raises
+        ------
+        ResultsError
+            The store is not sealed.
+        """
+        files = self._files()
+        groups = (f"{dataset}/{name}" for name in IMAGE_GROUPS)
+        return next((group for group in groups if f"{group}/{variable}/zarr.json" in files), None)
+
+    def dims(self, group: str, variable: str) -> tuple[str, ...]:
+        """Names of an array's dimensions.
+
+        Raises
+        ------
+        ResultsError, ResultsDamagedError
+        """
+        key = f"{group}/{variable}/zarr.json"
+        files = self._files()
+        if key not in files:
+            raise ResultsError(f"the results hold no {group}/{variable}")
+        try:
+            return tuple(json.loads(check(self.path, key, files[key]))["dimension_names"])
+        except DamagedError as error:
+            raise damaged(error) from error
 
     def read(self, group: str, variable: str, index: tuple[Any, ...] = ()) -> tuple[NDArray[Any], dict[str, Any]]:
         """Read an array, or the part of it at ``index``, and its attributes.
@@ -173,26 +205,60 @@ class ResultsStore:
         ------
         ResultsError
             The store is not sealed, or holds no such array.
+        ResultsDamagedError
+            The array is no longer what was sealed.
         """
-        known = {**RESULTS.get(group, RESULTS.get("{dataset}/" + group.rpartition("/")[2], {})), **COORDINATES}
-        if f"{group}/{variable}/zarr.json" not in self._seal() or variable not in known:
-            raise ResultsError(f"the results hold no {group}/{variable}")
-        array = zarr.open_array(store=self.path / group / variable, mode="r")
-        return np.asarray(array[index] if index else array[...]), dict(array.attrs)
-
-    def _seal(self) -> dict[str, list[Any]]:
+        array = self._array(group, variable)
         try:
-            return _read_seal(self.path / SEAL, (self.path / SEAL).stat().st_mtime_ns)
-        except (OSError, ValueError, KeyError) as error:
-            raise ResultsError(f"{self.path.name} is not finished, or damaged") from error
+            return np.asarray(array[index] if index else array[...]), dict(array.attrs)
+        except DamagedError as error:
+            raise damaged(error) from error
+
+    def _array(self, group: str, variable: str) -> zarr.Array[Any]:
+        known = {**RESULTS.get(group, RESULTS.get("{dataset}/" + group.rpartition("/")[2], {})), **COORDINATES}
+        files = self._files()
+        if f"{group}/{variable}/zarr.json" not in files or variable not in known:
+            raise ResultsError(f"the results hold no {group}/{variable}")
+        try:
+            return zarr.open_array(VerifiedStore(self.path, files), path=f"{group}/{variable}", mode="r")
+        except DamagedError as error:
+            raise damaged(error) from error
+
+    def _files(self) -> Files:
+        path = self.path / SEAL
+        try:
+            return _read_seal(path, path.stat().st_mtime_ns)
+        except FileNotFoundError as error:
+            raise ResultsError(f"{self.path.name} is not finished") from error
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise damaged(f"{SEAL} cannot be read") from error
+
+
+def damaged(reason: object) -> ResultsDamagedError:
+    """The error of results that are no longer what was sealed."""
+    return ResultsDamagedError(f"the results are damaged: {reason}; the run can compute them again")
 
 
 @lru_cache(maxsize=64)
-def _read_seal(path: Path, modified_ns: int) -> dict[str, list[Any]]:
-    files: dict[str, list[Any]] = json.loads(path.read_bytes())["files"]
-    return files
+def _read_seal(path: Path, _changed_ns: int) -> Files:
+    return from_json(json.loads(path.read_bytes())["files"])
 
 
-def _describe(file: Path) -> list[Any]:
-    with file.open("rb") as stream:
-        return [file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()]
+def check_once(folder: Path, name: str, expected: FileDigest) -> None:
+    """Compare a file with what was sealed, again only after it has changed.
+
+    Raises
+    ------
+    ResultsDamagedError
+    """
+    try:
+        _check(folder, name, expected, (folder / name).stat().st_mtime_ns)
+    except FileNotFoundError as error:
+        raise damaged(f"{name} is missing") from error
+    except DamagedError as error:
+        raise damaged(error) from error
+
+
+@lru_cache(maxsize=65_536)
+def _check(folder: Path, name: str, expected: FileDigest, _changed_ns: int) -> None:
+    check(folder, name, expected)

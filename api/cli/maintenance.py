@@ -17,7 +17,9 @@ from storage.artifacts import ArtifactStore
 from storage.atomic import size_of
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import back_up
-from storage.errors import ArtifactMissingError, ResultsError
+from storage.datasets.store import DatasetStore
+from storage.errors import ArtifactMissingError, ResultsDamagedError, ResultsError
+from storage.figures import FigureStore
 from storage.results import ResultsStore
 
 DAY_S: Final = 86400.0
@@ -54,26 +56,33 @@ def gc(
 
 @commands.command()
 def verify(
-    runs: Annotated[list[str] | None, typer.Argument(help="Runs, or paths of results stores; all runs if none.")] = None,
-    units: Annotated[bool, typer.Option("--units", help="Sizes of all finished work as well.")] = False,
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs, or paths of results stores; all runs and datasets if none.")
+    ] = None,
+    steps: Annotated[bool, typer.Option("--steps", "--units", help="All finished steps as well.")] = False,
+    datasets: Annotated[bool, typer.Option(help="Every byte of the measurements, which may take long.")] = True,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Compare results with the digests they were sealed with; exits with 1 if a file has changed."""
+    """Compare results, measurements and finished steps with the digests they were stored with; exits with 1 if a file changed."""
     with plain_errors():
         settings = Settings(data_dir=data_dir)
         stores = [store_of(settings, name) for name in runs] if runs else all_stores(settings)
-        damaged = {str(path): faults for path in stores if (faults := results_faults(path))}
-        n_units = 0
-        if units:
-            kept = ArtifactStore(settings.units_dir)
-            keys = kept.keys()
-            n_units = len(keys)
-            damaged |= {key: faults for key in keys if (faults := unit_faults(kept, key))}
-    for name, faults in damaged.items():
-        for fault in faults:
-            console.print(f"[red]{name}: {fault}[/]", highlight=False)
-    whole = len(stores) + n_units - len(damaged)
-    console.print(f"{len(stores)} results and {n_units} units looked at, {whole} whole", highlight=False)
+        found = {str(path): results_damage(path) for path in stores}
+        looked_at = [f"{len(stores)} results"]
+        if datasets and not runs:
+            measured = DatasetStore(settings.datasets_dir)
+            found |= {dataset_id: measured.verify(dataset_id) for dataset_id in measured.ids()}
+            looked_at.append(f"{len(measured.ids())} datasets")
+        if steps:
+            artifacts = ArtifactStore(settings.units_dir)
+            keys = artifacts.keys()
+            found |= {key: step_damage(artifacts, key) for key in keys}
+            looked_at.append(f"{len(keys)} steps")
+    damaged = {name: damage for name, damage in found.items() if damage}
+    for name, damage in damaged.items():
+        for text in damage:
+            console.print(f"[red]{name}: {text}[/]", highlight=False)
+    console.print(f"{', '.join(looked_at)} looked at, {len(found) - len(damaged)} whole", highlight=False)
     if damaged:
         raise typer.Exit(1)
 
@@ -138,17 +147,23 @@ def all_stores(settings: Settings) -> list[Path]:
     return sorted(settings.runs_dir.glob("run_*/results.zarr"))
 
 
-def results_faults(path: Path) -> list[str]:
-    """What is wrong with a results store."""
+def results_damage(path: Path) -> list[str]:
+    """What is wrong with a results store, and with the figures beside it."""
     try:
-        return [f"{key} is not what was sealed" for key in ResultsStore(path).verify()]
+        damage = ResultsStore(path).verify()
     except ResultsError as error:
         return [str(error)]
-
-
-def unit_faults(units: ArtifactStore, key: str) -> list[str]:
-    """What is wrong with a unit."""
     try:
-        return [f"{name} is missing or of another size" for name in units.verify(key)]
-    except ArtifactMissingError:  # removed meanwhile
+        return [*damage, *FigureStore(path.parent / "figures").damage()]
+    except ResultsDamagedError as error:
+        return [*damage, str(error)]
+    except ResultsError:  # a results store elsewhere has no figures beside it
+        return damage
+
+
+def step_damage(artifacts: ArtifactStore, key: str) -> list[str]:
+    """What is wrong with a finished step; nothing where it was removed meanwhile."""
+    try:
+        return artifacts.verify(key)
+    except ArtifactMissingError:
         return []

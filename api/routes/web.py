@@ -12,7 +12,7 @@ from fastapi.templating import Jinja2Templates
 from api.dependencies import ServiceDep
 from api.pages.filters import bytes_in_words, energies_in_words, seconds_in_words
 from service.bootstrap import Service
-from service.errors import NotFoundError, ResultsNotReadyError
+from service.errors import NotFoundError, ResultsDamagedError, ResultsNotReadyError
 from service.records.views import DatasetView, FigureView, RunView
 
 router = APIRouter(include_in_schema=False)
@@ -81,7 +81,7 @@ def figures_of(service: Service, run: RunView | None) -> list[Shown]:
     try:
         figures = service.runs.figures(run.id) if run else []
         return [Shown(figure, *size_of_png(service.runs.figure_path(run.id, figure.name))) for figure in figures if run]
-    except (NotFoundError, ResultsNotReadyError):
+    except (NotFoundError, ResultsDamagedError, ResultsNotReadyError):
         return []
 
 

@@ -45,7 +45,7 @@ class DataPaths:
         return self.run_dir(run_id) / "results.zarr"
 
     def figures(self, run_id: str) -> Path:
-        """Folder of a run's figures; ``figures.json`` in it lists them."""
+        """Folder of a run's figures, a `storage.figures.FigureStore`."""
         return self.run_dir(run_id) / "figures"
 
     def stop_flag(self, run_id: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -16,8 +15,8 @@ from service.stages.dataset_results import Arrays, DatasetResults, RunResultsSte
 from service.versions import library_versions
 from service.workflow.inputs import RunInput
 from service.workflow.step import StepAttributes, StepRef
-from storage.atomic import write_file
 from storage.errors import ResultsError
+from storage.figures import FigureStore
 from storage.results import Group, ResultsStore, write_results
 from tasks.options import RunOptions
 
@@ -89,11 +88,8 @@ def groups_of(context: StageContext, step: RunResultsStep) -> dict[str, Group]:
 
 def publish_figures(context: StageContext, run_id: str, figures: StepRef[FiguresStep]) -> None:
     """Write the run's figures as files, the list of them last."""
-    folder = context.paths.figures(run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in context.read(figures).items():
-        write_file(folder / f"{name}.png", content.tobytes())
-    write_file(folder / "figures.json", json.dumps(context.attributes(figures)["listed"]).encode())
+    pngs = {name: content.tobytes() for name, content in context.read(figures).items()}
+    FigureStore(context.paths.figures(run_id)).write(pngs, context.attributes(figures)["listed"])
 
 
 def dataset_groups(found: DatasetResults) -> dict[str, Group]:

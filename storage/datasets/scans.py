@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from storage.atomic import size_of
+from storage.atomic import size_of, write_file
 from storage.errors import DatasetDamagedError, InvalidNameError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
@@ -82,6 +82,12 @@ def attributes_of(path: Path) -> dict[str, Any]:
     """
     attributes: dict[str, Any] = described(path / "zarr.json", "attributes")["attributes"]
     return attributes
+
+
+def write_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Replace the attributes of the Zarr group at ``path``, whole."""
+    content = described(path / "zarr.json", "attributes")
+    write_file(path / "zarr.json", json.dumps({**content, "attributes": dict(attributes)}, indent=2).encode())
 
 
 def described(file: Path, field: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,20 @@ import zarr
 from numpy.typing import NDArray
 
 from storage.atomic import flush_tree, move_into_place, remove_tree, staged
-from storage.chunks import plan_tiles
-from storage.datasets.entries import SAME_ENERGY_EV, examine_all, inconsistencies, labelled, overrides_of
-from storage.datasets.framing import reorient
+from storage.datasets.entries import examine_all, inconsistencies, labelled, overrides_of
 from storage.datasets.ingest import Check, write_scan
-from storage.datasets.scans import NAME, ScanInfo, attributes_of, check_name, corners_of, digest_of, info_of, stamp_of
+from storage.datasets.scans import (
+    NAME,
+    ScanInfo,
+    attributes_of,
+    check_name,
+    corners_of,
+    digest_of,
+    info_of,
+    stamp_of,
+    write_attributes,
+)
+from storage.datasets.stored_scan import find_scan_damage, read_mask, read_stored, write_manifest
 from storage.errors import (
     DatasetDamagedError,
     DatasetExistsError,
@@ -30,9 +39,6 @@ from storage.errors import (
 )
 from storage.layout import DATASET
 from storage.readers.format import open_scan
-
-TURNED = ("counts", "mask", "probe")
-"""What is turned with the frames."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +123,7 @@ class DatasetStore:
         ------
         DatasetNotFoundError, DatasetDamagedError
         """
-        path = self._path(dataset_id) / "scans" / check_name(name)
-        if not path.is_dir():
-            raise DatasetNotFoundError(f"dataset {dataset_id} has no scan {name}")
-        return info_of(path)
+        return info_of(self._scan_path(dataset_id, name))
 
     def scans(self, dataset_id: str, known: Iterable[ScanInfo] = ()) -> list[ScanInfo]:
         """All scans of a dataset, by ascending energy; those that are ``known`` are not read again.
@@ -181,6 +184,7 @@ class DatasetStore:
                 shared = {"sha256": sha256, "upload": name, "n_entries": len(records)}
                 for label, record in labelled(name, records):
                     write_scan(record, temporary / label, {**shared, "corners_m": corners_of(record.positions_m)})
+                    write_manifest(temporary / label)
             flush_tree(temporary)
             return self._publish(dataset_id, name, sha256, temporary, known)
         finally:
@@ -227,30 +231,42 @@ class DatasetStore:
     def _others(self, dataset_id: str, name: str, known: Sequence[ScanInfo]) -> list[ScanInfo]:
         return [info for info in self.scans(dataset_id, known) if info.upload != name]
 
-    def read_scan(self, dataset_id: str, scan: str | float, counts: bool = True, orientation: int = 0) -> dict[str, Any]:
-        """Read one scan, by name or by energy [eV]; ``orientation`` turns its frames once more, block by block.
+    def read_scan(self, dataset_id: str, name: str, orientation: int = 0) -> dict[str, Any]:
+        """Read one scan; ``orientation`` turns its frames once more, block by block.
 
         Returns
         -------
         dict
-            ``counts`` (P, N, N) uint16 or uint32 (unless not asked for), ``positions_m`` (P, 2) float64, ``mask``
-            (N, N) bool, ``probe`` (M, N, N) complex64 or None, and the numbers ``energy_ev``, ``distance_m`` and
-            ``detector_pixel_size_m``.
-        """
-        info = self._find(dataset_id, scan)
-        group = zarr.open_group(store=self._path(dataset_id) / "scans" / info.name, mode="r")
-        names = [name for name in DATASET["scans/{scan}"] if name in group and (counts or name != "counts")]
-        arrays = {name: _read_turned(group[name], orientation * (name in TURNED)) for name in names}
-        numbers = {name: getattr(info, name) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")}
-        return {"probe": None, **arrays, **numbers}
+            ``counts`` (P, N, N) uint16 or uint32, ``positions_m`` (P, 2) float64, ``mask`` (N, N) bool, ``probe``
+            (M, N, N) complex64 or None, and the numbers ``energy_ev``, ``distance_m`` and ``detector_pixel_size_m``.
 
-    def _find(self, dataset_id: str, scan: str | float) -> ScanInfo:
-        if isinstance(scan, str):
-            return self.scan(dataset_id, scan)
-        for info in self.scans(dataset_id):
-            if abs(info.energy_ev - scan) < SAME_ENERGY_EV / 2:
-                return info
-        raise DatasetNotFoundError(f"dataset {dataset_id} has no scan {scan}")
+        Raises
+        ------
+        DatasetNotFoundError
+        DatasetDamagedError
+            The scan is not what was written.
+        """
+        return read_stored(self._scan_path(dataset_id, name), orientation)
+
+    def verify(self, dataset_id: str) -> list[str]:
+        """What is wrong with the files of a dataset; every byte of its scans is read.
+
+        Raises
+        ------
+        DatasetNotFoundError
+        """
+        try:
+            self.attributes(dataset_id)
+            folder = self._path(dataset_id) / "scans"
+            return [fault for name in self.scan_names(dataset_id) for fault in find_scan_damage(folder / name)]
+        except DatasetDamagedError as error:
+            return [str(error)]
+
+    def _scan_path(self, dataset_id: str, name: str) -> Path:
+        path = self._path(dataset_id) / "scans" / check_name(name)
+        if not path.is_dir():
+            raise DatasetNotFoundError(f"dataset {dataset_id} has no scan {name}")
+        return path
 
     def mask(self, dataset_id: str) -> NDArray[np.bool_]:
         """(N, N) bool, the pixels good at every energy.
@@ -261,7 +277,7 @@ class DatasetStore:
             No dataset of that name, or no scan in it.
         """
         folder = self._path(dataset_id) / "scans"
-        masks = [np.asarray(zarr.open_array(folder / info.name / "mask", mode="r")[...]) for info in self.scans(dataset_id)]
+        masks = [read_mask(folder / name) for name in self.scan_names(dataset_id)]
         if not masks:
             raise DatasetNotFoundError(f"dataset {dataset_id} has no scans")
         return np.asarray(np.logical_and.reduce(masks), bool)
@@ -271,24 +287,28 @@ class DatasetStore:
         with self._locked(dataset_id):
             attributes = self.attributes(dataset_id)
             infos = self.scans(dataset_id)
-            group = zarr.open_group(store=self._path(dataset_id), mode="r+")
+            shared: dict[str, Any] = {}
             if infos and not attributes["sealed"]:
                 mask, spec = self.mask(dataset_id), DATASET[""]["mask"]
-                array = group.create_array(
-                    "mask", data=mask, dimension_names=spec.dims, attributes=spec.attributes(), overwrite=True
-                )
-                shared = {name: getattr(infos[0], name) for name in ("distance_m", "detector_pixel_size_m")}
-                group.attrs.update({**shared, "n_pixels": array.shape[0]})
-            group.attrs["sealed"] = True
+                group = zarr.open_group(store=self._path(dataset_id), mode="r+")
+                group.create_array("mask", data=mask, dimension_names=spec.dims, attributes=spec.attributes(), overwrite=True)
+                lengths = {name: getattr(infos[0], name) for name in ("distance_m", "detector_pixel_size_m")}
+                shared = {**lengths, "n_pixels": len(mask)}
+            write_attributes(self._path(dataset_id), {**attributes, **shared, "sealed": True})
+
+    def update(self, dataset_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Replace the attributes of a dataset by what ``change`` makes of them.
+
+        Raises
+        ------
+        DatasetNotFoundError, DatasetDamagedError
+        """
+        with self._locked(dataset_id):
+            write_attributes(self._path(dataset_id), change(self.attributes(dataset_id)))
 
     def delete(self, dataset_id: str) -> None:
         """Remove a dataset; it disappears at once."""
         remove_tree(self._path(dataset_id))
-
-    def n_bytes(self, dataset_id: str) -> int:
-        """Bytes the dataset takes on disk."""
-        files = (path for path in self._path(dataset_id).rglob("*") if path.is_file())
-        return sum(path.stat().st_size for path in files)
 
     def _path(self, dataset_id: str) -> Path:
         path = self.root / check_name(dataset_id)
@@ -316,14 +336,3 @@ def folders_in(path: Path) -> list[str]:
             return sorted(entry.name for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir())
     except FileNotFoundError as error:
         raise DatasetDamagedError(f"the folder {path.name} is missing") from error
-
-
-def _read_turned(stored: Any, orientation: int) -> NDArray[Any]:
-    """A stored array, its last two axes turned; never twice in memory."""
-    if not orientation:
-        return np.asarray(stored[...])
-    values = np.empty(stored.shape, stored.dtype)
-    for tile in plan_tiles(stored.shape, stored.chunks, stored.chunks):
-        whole = (tile[0], ...) if len(tile) > 2 else ...
-        values[whole] = reorient(np.asarray(stored[whole]), orientation)
-    return values

@@ -1,6 +1,8 @@
 """Runs as users meet them: what is refused, what is told, what may be done when."""
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +15,7 @@ from service.errors import (
     IdempotencyError,
     InvalidInputError,
     NotFoundError,
+    ResultsDamagedError,
     ResultsNotReadyError,
     TooCostlyError,
     TooManyRunsError,
@@ -24,8 +27,12 @@ from service.records.views import RunFilter, RunState
 from service.runs import Runs
 from service.settings import Settings
 from service.stages.context import DataPaths
+from service.stages.pipeline import build_graph
+from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
+from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
+from storage.figures import FigureStore
 from storage.results import Group, write_results
 from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
@@ -75,9 +82,12 @@ class RunBench:
         self.catalogue = Catalogue(self.settings.catalogue_url)
         self.repository = RunRepository(self.catalogue)
         self.runner = CountingRunner()
-        inputs = MadeUpInputs(run_input(GRID), run_input([5420.0], "ds_one"))
+        self.inputs = MadeUpInputs(run_input(GRID), run_input([5420.0], "ds_one"))
         runner = cast(Runner, self.runner)
-        self.runs = Runs(self.settings, self.repository, self.paths, inputs, runner, lambda: "http://dask")
+        self.runs = Runs(self.settings, self.repository, self.paths, self.inputs, runner, lambda: "http://dask")
+
+    def graph(self, run_id: str) -> Graph:
+        return build_graph(self.inputs.read(self.runs.get(run_id).datasets), options(), run_id)
 
     def end(self, run_id: str, state: RunState = "succeeded") -> None:
         self.repository.begin_run(run_id)
@@ -87,11 +97,9 @@ class RunBench:
         plane = {"y": np.arange(8) * 1e-8, "x": np.arange(8) * 1e-8}
         values = np.arange(64, dtype=np.float32).reshape(8, 8)
         tree = {"ds_a/maps": Group(plane, {"edge_energy": values})}
-        self.paths.figures(run_id).mkdir(parents=True)
         write_results(self.paths.results(run_id), tree, {})
         listed = [{"name": "elbow", "title": "Elbow", "dataset": None}]
-        (self.paths.figures(run_id) / "figures.json").write_text(json.dumps(listed))
-        (self.paths.figures(run_id) / "elbow.png").write_bytes(b"png")
+        FigureStore(self.paths.figures(run_id)).write({"elbow": b"png"}, listed)
 
 
 @pytest.fixture
@@ -158,9 +166,10 @@ def test_more_runs_than_allowed_or_larger_ones_are_refused(make_bench: Callable[
 
 def test_cancel_raises_the_flag_and_retry_lowers_it(bench: RunBench) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
+    bench.repository.begin_run(run_id)
     bench.runs.cancel(run_id)
     assert bench.paths.stop_flag(run_id).exists()
-    with pytest.raises(ConflictError, match="only a failed"):
+    with pytest.raises(ConflictError, match="only a run that failed"):
         bench.runs.retry(run_id)
     bench.end(run_id, "cancelled")
     with pytest.raises(ConflictError, match="already"):
@@ -233,3 +242,76 @@ def test_pages_are_newest_first_and_a_projects_own(bench: RunBench) -> None:
     assert other.page().items == ()
     with pytest.raises(NotFoundError):
         other.get(made[0])
+
+
+def test_a_queued_run_is_cancelled_at_once_whatever_became_of_its_dataset(bench: RunBench) -> None:
+    run_id = bench.runs.submit(["ds_a"], options()).id
+    bench.inputs.made_up.clear()
+    assert bench.runs.cancel(run_id).state == "cancelled"
+    assert [event.data["state"] for event in bench.runs.events(run_id)] == ["queued", "cancelled"]
+    bench.runs.delete(run_id)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "the folder": shutil.rmtree,
+    "the results": lambda folder: shutil.rmtree(folder / "results.zarr"),
+    "the seal": lambda folder: (folder / "results.zarr" / "seal.json").unlink(),
+    "half the seal": lambda folder: cut(folder / "results.zarr" / "seal.json"),
+    "a chunk": lambda folder: (folder / "results.zarr" / "ds_a/maps/edge_energy/c/0/0").unlink(),
+    "the end of a chunk": lambda folder: cut(folder / "results.zarr" / "ds_a/maps/edge_energy/c/0/0"),
+    "the list of figures": lambda folder: (folder / "figures" / "figures.json").unlink(),
+    "a figure": lambda folder: (folder / "figures" / "elbow.png").unlink(),
+}
+
+
+@pytest.mark.parametrize("lost", LOSSES)
+def test_a_run_that_succeeded_and_lost_its_results_is_computed_again(bench: RunBench, lost: str) -> None:
+    run_id = bench.runs.submit(["ds_a"], options()).id
+    bench.publish(run_id)
+    bench.end(run_id)
+    with pytest.raises(ConflictError, match="succeeded: only a run"):
+        bench.runs.retry(run_id)
+    published = next(step for step in bench.graph(run_id).steps.values() if step.stage == "results")
+    artifacts = ArtifactStore(bench.paths.artifacts)
+    artifacts.write(published.key, {}, {})
+    LOSSES[lost](bench.paths.run_dir(run_id))
+    assert bench.runs.retry(run_id).state == "queued"
+    assert not artifacts.has(published.key), "or nothing would be published again"
+    assert not bench.paths.run_dir(run_id).exists()
+
+
+@pytest.mark.parametrize("lost", [name for name in LOSSES if "figure" not in name])
+def test_results_that_are_lost_or_damaged_are_named_and_never_drawn_as_fill(bench: RunBench, lost: str) -> None:
+    run_id = bench.runs.submit(["ds_a"], options()).id
+    bench.publish(run_id)
+    bench.end(run_id)
+    LOSSES[lost](bench.paths.run_dir(run_id))
+    with pytest.raises(ResultsDamagedError, match="again"):
+        bench.runs.results_file(run_id, "ds_a/maps/edge_energy/c/0/0")
+    with pytest.raises(ResultsDamagedError):
+        bench.runs.image(run_id, "ds_a", "edge_energy")
+
+
+@pytest.mark.parametrize("lost", ["the folder", "the list of figures", "a figure"])
+def test_figures_that_are_lost_are_named(bench: RunBench, lost: str) -> None:
+    run_id = bench.runs.submit(["ds_a"], options()).id
+    bench.publish(run_id)
+    bench.end(run_id)
+    LOSSES[lost](bench.paths.run_dir(run_id))
+    with pytest.raises(ResultsDamagedError, match="again"):
+        bench.runs.figure_path(run_id, "elbow")
+
+
+def test_a_damaged_row_is_listed_and_fails_alone(bench: RunBench) -> None:
+    broken, whole = (bench.runs.submit(["ds_a"], options()).id for _ in range(2))
+    with sqlite3.connect(bench.settings.data_dir / "catalogue.sqlite") as database:
+        database.execute("UPDATE runs SET options = '{' WHERE id = ?", [broken])
+    assert [view.id for view in bench.runs.page().items] == [whole, broken]
+    assert "its options cannot be read" in (bench.runs.get(broken).error or "")
+    assert [record.id for record in bench.repository.unfinished_runs()] == [whole]
+    assert bench.runs.get(broken).state == "failed"
+    bench.runs.delete(broken)

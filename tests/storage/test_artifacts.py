@@ -1,135 +1,211 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
-from storage.artifacts import MARKER, ArtifactStore
-from storage.errors import ArtifactMissingError, InvalidNameError
+from storage.artifacts import ArtifactStore
+from storage.errors import ArtifactDamagedError, ArtifactMissingError, InvalidNameError
+from storage.manifest import MANIFEST
 
 KEY = "3f" * 32
 
 
 @pytest.fixture
-def units(tmp_path: Path) -> ArtifactStore:
+def artifacts(tmp_path: Path) -> ArtifactStore:
     return ArtifactStore(tmp_path / "units")
 
 
-def test_what_is_written_is_read(units: ArtifactStore) -> None:
+def test_what_is_written_is_read(artifacts: ArtifactStore) -> None:
     arrays = {
         "object": np.arange(12.0).reshape(3, 4).astype(np.complex64) * 1j,
         "cycle": np.array(7),
         "mask": np.array([True, False]),
         "none": np.zeros((0, 3), np.float32),
     }
-    assert not units.has(KEY)
-    units.write(KEY, arrays, {"seconds": 1.5})
-    assert units.has(KEY)
-    found = units.read(KEY)
+    assert not artifacts.has(KEY)
+    artifacts.write(KEY, arrays, {"seconds": 1.5})
+    assert artifacts.has(KEY)
+    found = artifacts.read(KEY)
     assert list(found) == list(arrays)
     for name, values in arrays.items():
         np.testing.assert_array_equal(found[name], values)
         assert found[name].dtype == values.dtype
-    assert list(units.read(KEY, "mask")) == ["mask"]
-    assert units.attrs(KEY) == {"seconds": 1.5}
-    assert units.keys() == [KEY]
-    assert units.n_bytes(KEY) > 12 * 8
+    assert list(artifacts.read(KEY, "mask")) == ["mask"]
+    assert artifacts.attrs(KEY) == {"seconds": 1.5}
+    assert artifacts.keys() == [KEY]
+    assert artifacts.n_bytes(KEY) > 12 * 8
 
 
-def test_a_large_array_is_cut_along_its_first_axis(units: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_array_is_cut_along_its_first_axis(artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.artifacts.CHUNK_BYTES", 100)
     values = np.arange(60, dtype=np.int32).reshape(20, 3)
-    units.write(KEY, {"a": values}, {})
-    np.testing.assert_array_equal(units.read(KEY, "a")["a"], values)
-    assert len(list((units.root / KEY[:2] / KEY / "a" / "c").iterdir())) == 3
+    artifacts.write(KEY, {"a": values}, {})
+    np.testing.assert_array_equal(artifacts.read(KEY, "a")["a"], values)
+    assert len(list((artifacts.root / KEY[:2] / KEY / "a" / "c").iterdir())) == 3
 
 
-def test_the_second_writer_of_a_key_changes_nothing(units: ArtifactStore) -> None:
-    units.write(KEY, {"a": np.array([1])}, {"n": 1})
-    units.write(KEY, {"a": np.array([2])}, {"n": 2})
-    assert units.read(KEY, "a")["a"] == [1]
-    assert units.attrs(KEY) == {"n": 1}
-    assert os.listdir(units.root / KEY[:2]) == [KEY]
+def test_the_second_writer_of_a_key_changes_nothing(artifacts: ArtifactStore) -> None:
+    artifacts.write(KEY, {"a": np.array([1])}, {"n": 1})
+    artifacts.write(KEY, {"a": np.array([2])}, {"n": 2})
+    assert artifacts.read(KEY, "a")["a"] == [1]
+    assert artifacts.attrs(KEY) == {"n": 1}
+    assert os.listdir(artifacts.root / KEY[:2]) == [KEY]
 
 
-def test_a_writer_that_dies_leaves_no_unit(units: ArtifactStore) -> None:
+def test_a_writer_that_dies_leaves_no_step(artifacts: ArtifactStore) -> None:
     class Interrupted(BaseException):
         pass
 
     class Values:
-        def __array__(self, *_: object, **__: object) -> np.ndarray:
+        def __array__(self, *_: object, **__: object) -> np.ndarray[Any, Any]:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        units.write(KEY, {"a": np.ones(3), "b": Values()}, {})  # type: ignore[dict-item]
-    assert not units.has(KEY)
-    assert os.listdir(units.root / KEY[:2]) == []
+        artifacts.write(KEY, {"a": np.ones(3), "b": Values()}, {})  # type: ignore[dict-item]
+    assert not artifacts.has(KEY)
+    assert os.listdir(artifacts.root / KEY[:2]) == []
 
 
-@pytest.mark.parametrize("marker", [None, b"", b"{", b"[]", b'{"key": "another"}'])
-def test_a_unit_without_its_own_readable_marker_does_not_exist_and_can_be_written(
-    units: ArtifactStore, marker: bytes | None
+@pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b'{"key": "another"}'])
+def test_a_step_without_its_own_readable_manifest_does_not_exist_and_can_be_written(
+    artifacts: ArtifactStore, manifest: bytes | None
 ) -> None:
-    units.write(KEY, {"a": np.array([1])}, {})
-    path = units.root / KEY[:2] / KEY / MARKER
+    artifacts.write(KEY, {"a": np.array([1])}, {})
+    path = artifacts.root / KEY[:2] / KEY / MANIFEST
     path.unlink()
-    if marker is not None:
-        path.write_bytes(marker)
-    assert not units.has(KEY)
+    if manifest is not None:
+        path.write_bytes(manifest)
+    assert not artifacts.has(KEY)
     with pytest.raises(ArtifactMissingError, match="not finished"):
-        units.read(KEY)
-    units.write(KEY, {"a": np.array([2])}, {})
-    assert units.read(KEY, "a")["a"] == [2]
+        artifacts.read(KEY)
+    artifacts.write(KEY, {"a": np.array([2])}, {})
+    assert artifacts.read(KEY, "a")["a"] == [2]
 
 
-def test_an_unknown_array_is_named(units: ArtifactStore) -> None:
-    units.write(KEY, {"a": np.array([1])}, {})
+def test_an_unknown_array_is_named(artifacts: ArtifactStore) -> None:
+    artifacts.write(KEY, {"a": np.array([1])}, {})
     with pytest.raises(ArtifactMissingError, match="'b'"):
-        units.read(KEY, "b")
+        artifacts.read(KEY, "b")
 
 
-def test_damage_is_found(units: ArtifactStore) -> None:
-    units.write(KEY, {"a": np.arange(3)}, {})
-    assert units.verify(KEY) == []
-    (units.root / KEY[:2] / KEY / "a" / "c" / "0").write_bytes(b"short")
-    assert units.verify(KEY) == ["a/c/0"]
+def test_damage_is_found(artifacts: ArtifactStore) -> None:
+    artifacts.write(KEY, {"a": np.arange(3)}, {})
+    assert artifacts.verify(KEY) == []
+    (artifacts.root / KEY[:2] / KEY / "a" / "c" / "0").write_bytes(b"short")
+    (fault,) = artifacts.verify(KEY)
+    assert fault == "a/c/0 has 5 bytes, 24 were written"
 
 
-def test_a_deleted_unit_is_gone_and_deleting_twice_is_no_error(units: ArtifactStore) -> None:
-    units.write(KEY, {"a": np.arange(3)}, {})
-    units.delete(KEY)
-    units.delete(KEY)
-    assert not units.has(KEY)
-    assert units.keys() == []
+def test_a_deleted_unit_is_gone_and_deleting_twice_is_no_error(artifacts: ArtifactStore) -> None:
+    artifacts.write(KEY, {"a": np.arange(3)}, {})
+    artifacts.delete(KEY)
+    artifacts.delete(KEY)
+    assert not artifacts.has(KEY)
+    assert artifacts.keys() == []
 
 
 @pytest.mark.parametrize("key", ["", "a", "../../etc", "a/b", ".hidden", "a" * 200])
-def test_keys_cannot_lead_elsewhere(units: ArtifactStore, key: str) -> None:
+def test_keys_cannot_lead_elsewhere(artifacts: ArtifactStore, key: str) -> None:
     with pytest.raises(InvalidNameError):
-        units.has(key)
+        artifacts.has(key)
 
 
-@pytest.mark.parametrize("moment", ["before its metadata", "before its chunks"])
-def test_a_unit_removed_while_it_is_read_is_no_array_of_zeros(
-    units: ArtifactStore, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    units.write(KEY, {"a": np.ones(3)}, {})
-    opened = zarr.open_group
+def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
 
-    def remove_after_opening(**options: object) -> object:
-        group = opened(**options)
-        arrays = {"a": group["a"]}
-        units.delete(KEY)
-        return group if moment == "before its metadata" else arrays
 
-    monkeypatch.setattr("storage.artifacts.zarr.open_group", remove_after_opening)
+def flipped(content: bytes) -> bytes:
+    """The same bytes but for one bit in the middle."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a bit of a chunk flipped": ("a/c/0", lambda path: rewrite(path, flipped)),
+    "a chunk of zeros": ("a/c/0", lambda path: rewrite(path, lambda content: bytes(len(content)))),
+    "a chunk cut": ("a/c/0", lambda path: rewrite(path, lambda content: content[:-1])),
+    "a chunk empty": ("a/c/0", lambda path: path.write_bytes(b"")),
+    "a chunk longer": ("a/c/0", lambda path: rewrite(path, lambda content: content + b"x")),
+    "a chunk deleted": ("a/c/0", lambda path: path.unlink()),
+    "a chunk a folder": ("a/c/0", make_folder),
+    "a description changed": ("a/zarr.json", lambda path: rewrite(path, lambda text: text.replace(b"float64", b"uint64 "))),
+    "a description deleted": ("a/zarr.json", lambda path: path.unlink()),
+    "the manifest of other digests": (MANIFEST, lambda path: rewrite(path, lambda text: text.replace(b"0", b"1"))),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_step_is_never_read_and_makes_room_for_a_whole_one(artifacts: ArtifactStore, kind: str) -> None:
+    values = np.arange(300.0)
+    artifacts.write(KEY, {"a": values, "b": values}, {"seconds": 1.5})
+    name, damage = DAMAGE[kind]
+    damage(artifacts.path(KEY) / name)
+    assert not artifacts.has(KEY) or artifacts.verify(KEY)
     with pytest.raises(ArtifactMissingError):
-        units.read(KEY, "a")
+        artifacts.read(KEY)
+    assert not artifacts.has(KEY), "so that it is computed again"
+    artifacts.write(KEY, {"a": values}, {})
+    np.testing.assert_array_equal(artifacts.read(KEY, "a")["a"], values)
 
 
-def test_attributes_of_a_unit_that_is_damaged_are_missing(units: ArtifactStore) -> None:
-    units.write(KEY, {}, {"seconds": 1.5})
-    (next(units.root.rglob(MARKER)).parent / "zarr.json").unlink()
-    with pytest.raises(ArtifactMissingError, match="damaged"):
-        units.attrs(KEY)
+@pytest.mark.parametrize("change", [lambda text: text.replace(b"1.5", b"2.5"), lambda text: b"", lambda text: b"[]"])
+def test_attributes_that_were_changed_are_not_read(artifacts: ArtifactStore, change: Callable[[bytes], bytes]) -> None:
+    artifacts.write(KEY, {}, {"seconds": 1.5})
+    rewrite(artifacts.path(KEY) / "zarr.json", change)
+    with pytest.raises(ArtifactDamagedError, match="computed again"):
+        artifacts.attrs(KEY)
+    assert not artifacts.has(KEY)
+
+
+def test_a_step_written_anew_while_damage_was_found_stays(artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts.write(KEY, {"a": np.ones(3)}, {})
+    (artifacts.path(KEY) / "a" / "c" / "0").write_bytes(b"")
+    open_array = zarr.open_array
+
+    def written_by_another(*given: Any, **options: Any) -> Any:
+        array = open_array(*given, **options)
+        artifacts.delete(KEY)
+        artifacts.write(KEY, {"a": np.full(3, 2.0)}, {})
+        return array
+
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.artifacts.zarr.open_array", written_by_another)
+        with pytest.raises(ArtifactMissingError):
+            artifacts.read(KEY, "a")
+    np.testing.assert_array_equal(artifacts.read(KEY, "a")["a"], np.full(3, 2.0))
+
+
+def test_a_step_removed_while_it_is_read_is_no_array_of_zeros(artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts.write(KEY, {"a": np.ones(3)}, {})
+    open_array = zarr.open_array
+
+    def removed_after_opening(*given: Any, **options: Any) -> Any:
+        array = open_array(*given, **options)
+        artifacts.delete(KEY)
+        return array
+
+    monkeypatch.setattr("storage.artifacts.zarr.open_array", removed_after_opening)
+    with pytest.raises(ArtifactMissingError):
+        artifacts.read(KEY, "a")
+
+
+def test_what_an_earlier_version_left_is_listed_for_removal_but_not_read(artifacts: ArtifactStore) -> None:
+    artifacts.write(KEY, {"a": np.ones(3)}, {})
+    (artifacts.path(KEY) / MANIFEST).rename(artifacts.path(KEY) / "unit.json")
+    assert not artifacts.has(KEY)
+    assert artifacts.keys() == [KEY]
+    assert artifacts.n_bytes(KEY) > 24
+    assert artifacts.finished(KEY) == pytest.approx(artifacts.path(KEY).stat().st_mtime)
+    artifacts.delete(KEY)
+    assert artifacts.keys() == []
+    with pytest.raises(ArtifactMissingError):
+        artifacts.finished(KEY)

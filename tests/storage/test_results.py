@@ -1,11 +1,13 @@
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from storage.errors import LayoutError, ResultsError
+from storage.errors import LayoutError, ResultsDamagedError, ResultsError
 from storage.results import SEAL, Group, ResultsStore, plain, write_results
 
 E, Y, X = 3, 4, 5
@@ -57,7 +59,7 @@ def test_xarray_opens_it_labelled_and_equal(path: Path) -> None:
         assert found.attrs["options"] == {"kkr": {"mode": "joint"}}
         spectra = found["ds_1/spectra"]
         assert spectra.attrs["kk_slope"] == pytest.approx(0.98)
-        absorption = spectra["absorption"]
+        absorption = spectra.to_dataset()["absorption"]
         assert absorption.dims == ("energy", "y", "x")
         assert absorption.dtype == np.float32
         assert absorption.attrs["units"] == "1"
@@ -65,10 +67,10 @@ def test_xarray_opens_it_labelled_and_equal(path: Path) -> None:
         np.testing.assert_array_equal(absorption, tree()["ds_1/spectra"].variables["absorption"])
         np.testing.assert_array_equal(absorption.sel(energy=5465.5), absorption[1])
         assert spectra["vacuum_mask"].dtype == bool
-        assert float(spectra["shift"].sel(axis="x")[1]) == tree()["ds_1/spectra"].variables["shift"][1, 1]
+        assert float(spectra.to_dataset()["shift"].sel(axis="x")[1]) == tree()["ds_1/spectra"].variables["shift"][1, 1]
         assert np.isnan(found["ds_1/maps/edge_energy"]).all()
         assert found["ds_1/maps/status"].dtype == np.int8
-        domains = found["domains"]
+        domains = found["domains"].to_dataset()
         assert float(domains["fraction"].sel(dataset="ds_2", domain=1)) == 0.5
         assert list(domains["dataset_group"].values) == ["as-prepared", "delithiated"]
         assert "dataset_group" in domains.coords
@@ -96,10 +98,10 @@ def test_of_two_writers_at_once_one_gets_the_place_and_neither_spoils_the_other(
 
         shape, dtype = (Y, X), np.dtype(np.float32)
 
-        def __getitem__(self, index: object) -> np.ndarray:
+        def __getitem__(self, index: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
             if not path.exists():
                 write_results(path, tree(), {"writer": "the other"})
-            return np.zeros((Y, X), np.float32)[index]  # type: ignore[index]
+            return np.asarray(np.zeros((Y, X), np.float32)[index])
 
     with pytest.raises(ResultsError, match="already there"):
         write_results(path, {"ds_1/maps": Group({}, {"edge_energy": Slow()})}, {"writer": "this"})
@@ -161,7 +163,53 @@ def test_damage_is_found(path: Path) -> None:
     chunk = path / "ds_1/maps/status/c/0/0"
     chunk.write_bytes(bytes(reversed(chunk.read_bytes())))
     (path / "domains/fraction/zarr.json").unlink()
-    assert sorted(store.verify()) == ["domains/fraction/zarr.json", "ds_1/maps/status/c/0/0"]
+    missing, changed = sorted(store.verify())
+    assert missing == "domains/fraction/zarr.json is missing"
+    assert changed == "ds_1/maps/status/c/0/0 holds other bytes than were written"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flipped, Path.unlink, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("key", ["ds_1/maps/edge_energy/c/0/0", "ds_1/maps/edge_energy/zarr.json"])
+def test_what_is_not_what_was_sealed_is_neither_served_nor_read(path: Path, damage: Callable[[Path], object], key: str) -> None:
+    write_results(path, tree(), {})
+    store = ResultsStore(path)
+    assert store.resolve_key(key) is not None
+    damage(path / key)
+    with pytest.raises(ResultsDamagedError, match=r"damaged: .*edge_energy.* the run can compute them again"):
+        store.resolve_key(key)
+    with pytest.raises(ResultsDamagedError):
+        store.read("ds_1/maps", "edge_energy")
+    assert store.resolve_key("ds_1/maps/status/c/0/0") is not None
+    assert store.read("ds_1/maps", "status")[0].shape == (Y, X)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"files": {"zarr.json": 3}}'])
+def test_a_seal_that_cannot_be_read_is_damage(path: Path, content: bytes) -> None:
+    write_results(path, tree(), {})
+    (path / SEAL).write_bytes(content)
+    with pytest.raises(ResultsDamagedError, match=r"seal.json cannot be read"):
+        ResultsStore(path).resolve_key("zarr.json")
+
+
+def test_images_are_found_by_name(path: Path) -> None:
+    write_results(path, tree(), {})
+    store = ResultsStore(path)
+    assert store.group_of("ds_1", "edge_energy") == "ds_1/maps"
+    assert store.group_of("ds_1", "absorption") == "ds_1/spectra"
+    assert store.group_of("ds_1", "none") is None
+    assert store.dims("ds_1/spectra", "absorption") == ("energy", "y", "x")
+    with pytest.raises(ResultsError, match="hold no"):
+        store.dims("ds_1/maps", "none")
 
 
 def test_part_of_an_array_is_read_by_name(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from service.records.run_repository import RunRepository
 from service.settings import Settings
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
+from storage.datasets.store import DatasetStore
 from storage.results import Group, write_results
 from tasks.options import RunOptions
 
@@ -28,6 +30,12 @@ def folder(tmp_path: Path) -> Path:
     plane = {"y": np.arange(8) * 1e-8, "x": np.arange(8) * 1e-8}
     tree = {"ds_a/maps": Group(plane, {"edge_energy": np.ones((8, 8), np.float32)})}
     write_results(settings.runs_dir / "run_1" / "results.zarr", tree, {})
+    store = DatasetStore(settings.datasets_dir)
+    store.create("ds_a", {"title": "a"})
+    positions_m = np.stack(np.meshgrid(np.arange(2.0), np.arange(3.0)), -1).reshape(-1, 2) * 1e-7
+    lengths: dict[str, Any] = {"energy_ev": 5420.0, "distance_m": 1.5, "detector_pixel_size_m": 75e-6}
+    np.savez(tmp_path / "scan.npz", counts=np.ones((6, 16, 16), np.uint16), positions_m=positions_m, **lengths)
+    store.add_scan("ds_a", "a", tmp_path / "scan.npz")
     return settings.data_dir
 
 
@@ -54,7 +62,8 @@ def test_gc_of_another_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_verify_finds_one_changed_byte_and_one_lost_file(folder: Path) -> None:
-    assert run("verify", "--units", "--data-dir", folder) == (0, "1 results and 1 units looked at, 2 whole\n")
+    assert run("verify", "--steps", "--data-dir", folder) == (0, "1 results, 1 datasets, 1 steps looked at, 3 whole\n")
+    assert run("verify", "--no-datasets", "--data-dir", folder) == (0, "1 results looked at, 1 whole\n")
     [chunk] = (folder / "runs/run_1/results.zarr/ds_a/maps/edge_energy/c").rglob("0/0")
     content = bytearray(chunk.read_bytes())
     content[-1] ^= 1
@@ -62,9 +71,17 @@ def test_verify_finds_one_changed_byte_and_one_lost_file(folder: Path) -> None:
     (folder / "units/or/orphan/x/c/0").unlink()
     code, shown = run("verify", "run_1", "--units", "--data-dir", folder)
     assert code == 1
-    assert "edge_energy/c/0/0 is not what was sealed" in shown.replace("\n", "")
+    assert "edge_energy/c/0/0 holds other bytes than were written" in shown.replace("\n", "")
     assert "x/c/0 is missing" in shown
     assert run("verify", "run_2", "--data-dir", folder)[0] == 1
+
+
+def test_verify_names_the_scan_whose_measurement_has_changed(folder: Path) -> None:
+    [chunk] = (folder / "datasets/ds_a/scans/a/counts/c").rglob("0/0/0")
+    chunk.unlink()
+    code, shown = run("verify", "--data-dir", folder)
+    assert code == 1
+    assert "ds_a: scan a: counts/c/0/0/0 is missing" in shown
 
 
 def test_backup_copies_the_catalogue_while_it_is_written(folder: Path, tmp_path: Path) -> None:
