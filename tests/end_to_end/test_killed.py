@@ -13,7 +13,7 @@ from storage.atomic import PREFIX, abandoned
 
 def markers(data_dir):
     """When each finished unit was written, by its key; one killed just before its rename may have a marker, but no place."""
-    return {marker.parent.name: marker.stat().st_mtime_ns for marker in data_dir.glob("units/*/[!.]*/unit.json")}
+    return {marker.parent.name: marker.stat().st_mtime_ns for marker in data_dir.glob("units/*/[!.]*/manifest.json")}
 
 
 def wait_for_second_round(lab, n_units, timeout_s=180):
@@ -92,7 +92,7 @@ def test_a_listener_goes_on_after_the_last_event_it_saw(survivor):
 
 def test_nothing_half_way_has_its_place(survivor):
     data = survivor[0].serving.data_dir
-    whole = {marker.parent for marker in data.glob("units/*/[!.]*/unit.json")}
+    whole = {marker.parent for marker in data.glob("units/*/[!.]*/manifest.json")}
     folders = {path for path in data.glob("units/*/*") if path.is_dir()}
     killed_at_work = {path for path in folders if path.name.startswith(PREFIX)}
     assert folders - killed_at_work == whole

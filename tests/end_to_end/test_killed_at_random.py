@@ -37,7 +37,7 @@ DASK = Path(sys.executable).with_name("dask")
 def markers(data_dir):
     """When each finished unit was put in its place, by the rename's mark on its folder [ns since 1970], by its key."""
     found = {}
-    for marker in data_dir.glob("units/*/[!.]*/unit.json"):
+    for marker in data_dir.glob("units/*/[!.]*/manifest.json"):
         with contextlib.suppress(FileNotFoundError):
             found[marker.parent.name] = marker.parent.stat().st_ctime_ns
     return found
