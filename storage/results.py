@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.errors import ZarrUserWarning
 
 from storage.atomic import staged, write_file
 from storage.chunks import plan_tiles
@@ -79,13 +80,22 @@ def write_results(path: Path, tree: Mapping[str, Group], root_attrs: Mapping[str
             root = zarr.create_group(store=partial, overwrite=True, attributes=plain(root_attrs))
             for name, group in sorted(tree.items()):
                 _write_group(root, name, group)
-            with warnings.catch_warnings():
-                # Consolidated metadata is an extension of the format that every reader of Zarr v3 by HTTP needs.
-                warnings.simplefilter("ignore")
-                zarr.consolidate_metadata(partial)
+            consolidate(partial)
             write_file(partial / SEAL, json.dumps({"files": as_json(describe(partial))}).encode())
     except FileExistsError as error:
         raise ResultsError(f"{path.name} is already there") from error
+
+
+def consolidate(path: Path) -> None:
+    """Write into every group of a store what is below it, so that each can be opened by its own URL.
+
+    Whoever opens a group over HTTP cannot list what it holds, and finds it empty without this.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)  # consolidated metadata is an extension of Zarr v3
+        groups = [name for name, node in zarr.open_group(path, mode="r").members(max_depth=None) if isinstance(node, zarr.Group)]
+        for name in ("", *sorted(groups)):  # from the root down, else what is below a group is in it twice
+            zarr.consolidate_metadata(path, path=name or None)
 
 
 def _write_group(root: zarr.Group, name: str, group: Group) -> None:

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,7 +19,6 @@ from typing import Any, cast
 import httpx
 import numpy as np
 import pytest
-import xarray as xr
 from fastapi import FastAPI
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -56,6 +54,7 @@ from service.records.views import (
 from service.settings import Settings
 from storage.catalogue.datasets import EVERY_DATASET
 from storage.catalogue.runs import EVERY_RUN
+from storage.results import Group, write_results
 from tasks.errors import FormulaError
 from tasks.options import RunOptions
 
@@ -317,16 +316,10 @@ def made_study(dataset_ids: tuple[str, ...]) -> Path:
     path = Path(tempfile.mkdtemp()) / "results.zarr"
     atexit.register(shutil.rmtree, path.parent)
     rng = np.random.default_rng(0)
-    grid = {"y": ("y", np.arange(40) * 15e-9, {"units": "m"}), "x": ("x", np.arange(50) * 15e-9, {"units": "m"})}
-    tree = {}
-    for dataset_id in dataset_ids:
-        edge = xr.DataArray(rng.normal(5480, 1, (40, 50)).astype("f4"), dims=("y", "x"), attrs={"units": "eV"})
-        tree[f"/{dataset_id}/maps"] = xr.Dataset({"edge_energy": edge}, coords=grid)
-    inertia = xr.DataArray(np.geomspace(1, 1e-2, 12), dims="k")
-    tree["/domains"] = xr.Dataset({"inertia": inertia}, coords={"k": np.arange(1, 13)}, attrs={"elbow": 4})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that version 3 has no consolidated metadata in its specification yet
-        xr.DataTree.from_dict(tree).to_zarr(path, zarr_format=3, consolidated=True)
+    grid = {"y": np.arange(40) * 15e-9, "x": np.arange(50) * 15e-9}
+    tree = {f"{name}/maps": Group(grid, {"edge_energy": rng.normal(5480, 1, (40, 50)).astype("f4")}) for name in dataset_ids}
+    inertia = {"inertia": np.geomspace(1, 1e-2, 12)}
+    write_results(path, {**tree, "domains": Group({"k": np.arange(1, 13)}, inertia, {"elbow": 4})}, {})
     return path
 
 

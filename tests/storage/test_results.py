@@ -1,3 +1,4 @@
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,15 @@ def tree() -> dict[str, Group]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "run_1" / "results.zarr"
+
+
+def test_every_group_tells_what_is_below_it_and_by_its_own_name(path: Path) -> None:
+    write_results(path, tree(), {})
+    for name in ("", "ds_1", "ds_1/spectra", "ds_1/maps", "domains"):
+        below = {str(file.parent.relative_to(path / name)) for file in (path / name).rglob("zarr.json")} - {"."}
+        told = json.loads((path / name / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
+        assert told.keys() == below, name
+        assert all("consolidated_metadata" not in node or not node["consolidated_metadata"]["metadata"] for node in told.values())
 
 
 def test_xarray_opens_it_labelled_and_equal(path: Path) -> None:

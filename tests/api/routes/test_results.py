@@ -1,11 +1,13 @@
 """The results store over HTTP: what Zarr's readers rely on."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 RUNS = "/api/v1/runs"
 KEY = "domains/inertia/c/0"
@@ -27,6 +29,38 @@ def test_xarray_opens_the_store_and_reads_what_is_on_disk(
     assert np.isfinite(edge.to_numpy()).all()
     tree.close()
     disk.close()
+
+
+OPENERS: dict[str, Callable[[str, str], Any]] = {
+    "tree": lambda url, dataset: xr.open_datatree(url, engine="zarr")[f"{dataset}/maps/edge_energy"],
+    "tree of a dataset": lambda url, dataset: xr.open_datatree(f"{url}/{dataset}", engine="zarr")["maps/edge_energy"],
+    "group of the store": lambda url, dataset: xr.open_dataset(url, engine="zarr", group=f"{dataset}/maps")["edge_energy"],
+    "group of a dataset": lambda url, dataset: xr.open_zarr(f"{url}/{dataset}", group="maps", chunks=None)["edge_energy"],
+    "group by its own URL": lambda url, dataset: xr.open_zarr(f"{url}/{dataset}/maps")["edge_energy"],
+    "zarr": lambda url, dataset: zarr.open_group(url, mode="r")[f"{dataset}/maps/edge_energy"],
+    "zarr, a group": lambda url, dataset: zarr.open_group(f"{url}/{dataset}/maps", mode="r")["edge_energy"],
+    "zarr, walking": lambda url, dataset: dict(zarr.open_group(f"{url}/{dataset}", mode="r").members(None))["maps/edge_energy"],
+    "zarr, the array": lambda url, dataset: zarr.open_array(f"{url}/{dataset}/maps/edge_energy", mode="r"),
+}
+
+
+@pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS.keys())
+def test_every_way_to_open_results_finds_the_same(
+    client: httpx.Client, service: Any, finished: dict[str, Any], url: str, opener: Callable[[str, str], Any]
+) -> None:
+    dataset = finished["datasets"][0]
+    found = opener(f"{str(client.base_url).rstrip('/')}{url}", dataset)
+    disk = zarr.open_array(service.runs.folder / finished["id"] / "results.zarr" / dataset / "maps" / "edge_energy", mode="r")
+    np.testing.assert_array_equal(np.asarray(found), disk[...])
+    assert found.attrs["units"] == "eV"
+
+
+def test_obstore_opens_a_group_by_its_own_url(client: httpx.Client, finished: dict[str, Any], url: str) -> None:
+    obstore = pytest.importorskip("obstore.store", reason="obstore, another reader of URLs, is not installed")
+    address = f"{str(client.base_url).rstrip('/')}{url}/{finished['datasets'][0]}/maps"
+    store = zarr.storage.ObjectStore(obstore.HTTPStore.from_url(address, client_options={"allow_http": True}), read_only=True)
+    with xr.open_zarr(store) as maps:
+        assert np.isfinite(maps["edge_energy"].to_numpy()).all()
 
 
 def test_ranges_validators_and_head(client: httpx.Client, url: str) -> None:
