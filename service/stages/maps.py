@@ -23,7 +23,7 @@ class MapsStep(Step):
     """All maps of one dataset, as they are published; ``tiles`` are its fits, in the order of the rows."""
 
     stage: ClassVar[str] = "maps"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     arrays: ClassVar[tuple[ArraySpec, ...]] = tuple(RESULTS["{dataset}/maps"].values())
 
     absorber: Absorber
@@ -34,15 +34,17 @@ class MapsStep(Step):
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.chemistry import chemistry_maps
         from tasks.xanes.fit import SpectrumFit
+        from tasks.xanes.model_check import model_warnings
 
-        read = context.read(self.spectra, "energy_ev", "phase", "sigma_phase")
+        read = context.read(self.spectra, "energy_ev", "phase", "sigma_phase", "sigma_absorption")
         pieces = [context.read(tile) for tile in self.tiles]
         whole = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in pieces[0]}
         energy_ev, wanted = read["energy_ev"], self.options.phase_energy_ev
         index = 0 if wanted == "lowest" else int(np.argmin(np.abs(energy_ev - wanted)))
         phase_energy_ev = float(energy_ev[index])
+        fit, sigma_vacuum = SpectrumFit(**whole), float(np.sqrt(np.mean(read["sigma_absorption"] ** 2)))
         found = chemistry_maps(
-            SpectrumFit(**whole),
+            fit,
             whole["status"],
             read["phase"][index],
             float(read["sigma_phase"][index]),
@@ -50,4 +52,6 @@ class MapsStep(Step):
             self.absorber,
             self.options,
         )
-        return context.write(found, phase_energy_ev=phase_energy_ev, n_kept=int(np.count_nonzero(found["mask"])))
+        warnings = model_warnings(fit, whole["status"], sigma_vacuum, self.absorber.edge_energy_ev)
+        n_kept = int(np.count_nonzero(found["mask"]))
+        return context.write(found, warnings=warnings, phase_energy_ev=phase_energy_ev, n_kept=n_kept)
