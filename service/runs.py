@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from service.api_keys import DEFAULT_PROJECT
+from service.area_spectra import Area, AreaSpectrum, read_area_spectrum
 from service.errors import (
     ConflictError,
     IdempotencyError,
@@ -241,6 +242,19 @@ class Runs:
         else:
             raise not_ready(view)
         return draw(picture, cmap=cmap, vmin=vmin, vmax=vmax, width=width)
+
+    def spectra(self, run_id: str, areas: Sequence[Area]) -> list[AreaSpectrum]:
+        """Spectra, fits and ratios of areas of the published images.
+
+        Raises
+        ------
+        ResultsNotReadyError
+            The store is not sealed.
+        NotFoundError, InvalidInputError
+            An area of no dataset of this run, or outside its image.
+        """
+        store = self._results(run_id)
+        return [read_area_spectrum(store, area, f"areas.{i}") for i, area in enumerate(areas)]
 
     @property
     def _owner(self) -> str:

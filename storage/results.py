@@ -224,6 +224,24 @@ class ResultsStore:
         except DamagedError as error:
             raise damaged(error) from error
 
+    def attributes(self, group: str) -> dict[str, Any]:
+        """Attributes of a group.
+
+        Raises
+        ------
+        ResultsError
+            The store is not sealed, or holds no such group.
+        ResultsDamagedError
+            Its description is no longer what was sealed.
+        """
+        files = self._files()
+        if f"{group}/zarr.json" not in files:
+            raise ResultsError(f"the results hold no group {group}")
+        try:
+            return dict(zarr.open_group(VerifiedStore(self.path, files), path=group, mode="r").attrs)
+        except DamagedError as error:
+            raise damaged(error) from error
+
     def _array(self, group: str, variable: str) -> zarr.Array[Any]:
         known = {**RESULTS.get(group, RESULTS.get("{dataset}/" + group.rpartition("/")[2], {})), **COORDINATES}
         files = self._files()

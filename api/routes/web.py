@@ -59,11 +59,12 @@ def get_page(service: ServiceDep, request: Request, run: Annotated[str | None, Q
     runs = service.runs.page(N_SHOWN).items
     datasets = service.datasets.page(N_SHOWN).items
     chosen = service.runs.get(run) if run else next(iter(runs), None)
-    words = {"stages": STAGES, "maps": MAPS, "spectra": SPECTRA, "versions": service.versions()}
+    words = {"stages": STAGES, "image_names": MAPS | SPECTRA, "spectra": SPECTRA, "versions": service.versions()}
     found = {"runs": runs, "datasets": datasets, "titles": {view.id: view.title for view in datasets}}
     measured = measured_by(service, chosen)
-    many = any(len(view.energies_ev) > 1 for view in measured)
-    shown = {"run": chosen, "figures": figures_of(service, chosen), "measured": measured, "many_energies": many}
+    named = {view.id: view.title for view in measured}
+    explored = [{"id": id_, "title": named.get(id_, id_)} for id_ in (chosen.datasets if chosen else ())]
+    shown = {"run": chosen, "figures": figures_of(service, chosen), "measured": measured, "explored": explored}
     return TEMPLATES.TemplateResponse(request, "index.html", words | found | shown)
 
 

@@ -10,7 +10,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from tasks.chemistry import Density, area_ratio
+import tasks.areas
 from tasks.figures.panel import (
     UM_PER_M,
     add_colour_bar,
@@ -88,15 +88,8 @@ def _tell_ratios(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area
 
 
 def area_electrons(specimen: Specimen, area: Area) -> tuple[float, float] | None:
-    """Electrons per absorber over an area, its electrons over its absorber atoms, and one standard error; None without maps."""
-    names = ("n_electron", "n_absorber", "edge_jump", "edge_jump_sigma", "electron_ratio", "electron_ratio_sigma")
-    if not set(names) <= set(specimen.maps):
-        return None
-    electrons, atoms, jump, jump_sigma, ratio, ratio_sigma = (specimen.values(name) for name in names)
-    below = np.abs(jump_sigma / jump)
-    above = np.sqrt(np.maximum((ratio_sigma / ratio) ** 2 - below**2, 0))
-    densities = Density(electrons, above * np.abs(electrons)), Density(atoms, below * np.abs(atoms))
-    return area_ratio(*densities, area_mask(area, electrons.shape))
+    """Electrons per absorber over the kept pixels of an area, and one standard error; None without the maps."""
+    return tasks.areas.area_electrons(specimen.maps, area_mask(area, specimen.absorption.shape) & specimen.kept())
 
 
 def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area, ...]) -> None:

@@ -22,10 +22,12 @@ import pytest
 from fastapi import FastAPI
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from published import write_published
 
 from api.app import create_app
 from api.server import HttpServer
 from service.api_keys import Key
+from service.area_spectra import Area, AreaSpectrum, read_area_spectrum
 from service.bootstrap import Service, lock_folder
 from service.errors import (
     ConflictError,
@@ -54,7 +56,7 @@ from service.records.views import (
 from service.settings import Settings
 from storage.catalogue.datasets import EVERY_DATASET
 from storage.catalogue.runs import EVERY_RUN
-from storage.results import Group, write_results
+from storage.results import ResultsStore
 from tasks.errors import FormulaError
 from tasks.options import RunOptions
 
@@ -257,6 +259,10 @@ class FakeRuns:
             raise NotFoundError(f"no figure {name!r}")
         return path
 
+    def spectra(self, run_id: str, areas: Sequence[Area]) -> list[AreaSpectrum]:
+        store = ResultsStore(self.results_file(run_id, "zarr.json").parent)
+        return [read_area_spectrum(store, area, f"areas.{i}") for i, area in enumerate(areas)]
+
     def image(
         self,
         run_id: str,
@@ -315,11 +321,7 @@ def write_study(path: Path, dataset_ids: tuple[str, ...]) -> None:
 def made_study(dataset_ids: tuple[str, ...]) -> Path:
     path = Path(tempfile.mkdtemp()) / "results.zarr"
     atexit.register(shutil.rmtree, path.parent)
-    rng = np.random.default_rng(0)
-    grid = {"y": np.arange(40) * 15e-9, "x": np.arange(50) * 15e-9}
-    tree = {f"{name}/maps": Group(grid, {"edge_energy": rng.normal(5480, 1, (40, 50)).astype("f4")}) for name in dataset_ids}
-    inertia = {"inertia": np.geomspace(1, 1e-2, 12)}
-    write_results(path, {**tree, "domains": Group({"k": np.arange(1, 13)}, inertia, {"elbow": 4})}, {})
+    write_published(path, dataset_ids)
     return path
 
 

@@ -1,7 +1,5 @@
 // Keeps the page alive: what the server renders is fetched again and its sections are put in place, so that there
 // is one source of truth, the templates. Everything goes through the same HTTP contract as any other client.
-"use strict";
-
 const API = "/api/v1";
 const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -165,6 +163,15 @@ async function drawImage(viewer, path, title) {
   }
 }
 
+// The explorer is loaded where a run has results: a page without them needs none of it.
+
+async function explore() {
+  const section = $("#explore");
+  if (!section) { showImage(); return; }
+  const { start } = await import("./explore/explore.js");
+  await start(section, post);
+}
+
 // Live
 
 function follow() {
@@ -173,7 +180,7 @@ function follow() {
   const source = new EventSource(`${API}/runs/${run}/events`);
   let due = null;
   const soon = () => { due ??= setTimeout(() => { due = null; refresh(["#status", "#runs"]); }, 400); };
-  const finish = () => { source.close(); clearTimeout(due); refresh(["#run", "#runs"]).then(showImage); };
+  const finish = () => { source.close(); clearTimeout(due); refresh(["#run", "#runs"]).then(explore); };
   for (const kind of ["state", "stage", "progress", "unit", "note"]) source.addEventListener(kind, soon);
   source.addEventListener("end", finish);
 }
@@ -220,6 +227,6 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 }
 
 sayPicked();
-showImage();
+explore();
 follow();
 setInterval(() => { if (!document.hidden) refresh(["#runs", "#datasets"]); }, 5000);

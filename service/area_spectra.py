@@ -1,0 +1,196 @@
+"""Spectra of pixels and areas of a run's results, with the fit of eq. 1 and ratios of sums."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.draw import polygon2mask
+
+from service.errors import FieldError, InvalidInputError, NotFoundError
+from storage.results import ResultsStore
+from tasks.areas import ELECTRON_MAPS, PRE_EDGE_MAPS, AreaFit, area_electrons, area_pre_edge, fit_mean, mean_spectrum, pixel_fit
+from tasks.errors import EnergyGridError
+from tasks.scattering import Absorber
+from tasks.xanes.model import PARAMETERS
+
+MAX_CACHED_BYTES: Final = 512 * 2**20
+"""Images kept in memory, so that the next area of the same dataset needs no reading [bytes]."""
+
+Point = tuple[float, float]
+"""Row and column [px]; pixel centres lie on whole numbers."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """Which pixels of which dataset; one of the three shapes is given.
+
+    Parameters
+    ----------
+    dataset, name : str
+    pixel : (row, column)
+    box : (first row, first column, last row, last column), all inside
+    polygon : at least three corners (row, column)
+    """
+
+    dataset: str
+    name: str = ""
+    pixel: tuple[int, int] | None = None
+    box: tuple[int, int, int, int] | None = None
+    polygon: Sequence[Point] | None = None
+
+
+@dataclass(frozen=True)
+class AreaSpectrum:
+    """What the results say of one area; arrays are over the energies of its dataset."""
+
+    dataset: str
+    name: str
+    n_pixels: int
+    n_kept: int
+    """Pixels with maps, over which the ratios are taken."""
+    energy_ev: NDArray[np.float64]
+    absorption: NDArray[np.float64]
+    absorption_sigma: NDArray[np.float64]
+    phase: NDArray[np.float64]
+    phase_sigma: NDArray[np.float64]
+    fit: AreaFit | None
+    fit_refused: str
+    """Why there is no fit; "" where there is one."""
+    ratios: dict[str, tuple[float, float]]
+    """Sums over sums with one standard error: ``electron_ratio`` and ``pre_edge_ratio`` [eV]."""
+
+
+class ArrayCache:
+    """The arrays read last, up to a number of bytes; safe between threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._arrays: OrderedDict[tuple[object, ...], NDArray[Any]] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def get(self, key: tuple[object, ...], read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """The array of ``key``, from memory or by ``read``."""
+        with self._guard:
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+                return self._arrays[key]
+        values = read()
+        with self._guard:
+            self._arrays[key] = values
+            while sum(held.nbytes for held in self._arrays.values()) > self._max_bytes:
+                self._arrays.popitem(last=False)
+        return values
+
+
+CACHE: Final = ArrayCache(MAX_CACHED_BYTES)
+
+
+def read_area_spectrum(store: ResultsStore, area: Area, field: str) -> AreaSpectrum:
+    """Spectrum, fit and ratios of one area.
+
+    Parameters
+    ----------
+    store : ResultsStore
+        Sealed.
+    area : Area
+    field : str
+        Name of the area in the request, for errors.
+
+    Raises
+    ------
+    NotFoundError
+        The results hold no spectra of the dataset.
+    InvalidInputError
+        The area lies outside the image, or holds no pixel centre.
+    """
+    group = f"{area.dataset}/spectra"
+    keys = set(store.keys())
+    if f"{group}/absorption/zarr.json" not in keys:
+        raise NotFoundError(f"the results hold no spectra of a dataset {area.dataset!r}")
+    energy_ev = np.asarray(store.read(group, "energy")[0], np.float64)
+    images = {name: cached(store, group, name) for name in ("absorption", "phase")}
+    inside = pixels_of(area, images["absorption"].shape[1:], field)
+    spectra = {
+        name: mean_spectrum(values, stored(store, keys, group, f"sigma_{name}"), inside) for name, values in images.items()
+    }
+    names = {*PARAMETERS, *(f"{name}_sigma" for name in PARAMETERS), *ELECTRON_MAPS, *PRE_EDGE_MAPS}
+    read = {name: stored(store, keys, f"{area.dataset}/maps", name) for name in (*names, "mask")}
+    maps = {name: values for name, values in read.items() if values is not None}
+    absorber = Absorber(**store.attributes(group)["absorber"])
+    fit, refused = fitted(energy_ev, *spectra["absorption"], maps, inside, absorber.edge_energy_ev)
+    told = {"electron_ratio": area_electrons(maps, inside), "pre_edge_ratio": area_pre_edge(maps, inside)}
+    return AreaSpectrum(
+        area.dataset,
+        area.name,
+        n_pixels=int(np.count_nonzero(inside)),
+        n_kept=int(np.count_nonzero(inside & maps["mask"])) if "mask" in maps else 0,
+        energy_ev=energy_ev,
+        absorption=spectra["absorption"][0],
+        absorption_sigma=spectra["absorption"][1],
+        phase=spectra["phase"][0],
+        phase_sigma=spectra["phase"][1],
+        fit=fit,
+        fit_refused=refused,
+        ratios={name: ratio for name, ratio in told.items() if ratio is not None},
+    )
+
+
+def fitted(
+    energy_ev: NDArray[np.float64],
+    absorption: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    maps: dict[str, NDArray[Any]],
+    inside: NDArray[np.bool_],
+    edge_energy_ev: float,
+) -> tuple[AreaFit | None, str]:
+    """The fit of an area's spectrum, or why there is none; a single pixel has the fit of the maps, where they hold one."""
+    rows, columns = np.nonzero(inside)
+    if rows.size == 1:
+        found = pixel_fit(energy_ev, absorption, maps, (int(rows[0]), int(columns[0])), edge_energy_ev)
+        if found is not None:
+            return found, ""
+    try:
+        return fit_mean(energy_ev, absorption, sigma, edge_energy_ev), ""
+    except EnergyGridError as error:
+        return None, str(error)
+
+
+def pixels_of(area: Area, shape: tuple[int, ...], field: str) -> NDArray[np.bool_]:
+    """(Y, X) pixels of an area: those whose centres lie in it.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    inside = np.zeros(shape, dtype=bool)
+    if area.pixel is not None:
+        corners, kind = [area.pixel], "pixel"
+    elif area.box is not None:
+        corners, kind = [area.box[:2], area.box[2:]], "box"
+    else:
+        inside = polygon2mask(shape, np.asarray(area.polygon))
+        corners, kind = [], "polygon"
+    if any(not 0 <= y < shape[0] or not 0 <= x < shape[1] for y, x in corners):
+        message = f"lies outside the image of {shape[0]} rows and {shape[1]} columns, counted from 0"
+        raise InvalidInputError(f"the area {message}", [FieldError(f"{field}.{kind}", message)])
+    if corners:
+        (top, left), (bottom, right) = corners[0], corners[-1]
+        inside[min(top, bottom) : max(top, bottom) + 1, min(left, right) : max(left, right) + 1] = True
+    if not inside.any():
+        raise InvalidInputError("the area is empty", [FieldError(f"{field}.{kind}", "holds no pixel's centre")])
+    return inside
+
+
+def cached(store: ResultsStore, group: str, name: str) -> NDArray[Any]:
+    """An array of the results, kept in memory; a store that is replaced is read again."""
+    key = (store.path, (store.path / "zarr.json").stat().st_mtime_ns, group, name)
+    return CACHE.get(key, lambda: store.read(group, name)[0])
+
+
+def stored(store: ResultsStore, keys: set[str], group: str, name: str) -> NDArray[Any] | None:
+    """An array of the results, None where there is none."""
+    return cached(store, group, name) if f"{group}/{name}/zarr.json" in keys else None

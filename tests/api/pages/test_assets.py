@@ -1,0 +1,86 @@
+"""The web page in a real browser: what its scripts do, seen through Chromium's DevTools."""
+
+import threading
+from typing import Any
+
+import httpx
+import pytest
+from chromium import CHROMIUM, Play, Tab
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
+
+
+def test_a_run_is_followed_to_its_figures(play: Play, client: httpx.Client, service: Any, run: dict[str, Any]) -> None:
+    service.runs.advance(run["id"], 2)
+
+    async def scene(tab: Tab) -> None:
+        done = "document.querySelector('.stages li .count').textContent"
+        await tab.until(f"{done} === '2 / 4'")
+        service.runs.advance(run["id"], 3)
+        await tab.until(f"{done} === '3 / 4'")
+        threading.Timer(0.1, service.runs.finish, [run["id"]]).start()
+        await tab.until("document.querySelectorAll('.gallery figure').length === 2")
+        await tab.until("document.querySelector('#explore canvas.map')")
+        assert "open_datatree" in await tab.value("document.querySelector('#open-code').textContent")
+
+    play(f"{client.base_url}/?run={run['id']}", scene)
+
+
+def test_a_measurement_is_sent_and_a_run_started_by_hand(play: Play, client: httpx.Client) -> None:
+    async def scene(tab: Tab) -> None:
+        await tab.value("document.querySelector('#create-dataset [name=title]').value = 'by hand'")
+        await tab.value("document.querySelector('#create-dataset [name=formula]').value = 'LiVO2'")
+        await tab.value("document.querySelector('#create-dataset button').click()")
+        await tab.until("document.querySelector('.card .drop')")
+        await tab.value(
+            """(() => {
+            const files = new DataTransfer();
+            const sent = new Blob([new Uint8Array([0x89, 0x48, 0x44, 0x46, 1])]);
+            files.items.add(new File([sent], "one 5420 eV.cxi"));
+            files.items.add(new File(["nothing"], "two.txt"));
+            const drop = new DragEvent("drop", { bubbles: true, dataTransfer: files });
+            document.querySelector(".drop").dispatchEvent(drop);
+            })()"""
+        )
+        await tab.until("document.querySelector('.card').textContent.includes('1 energy')")
+        await tab.until("document.querySelector('.uploads .fault').textContent.includes('not a scan')")
+        await tab.value("document.querySelector('[data-seal]').click()")
+        await tab.until("document.querySelector('.card .state').textContent === 'sealed'")
+        await tab.value("document.querySelector('[name=dataset]').click()")
+        await tab.until("document.querySelector('#picked').textContent === 'on 1 dataset'")
+        await tab.value("document.querySelector('#start-run [name=n_domains]').value = '4'")
+        await tab.value("document.querySelector('#start-run button.main').click()")
+        await tab.until("location.search.startsWith('?run=run_')")
+        # Chromium logs the refused file's 422 as an error of the network: it is what was wanted.
+        tab.complaints[:] = [text for text in tab.complaints if "422" not in text]
+
+    play(f"{client.base_url}/", scene)
+    [dataset] = client.get("/api/v1/datasets").json()["items"]
+    assert [scan["name"] for scan in dataset["scans"]] == ["one_5420_eV.cxi"]
+    [run] = client.get("/api/v1/runs").json()["items"]
+    assert (run["datasets"], run["options"]["domains"]["n_domains"]) == ([dataset["id"]], 4)
+
+
+def test_refusals_are_told_beside_the_form(play: Play, client: httpx.Client, dataset: dict[str, Any]) -> None:
+    async def scene(tab: Tab) -> None:
+        await tab.value("document.querySelector('#start-run button.main').click()")
+        await tab.until("document.querySelector('#run-refused').textContent.includes('datasets')")
+        tab.complaints[:] = [text for text in tab.complaints if "422" not in text]
+
+    play(f"{client.base_url}/", scene)
+
+
+def test_the_page_fits_a_narrow_screen(play: Play, client: httpx.Client, finished: dict[str, Any]) -> None:
+    async def scene(tab: Tab) -> None:
+        await tab.command("Emulation.setDeviceMetricsOverride", width=380, height=800, deviceScaleFactor=1, mobile=True)
+        await tab.until("document.querySelector('#explore canvas.map')")
+        figures = "[...document.querySelectorAll('.gallery img')]"
+        await tab.value(f"{figures}.forEach((image) => image.scrollIntoView())")
+        await tab.until(f"{figures}.length === 2 && {figures}.every((image) => image.naturalWidth)")
+        beyond = "[...document.querySelectorAll('body *:not(pre *)')].filter((node) => node.getBoundingClientRect().right > 381)"
+        assert await tab.value(f"{beyond}.map((node) => node.tagName + '.' + node.className)") == []
+
+    play(f"{client.base_url}/?run={finished['id']}", scene)

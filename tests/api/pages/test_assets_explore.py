@@ -1,0 +1,100 @@
+"""The explorer of results in a real browser."""
+
+from typing import Any
+
+import httpx
+import pytest
+from chromium import CHROMIUM, Play, Tab
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
+
+ROWS = "document.querySelectorAll('.areas tbody tr').length"
+
+
+@pytest.fixture
+def two(client: httpx.Client, service: Any, dataset: dict[str, Any]) -> str:
+    """Address of a finished run on two datasets."""
+    body = {"title": "particle 2", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}}
+    other = client.post("/api/v1/datasets", json=body).raise_for_status().json()
+    run = client.post("/api/v1/runs", json={"datasets": [dataset["id"], other["id"]]}).raise_for_status().json()
+    service.runs.finish(run["id"])
+    return f"{client.base_url}/?run={run['id']}"
+
+
+async def choose(tab: Tab, selector: str, value: str, event: str = "change") -> None:
+    """Give a field a value, as a reader would."""
+    script = f"node.value = {value!r}; node.dispatchEvent(new Event({event!r}, {{ bubbles: true }}))"
+    await tab.value(f"(() => {{ const node = document.querySelector({selector!r}); {script} }})()")
+
+
+async def drag(tab: Tab, *places: tuple[float, float]) -> None:
+    """Press the mouse on the first image, move through ``places`` (shares of its width and height), and let go."""
+    rect = "(({ x, y, width, height }) => [x, y, width, height])(document.querySelector('canvas.map').getBoundingClientRect())"
+    await tab.value("document.querySelector('canvas.map').scrollIntoView({ block: 'center' })")
+    left, top, width, height = await tab.value(rect)
+    kinds = ["mousePressed", *["mouseMoved"] * len(places), "mouseReleased"]
+    for kind, (x, y) in zip(kinds, [places[0], *places, places[-1]], strict=True):
+        at = {"x": left + x * width, "y": top + y * height}
+        await tab.command("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **at)
+
+
+async def look_around(tab: Tab) -> None:
+    """Choose an image and an energy, take a pixel and a box, set limits, and link a second panel."""
+    await tab.until("document.querySelector('canvas.map')?.getAttribute('aria-label') === 'Edge energy of particle 1'")
+    await choose(tab, "[name=image]", "absorption")
+    await tab.until("document.querySelector('[name=shown]').textContent === '5540.0 eV'")
+    await choose(tab, "[name=energy]", "3", "input")
+    await tab.until("document.querySelector('[name=shown]').textContent === '5447.7 eV'")
+    await drag(tab, (0.5, 0.5))
+    await tab.until(f"{ROWS} === 1 && document.querySelectorAll('.drawing circle').length === 28")
+    await tab.value("document.querySelector('[name=tool][value=box]').click()")
+    await tab.until("document.querySelector('.readout').textContent.includes('row ')")
+    await drag(tab, (0.45, 0.3), (0.5, 0.4), (0.6, 0.6))
+    await tab.until(f"{ROWS} === 2")
+    await choose(tab, "[name=low]", "0.05")
+    await tab.value("document.querySelector('[data-do=second]').click()")
+    await tab.until("document.querySelectorAll('canvas.map')[1]?.getAttribute('aria-label') === 'Absorption of particle 2'")
+    await tab.until("location.hash.includes('area=') && location.hash.split('panel=').length === 3")
+
+
+def test_a_view_is_made_and_its_address_shows_the_same(play: Play, two: str) -> None:
+    async def scene(tab: Tab) -> None:
+        await look_around(tab)
+        drawn = "[...document.querySelectorAll('canvas.map')].map((canvas) => canvas.toDataURL())"
+        table = "document.querySelector('.areas').innerText"
+        before = [await tab.value(f"JSON.stringify({what})") for what in ("location.hash", table)]
+        assert await tab.value("document.querySelector('[name=low]').value") == "0.05"
+        images = await tab.value(drawn)
+        assert len({len(image) for image in images}) == 2
+        assert (
+            await tab.value("performance.getEntriesByType('resource').filter((one) => one.name.includes('/images/')).length") == 0
+        )
+        await tab.command("Page.reload")
+        await tab.until(f"{ROWS} === 2 && document.querySelectorAll('.drawing circle').length === 56")
+        assert [await tab.value(f"JSON.stringify({what})") for what in ("location.hash", table)] == before
+        assert await tab.value("document.querySelector('[name=low]').value") == "0.05"
+
+    play(two, scene)
+
+
+def test_the_image_is_read_with_keys_alone(play: Play, two: str) -> None:
+    async def press(tab: Tab, key: str) -> None:
+        await tab.command("Input.dispatchKeyEvent", type="keyDown", key=key)
+        await tab.command("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+    async def scene(tab: Tab) -> None:
+        await tab.until("document.querySelector('canvas.map')?.getAttribute('aria-label')")
+        await tab.value("document.querySelector('canvas.map').focus()")
+        await press(tab, "ArrowDown")
+        await tab.until("document.querySelector('.readout').textContent.includes('row 21, column 25')")
+        assert "± 0.10 eV" in await tab.value("document.querySelector('.readout').textContent")
+        await press(tab, "+")
+        await tab.until("location.hash.includes('zoom=1.5')")
+        await press(tab, "Enter")
+        await tab.until(f"{ROWS} === 1")
+        assert "row 21, column 25" in await tab.value("document.querySelector('.areas').innerText")
+
+    play(two, scene)

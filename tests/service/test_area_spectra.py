@@ -1,0 +1,88 @@
+"""Areas of published results: which pixels they are, and what is read of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from published import SIGMA_ABSORPTION, true_parameters, write_published
+
+from service.area_spectra import Area, ArrayCache, pixels_of, read_area_spectrum
+from service.errors import InvalidInputError, NotFoundError
+from storage.results import ResultsStore
+from tasks.xanes.model import PARAMETERS
+
+SHAPE = (30, 40)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ResultsStore:
+    path = tmp_path_factory.mktemp("run") / "results.zarr"
+    write_published(path, ["ds_a"], SHAPE, n_energies=20)
+    return ResultsStore(path)
+
+
+def test_a_box_is_taken_whole_from_any_corner_and_a_polygon_by_centres() -> None:
+    box = pixels_of(Area("d", box=(2, 3, 5, 8)), SHAPE, "areas.0")
+    assert box.sum() == 4 * 6
+    assert box[2:6, 3:9].all()
+    assert np.array_equal(box, pixels_of(Area("d", box=(5, 8, 2, 3)), SHAPE, "areas.0"))
+    inside = pixels_of(Area("d", polygon=[(1.5, 1.5), (1.5, 5.5), (4.5, 5.5), (4.5, 1.5)]), SHAPE, "areas.0")
+    assert np.argwhere(inside).min(axis=0).tolist() == [2, 2]
+    assert np.argwhere(inside).max(axis=0).tolist() == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("shape", "field"),
+    [
+        ({"pixel": (30, 0)}, "areas.4.pixel"),
+        ({"box": (0, 0, 5, 40)}, "areas.4.box"),
+        ({"polygon": [(0.1, 0.1), (0.2, 0.3), (0.3, 0.1)]}, "areas.4.polygon"),
+        ({"polygon": [(90.0, 90.0), (95.0, 90.0), (92.0, 99.0)]}, "areas.4.polygon"),
+    ],
+)
+def test_an_area_without_pixels_is_refused_by_name(shape: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        pixels_of(Area("d", **shape), SHAPE, "areas.4")
+    assert [fault.field for fault in refused.value.faults] == [field]
+
+
+def test_an_area_is_read_with_its_errors_fit_and_ratios(store: ResultsStore) -> None:
+    found = read_area_spectrum(store, Area("ds_a", "A", box=(10, 10, 19, 10)), "areas.0")
+    assert (found.n_pixels, found.n_kept, found.fit_refused) == (10, 10, "")
+    assert found.absorption_sigma == pytest.approx(np.full(20, SIGMA_ABSORPTION / np.sqrt(10)))
+    assert found.phase == pytest.approx(np.full(20, -0.9), abs=0.01)
+    truth = true_parameters(SHAPE)[PARAMETERS.index("edge_energy"), 10, 10]
+    assert found.fit is not None
+    assert abs(found.fit.parameters["edge_energy"] - truth) < 4 * found.fit.sigma["edge_energy"] < 4
+    assert found.ratios["electron_ratio"][0] == pytest.approx(38)
+
+
+def test_a_pixel_without_maps_is_fitted_and_one_with_maps_has_their_fit(store: ResultsStore) -> None:
+    kept = read_area_spectrum(store, Area("ds_a", pixel=(15, 20)), "areas.0")
+    assert kept.fit is not None
+    assert kept.fit.parameters["edge_energy"] == store.read("ds_a/maps", "edge_energy")[0][15, 20]
+    vacuum = read_area_spectrum(store, Area("ds_a", pixel=(0, 0)), "areas.0")
+    assert vacuum.fit is not None
+    assert (vacuum.n_kept, vacuum.n_pixels) == (0, 1)
+
+
+def test_other_datasets_and_few_energies_are_told(store: ResultsStore, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="ds_b"):
+        read_area_spectrum(store, Area("ds_b", pixel=(0, 0)), "areas.0")
+    write_published(tmp_path / "few.zarr", ["ds_a"], SHAPE, n_energies=4)
+    few = read_area_spectrum(ResultsStore(tmp_path / "few.zarr"), Area("ds_a", box=(5, 5, 9, 9)), "areas.0")
+    assert few.fit is None
+    assert "at least 10 energies" in few.fit_refused
+
+
+def test_the_cache_keeps_what_was_used_last_and_no_more_bytes_than_allowed() -> None:
+    cache, reads = ArrayCache(2 * 800), []
+
+    def get(name: str) -> None:
+        cache.get((name,), lambda: reads.append(name) or np.zeros(100))  # type: ignore[func-returns-value]
+
+    for name in ("a", "b", "a", "c", "a", "b"):
+        get(name)
+    assert reads == ["a", "b", "c", "b"]
+    assert cache.get(("large",), lambda: np.ones(1000)).sum() == 1000

@@ -1,0 +1,69 @@
+"""Spectra and ratios of areas against the parameters they were made from."""
+
+import numpy as np
+import pytest
+from published import EDGE_EV, energies, published_maps, true_parameters
+
+from tasks.areas import area_electrons, area_pre_edge, fit_mean, mean_spectrum, pixel_fit
+from tasks.errors import EnergyGridError
+from tasks.xanes.model import PARAMETERS, eq1
+
+ENERGY_EV = energies(25)
+SHAPE = (30, 40)
+TRUTH = true_parameters(SHAPE)
+SCALE = EDGE_EV / ENERGY_EV
+
+
+def test_the_mean_has_the_error_of_one_pixel_over_the_root_of_their_number() -> None:
+    rng = np.random.default_rng(1)
+    sigma = np.linspace(0.5, 2, 25)
+    images = 3 + sigma[:, None, None] * rng.normal(size=(25, 60, 60))
+    inside = np.zeros((60, 60), bool)
+    inside[10:30, 5:30] = True
+    mean, error = mean_spectrum(images, sigma, inside)
+    assert error == pytest.approx(sigma / np.sqrt(500))
+    assert np.sqrt(np.mean(((mean - 3) / error) ** 2)) == pytest.approx(1, abs=0.4)
+    assert np.isnan(mean_spectrum(images, None, inside)[1]).all()
+
+
+def test_the_fit_of_a_mean_finds_the_parameters_and_lies_on_the_spectrum() -> None:
+    truth = TRUTH[:, 15, 20]
+    spectrum = eq1(ENERGY_EV, truth) * SCALE
+    fit = fit_mean(ENERGY_EV, spectrum, np.full(25, 1e-3), EDGE_EV)
+    assert fit.parameters["edge_energy"] == pytest.approx(truth[PARAMETERS.index("edge_energy")], abs=1e-3)
+    assert fit.residual == pytest.approx(np.zeros(25), abs=1e-6)
+    assert np.interp(ENERGY_EV, fit.curve_energy_ev, fit.curve) == pytest.approx(spectrum, abs=2e-4)
+    unweighted = fit_mean(ENERGY_EV, spectrum, np.full(25, np.nan), EDGE_EV)
+    assert unweighted.parameters["edge_jump"] == pytest.approx(fit.parameters["edge_jump"], rel=1e-4)
+    with pytest.raises(EnergyGridError):
+        fit_mean(ENERGY_EV[:5], spectrum[:5], np.full(5, 1e-3), EDGE_EV)
+
+
+def test_a_pixel_has_the_fit_of_the_maps() -> None:
+    kept = np.ones(SHAPE, bool)
+    kept[0, 0] = False
+    maps = published_maps(TRUTH, kept)
+    spectrum = eq1(ENERGY_EV, TRUTH[:, 3, 7]) * SCALE
+    fit = pixel_fit(ENERGY_EV, spectrum + 0.01, maps, (3, 7), EDGE_EV)
+    assert fit is not None
+    assert fit.residual == pytest.approx(np.full(25, 0.01), abs=2e-5)  # maps are in single precision
+    assert fit.sigma["edge_energy"] == pytest.approx(0.1)
+    assert np.isnan(fit.sigma["offset"])
+    assert pixel_fit(ENERGY_EV, spectrum, maps, (0, 0), EDGE_EV) is None
+    assert pixel_fit(ENERGY_EV, spectrum, {}, (3, 7), EDGE_EV) is None
+
+
+def test_ratios_are_sums_over_sums_with_errors() -> None:
+    maps = published_maps(TRUTH, np.ones(SHAPE, bool))
+    inside = np.zeros(SHAPE, bool)
+    inside[:, :10] = True
+    maps["n_electron"][0, 0] *= 3
+    electrons, pre_edge = area_electrons(maps, inside), area_pre_edge(maps, inside)
+    assert electrons is not None
+    assert pre_edge is not None
+    assert electrons[0] == pytest.approx(maps["n_electron"][inside].sum() / maps["n_absorber"][inside].sum())
+    assert pre_edge[0] == pytest.approx(maps["pre_edge_area"][inside].sum() / maps["edge_jump"][inside].sum())
+    # area and jump each have 5 % a pixel, independently
+    assert pre_edge[1] / pre_edge[0] == pytest.approx(0.05 * np.sqrt(2 / inside.sum()), rel=0.02)
+    assert area_electrons({}, inside) is None
+    assert area_pre_edge({}, inside) is None
