@@ -248,13 +248,14 @@ class Runs:
 
         Raises
         ------
-        ResultsNotReadyError
-            The store is not sealed.
+        ResultsNotReadyError, ResultsDamagedError
         NotFoundError, InvalidInputError
             An area of no dataset of this run, or outside its image.
         """
-        store = self._results(run_id)
-        return [read_area_spectrum(store, area, f"areas.{i}") for i, area in enumerate(areas)]
+        view = self.get(run_id)
+        with readable(view):
+            store = self._results(view)
+            return [read_area_spectrum(store, area, f"areas.{i}") for i, area in enumerate(areas)]
 
     @property
     def _owner(self) -> str:

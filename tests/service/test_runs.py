@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from published import write_published
 
+from service.area_spectra import Area
 from service.errors import (
     ConflictError,
     IdempotencyError,
@@ -315,3 +317,16 @@ def test_a_damaged_row_is_listed_and_fails_alone(bench: RunBench) -> None:
     assert [record.id for record in bench.repository.unfinished_runs()] == [whole]
     assert bench.runs.get(broken).state == "failed"
     bench.runs.delete(broken)
+
+
+def test_spectra_are_of_published_results_only(bench: RunBench) -> None:
+    run_id = bench.runs.submit(["ds_a"], options()).id
+    area = Area("ds_a", pixel=(20, 20))
+    with pytest.raises(ResultsNotReadyError):
+        bench.runs.spectra(run_id, [area])
+    write_published(bench.paths.results(run_id), ["ds_a"])
+    bench.end(run_id)
+    [found] = bench.runs.spectra(run_id, [area])
+    assert found.n_pixels == 1
+    with pytest.raises(NotFoundError):
+        bench.runs.spectra(run_id, [Area("ds_b", pixel=(20, 20))])
