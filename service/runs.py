@@ -25,8 +25,8 @@ from service.records.run_repository import OPTIONS, RETRIED, RunRepository
 from service.records.views import EventView, FigureView, Page, PageKey, RunFilter, RunView
 from service.settings import Settings
 from service.stages.context import DataPaths
+from service.stages.dataset_results import RunResultsStep
 from service.stages.pipeline import build_graph
-from service.stages.results import ResultsStep
 from service.uploads.receive import check_free_disk
 from service.workflow.graph import Graph
 from storage.artifacts import ArtifactStore
@@ -186,7 +186,7 @@ class Runs:
         ResultsNotReadyError, ResultsDamagedError
         """
         view = self.get(run_id)
-        with readable(view):
+        with readable(view, "figures"):
             listed = self._figures(view).listed()
         return [FigureView(item["name"], item.get("title", item["name"]), item.get("dataset")) for item in listed]
 
@@ -198,7 +198,7 @@ class Runs:
         NotFoundError, ResultsNotReadyError, ResultsDamagedError
         """
         view = self.get(run_id)
-        with readable(view):
+        with readable(view, "figures"):
             found = self._figures(view).path(name)
         if found is None:
             raise NotFoundError(f"run {run_id} has no figure {name!r}")
@@ -283,7 +283,7 @@ class Runs:
     def _forget_results(self, run_id: str, graph: Graph) -> None:
         """Remove what a run published, and the steps that published it, so that they are computed again."""
         for step in graph.steps.values():
-            if isinstance(step, ResultsStep):
+            if isinstance(step, RunResultsStep):
                 ArtifactStore(self._paths.artifacts).delete(step.key)
         with contextlib.suppress(FileNotFoundError):
             remove_tree(self._paths.run_dir(run_id))
@@ -297,19 +297,19 @@ class Runs:
         return claimed
 
 
-def not_ready(view: RunView) -> ResultsNotReadyError | ResultsDamagedError:
-    """Why a run has no results to read."""
+def not_ready(view: RunView, what: str = "results") -> ResultsNotReadyError | ResultsDamagedError:
+    """Why a run has no results, or no figures, to read."""
     if view.state == "succeeded":
-        return ResultsDamagedError(f"the results of run {view.id} are gone; try the run again to compute them")
-    return ResultsNotReadyError(f"run {view.id} is {view.state}: its results are not published")
+        return ResultsDamagedError(f"the {what} of run {view.id} are gone; try the run again to compute them")
+    return ResultsNotReadyError(f"run {view.id} is {view.state}: its {what} are not published")
 
 
 @contextlib.contextmanager
-def readable(view: RunView) -> Iterator[None]:
+def readable(view: RunView, what: str = "results") -> Iterator[None]:
     """Raise what the stores say of published results as the service's errors."""
     try:
         yield
     except StoredResultsDamagedError as error:
         raise ResultsDamagedError(f"run {view.id}: {error}") from error
     except ResultsError as error:
-        raise not_ready(view) from error
+        raise not_ready(view, what) from error

@@ -249,7 +249,7 @@ class Runner:
             self._record_done(run, step, result)
         elif result.fate == "failed":
             self.meter.note(step.stage, "failed")
-            self._end(run, "failed", explain(step, result.message))
+            self._fail(run, step, result.message)
         else:
             self._record_loss(run, step, result)
 
@@ -260,7 +260,15 @@ class Runner:
         told = {"unit": step.name, "stage": step.stage, "energy_ev": step.energy_ev, "computed": result.is_computed}
         spent = {"seconds": result.seconds, "storage_seconds": result.storage_seconds}
         self._records.add_event(run.run_id, "unit", {**told, **spent, **result.facts})
-        self._tell_warnings(run, step)
+        self._tell_warnings(run, step, stored_warnings(self._artifacts, step))
+
+    def _fail(self, run: RunProgress, step: Step, message: str) -> None:
+        """End a run one of whose steps failed; where the step is optional, warn the run instead."""
+        if step.is_optional:
+            run.abandon(step.key)
+            self._tell_warnings(run, step, [explain(step, message)])
+        else:
+            self._end(run, "failed", explain(step, message))
 
     def _record_loss(self, run: RunProgress, step: Step, result: StepResult) -> None:
         self.meter.note(step.stage, "lost")
@@ -268,7 +276,7 @@ class Runner:
         log.warning("a step was lost: %s", result.message, extra=about)
         run.losses[step.name] += 1
         if run.losses[step.name] > MAX_LOSSES:
-            self._end(run, "failed", explain(step, result.message))
+            self._fail(run, step, result.message)
         else:
             text = f"{step.name} was lost and is tried again: {result.message}"
             self._records.add_event(run.run_id, "note", {"text": text})
@@ -313,10 +321,10 @@ class Runner:
     def _tell_warnings_of_others(self, run: RunProgress) -> None:
         """Record the warnings of finished steps that this run uses as they are: who reuses a result has to know them too."""
         for step in run.steps_with_unread_warnings():
-            self._tell_warnings(run, step)
+            self._tell_warnings(run, step, stored_warnings(self._artifacts, step))
 
-    def _tell_warnings(self, run: RunProgress, step: Step) -> None:
-        for text in run.warnings.add(step, stored_warnings(self._artifacts, step)):
+    def _tell_warnings(self, run: RunProgress, step: Step, warnings: Sequence[str]) -> None:
+        for text in run.warnings.add(step, warnings):
             self._tell(run, text)
 
 

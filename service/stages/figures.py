@@ -2,42 +2,62 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from service.stages.context import StageContext
 from service.stages.dataset_results import Arrays, DatasetResults, RunResultsStep
-from service.workflow.step import StepAttributes
-from storage.layout import ArraySpec
+from service.workflow.step import StepAttributes, StepRef
+from storage.figures import FigureStore
 from tasks.figures.study import PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
 from tasks.options import RunOptions
 
 if TYPE_CHECKING:
+    from service.stages.results import ResultsStep
     from tasks.scattering import Absorber
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FiguresStep(RunResultsStep):
-    """PNG files of a run's figures; the attribute ``listed`` gives the name, title and dataset of each."""
+    """Draw a run's figures as PNG files, once its results are published; it stores no arrays.
+
+    A figure that cannot be drawn is a warning that names the reason, and the others are drawn.
+
+    Parameters
+    ----------
+    run_id : str
+    results : StepRef
+        The run's published results.
+    """
 
     stage: ClassVar[str] = "figures"
-    version: ClassVar[int] = 4
-    arrays: ClassVar[tuple[ArraySpec, ...]] = (
-        ArraySpec("{figure}", ("byte",), ("uint8",), "1", "PNG file of one figure"),
-    )  # fmt: skip
+    version: ClassVar[int] = 5
+    is_optional: ClassVar[bool] = True
+
+    run_id: str
+    results: StepRef[ResultsStep]
 
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.figures.gallery import figure_list
 
         study = study_of(self.read_datasets(context), *self.read_domains(context), self.options)
-        drawn = figure_list(study)
-        arrays = {name: np.frombuffer(figure.png, np.uint8) for name, figure in drawn.items()}
-        listed = [{"name": name, "title": figure.title, "dataset": figure.dataset} for name, figure in drawn.items()]
-        context.write(arrays, listed=listed)
-        return {"n_figures": len(arrays)}
+        pngs: dict[str, bytes] = {}
+        listed, warnings = [], []
+        for name, figure in figure_list(study).items():
+            context.check_stop()
+            try:
+                pngs[name] = figure.draw()
+            except Exception as error:
+                log.exception("figure %s of run %s", name, self.run_id)
+                warnings.append(f"the figure {name} ({figure.title}) cannot be drawn: {type(error).__name__}: {error}")
+                continue
+            listed.append({"name": name, "title": figure.title, "dataset": figure.dataset})
+        FigureStore(context.paths.figures(self.run_id)).write(pngs, listed)
+        return context.write({}, warnings=warnings, n_figures=len(listed))
 
 
 def study_of(datasets: Sequence[DatasetResults], pooled: Arrays, attributes: StepAttributes, options: RunOptions) -> Study:

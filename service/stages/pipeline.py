@@ -4,7 +4,7 @@
             one step an energy    |  one step, where |   one step an energy           one     tiles    one      |
                                   |  energies meet   |                                                          |
                                                      per dataset ------------------------------------------------+
-                            references (mixtures) of each,  pooled over datasets:  domains -> figures -> results <----+
+                            references (mixtures) of each,  pooled over datasets:  domains -> results -> figures <----+
 
 Nothing here reads a file or knows of Dask.
 """
@@ -15,7 +15,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from service.stages.couple import CoupleStep, CouplingStep
 from service.stages.domains import DomainsStep
@@ -43,8 +43,8 @@ STAGES: Final[tuple[type[Step], ...]] = (
     MapsStep,
     ReferencesStep,
     DomainsStep,
-    FiguresStep,
     ResultsStep,
+    FiguresStep,
 )
 """All stages in the order of a run."""
 STAGE_NAMES: Final = tuple(stage.stage for stage in STAGES)
@@ -71,7 +71,7 @@ def build_graph(datasets: Sequence[RunInput], options: RunOptions, run_id: str) 
         In the order of the run. While one is open only first rounds can be wired, because what follows needs all energies.
     options : RunOptions
     run_id : str
-        Results belong to one run; all other steps are shared by every run that has the same key.
+        Results and figures belong to one run; all other steps are shared by every run that has the same key.
     """
     graph = wire(datasets, options, run_id)
     if graph.awaits_scans:
@@ -239,34 +239,19 @@ def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
 
 
 def add_pooled(graph: Graph, chains: Sequence[Chain], options: RunOptions, run_id: str) -> None:
-    """Add the steps where all datasets meet: domains, figures drawn to one scale, results in one store."""
+    """Add the steps where all datasets meet: domains, results in one store, figures drawn to one scale."""
     datasets = tuple(chain.dataset for chain in chains)
     states = tuple(chain.states for chain in chains)
     spectra = tuple(chain.spectra for chain in chains if chain.spectra)
     maps = tuple(chain.maps for chain in chains if chain.maps)
     mixtures = tuple(chain.mixture for chain in chains if chain.mixture)
     domains = add_domains(graph, chains, options)
-    figures = FiguresStep(
-        datasets=datasets,
-        options=options,
-        states=states,
-        spectra=spectra,
-        maps=maps,
-        mixtures=mixtures,
-        domains=domains,
-    )
-    results = ResultsStep(
-        run_id=run_id,
-        figures=graph.add(figures),
-        datasets=datasets,
-        options=options,
-        states=states,
-        spectra=spectra,
-        maps=maps,
-        mixtures=mixtures,
-        domains=domains,
-    )
-    graph.add(results)
+    found: dict[str, Any] = {
+        "run_id": run_id, "datasets": datasets, "options": options, "states": states, "spectra": spectra, "maps": maps,
+        "mixtures": mixtures, "domains": domains,
+    }  # fmt: skip
+    results = graph.add(ResultsStep(**found))
+    graph.add(FiguresStep(**found, results=results))
 
 
 def add_domains(graph: Graph, chains: Sequence[Chain], options: RunOptions) -> StepRef[DomainsStep] | None:

@@ -1,4 +1,4 @@
-"""The run published: figures as files, and the results store, labelled and sealed."""
+"""The run published: the results store, labelled and sealed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from service.stages.context import StageContext
 from service.stages.dataset_results import Arrays, DatasetResults, RunResultsStep, single_precision
 from service.versions import library_versions
 from service.workflow.inputs import RunInput
-from service.workflow.step import StepAttributes, StepRef
+from service.workflow.step import StepAttributes
 from storage.errors import ResultsError
-from storage.figures import FigureStore
 from storage.results import Group, ResultsStore, write_results
 from tasks.options import RunOptions
 
 if TYPE_CHECKING:
-    from service.stages.figures import FiguresStep
     from tasks.scattering import Absorber
 
 RESOLUTION_NAMES: Final = {
@@ -36,17 +34,15 @@ RESOLUTION_NAMES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsStep(RunResultsStep):
-    """Publish a run: figures as files, then the results store, sealed by one rename. It stores no arrays of its own."""
+    """Publish a run: write the results store, sealed by one rename. It stores no arrays of its own."""
 
     stage: ClassVar[str] = "results"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     run_id: str
-    figures: StepRef[FiguresStep]
 
     def run(self, context: StageContext) -> StepAttributes:
         path = context.paths.results(self.run_id)
-        publish_figures(context, self.run_id, self.figures)
         if not ResultsStore(path).is_sealed():
             attributes = {
                 "run": self.run_id,
@@ -84,12 +80,6 @@ def groups_of(context: StageContext, step: RunResultsStep) -> dict[str, Group]:
         absorber = Absorber(**datasets[0].dataset.absorber)
         groups["references"] = references_group(datasets[0].energy_ev, absorber, step.options)
     return groups
-
-
-def publish_figures(context: StageContext, run_id: str, figures: StepRef[FiguresStep]) -> None:
-    """Write the run's figures as files, the list of them last."""
-    pngs = {name: content.tobytes() for name, content in context.read(figures).items()}
-    FigureStore(context.paths.figures(run_id)).write(pngs, context.attributes(figures)["listed"])
 
 
 def dataset_groups(found: DatasetResults) -> dict[str, Group]:

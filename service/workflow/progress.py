@@ -40,6 +40,8 @@ class RunProgress:
     ----------
     done : set of str
         Names of steps that are finished, or that nothing unfinished needs.
+    abandoned : set of str
+        Keys of optional steps that failed; they count as finished.
     pending : deque of Step
         Unfinished steps that are not submitted, in the order of the graph.
     submitted : set of str
@@ -65,6 +67,7 @@ class RunProgress:
     run_id: str
     graph: Graph = field(default_factory=Graph)
     done: set[str] = field(default_factory=set)
+    abandoned: set[str] = field(default_factory=set)
     pending: deque[Step] = field(default_factory=deque)
     submitted: set[str] = field(default_factory=set)
     running: set[str] = field(default_factory=set)
@@ -93,7 +96,7 @@ class RunProgress:
         self._names.clear()
         for name, step in graph.steps.items():
             self._names[step.key].append(name)
-        unfinished = graph.unfinished(is_stored)
+        unfinished = graph.unfinished(lambda key: key in self.abandoned or is_stored(key))
         self.done = set(graph.steps) - unfinished
         self.pending = deque(step for name, step in graph.steps.items() if name in unfinished and step.key not in self.submitted)
         self.is_outdated = False
@@ -129,6 +132,11 @@ class RunProgress:
         for name in self.names_of([key]):
             self.done.add(name)
             del self.losses[name]
+
+    def abandon(self, key: str) -> None:
+        """Note that the run goes on without an optional step, which failed."""
+        self.abandoned.add(key)
+        self.finish(key)
 
     def _leave(self, keys: set[str]) -> None:
         self.submitted -= keys

@@ -51,11 +51,14 @@ class Step(ABC):
         Raised when the stage computes something else from the same fields, so that no older result is taken for new.
     arrays : tuple of storage.layout.ArraySpec
         Arrays that a step of the stage may store. A name such as ``label{dataset}`` stands for one array a dataset.
+    is_optional : bool
+        A step that fails is a warning of its run, which succeeds without it. No other step may need it.
     """
 
     stage: ClassVar[str]
     version: ClassVar[int]
     arrays: ClassVar[tuple[ArraySpec, ...]] = ()
+    is_optional: ClassVar[bool] = False
 
     label: str = field(default="", metadata=NOT_IN_KEY)
     """Tells steps of one stage apart in a run's graph."""

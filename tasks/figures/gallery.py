@@ -1,7 +1,10 @@
 """Every figure a study suffices for, in the order in which a reader wants them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+
+from matplotlib.figure import Figure
 
 from tasks.figures import areas, domains, images, maps, reconstruction, status
 from tasks.figures.study import PooledDomains, Specimen, Study
@@ -10,17 +13,25 @@ from tasks.figures.style import draw_png
 
 @dataclass(frozen=True)
 class Drawing:
-    """One finished figure."""
+    """One figure, which is drawn when it is asked for, so that one that fails costs no other.
+
+    Attributes
+    ----------
+    title, caption : str
+    draw : callable
+        The PNG file's bytes.
+    dataset : str, optional
+        Name of the specimen that it shows; None for a figure of the whole study.
+    """
 
     title: str
     caption: str
-    png: bytes
+    draw: Callable[[], bytes]
     dataset: str | None = None
-    """Name of the specimen it shows; None for a figure of the whole study."""
 
 
 def figure_list(study: Study) -> dict[str, Drawing]:
-    """Draw every figure there are arrays for.
+    """Every figure there are arrays for; nothing is drawn yet.
 
     Returns
     -------
@@ -34,51 +45,64 @@ def figure_list(study: Study) -> dict[str, Drawing]:
     return figures
 
 
+def drawing(title: str, caption: str, build: Callable[..., Figure], *args: object, dataset: str | None = None) -> Drawing:
+    """The figure that ``build(*args)`` returns."""
+    return Drawing(title, caption, partial(draw_png, title, build, *args), dataset)
+
+
 def _of_the_study(study: Study) -> Iterator[tuple[str, Drawing]]:
     names = study.descriptors
     if maps.mapped_specimens(study, names):
         yield (
             "state-maps",
-            Drawing(
+            drawing(
                 "Chemical state",
                 "Maps of the descriptors, on one scale for all specimens; masked pixels are white.",
-                draw_png("Chemical state", maps.state_maps, study, names),
+                maps.state_maps,
+                study,
+                names,
             ),
         )
         yield (
             "histograms",
-            Drawing(
+            drawing(
                 "Histograms",
                 "Distribution of each descriptor over the pixels; dashed: median; lines: theory.",
-                draw_png("Histograms", maps.histograms, study, names),
+                maps.histograms,
+                study,
+                names,
             ),
         )
     errors = [f"{name}_sigma" for name in names if maps.mapped_specimens(study, [f"{name}_sigma"])]
     if errors and maps.mapped_specimens(study, errors):
         yield (
             "error-maps",
-            Drawing(
+            drawing(
                 "Standard errors",
                 "Standard error of each descriptor, on one scale for all specimens.",
-                draw_png("Standard errors", maps.state_maps, study, errors),
+                maps.state_maps,
+                study,
+                errors,
             ),
         )
     if status.specimens_with_status(study):
         yield (
             "status-maps",
-            Drawing(
+            drawing(
                 "Status of the fits",
                 "What became of every pixel's fit; outside the specimen is white.",
-                draw_png("Status of the fits", status.status_maps, study),
+                status.status_maps,
+                study,
             ),
         )
     if any(specimen.mixture is not None for specimen in study.specimens):
         yield (
             "mixture-maps",
-            Drawing(
+            drawing(
                 "Mixtures of references",
                 "Share of each reference compound in every pixel's spectrum; masked pixels are white.",
-                draw_png("Mixtures of references", maps.mixture_maps, study),
+                maps.mixture_maps,
+                study,
             ),
         )
     if study.domains is not None and domains.grouped_specimens(study):
@@ -89,52 +113,52 @@ def _of_the_domains(study: Study, pooled: PooledDomains) -> Iterator[tuple[str, 
     k = pooled.fraction.shape[1]
     yield (
         "domain-maps",
-        Drawing(
-            "Domains",
-            "Domain of each pixel, in ascending order of edge energy.",
-            draw_png("Domains", domains.domain_maps, study, k),
-        ),
+        drawing("Domains", "Domain of each pixel, in ascending order of edge energy.", domains.domain_maps, study, k),
     )
     yield (
         "domain-fractions",
-        Drawing(
+        drawing(
             "Shares of the domains",
             f"Share of each domain, weighted by the amount of {study.absorber}.",
-            draw_png("Shares of the domains", domains.fractions, study, pooled),
+            domains.fractions,
+            study,
+            pooled,
         ),
     )
     yield (
         "domain-densities",
-        Drawing(
+        drawing(
             "Domains by descriptor",
             "Density of each descriptor in each domain, every curve of unit area.",
-            draw_png("Domains by descriptor", domains.densities, study, k),
+            domains.densities,
+            study,
+            k,
         ),
     )
     if pooled.mean_absorption is not None and pooled.energy_ev is not None:
         yield (
             "domain-spectra",
-            Drawing(
+            drawing(
                 "Spectra of the domains",
                 "Mean absorption of each domain, and the same normalised to its edge jump.",
-                draw_png("Spectra of the domains", domains.mean_spectra, study, pooled),
+                domains.mean_spectra,
+                study,
+                pooled,
             ),
         )
     yield (
         "domain-scatter",
-        Drawing(
+        drawing(
             "Domains in descriptor space",
             "Every pair of descriptors; densities on the diagonal.",
-            draw_png("Domains in descriptor space", domains.scatter_matrix, study, k),
+            domains.scatter_matrix,
+            study,
+            k,
         ),
     )
     yield (
         "elbow",
-        Drawing(
-            "Number of domains",
-            "Inertia against k; the elbow lies farthest below the chord.",
-            draw_png("Number of domains", domains.elbow, pooled),
-        ),
+        drawing("Number of domains", "Inertia against k; the elbow lies farthest below the chord.", domains.elbow, pooled),
     )
 
 
@@ -142,31 +166,37 @@ def _of_a_specimen(study: Study, specimen: Specimen) -> Iterator[tuple[str, Draw
     name = specimen.name
     yield (
         f"images-{name}",
-        Drawing(
+        drawing(
             "Absorption and phase",
             "Absorption at the highest and phase at the lowest energy.",
-            draw_png("Absorption and phase", images.complex_images, study, specimen),
-            name,
+            images.complex_images,
+            study,
+            specimen,
+            dataset=name,
         ),
     )
     if specimen.energy_ev.size > 1 and areas.choose_areas(specimen):
         yield (
             f"area-spectra-{name}",
-            Drawing(
+            drawing(
                 "Spectra of areas",
                 "Mean absorption and phase of the marked areas against energy.",
-                draw_png("Spectra of areas", areas.area_spectra, study, specimen),
-                name,
+                areas.area_spectra,
+                study,
+                specimen,
+                dataset=name,
             ),
         )
         if study.references and {"offset", "edge_jump"} <= specimen.maps.keys():
             yield (
                 f"references-{name}",
-                Drawing(
+                drawing(
                     "Areas and reference compounds",
                     "Normalised absorption of the areas; reference compounds dashed.",
-                    draw_png("Areas and reference compounds", areas.reference_spectra, study, specimen),
-                    name,
+                    areas.reference_spectra,
+                    study,
+                    specimen,
+                    dataset=name,
                 ),
             )
     yield from _of_a_reconstruction(specimen)
@@ -177,40 +207,47 @@ def _of_a_reconstruction(specimen: Specimen) -> Iterator[tuple[str, Drawing]]:
     if found is not None and found.frequency_per_m is not None and (found.prtf is not None or found.frc is not None):
         yield (
             f"resolution-{name}",
-            Drawing(
+            drawing(
                 "Resolution",
                 "Phase-retrieval transfer function and Fourier ring correlation of every energy.",
-                draw_png("Resolution", reconstruction.resolution, specimen, found),
-                name,
+                reconstruction.resolution,
+                specimen,
+                found,
+                dataset=name,
             ),
         )
     if specimen.kk_residual is not None and specimen.energy_ev.size > 1:
         yield (
             f"kramers-kronig-{name}",
-            Drawing(
+            drawing(
                 "Kramers-Kronig residual",
                 "Residual of the Kramers-Kronig relation before and after the constraint.",
-                draw_png("Kramers-Kronig residual", reconstruction.kramers_kronig, specimen),
-                name,
+                reconstruction.kramers_kronig,
+                specimen,
+                dataset=name,
             ),
         )
     if found is not None and found.probe is not None and found.probe_pixel_size_m is not None:
         yield (
             f"probe-{name}",
-            Drawing(
+            drawing(
                 "Probe",
                 "Amplitude and phase of the strongest probe mode at both ends of the energy range.",
-                draw_png("Probe", reconstruction.probe, specimen, found),
-                name,
+                reconstruction.probe,
+                specimen,
+                found,
+                dataset=name,
             ),
         )
     if found is not None and found.error.size:
         yield (
             f"convergence-{name}",
-            Drawing(
+            drawing(
                 "Convergence",
                 "R-factor of every energy against the cycle.",
-                draw_png("Convergence", reconstruction.convergence, specimen, found),
-                name,
+                reconstruction.convergence,
+                specimen,
+                found,
+                dataset=name,
             ),
         )

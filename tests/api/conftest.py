@@ -61,7 +61,7 @@ from tasks.errors import FormulaError
 from tasks.options import RunOptions
 
 MAX_UPLOAD_BYTES = 1 << 22
-STAGE_NAMES = ("reconstruct", "couple", "spectra", "fit", "maps", "domains", "figures", "results")
+STAGE_NAMES = ("reconstruct", "couple", "spectra", "fit", "maps", "domains", "results", "figures")
 START = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 
 

@@ -22,7 +22,7 @@ def test_a_single_energy_stops_after_its_image_and_says_so(single: tuple[str, Jo
     for name in SKIPPED:
         assert "need at least 10" in stages[name]["note"]
     assert [event["unit"] for event in job.events if event["kind"] == "unit"] == [
-        "reconstruct-5420.0eV-round1", "figures", "results",
+        "reconstruct-5420.0eV-round1", "results", "figures",
     ]  # fmt: skip
 
 

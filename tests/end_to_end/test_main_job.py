@@ -8,7 +8,7 @@ from lab import Array, Job, Lab, Measure
 from PIL import Image
 
 PNG = b"\x89PNG\r\n\x1a\n"
-STAGES = ["reconstruct", "couple", "spectra", "fit", "maps", "domains", "figures", "results"]
+STAGES = ["reconstruct", "couple", "spectra", "fit", "maps", "domains", "results", "figures"]
 MAPS = ["edge_energy", "pre_edge_ratio", "electron_ratio", "n_absorber", "edge_jump", "residual", "status", "edge_energy_sigma"]
 
 

@@ -101,7 +101,7 @@ def test_another_number_of_domains_computes_no_image_anew(
 ) -> None:
     other = lab.run([pristine], options | {"domains": {"n_domains": 3}})
     assert other.view["state"] == "succeeded", other.view["error"]
-    assert other.computed() == ["domains", "figures", "results"]
+    assert other.computed() == ["domains", "results", "figures"]
     assert lab.array(other, "domains/fraction").shape == (1, 3)
     name = f"{pristine}/maps/edge_energy"
     np.testing.assert_array_equal(lab.array(other, name), lab.array(main_job, name))

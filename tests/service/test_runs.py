@@ -213,6 +213,10 @@ def test_figures_are_served_by_their_listed_names_only(bench: RunBench) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
     bench.publish(run_id)
     assert [figure.title for figure in bench.runs.figures(run_id)] == ["Elbow"]
+    (bench.paths.figures(run_id) / "figures.json").rename(listed := bench.paths.figures(run_id) / "not-yet")
+    with pytest.raises(ResultsNotReadyError, match="queued: its figures are not published"):
+        bench.runs.figures(run_id)
+    listed.rename(bench.paths.figures(run_id) / "figures.json")
     assert bench.runs.figure_path(run_id, "elbow").read_bytes() == b"png"
     with pytest.raises(NotFoundError):
         bench.runs.figure_path(run_id, "../results.zarr/zarr")
@@ -277,12 +281,12 @@ def test_a_run_that_succeeded_and_lost_its_results_is_computed_again(bench: RunB
     bench.end(run_id)
     with pytest.raises(ConflictError, match="succeeded: only a run"):
         bench.runs.retry(run_id)
-    published = next(step for step in bench.graph(run_id).steps.values() if step.stage == "results")
-    artifacts = ArtifactStore(bench.paths.artifacts)
-    artifacts.write(published.key, {}, {})
+    steps, artifacts = bench.graph(run_id).steps, ArtifactStore(bench.paths.artifacts)
+    for name in ("domains", "results", "figures"):
+        artifacts.write(steps[name].key, {}, {})
     LOSSES[lost](bench.paths.run_dir(run_id))
     assert bench.runs.retry(run_id).state == "queued"
-    assert not artifacts.has(published.key), "or nothing would be published again"
+    assert artifacts.keys() == [steps["domains"].key], "or nothing would be published again"
     assert not bench.paths.run_dir(run_id).exists()
 
 

@@ -73,7 +73,7 @@ def test_other_options_of_the_domains_compute_only_domains_figures_and_results(m
     n_before = len(bench.log())
     bench.submit("run_2", "a", **SHORT, domains={"n_domains": 3})
     bench.wait("run_2", "succeeded")
-    assert [line[2] for line in bench.log()[n_before:]] == ["domains", "figures", "results"]
+    assert [line[2] for line in bench.log()[n_before:]] == ["domains", "results", "figures"]
 
 
 def test_a_failed_step_fails_the_run_with_its_reason_and_a_retry_goes_on(make_bench: MakeBench, fake_work: FakeWork) -> None:
@@ -93,6 +93,19 @@ def test_a_failed_step_fails_the_run_with_its_reason_and_a_retry_goes_on(make_be
     assert mended.wait("run_1", "succeeded").error is None
     keys = mended.computed()
     assert len(keys) == len(set(keys)) > n_kept
+
+
+@pytest.mark.parametrize("how", ["fail", "poison"])
+def test_a_run_whose_figures_fail_succeeds_with_a_warning(make_bench: MakeBench, fake_work: FakeWork, how: str) -> None:
+    bench = make_bench(fake_work(**{how: "figures"}))
+    bench.submit("run_1", "a", reconstruct={"cycles": 1}, kkr={"mode": "off"})
+    view = bench.wait("run_1", "succeeded", "failed")
+    assert (view.state, view.error, view.progress) == ("succeeded", None, 1.0)
+    note = next(stage.note for stage in view.stages if stage.name == "figures")
+    assert note is not None
+    assert note.startswith("figures (figures) failed: ")
+    assert note in bench.notes()
+    assert bench.log()[-1][2] == "results"
 
 
 def test_cancelling_stops_running_steps_within_two_seconds(
@@ -362,7 +375,7 @@ def test_a_run_that_reuses_results_is_told_their_warnings(make_bench: MakeBench,
     assert bench.notes("run_2") == TOLD
     assert [stage.note for stage in second.stages] == [stage.note for stage in first.stages]
     computed = [event.data["stage"] for event in bench.records.events("run_2", 0) if event.kind == "unit"]
-    assert computed == ["domains", "figures", "results"]
+    assert computed == ["domains", "results", "figures"]
 
 
 def test_a_run_beside_the_one_that_computes_is_told_as_well(make_bench: MakeBench, fake_work: FakeWork) -> None:

@@ -97,17 +97,25 @@ def test_another_scan_changes_the_keys_of_its_own_first_round_and_of_all_that_me
     differing = {name for name in before.steps if before.steps[name].key != after.steps[name].key}
     assert "reconstruct-5450.0eV-round1" in differing
     assert "reconstruct-5420.0eV-round1" not in differing
-    assert {"couple-round1", "reconstruct-5420.0eV-round2", "spectra", "maps", "results"} <= differing
+    assert {"couple-round1", "reconstruct-5420.0eV-round2", "spectra", "maps", "results", "figures"} <= differing
 
 
-def test_results_belong_to_one_run_and_everything_else_is_shared() -> None:
+def test_results_are_published_before_a_figure_is_drawn() -> None:
+    graph = build_graph([dataset()], options(), "run_1")
+    assert "results" in graph.steps["figures"].needs
+    assert "figures" not in graph.steps["results"].needs
+    assert [name for name, step in graph.steps.items() if step.is_optional] == ["figures"]
+
+
+def test_results_and_figures_belong_to_one_run_and_everything_else_is_shared() -> None:
     one, two = (build_graph([dataset()], options(), run_id) for run_id in ("run_1", "run_2"))
-    assert {name for name in one.steps if one.steps[name].key != two.steps[name].key} == {"results"}
+    assert {name for name in one.steps if one.steps[name].key != two.steps[name].key} == {"results", "figures"}
 
 
 def test_a_single_energy_stops_after_its_reconstruction_and_says_why() -> None:
     graph = build_graph([dataset(1)], options(), "run_1")
     assert {step.stage for step in graph.steps.values()} == {"reconstruct", "figures", "results"}
+    assert graph.last_steps() == ["figures"]
     assert sum(step.n_cycles for step in reconstructions(graph)) == 800
     assert "one energy" in graph.skipped["fit"]
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.special import erf
 
@@ -22,6 +23,10 @@ from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
 from storage.results import ResultsStore
+from tasks.figures import gallery
+from tasks.figures.gallery import Drawing, drawing
+from tasks.figures.study import Study
+from tasks.figures.style import new_figure
 from tasks.options import Descriptor, RunOptions
 from tasks.ptycho.scan import Canvas
 
@@ -65,10 +70,9 @@ def test_a_single_energy_is_reconstructed_drawn_and_published(
     assert found.attrs["warnings"] == []
     assert attributes["options"]["reconstruct"]["cycles"] == 6
     assert attributes["datasets"][0]["measurement"]["probe"]["kind"] == "kb"
-    assert {"reconstruct", "figures"} <= attributes["timings_s"].keys()
+    assert attributes["timings_s"].keys() == {"reconstruct"}
     assert attributes["versions"]["jax"]
-    listed = json.loads((paths.figures("run_1") / "figures.json").read_text())
-    assert "images-ds_a" in [figure["name"] for figure in listed]
+    assert listed_figures(paths) == ["images-ds_a", "resolution-ds_a", "probe-ds_a", "convergence-ds_a"]
 
 
 def test_figures_without_what_they_draw_are_lost_and_say_so(paths: DataPaths, measured: RunInput, options_of: Options) -> None:
@@ -76,6 +80,11 @@ def test_figures_without_what_they_draw_are_lost_and_say_so(paths: DataPaths, me
     result = perform(StepRequest("run_1", graph.steps["figures"], paths), lambda _: None)
     assert result.fate == "lost"  # and what they read is then computed again
     assert "not finished" in result.message
+
+
+def listed_figures(paths: DataPaths) -> list[str]:
+    """Names of the figures that were drawn."""
+    return [figure["name"] for figure in json.loads((paths.figures("run_1") / "figures.json").read_text())]
 
 
 # ---- spectra, from objects that were never measured ------------------------------------------------------------------
@@ -181,6 +190,27 @@ def test_a_results_step_that_died_after_sealing_takes_what_is_there(study: Run) 
     before = (paths.results("run_1") / "seal.json").stat().st_mtime_ns
     assert perform(StepRequest("run_1", step, paths), lambda _: None).fate == "done"
     assert (paths.results("run_1") / "seal.json").stat().st_mtime_ns == before
+
+
+def test_a_figure_that_cannot_be_drawn_is_a_warning_and_costs_no_other(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, graph = study
+    step = graph.steps["figures"]
+    before = listed_figures(paths)
+    artifacts = ArtifactStore(paths.artifacts)
+    artifacts.delete(step.key)
+
+    def figures(_: Study) -> dict[str, Drawing]:
+        return {name: drawing("T", "", new_figure if name != "elbow" else broken, 80, 60) for name in before}
+
+    def broken(*_: object) -> Figure:
+        raise IndexError("tuple index out of range")
+
+    monkeypatch.setattr(gallery, "figure_list", figures)
+    result = perform(StepRequest("run_1", step, paths), lambda _: None)
+    assert result.fate == "done"
+    reason = "the figure elbow (T) cannot be drawn: IndexError: tuple index out of range"
+    assert stored_warnings(artifacts, step) == [reason]
+    assert listed_figures(paths) == [name for name in before if name != "elbow"]
 
 
 def test_pictures_of_published_arrays_know_their_unit_and_energy(study: Run) -> None:

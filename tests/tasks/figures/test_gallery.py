@@ -31,7 +31,7 @@ def test_a_whole_study_has_every_figure_and_each_is_a_picture(pair: Study) -> No
     own = {"images", "area-spectra", "references", "resolution", "kramers-kronig", "probe", "convergence"}
     assert figures.keys() == shared | {f"{name}-{s.name}" for name in own for s in pair.specimens}
     for name, drawing in figures.items():
-        picture = imread(io.BytesIO(drawing.png))[..., :3]
+        picture = imread(io.BytesIO(drawing.draw()))[..., :3]
         assert picture.shape[1] > 900, name
         assert picture.std() > 0.03, name
         assert np.all(picture[0] == 1), f"{name} runs over its margin"
@@ -91,7 +91,9 @@ def emptied(specimen: Specimen) -> Specimen:
 
 def test_a_study_in_which_nothing_was_kept_still_draws(pair: Study) -> None:
     empty = replace(pair, specimens=tuple(emptied(specimen) for specimen in pair.specimens))
-    assert {"state-maps", "histograms", "domain-maps", "domain-densities", "elbow"} <= figure_list(empty).keys()
+    figures = figure_list(empty)
+    assert {"state-maps", "histograms", "domain-maps", "domain-densities", "elbow"} <= figures.keys()
+    assert all(figure.draw().startswith(b"\x89PNG") for figure in figures.values())
 
 
 def test_users_titles_break_nothing(pair: Study) -> None:
