@@ -1,10 +1,15 @@
 """The explorer of results in a real browser."""
 
+import io
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from chromium import CHROMIUM, Play, Tab
+from PIL import Image
+
+from storage.results import ResultsStore
 
 pytestmark = [
     pytest.mark.browser,
@@ -96,5 +101,55 @@ def test_the_image_is_read_with_keys_alone(play: Play, two: str) -> None:
         await press(tab, "Enter")
         await tab.until(f"{ROWS} === 1")
         assert "row 21, column 25" in await tab.value("document.querySelector('.areas').innerText")
+
+    play(two, scene)
+
+
+KEEP_FILES = """(() => {
+    const make = URL.createObjectURL;
+    window.files = {};
+    let last = null;
+    URL.createObjectURL = (blob) => { last = blob; return make(blob); };
+    HTMLAnchorElement.prototype.click = function () { window.files[this.download.split(".").at(-1)] = last; };
+})()"""
+
+
+async def saved(tab: Tab, kind: str) -> bytes:
+    """Bytes of the file that was saved last of its kind."""
+    await tab.until(f"window.files[{kind!r}]")
+    script = f"window.files[{kind!r}].arrayBuffer().then((all) => Array.from(new Uint8Array(all)))"
+    return bytes(await tab.value(script))
+
+
+def test_images_and_spectra_are_taken_along(play: Play, service: Any, two: str) -> None:
+    run_id = two.rpartition("=")[2]
+    store = ResultsStore(service.runs.folder / run_id / "results.zarr")
+    [dataset, _] = service.runs.get(run_id).datasets
+
+    async def scene(tab: Tab) -> None:
+        await tab.value(KEEP_FILES)
+        await tab.value(f"location.hash = 'panel={dataset}~absorption~~~&energy=5447.692&area={dataset}~A~box~10~10~14~12'")
+        await tab.until(f"{ROWS} === 1 && document.querySelector('[name=shown]').textContent === '5447.7 eV'")
+        for kind in ("tiff", "csv", "png"):
+            await tab.value(f"document.querySelector('[data-save={kind}]').click()")
+        image = store.read(f"{dataset}/spectra", "absorption")[0][3]
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(await saved(tab, "tiff")))), image)
+        rows = (await saved(tab, "csv")).decode().splitlines()
+        assert rows[0].startswith('"# Absorption, particle 1 at 5447.7 eV')
+        assert np.array([row.split(",")[1:] for row in rows[2:]], float) == pytest.approx(image)
+        picture = np.asarray(Image.open(io.BytesIO(await saved(tab, "png"))).convert("L"))
+        assert np.unique(picture).size > 50
+        await tab.value("window.files = {}; document.querySelector('[data-save-spectra=csv]').click()")
+        table = [row.split(",") for row in (await saved(tab, "csv")).decode().splitlines()]
+        assert table[0][1:3] == ["A absorption", "A absorption_sigma"]
+        cube = store.read(f"{dataset}/spectra", "absorption")[0]
+        assert [float(row[1]) for row in table[1:]] == pytest.approx(cube[:, 10:15, 10:13].mean(axis=(1, 2)))
+        lines = await tab.value("document.querySelector('#open-code').textContent")
+        names: dict[str, Any] = {}
+        exec("\n".join(line for line in lines.splitlines() if line.startswith(("import", "study ="))), names)
+        shown, spectrum = (eval(line.partition(".plot(")[0], names) for line in lines.splitlines() if ".plot(" in line)
+        np.testing.assert_array_equal(shown.to_numpy(), image)
+        assert spectrum.to_numpy() == pytest.approx(cube[:, 10:15, 10:13].mean(axis=(1, 2)))
+        names["study"].close()
 
     play(two, scene)

@@ -1,15 +1,16 @@
 // The explorer of a run's results: panels, energy slider, areas and their spectra, and the address that names the view.
 import { nextName } from "./areas.js";
-import { COLOUR_MAPS, categoryColour, defaultColourMap } from "./colours.js";
+import { categoriesOf, fill, isCategorical } from "./choices.js";
+import { COLOUR_MAPS, defaultColourMap } from "./colours.js";
 import { Limits } from "./limits.js";
 import { percentiles, text } from "./numbers.js";
 import { Panel } from "./panel.js";
 import { Results } from "./results.js";
 import { Spectra } from "./spectra.js";
+import { pythonLines, saveImage, saveSpectra } from "./takeaway.js";
 import { decode, encode } from "./view.js";
 
 const MAX_PANELS = 2;
-const HEADINGS = { maps: "Maps", spectra: "Images by energy", domains: "Domains", references: "Mixtures" };
 
 /** Start the explorer in `root`, whose data name the run's store and its datasets; `post` sends JSON to the service. */
 export async function start(root, post) {
@@ -170,8 +171,20 @@ export class Explorer {
     for (const [act, factor] of [["in", 1.5], ["out", 1 / 1.5]]) {
       root.querySelector(`[data-do=${act}]`).addEventListener("click", () => panel.zoomBy(factor));
     }
+    root.querySelectorAll("[data-save]").forEach((button) => button.addEventListener("click", () => this.#save(i, button.dataset.save)));
     root.querySelector("[data-do=whole]").addEventListener("click", () => this.change({ zoom: { scale: 1, y: 0, x: 0 } }));
     return panel;
+  }
+
+  #save(i, kind) {
+    const { dataset } = this.view.panels[i];
+    return saveImage(this.#panels[i], kind, { run: this.root.dataset.name, title: this.titles[dataset], energy: this.#energyOf(i) });
+  }
+
+  /** Energy of the image in a panel, null for one that has none. */
+  #energyOf(i) {
+    const { dataset, image } = this.view.panels[i];
+    return this.#image(dataset, image).along === "energy" ? this.#energy(dataset) : null;
   }
 
   #choose(i, changes) {
@@ -187,7 +200,7 @@ export class Explorer {
     const asked = (panel.asked = (panel.asked ?? 0) + 1);
     const [plane, sigma, labels] = await Promise.all([this.#plane(chosen, image), this.#sigma(chosen, image), this.#labels(chosen)]);
     if (asked !== panel.asked) return;  // a later step of the slider came first
-    const isCategory = ["label", "status", "mask", "vacuum_mask", "sample_mask"].includes(image.id);
+    const isCategory = isCategorical(image);
     const limits = chosen.limits ?? await this.#limits(image, plane, chosen);
     const colourMap = chosen.colourMap ?? defaultColourMap(image.id);
     const categories = isCategory ? categoriesOf(image) : null;
@@ -256,6 +269,9 @@ export class Explorer {
     on("reference", "change", () => this.update());
     on("quantity", "change", (choice) => this.change({ quantity: choice.value }));
     this.root.querySelector("[data-do=second]").addEventListener("click", () => this.#toggleSecond());
+    this.root.querySelectorAll("[data-save-spectra]").forEach((button) => button.addEventListener("click", () => {
+      saveSpectra(this.spectra, button.dataset.saveSpectra, this.root.dataset.name);
+    }));
     this.root.querySelector("[data-do=clear]").addEventListener("click", () => this.change({ areas: [] }));
     addEventListener("hashchange", () => {
       if (location.hash.slice(1) === encode(this.view)) return;
@@ -285,49 +301,11 @@ export class Explorer {
     setTimeout(() => {
       this.#written = false;
       history.replaceState(null, "", `#${encode(this.view)}`);
-      this.root.dispatchEvent(new CustomEvent("viewed", { detail: this.view }));
+      const shown = this.#panels.flatMap(({ shown: one }, i) => (one ? [{ ...one, energy: this.#energyOf(i) }] : []));
+      const url = new URL(this.root.dataset.results, location.href).href.replace(/\/$/, "");
+      document.querySelector("#open-code").textContent = pythonLines(url, shown, this.view.areas);
     }, 200);
   }
 }
 
 const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
-
-/** Names of an image's whole numbers, as its attributes say (CF flag_values and flag_meanings). */
-function categoriesOf({ attrs, id }) {
-  if (attrs.flag_values) {
-    const names = attrs.flag_meanings.split(" ");
-    return Object.fromEntries(attrs.flag_values.map((value, i) => [value, names[i].replaceAll("_", " ")]));
-  }
-  if (id === "label") return { 0: "outside", ...Object.fromEntries(Array.from({ length: 12 }, (_, i) => [i + 1, `domain ${i + 1}`])) };
-  return id.endsWith("mask") ? { 0: "no", 1: "yes" } : {};
-}
-
-/** Choices of a panel, as they are. */
-function fill(root, { chosen, images, colourMap, isCategory, categories, plane }) {
-  root.querySelector("[name=dataset]").value = chosen.dataset;
-  const select = root.querySelector("[name=image]");
-  if (select.dataset.of !== chosen.dataset) {
-    select.dataset.of = chosen.dataset;
-    select.replaceChildren(...Object.entries(HEADINGS).flatMap(([group, label]) => {
-      const options = images.filter((image) => image.group === group).map((image) => new Option(image.title, image.id));
-      const heading = Object.assign(document.createElement("optgroup"), { label });
-      heading.append(...options);
-      return options.length ? [heading] : [];
-    }));
-  }
-  select.value = chosen.image;
-  root.querySelector("[name=colourMap]").value = colourMap;
-  root.querySelector("[name=colourMap]").closest("label").hidden = isCategory;
-  root.querySelector(".limits").hidden = isCategory;
-  const key = root.querySelector(".key");
-  key.hidden = !isCategory;
-  if (!isCategory) return;
-  const present = [...new Set(plane.values)].filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  key.replaceChildren(...present.filter((value) => !(chosen.image === "label" && value === 0)).map((value) => {
-    const item = document.createElement("li");
-    const mark = Object.assign(document.createElement("span"), { className: "mark" });
-    mark.style.background = categoryColour(value || 12);
-    item.append(mark, categories[value] ?? String(value));
-    return item;
-  }));
-}
