@@ -4,13 +4,16 @@ Measurements and results of runs that are in the catalogue are never rubbish, un
 go on while the service works: a unit that a new run had counted on is then computed again.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from service.errors import NotFoundError
+from pydantic import ValidationError
+
+from service.errors import InvalidInputError, NotFoundError
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import OPTIONS
@@ -23,11 +26,13 @@ from storage.atomic import abandoned, remove_tree, size_of
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
 from storage.datasets.store import DatasetStore
-from storage.errors import ArtifactMissingError, StorageError
+from storage.errors import ArtifactMissingError
 
 LEFTOVER_S: Final = 3600.0
 """A folder on its way into the store that nobody touched for this long has no writer any more."""
 ROUND_STAGES: Final = ("reconstruct", "couple")
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["round", "unit", "run", "leftover"]
 
@@ -107,7 +112,13 @@ class Retention:
         known: set[str] = set()
         needed: set[str] = set()
         for run in runs:
-            keys, past = self._keys_of(run)
+            try:
+                keys, past = self._keys_of(run)
+            except InvalidInputError as error:
+                log.warning(
+                    "all finished steps are kept, because the run may need any of them: %s", error, extra={"run": run["id"]}
+                )
+                return
             known |= keys
             needed |= keys - past
         for key in set(self._units.keys()) - needed:
@@ -118,12 +129,19 @@ class Retention:
             yield Garbage("round" if key in known else "unit", key, self._units.path(key), n_bytes, age_s)
 
     def _keys_of(self, run: Row) -> tuple[set[str], set[str]]:
-        """Keys of a run's units, and of those it has left behind it; none where its datasets are gone."""
+        """Keys of a run's units, and of those it has left behind it; none where it can never go on.
+
+        Raises
+        ------
+        InvalidInputError
+            A dataset is damaged, and nothing was known of it.
+        """
         try:
-            inputs = self._inputs.read(run["datasets"])
-        except (NotFoundError, StorageError):
+            options = OPTIONS.validate_python(run["options"])
+            inputs = self._inputs.read_known(run["datasets"])
+        except (NotFoundError, TypeError, ValidationError):  # its datasets are gone, or its row of the catalogue is damaged
             return set(), set()
-        graph = build_graph(inputs, OPTIONS.validate_python(run["options"]), run["id"])
+        graph = build_graph(inputs, options, run["id"])
         keys = {unit.key for unit in graph.steps.values()}
         return keys, past_rounds(graph) if run["state"] == "succeeded" else set()
 

@@ -158,7 +158,7 @@ class ArtifactStore:
         try:
             found = json.loads(path.read_bytes())
             manifest = Manifest(found["key"], float(found["finished"]), tuple(found["arrays"]), from_json(found["files"]))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return None
         return manifest if manifest.key == key else None
 

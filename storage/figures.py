@@ -80,7 +80,7 @@ class FigureStore:
         path = self._folder / f"{name}.png"
         try:
             if "sha256" in item:
-                check(self._folder, path.name, FileDigest(item["size"], item["sha256"]))
+                check(self._folder, path.name, FileDigest(item.get("size"), item["sha256"]))
             elif not path.is_file() or not path.stat().st_size:
                 raise DamagedError(f"{path.name} is missing or empty")
         except DamagedError as error:

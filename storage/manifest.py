@@ -57,9 +57,11 @@ def from_json(files: Mapping[str, Iterable[Any]]) -> dict[str, FileDigest]:
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError, TypeError, OverflowError
         It is not a manifest.
     """
+    if not isinstance(files, Mapping):
+        raise TypeError(f"a manifest lists files by name, got {type(files).__name__}")
     return {name: FileDigest(int(size), str(sha256)) for name, (size, sha256) in files.items()}
 
 

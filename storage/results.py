@@ -258,7 +258,7 @@ class ResultsStore:
             return _read_seal(path, path.stat().st_mtime_ns)
         except FileNotFoundError as error:
             raise ResultsError(f"{self.path.name} is not finished") from error
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
             raise damaged(f"{SEAL} cannot be read") from error
 
 

@@ -124,7 +124,7 @@ class DatasetRepository:
 
     def _is_current(self, row: Row, scans: list[Row]) -> bool:
         dataset_id = row["id"]
-        if row["state"] == "damaged" or row["attributes"] is None or row["stamp"] != self.store.stamp(dataset_id):
+        if row["state"] == "damaged" or row["stamp"] != self.store.stamp(dataset_id) or not is_readable(row, scans):
             return False
         try:
             names = self.store.scan_names(dataset_id)
@@ -144,16 +144,8 @@ class DatasetRepository:
         """The rows of a dataset, from its store; what it cannot say any more, from the row ``before``."""
         stamp = self.store.stamp(dataset_id)  # before its content: a change in between is then noticed later
         attributes, faults = self._attributes(dataset_id)
-        scans = []
-        try:
-            names = self.store.scan_names(dataset_id)
-        except DatasetDamagedError as error:
-            names, faults = [], [*faults, str(error)]
-        for name in names:
-            try:
-                scans.append(self._scan_row(dataset_id, name))
-            except DatasetDamagedError as error:
-                faults.append(str(error))
+        scans, of_scans = self._scans(dataset_id)
+        faults += of_scans
         fault = "; ".join(faults) or None
         if attributes is None:
             row = undescribed(dataset_id, before, self.store.changed(dataset_id))
@@ -174,6 +166,23 @@ class DatasetRepository:
             return None, [str(error)]
         fault = description_faults(attributes)
         return (attributes, []) if fault is None else (None, [f"its description is not what it was: {fault}"])
+
+    def _scans(self, dataset_id: str) -> tuple[list[Row], list[str]]:
+        """The rows of a dataset's scans, and what is wrong with them; what is damaged stays as it was known."""
+        known = {row.pop("name"): row for row in self._table.scans([dataset_id])[dataset_id]}
+        try:
+            names, faults = self.store.scan_names(dataset_id), []
+        except DatasetDamagedError as error:
+            names, faults = [], [str(error)]
+            return [{"name": name, **row} for name, row in known.items()], faults
+        found = []
+        for name in names:
+            try:
+                found.append(self._scan_row(dataset_id, name))
+            except DatasetDamagedError as error:
+                faults.append(str(error))
+                found += [{"name": name, **known[name]}] if name in known else []
+        return found, faults
 
     def _scan_row(self, dataset_id: str, name: str) -> Row:
         stamp = self.store.scan_stamp(dataset_id, name)
@@ -200,7 +209,7 @@ def described(dataset_id: str, attributes: dict[str, Any]) -> Row:
 
 def undescribed(dataset_id: str, before: Row | None, changed: float) -> Row:
     """A row of a dataset whose description cannot be read: as it was known, or by its name only."""
-    if before is not None and before["attributes"] is not None:
+    if before is not None and is_readable(before):
         return {name: value for name, value in before.items() if name not in ("n_scans", "n_bytes")}
     texts = dict.fromkeys(("sample_name", "sample_group", "element", "edge"), "")
     about = {"id": dataset_id, "project": NO_PROJECT, "title": dataset_id, "attributes": {}, "created": changed}
@@ -212,6 +221,14 @@ def record_of(row: Row, scans: Sequence[Row]) -> DatasetRecord:
     infos = tuple(scan_of(scan) for scan in scans)
     names = ("id", "project", "state", "title", "created", "fault")
     return DatasetRecord(attributes=row["attributes"] or {}, scans=infos, **{name: row[name] for name in names})
+
+
+def is_readable(row: Row, scans: Sequence[Row] = ()) -> bool:
+    """Whether the rows of a dataset are of the kind that the service wrote."""
+    try:
+        return bool(row["attributes"] and view_of(record_of(row, scans)))
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+        return False
 
 
 def scan_of(row: Row) -> ScanInfo:

@@ -36,7 +36,19 @@ class RunInputReader:
         InvalidInputError
             A dataset is damaged.
         """
-        return [run_input(self._record(dataset_id, project)) for dataset_id in dataset_ids]
+        return [run_input(whole(self._found(dataset_id, project))) for dataset_id in dataset_ids]
+
+    def read_known(self, dataset_ids: Sequence[str]) -> list[RunInput]:
+        """Inputs of each dataset as it was last known, of damaged ones too.
+
+        Raises
+        ------
+        NotFoundError
+        InvalidInputError
+            A dataset is damaged, and nothing was known of it.
+        """
+        records = [self._found(dataset_id, None) for dataset_id in dataset_ids]
+        return [run_input(record if record.attributes else whole(record)) for record in records]
 
     def read_checked(self, dataset_ids: Sequence[str], options: RunOptions, project: str | None = None) -> list[RunInput]:
         """Inputs that can make a run.
@@ -49,14 +61,24 @@ class RunInputReader:
         check_run(inputs, options)
         return inputs
 
-    def _record(self, dataset_id: str, project: str | None) -> DatasetRecord:
+    def _found(self, dataset_id: str, project: str | None) -> DatasetRecord:
         record = self._datasets.get(dataset_id, project)
         if record is None:
             raise NotFoundError(f"there is no dataset {dataset_id}")
-        if record.fault is not None:
-            message = f"dataset {dataset_id} is damaged: {record.fault}; restore it from a copy, or send its scans again"
-            raise InvalidInputError(message, [FieldError("datasets", message)])
         return record
+
+
+def whole(record: DatasetRecord) -> DatasetRecord:
+    """The record, which must not be of a damaged dataset.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    if record.fault is not None:
+        message = f"dataset {record.id} is damaged: {record.fault}; restore it from a copy, or send its scans again"
+        raise InvalidInputError(message, [FieldError("datasets", message)])
+    return record
 
 
 def run_input(record: DatasetRecord) -> RunInput:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from service.api_keys import DEFAULT_PROJECT
 from service.records.views import UNFINISHED, EventView, Page, RunState, RunView, StageView, moment
@@ -18,6 +18,32 @@ from tasks.options import RunOptions
 OPTIONS: Final = TypeAdapter(RunOptions)
 MOST_NOTES: Final = 100_000
 RETRIED: Final[tuple[RunState, ...]] = ("failed", "cancelled")
+
+
+KINDS: Final[dict[str, TypeAdapter[Any]]] = {
+    "name": TypeAdapter(str),
+    "state": TypeAdapter(RunState),
+    "stages": TypeAdapter(tuple[StageView, ...]),
+    "progress": TypeAdapter(FiniteFloat),
+    "eta_s": TypeAdapter(FiniteFloat | None),
+    "error": TypeAdapter(str | None),
+    "datasets": TypeAdapter(tuple[str, ...]),
+    "options": TypeAdapter(dict[str, Any]),
+    "created": TypeAdapter(datetime),
+    "started": TypeAdapter(datetime | None),
+    "finished": TypeAdapter(datetime | None),
+}
+"""What the columns of a run hold, as it is handed out."""
+BLANK: Final[dict[str, Any]] = {
+    **dict.fromkeys(("eta_s", "error", "started", "finished")),
+    **dict.fromkeys(("stages", "datasets"), ()),
+    "name": "",
+    "state": "failed",
+    "progress": 0.0,
+    "options": {},
+    "created": moment(0.0),
+}
+"""What stands in a run's view for columns that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +129,7 @@ class RunRepository:
     def notes(self, run_id: str) -> set[str]:
         """Texts of all notes that a run has been told."""
         rows = self._events.after(run_id, limit=MOST_NOTES, kind="note")
-        return {row["data"]["text"] for row in rows if row["data"]}
+        return {row["data"]["text"] for row in rows if isinstance(row["data"], dict) and isinstance(row["data"].get("text"), str)}
 
     def view(self, run_id: str, dashboard_url: str | None = None, project: str | None = None) -> RunView | None:
         """A run as it stands; None where there is none of that name, or not in that project."""
@@ -135,23 +161,15 @@ class RunRepository:
 
 def view_of(row: Row, dashboard_url: str | None) -> RunView:
     """A row of the catalogue as a `RunView`; what of it cannot be read is empty, and its error says so."""
-    damaged = [name for name in ("datasets", "options", "stages") if row[name] is None]
-    error = f"the run's row of the catalogue is damaged: its {', '.join(damaged)} cannot be read" if damaged else row["error"]
-    return RunView(
-        id=row["id"],
-        name=row["name"],
-        state=row["state"],
-        stages=tuple(StageView(**stage) for stage in row["stages"] or ()),
-        progress=row["progress"],
-        eta_s=row["eta_s"],
-        dashboard_url=dashboard_url if row["state"] in UNFINISHED else None,
-        error=error,
-        datasets=tuple(row["datasets"] or ()),
-        options=row["options"] or {},
-        created=moment(row["created"]),
-        started=None if row["started"] is None else moment(row["started"]),
-        finished=None if row["finished"] is None else moment(row["finished"]),
-    )
+    found, damaged = dict(BLANK), []
+    for name, kind in KINDS.items():
+        try:
+            found[name] = kind.validate_python(row[name])
+        except ValidationError:
+            damaged.append(name)
+    if damaged:
+        found["error"] = f"the run's row of the catalogue is damaged: its {', '.join(damaged)} cannot be read"
+    return RunView(id=row["id"], dashboard_url=dashboard_url if found["state"] in UNFINISHED else None, **found)
 
 
 def now() -> float:

@@ -33,7 +33,7 @@ def manifest_of(path: Path) -> Files | None:
     """The files of the scan at ``path``; None where it was stored before there were manifests, or its manifest is damaged."""
     try:
         return from_json(json.loads((path / MANIFEST).read_bytes())["files"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
 
 

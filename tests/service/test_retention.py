@@ -1,6 +1,7 @@
 """What may go and what must stay: rounds of finished runs, orphaned work, old runs, dead writers' leftovers."""
 
 import os
+import sqlite3
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.errors import InvalidInputError
 from service.records.run_repository import OPTIONS as OPTIONS_OF_RUNS
 from service.records.run_repository import RunRepository
 from service.records.views import RunState
@@ -43,7 +45,7 @@ class RetentionBench:
         self.repository = RunRepository(self.catalogue)
         self.units = ArtifactStore(self.settings.units_dir)
         self.retention = Retention(self.settings, self.catalogue)
-        monkeypatch.setattr(self.retention._inputs, "read", lambda ids: [run_input(name) for name in ids])
+        monkeypatch.setattr(self.retention._inputs, "read_known", lambda ids: [run_input(name) for name in ids])
 
     def run(self, run_id: str, state: RunState, stages: Collection[str] | None = None) -> Graph:
         """A run whose units (of some stages only) are all there; its graph."""
@@ -114,6 +116,36 @@ def test_runs_go_at_the_age_they_are_given_and_not_before_they_end(bench: Retent
         bench.retention.remove(garbage)
     assert [row["id"] for row in bench.catalogue.runs.page()] == ["run_busy"]
     assert not (bench.settings.runs_dir / "run_old").exists()
+
+
+@pytest.mark.parametrize(("column", "content"), [("options", "{"), ("options", "[1]"), ("datasets", "5"), ("datasets", "null")])
+def test_a_run_whose_row_is_damaged_keeps_nothing_and_the_others_keep_theirs(
+    bench: RetentionBench, column: str, content: str
+) -> None:
+    graph = bench.run("run_1", "failed")
+    bench.run("run_broken", "failed", stages=())
+    bench.units.write("orphan", {"x": np.ones(3)}, {})
+    with sqlite3.connect(bench.settings.data_dir / "catalogue.sqlite") as database:
+        database.execute(f"UPDATE runs SET {column} = ? WHERE id = 'run_broken'", [content])
+    assert bench.names() == {"orphan"}
+    assert graph.steps
+
+
+def test_all_steps_are_kept_while_nobody_knows_which_a_run_needs(
+    bench: RetentionBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.run("run_1", "succeeded")
+    dead = bench.settings.uploads_dir / "x.part"
+    dead.write_bytes(b"half")
+    os.utime(dead, (1, 1))
+
+    def damaged(ids: list[str]) -> list[RunInput]:
+        raise InvalidInputError("dataset ds_a is damaged: scans/e0/zarr.json is empty")
+
+    monkeypatch.setattr(bench.retention._inputs, "read_known", damaged)
+    assert bench.names() == {"x.part"}
+    assert "all finished steps are kept" in caplog.text
+    assert "ds_a is damaged" in caplog.text
 
 
 def test_leftovers_of_dead_writers_are_found_and_those_of_living_ones_are_not(bench: RetentionBench) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def test_a_damaged_dataset_is_listed_as_such_and_no_other_suffers(make_bench: Ca
     bench = make_bench()
     whole, victim = bench.fill(1), bench.fill(2)
     bench.datasets.seal(victim)
-    before = views(bench)[whole]
+    before, known = views(bench)[whole], views(bench)[victim].scans
     name, damage = DAMAGE[kind]
     kept = shutil.copytree(bench.store.root / victim, bench.settings.data_dir / "kept")
     damage(bench.store.root / victim / name)
@@ -113,7 +114,7 @@ def test_a_damaged_dataset_is_listed_as_such_and_no_other_suffers(make_bench: Ca
         listed = views(one)
         assert listed[whole] == before
         assert listed[victim].state == "damaged"
-        assert listed[victim].title == "particle 1"
+        assert (listed[victim].title, listed[victim].scans) == ("particle 1", known)
         assert listed[victim].faults
         assert one.datasets.get(victim).state == "damaged"
         assert one.repository.totals()[0] == 2
@@ -122,6 +123,24 @@ def test_a_damaged_dataset_is_listed_as_such_and_no_other_suffers(make_bench: Ca
     shutil.rmtree(bench.store.root / victim)
     shutil.copytree(kept, bench.store.root / victim)
     assert (views(bench)[victim].state, views(bench)[victim].faults) == ("sealed", ())
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "content"),
+    [
+        ("datasets", "attributes", "[]"),
+        ("datasets", "attributes", "{"),
+        ("datasets", "created", "yesterday"),
+        ("scans", "corners_m", "{"),
+        ("scans", "corners_m", "[1, 2]"),
+    ],
+)
+def test_a_damaged_row_is_read_again_from_the_store(bench: Any, table: str, column: str, content: str) -> None:
+    dataset_id, before = bench.fill(1), views(bench)
+    with sqlite3.connect(bench.settings.data_dir / "catalogue.sqlite") as database:
+        database.execute(f"UPDATE {table} SET {column} = ?", [content])
+    assert views(bench) == before
+    assert bench.datasets.seal(dataset_id).state == "sealed"
 
 
 def test_a_damaged_dataset_nobody_knew_belongs_to_no_project(bench: Any) -> None:

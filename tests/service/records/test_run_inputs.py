@@ -43,6 +43,22 @@ def test_a_damaged_dataset_makes_no_run_and_says_why(bench: Any) -> None:
         RunInputReader(bench.repository).read([dataset_id])
 
 
+@pytest.mark.parametrize("victim", ["zarr.json", "scans/e0/zarr.json", "scans/e1/counts/zarr.json"])
+def test_a_damaged_dataset_is_still_known_as_it_was(bench: Any, victim: str) -> None:
+    dataset_id = bench.fill(2)
+    bench.datasets.seal(dataset_id)
+    reader = RunInputReader(bench.repository)
+    before = reader.read([dataset_id])
+    (bench.store.root / dataset_id / victim).write_text("")
+    assert reader.read_known([dataset_id]) == before
+
+
+def test_nothing_is_known_of_a_dataset_that_came_damaged(bench: Any) -> None:
+    (bench.store.root / "foreign" / "scans").mkdir(parents=True)
+    with pytest.raises(InvalidInputError, match="foreign is damaged"):
+        RunInputReader(bench.repository).read_known(["foreign"])
+
+
 def test_inputs_that_cannot_make_a_run_are_refused(bench: Any) -> None:
     dataset_id = bench.fill(2)
     bench.datasets.seal(dataset_id)
