@@ -1,14 +1,21 @@
 """What one project may use: stored bytes, runs at the same time, and the size of a run."""
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from service.errors import FieldError, QuotaError, TooCostlyError, TooManyRunsError
 from service.settings import Settings
-from service.workflow.inputs import RunInput
-from tasks.options import RunOptions
+from service.workflow.inputs import RunInput, ScanInput
+from tasks.options import ReconstructOptions, RunOptions
+
+COUPLED_PIXEL: Final = 33
+"""Pixels of frames, visited once, that take the time of one pixel of an energy's canvas when energies are coupled."""
+CYCLES_A_CORRECTION: Final = 2
+"""Cycles that take the time of one correction of positions and flux."""
 
 
 class Limits:
@@ -73,14 +80,15 @@ class Limits:
         ------
         TooCostlyError
         """
-        ceiling, cost = self._settings.max_run_cost, run_cost(datasets, options)
-        if ceiling is None or cost <= ceiling:
+        ceiling = self._settings.max_run_cost
+        if ceiling is None or (cost := run_cost(datasets, options)) <= ceiling:
             return
         scans = [scan for dataset in datasets for scan in dataset.scans]
         n_frames = sum(scan.n_positions for scan in scans)
         message = (
-            f"{options.reconstruct.expected_cycles} cycles x {n_frames} frames x {max(scan.n_pixels for scan in scans)}^2 pixels "
-            f"cost {cost:.3g}; a run may cost {ceiling:.3g} (max_run_cost): take fewer cycles, energies or datasets"
+            f"{options.reconstruct.expected_cycles} cycles x {n_frames} frames x {max(scan.n_pixels for scan in scans)}^2 pixels"
+            f"{additions(options)} cost {cost:.3g}; a run may cost {ceiling:.3g} (max_run_cost): take fewer cycles, energies or "
+            "datasets, or leave out what adds to them"
         )
         raise TooCostlyError(message, [FieldError("options.reconstruct.cycles", message)])
 
@@ -98,7 +106,46 @@ class Arrival:
         self._limits.take(self._project, n_bytes, self._n_stored)
 
 
-def run_cost(datasets: Sequence[RunInput], options: RunOptions) -> int:
-    """Cycles x frames x pixels of a run: what its time on given machines is proportional to."""
-    scans = (scan for dataset in datasets for scan in dataset.scans)
-    return options.reconstruct.expected_cycles * sum(scan.n_positions * scan.n_pixels**2 for scan in scans)
+def run_cost(datasets: Sequence[RunInput], options: RunOptions) -> float:
+    """Cycles x frames x pixels of a run, which its time on given machines is proportional to.
+
+    Counted are the cycles of all rounds with the modes of the probe, corrections of positions and flux, the pilot of each
+    dataset, and the couplings between rounds. ``auto`` counts as the cycles that most energies take, and as one mode.
+    """
+    reconstruct = options.reconstruct
+    n_modes = 1 if reconstruct.probe_modes == "auto" else reconstruct.probe_modes
+    n_cycles, pilot = n_modes * equivalent_cycles(reconstruct, reconstruct.expected_cycles), 0.0
+    if reconstruct.start_from == "pilot":
+        pilot = n_modes * equivalent_cycles(reconstruct, reconstruct.pilot_cycles)
+    n_couplings = len(options.rounds()) - 1
+    return sum(
+        n_cycles * sum(frame_pixels(scan) for scan in dataset.scans)
+        + pilot * sum(frame_pixels(scan) for scan in dataset.scans[:1])
+        + n_couplings * COUPLED_PIXEL * sum(math.prod(scan.canvas.shape) for scan in dataset.scans)
+        for dataset in datasets
+    )
+
+
+def equivalent_cycles(options: ReconstructOptions, n_cycles: int) -> float:
+    """Cycles of plain reconstruction that take the time of ``n_cycles`` with corrections of positions and flux."""
+    if (options.position_refinement == "none" and not options.frame_flux) or n_cycles <= options.refine_start:
+        return n_cycles
+    return n_cycles + CYCLES_A_CORRECTION * math.ceil((n_cycles - options.refine_start) / options.refine_every)
+
+
+def frame_pixels(scan: ScanInput) -> int:
+    """Pixels of all frames of a scan."""
+    return scan.n_positions * scan.n_pixels**2
+
+
+def additions(options: RunOptions) -> str:
+    """What adds to the cost of the bare cycles, in words."""
+    reconstruct, n_couplings = options.reconstruct, len(options.rounds()) - 1
+    found = [
+        (reconstruct.probe_modes not in ("auto", 1), f"{reconstruct.probe_modes} probe modes"),
+        (reconstruct.position_refinement != "none" or reconstruct.frame_flux, "corrections of positions or flux"),
+        (reconstruct.start_from == "pilot", f"a pilot of {reconstruct.pilot_cycles} cycles"),
+        (n_couplings > 0, f"{n_couplings} couplings"),
+    ]
+    named = ", ".join(text for is_there, text in found if is_there)
+    return f" with {named}" if named else ""

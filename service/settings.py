@@ -54,7 +54,8 @@ class Settings(BaseSettings):
     max_unfinished_runs: Annotated[int, Field(ge=1)] | None = None
     """Runs that one project may have queued or running; none for no limit."""
     max_run_cost: Annotated[float, Field(gt=0)] | None = None
-    """Largest run accepted, as cycles x frames x pixels of a frame, over all energies; none for no limit."""
+    """Largest run accepted, as cycles x frames x pixels of a frame, over all energies, with pilots, probe modes, corrections of
+    positions and couplings; none for no limit."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 512 * MEBIBYTE
     """Uploads and runs are refused when less disk than this is free."""
     ingest_memory_bytes: Annotated[int, Field(ge=256 * MEBIBYTE)] = 8 * 1024 * MEBIBYTE

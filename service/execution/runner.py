@@ -1,8 +1,9 @@
 """The run loop: follows the runs of the catalogue, submits their steps, and records what comes of them.
 
 One thread ticks. In each tick it takes the messages that came, looks for new and changed runs, submits steps, and writes
-down how far each run is. It computes nothing and reads no array. All that it holds can be lost: after a restart it is
-built again from the catalogue and from the keys of finished steps.
+down how far each run is. It computes nothing and reads no array; plans are made in other threads
+(`service.execution.planning`). All that it holds can be lost: after a restart it is built again from the catalogue and from
+the keys of finished steps.
 
 Whatever goes wrong with one run fails that run, with its reason, and touches no other.
 """
@@ -13,25 +14,24 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from service.errors import SchedulerUnavailableError, ServiceError
 from service.execution.metrics import Metrics
+from service.execution.planning import LoadInputs, Plan, make_plan
 from service.execution.submission import Executor, Submissions
 from service.execution.task import Outcome, Work
 from service.execution.worker import StepResult
 from service.records.run_repository import RunRecord, RunRepository
 from service.stages.context import DataPaths, stored_warnings
-from service.stages.pipeline import build_graph
-from service.workflow.inputs import RunInput
 from service.workflow.progress import EndState, RunProgress, explain
 from service.workflow.step import Step
 from service.workflow.warnings import RunWarnings
 from storage.artifacts import ArtifactStore
 from storage.errors import CatalogueUnavailableError, StorageError
 from tasks.errors import TaskError
-from tasks.options import RunOptions
 
 TICK_S: Final = 0.5
 """Longest time between two ticks."""
@@ -39,6 +39,8 @@ LOOK_S: Final = 2.0
 """Longest time until runs and scans that nobody announced are noticed."""
 PUBLISH_S: Final = 1.0
 """Shortest time between two records of a run's progress."""
+N_PLANNERS: Final = 2
+"""Runs planned at the same time."""
 MAX_TASKS: Final = 1000
 """Steps of all runs that are with the scheduler at the same time, about, however many there are to do."""
 MIN_TASKS: Final = 20
@@ -75,7 +77,7 @@ class Runner:
         self,
         records: RunRepository,
         paths: DataPaths,
-        load_inputs: Callable[[Sequence[str], RunOptions], list[RunInput]],
+        load_inputs: LoadInputs,
         work: Work,
     ) -> None:
         self.meter = Metrics()
@@ -88,6 +90,7 @@ class Runner:
         self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._plans: dict[str, Future[Plan | None]] = {}
         self._looked_at = self._counted_at = -math.inf
         self._is_connected = True
         self._has_more = False
@@ -96,6 +99,7 @@ class Runner:
         """Start the run loop; runs that an earlier service left unfinished go on."""
         self._submissions = Submissions(cluster, self._paths, self._work, self._runs, self._receive_outcome)
         self._stopping.clear()
+        self._planners = ThreadPoolExecutor(N_PLANNERS, thread_name_prefix="ptyxas-plan")
         self._thread = threading.Thread(target=self._run_loop, name="ptyxas-run-loop", daemon=True)
         self._thread.start()
 
@@ -106,6 +110,8 @@ class Runner:
         if self._thread is not None:
             self._thread.join(timeout=30)
             self._thread = None
+            self._planners.shutdown(cancel_futures=True)
+            self._plans.clear()
             self._submissions.clear()
         self._runs.clear()
 
@@ -166,32 +172,45 @@ class Runner:
         self._looked_at = -math.inf
 
     def _look_around(self) -> None:
-        """Take up new runs, and what changed in the datasets of live ones: at once when woken, else now and then."""
+        """Have new runs planned, and live ones whose datasets may have changed: at once when woken, else now and then."""
         if time.monotonic() - self._looked_at < LOOK_S:
             return
         self._looked_at = time.monotonic()
         for record in self._records.unfinished_runs():
             run = self._runs.get(record.id)
-            if run is None:
-                self._isolate(RunProgress(record.id), self._take_up, record)
-            elif run.graph.awaits_scans:
-                self._isolate(run, self._follow_inputs, record)
+            if record.id not in self._plans and (run is None or run.graph.awaits_scans):
+                self._plan(run or RunProgress(record.id), record)
 
-    def _take_up(self, run: RunProgress, record: RunRecord) -> None:
+    def _plan(self, run: RunProgress, record: RunRecord) -> None:
+        future = self._planners.submit(make_plan, record, run.inputs, self._load_inputs, self._artifacts.has)
+        self._plans[run.run_id] = future
+        future.add_done_callback(lambda future: self._messages.put(lambda: self._take_plan(run, future)))
+
+    def _take_plan(self, run: RunProgress, future: Future[Plan | None]) -> None:
+        if self._plans.get(run.run_id) is not future:
+            return  # it was made for a run loop that has stopped since
+        del self._plans[run.run_id]
+        if run.run_id in self._runs:
+            self._isolate(run, self._follow_plan, future)
+        elif run.ending is None:
+            self._isolate(run, self._take_up, future)
+
+    def _take_up(self, run: RunProgress, future: Future[Plan | None]) -> None:
         run.warnings = RunWarnings(self._records.notes(run.run_id))
-        self._follow_inputs(run, record)
+        self._follow_plan(run, future)
         run.progress_at_start = run.progress()
-        self._records.begin_run(run.run_id)
+        if not self._records.begin_run(run.run_id):
+            return  # it was cancelled meanwhile
         self._runs[run.run_id] = run
         n_steps = len(run.graph.steps)
         log.info("%d of %d steps to do", n_steps - len(run.done), n_steps, extra={"run": run.run_id})
 
-    def _follow_inputs(self, run: RunProgress, record: RunRecord) -> None:
-        """Build the graph of a run again where its inputs have changed."""
-        inputs = self._load_inputs(record.datasets, record.options)
-        if inputs != run.inputs:
-            run.inputs = inputs
-            run.follow(build_graph(inputs, record.options, run.run_id), self._artifacts.has)
+    def _follow_plan(self, run: RunProgress, future: Future[Plan | None]) -> None:
+        """Follow a new plan; an error that was raised while it was made is raised here."""
+        plan = future.result()
+        if plan is not None:
+            run.inputs = plan.inputs
+            run.follow(plan.graph, plan.stored.__contains__)
             self._submissions.drop_unwanted(run)
             self._tell_warnings_of_others(run)
 

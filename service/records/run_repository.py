@@ -91,9 +91,12 @@ class RunRepository:
                 self.end_run(row["id"], "failed", f"the run's row of the catalogue is damaged: {error}")
         return records
 
-    def begin_run(self, run_id: str) -> None:
-        """A run starts, or goes on after a restart."""
-        self._runs.change_state(run_id, ("queued",), "running", started=now(), error=None)
+    def begin_run(self, run_id: str) -> bool:
+        """A run starts, or goes on after a restart; False where it has ended, or is gone."""
+        if self._runs.change_state(run_id, ("queued",), "running", started=now(), error=None):
+            return True
+        row = self._runs.get(run_id)
+        return row is not None and row["state"] == "running"
 
     def end_run(self, run_id: str, state: RunState, error: str | None, before: Sequence[RunState] = UNFINISHED) -> bool:
         """End a run that is in one of the states ``before``, for good or until it is tried again; False where it is not."""

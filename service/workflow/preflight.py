@@ -1,5 +1,6 @@
 """Checks of datasets and options before a run is queued."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +17,10 @@ SAME_ENERGY_EV: Final = 0.05
 """Energies of two datasets are the same where they differ by no more than this; steps at the edge are ten times as large."""
 
 
+MOST_STEPS: Final = 20_000
+"""Largest plan: seven rounds of 40 energies are 300 steps a dataset."""
+
+
 def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
     """Refuse a run that would fail, with everything that is wrong; a dataset that is still open is checked when it is sealed.
 
@@ -29,10 +34,26 @@ def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
             FieldError(f"datasets.{number}", message) for message in energy_errors(dataset, options.align.energy_offset_ev)
         ]
     errors += [FieldError("datasets", message) for message in mismatches(datasets)]
+    errors += size_errors(datasets, options)
     if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
         errors += chemistry_errors(datasets, options) + reference_errors(datasets, options)
     if errors:
         raise InvalidInputError("; ".join(error.message for error in errors), errors)
+
+
+def size_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
+    """Why a run has too many steps to be planned: one for every energy and round, and one between two rounds of a dataset."""
+    n_rounds, n_energies = len(options.rounds()), sum(len(dataset.scans) for dataset in datasets)
+    n_steps = n_rounds * n_energies + (n_rounds - 1) * len(datasets)
+    if n_steps <= MOST_STEPS:
+        return []
+    message = f"{n_rounds} rounds of {n_energies} energies are {n_steps} steps; a run may have {MOST_STEPS}: "
+    most_rounds = (MOST_STEPS + len(datasets)) // (n_energies + len(datasets))
+    if most_rounds < 2:
+        return [FieldError("datasets", f"{message}take fewer datasets")]
+    every = math.ceil((options.reconstruct.max_cycles - options.kkr.start) / (most_rounds - 1))
+    advice = f"make kkr.every at least {every}, or kkr.start later, or take fewer cycles or datasets"
+    return [FieldError("options.kkr.every", message + advice)]
 
 
 def energy_errors(dataset: RunInput, offset_ev: float = 0.0) -> list[str]:

@@ -245,6 +245,28 @@ def test_a_live_run_whose_dataset_turns_out_impossible_fails_with_the_reason(
     assert "too few" in str(bench.wait("run_1", "failed").error)
 
 
+def test_a_run_that_is_planned_for_long_holds_up_no_other_and_can_be_cancelled(
+    make_bench: MakeBench, run_input: MakeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(slow=run_input(12, "slow"), a=run_input())
+    release, load = threading.Event(), bench.load
+
+    def wait(ids: Sequence[str], options: RunOptions) -> list[RunInput]:
+        assert "slow" not in ids or release.wait(60)
+        return load(ids, options)
+
+    monkeypatch.setattr(bench.runner, "_load_inputs", wait)
+    bench.submit("run_slow", "slow", **SHORT)
+    bench.submit("run_1", "a", **SHORT)
+    bench.wait("run_1", "succeeded")
+    assert bench.records.end_run("run_slow", "cancelled", None, ("queued",))
+    bench.records.delete("run_slow")
+    release.set()
+    bench.submit("run_2", "a", **SHORT)
+    bench.wait("run_2", "succeeded")
+    assert {line[1] for line in bench.log()} == {"run_1", "run_2"}
+
+
 def test_what_a_run_stored_can_be_read_by_others(make_bench: MakeBench) -> None:
     bench = make_bench()
     bench.submit("run_1", "a", **SHORT)

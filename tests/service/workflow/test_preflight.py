@@ -95,3 +95,38 @@ def test_other_edges_are_told_which_constants_to_choose() -> None:
     assert [fault.field for fault in refused.value.faults] == ["options.chemistry.preset"]
     check_run([iron], options(chemistry={"preset": "chantler"}, references={"xdi": []}))
     check_run([dataset(GRID)], options(references={"xdi": [XDI]}, chemistry={"compounds": ["LiVO3"]}))
+
+
+@pytest.mark.parametrize(
+    ("datasets", "stages", "field", "message"),
+    [
+        ([dataset(GRID)], {"reconstruct": {"cycles": 100_000}, "kkr": {"start": 1, "every": 1}}, "options.kkr.every", "66"),
+        ([dataset(GRID, is_open=True)], {"reconstruct": {"cycles": 100_000}, "kkr": {"every": 10}}, "options.kkr.every", "65"),
+        (
+            [dataset(np.linspace(5420, 5540, 1200), f"ds_{n}") for n in range(4)],
+            {"kkr": {"every": 60}},
+            "options.kkr.every",
+            "150",
+        ),
+        (
+            [dataset(np.linspace(5420, 5540, 3000), f"ds_{n}") for n in range(7)],
+            {"kkr": {"mode": "off"}},
+            "datasets",
+            "fewer datasets",
+        ),
+    ],
+)
+def test_a_run_of_too_many_steps_is_refused_with_the_option_to_change(
+    datasets: list[RunInput], stages: dict[str, Any], field: str, message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"steps; a run may have 20000: .*" + message) as caught:
+        check_run(datasets, options(**stages))
+    assert [fault.field for fault in caught.value.faults] == [field]
+
+
+def test_the_advice_on_too_many_steps_is_enough() -> None:
+    stages: dict[str, Any] = {"reconstruct": {"cycles": 100_000}, "kkr": {"start": 1, "every": 66}}
+    check_run([dataset(GRID)], options(**stages))
+    stages["kkr"]["every"] = 64
+    with pytest.raises(InvalidInputError, match="steps"):
+        check_run([dataset(GRID)], options(**stages))

@@ -1,0 +1,49 @@
+"""Plans of runs: graphs and what of them is stored, found out beside the run loop, because thousands of steps take seconds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from service.records.run_repository import RunRecord
+from service.stages.pipeline import build_graph
+from service.workflow.graph import Graph
+from service.workflow.inputs import RunInput
+from tasks.options import RunOptions
+
+LoadInputs = Callable[[Sequence[str], RunOptions], list[RunInput]]
+"""Inputs of a run, by the ids of its datasets and its options; raises where they cannot make a run."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes
+    ----------
+    inputs : list of RunInput
+        What the graph was built from.
+    graph : Graph
+    stored : frozenset of str
+        Keys of steps that are finished, as far as unfinished ones need them.
+    """
+
+    inputs: list[RunInput]
+    graph: Graph
+    stored: frozenset[str]
+
+
+def make_plan(
+    record: RunRecord, known: Sequence[RunInput], load_inputs: LoadInputs, is_stored: Callable[[str], bool]
+) -> Plan | None:
+    """The plan of a run; None where its inputs are those that are ``known``, so that its plan has not changed."""
+    inputs = load_inputs(record.datasets, record.options)
+    if inputs == known:
+        return None
+    graph = build_graph(inputs, record.options, record.id)
+    answers: dict[str, bool] = {}
+
+    def look(key: str) -> bool:
+        answers[key] = is_stored(key)
+        return answers[key]
+
+    graph.unfinished(look)
+    return Plan(inputs, graph, frozenset(key for key, is_there in answers.items() if is_there))

@@ -1,0 +1,43 @@
+"""Plans: the graph of a run, and which of its results are there already."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from service.errors import InvalidInputError
+from service.execution.planning import make_plan
+from service.records.run_repository import OPTIONS, RunRecord
+from service.stages.pipeline import build_graph
+from service.workflow.inputs import RunInput
+from service.workflow.progress import RunProgress
+from tasks.options import RunOptions
+
+SHORT: RunOptions = OPTIONS.validate_python({"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}})
+RECORD = RunRecord("run_1", ("a",), SHORT)
+
+
+def test_a_plan_is_followed_as_if_the_store_had_been_asked(run_input: Callable[..., RunInput]) -> None:
+    inputs = [run_input()]
+    graph = build_graph(inputs, SHORT, "run_1")
+    first_rounds = {step.key for step in graph.steps.values() if step.name.endswith("round1")}
+    plan = make_plan(RECORD, [], lambda ids, options: inputs, first_rounds.__contains__)
+    assert plan is not None
+    planned, asked = RunProgress("run_1"), RunProgress("run_1")
+    planned.follow(plan.graph, plan.stored.__contains__)
+    asked.follow(graph, first_rounds.__contains__)
+    assert planned.done == asked.done
+    assert [step.key for step in planned.pending] == [step.key for step in asked.pending]
+    assert len(planned.done) == 13
+
+
+def test_inputs_that_have_not_changed_need_no_new_plan(run_input: Callable[..., RunInput]) -> None:
+    inputs = [run_input()]
+    assert make_plan(RECORD, inputs, lambda ids, options: [run_input()], lambda key: False) is None
+
+
+def test_what_cannot_be_read_is_raised(run_input: Callable[..., RunInput]) -> None:
+    def refuse(ids: Sequence[str], options: RunOptions) -> list[RunInput]:
+        raise InvalidInputError(f"dataset {ids[0]} is damaged")
+
+    with pytest.raises(InvalidInputError, match="a is damaged"):
+        make_plan(RECORD, [], refuse, lambda key: False)
