@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from storage.atomic import write_file
 from storage.errors import DamagedError, ResultsDamagedError, ResultsError
-from storage.manifest import FileDigest, check, digest_of_file
+from storage.manifest import check, digest_of_file, from_json
 
 LIST: Final = "figures.json"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -80,10 +80,10 @@ class FigureStore:
         path = self._folder / f"{name}.png"
         try:
             if "sha256" in item:
-                check(self._folder, path.name, FileDigest(item.get("size"), item["sha256"]))
+                check(self._folder, path.name, from_json({path.name: (item.get("size", -1), item["sha256"])})[path.name])
             elif not path.is_file() or not path.stat().st_size:
                 raise DamagedError(f"{path.name} is missing or empty")
-        except DamagedError as error:
+        except (DamagedError, TypeError, ValueError) as error:
             raise ResultsDamagedError(f"the figures are damaged: {error}; the run can draw them again") from error
         return path
 

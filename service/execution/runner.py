@@ -14,7 +14,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
@@ -228,7 +228,7 @@ class Runner:
             raise
         except Exception:
             log.exception("the run's progress cannot be written down", extra={"run": run.run_id})
-        self._records.end_run(run.run_id, state, error if error is None else printable(error))
+        self._records.end_run(run.run_id, state, error)
         self._runs.pop(run.run_id, None)
         log.log(logging.WARNING if error else logging.INFO, "%s %s", state, error or "", extra={"run": run.run_id})
 
@@ -345,8 +345,3 @@ class Runner:
     def _tell_warnings(self, run: RunProgress, step: Step, warnings: Sequence[str]) -> None:
         for text in run.warnings.add(step, warnings):
             self._tell(run, text)
-
-
-def printable(text: str) -> str:
-    """The text with what no database can hold, such as half a surrogate pair, replaced."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

@@ -101,7 +101,8 @@ class RunRepository:
     def end_run(self, run_id: str, state: RunState, error: str | None, before: Sequence[RunState] = UNFINISHED) -> bool:
         """End a run that is in one of the states ``before``, for good or until it is tried again; False where it is not."""
         self._last_progress.pop(run_id, None)
-        return self._runs.change_state(run_id, before, state, finished=now(), error=error, eta_s=None)
+        reason = None if error is None else printable(error)
+        return self._runs.change_state(run_id, before, state, finished=now(), error=reason, eta_s=None)
 
     def reopen_run(self, run_id: str, before: Sequence[RunState] = RETRIED) -> bool:
         """Queue a run again that is in one of the states ``before``; False where it is in another state."""
@@ -178,3 +179,8 @@ def view_of(row: Row, dashboard_url: str | None) -> RunView:
 def now() -> float:
     """Seconds since 1970."""
     return datetime.now(UTC).timestamp()
+
+
+def printable(text: str) -> str:
+    """The text with what no database can hold, such as half a surrogate pair, replaced."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

@@ -106,7 +106,7 @@ def test_other_edges_are_told_which_constants_to_choose() -> None:
             [dataset(np.linspace(5420, 5540, 1200), f"ds_{n}") for n in range(4)],
             {"kkr": {"every": 60}},
             "options.kkr.every",
-            "150",
+            "100",
         ),
         (
             [dataset(np.linspace(5420, 5540, 3000), f"ds_{n}") for n in range(7)],
