@@ -176,3 +176,15 @@ def write_keys(path: Path, keys: Sequence[Key]) -> None:
     """Replace the file at ``path`` in one step; only its owner may read it."""
     text = HEAD + "".join(f"{key.line()}\n" for key in keys)
     write_file(path, text.encode(), mode=0o600)
+
+
+def local_token(path: Path) -> str:
+    """Token of a service without keys, which its user may pass on; made where ``path`` is not there.
+
+    The file is readable by its owner only.
+    """
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        write_file(path, f"{secrets.token_urlsafe(24)}\n".encode(), mode=0o600)
+        return path.read_text(encoding="ascii").strip()

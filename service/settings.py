@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     """SQLAlchemy address of the catalogue; none keeps SQLite in ``data_dir``."""
     api_keys_file: Path | None = None
     """File of hashed API keys; none serves loopback only, without keys."""
+    local_access: Literal["own-user", "token", "everyone"] = "own-user"
+    """Who may use a service without keys: the user who runs it, others with its token; all with the token; or everyone on this
+    machine. The token is in the file ``token`` of ``data_dir``."""
     cors_origins: tuple[str, ...] = ()
     """Web origins, such as ``https://portal.facility.org``, whose pages may use the API in their visitors' browsers."""
     allowed_hosts: tuple[str, ...] = ()
@@ -119,6 +122,11 @@ class Settings(BaseSettings):
     def catalogue_url(self) -> str:
         """SQLAlchemy address of the catalogue."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'catalogue.sqlite'}"
+
+    @property
+    def token_file(self) -> Path:
+        """The token of a service without keys."""
+        return self.data_dir.resolve() / "token"
 
     @property
     def datasets_dir(self) -> Path:

@@ -2,12 +2,14 @@
 
 import resource
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from api.cli.flags import with_flags
 from api.cli.terminal import console, plain_errors
+from service.api_keys import local_token
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,10 +33,25 @@ def serve(**given: Any) -> None:
         settings = Settings(**given)
         raise_file_limit()
         write_logs(settings.log_level, settings.log_format)
-        server = open_server(settings, lambda url: console.print(f"ptyxas serves [bold]{url}[/]  (Ctrl-C to stop)"))
+        server = open_server(settings, partial(show_start, settings))
         server.run()
         if not server.started:
             raise typer.Exit(1)
+
+
+def show_start(settings: Settings, url: str) -> None:
+    """Print the address, and the token that other users of this machine need."""
+    console.print(f"ptyxas serves [bold]{url}[/]  (Ctrl-C to stop)")
+    if needs_token(settings):
+        whom = "other users" if settings.local_access == "own-user" else "all users"
+        console.print(
+            f"{whom} of this machine need the token {local_token(settings.token_file)}", highlight=False, soft_wrap=True
+        )
+
+
+def needs_token(settings: Settings) -> bool:
+    """Whether anybody has to show the service's token."""
+    return settings.api_keys_file is None and settings.local_access != "everyone"
 
 
 def raise_file_limit() -> None:
@@ -49,9 +66,17 @@ def open_server(settings: Settings, on_start: Callable[[str], None]) -> "HttpSer
     """The whole service behind HTTP, ready to run."""
     # Half a second of imports that commands which only talk to a service do not need.
     from api.app import create_app
+    from api.middleware.local_users import LocalUserCheck
     from api.server import HttpServer
     from service.bootstrap import build
 
     tls = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key} if settings.tls_key else {}
     app = create_app(build(settings))
-    return HttpServer(app, on_start, host=settings.host, port=settings.port, log_level="warning", log_config=None, **tls)
+    has_keys = settings.api_keys_file is not None
+    if needs_token(settings):
+        token = local_token(settings.token_file)
+        app.add_middleware(LocalUserCheck, token=token, accepts_own_user=settings.local_access == "own-user")
+    return HttpServer(
+        app, on_start, host=settings.host, port=settings.port, log_level="warning", log_config=None,
+        proxy_headers=has_keys, **tls,
+    )  # fmt: skip
