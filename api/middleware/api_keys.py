@@ -1,6 +1,5 @@
 """API keys, where the service has them: a key opens one project, and there what its scope allows."""
 
-import base64
 from functools import partial
 from typing import Final
 
@@ -9,12 +8,11 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.authorization import OPEN_PATHS, secret_of, unauthorised
 from api.problems import answer_http_error
 from service.api_keys import ApiKeys, Key
 from service.api_keys import Scope as KeyScope
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""Paths for load balancers, which have no keys."""
 ADMIN_PATHS: Final = frozenset({"/metrics", "/dask"})
 """Paths that show all projects at once."""
 READ_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -53,22 +51,7 @@ def scope_needed(method: str, path: str) -> KeyScope:
 def refusal_of(key: Key | None, needed: KeyScope) -> HTTPException | None:
     """Why a key is not enough; None if it is."""
     if key is None:
-        # A browser asks its user for the key, so that the page works like any other client.
-        headers = {"WWW-Authenticate": 'Basic realm="ptyxas: any name, the key as password", charset="UTF-8"'}
-        return HTTPException(401, "this service needs an API key: none was given, or it is unknown, revoked or expired", headers)
+        return unauthorised("this service needs an API key: none was given, or it is unknown, revoked or expired", "key")
     if not key.may(needed):
         return HTTPException(403, f"this key's scope is {key.scope!r}; {needed!r} is needed")
     return None
-
-
-def secret_of(authorization: str) -> str:
-    """The key in an ``Authorization`` header; empty if there is none."""
-    scheme, _, value = authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(value, validate=True).decode().partition(":")[2]
-        except ValueError:
-            return ""
-    return ""

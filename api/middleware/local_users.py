@@ -12,10 +12,9 @@ from typing import Final, NamedTuple
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.middleware.api_keys import OPEN_PATHS, secret_of
+from api.authorization import OPEN_PATHS, secret_of, unauthorised
 from api.problems import answer_http_error
 
 TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
@@ -43,9 +42,8 @@ class LocalUserCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS and not await self._may_enter(scope):
-            headers = {"WWW-Authenticate": 'Basic realm="ptyxas: any name, the token as password", charset="UTF-8"'}
             text = "this service belongs to another user of this machine: its token is needed, which it printed when it started"
-            await answer_http_error(Request(scope), HTTPException(401, text, headers))(scope, receive, send)
+            await answer_http_error(Request(scope), unauthorised(text, "token"))(scope, receive, send)
             return
         await self.app(scope, receive, send)
 

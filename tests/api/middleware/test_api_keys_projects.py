@@ -90,11 +90,15 @@ def both(tmp_path_factory: pytest.TempPathFactory, serve: Any, quiet_service: An
 def calls(neighbours: Neighbours) -> list[tuple[str, str, dict[str, Any]]]:
     """One call of every documented operation on the first project's things; deletions last."""
     document = create_app(neighbours.service).openapi()
-    bodies = {f"{API}/runs": {"json": {"datasets": [neighbours.dataset]}}}
+    sent_to: dict[str, dict[str, Any]] = {
+        f"post {API}/runs": {"json": {"datasets": [neighbours.dataset]}},
+        f"post {API}/runs/{{run_id}}/spectra": {"json": {"areas": [{"dataset": neighbours.dataset, "pixel": [1, 1]}]}},
+        f"get {API}/runs/{{run_id}}/spectrum": {"params": {"dataset": neighbours.dataset, "y": 1, "x": 1}},
+    }
     found = []
     for path, operations in document["paths"].items():
         for method in operations:
-            sent = bodies.get(path, {}) if method == "post" else {"content": scan()} if method == "put" else {}
+            sent = {"content": scan()} if method == "put" else sent_to.get(f"{method} {path}", {})
             filled = neighbours.fill(path)
             if path.endswith("/cancel"):
                 filled = filled.replace(neighbours.done, neighbours.queued)
@@ -147,8 +151,9 @@ def test_every_route_opens_to_its_own_project(both: Neighbours) -> None:
         answer = both.mine.request(method, path, **sent)
         if answer.status_code >= 400:
             refused[f"{method} {path.replace(both.dataset, '').replace(both.done, '')}"] = answer.status_code
-    # nothing to cancel or try again in a run that has succeeded; no cluster in this test
-    assert refused == {"POST /api/v1/runs//retry": 409, "GET /dask": 503}, refused
+    # nothing to try again in a run that has succeeded; its made-up results hold no spectra; no cluster in this test
+    nothing = {"POST /api/v1/runs//retry": 409, "POST /api/v1/runs//spectra": 404, "GET /api/v1/runs//spectrum": 404}
+    assert refused == {**nothing, "GET /dask": 503}, refused
     with both.mine.stream("GET", f"{API}/runs/{both.done}/events") as events:
         assert "succeeded" in "".join(events.iter_text())
 
