@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.api_keys import DEFAULT_PROJECT
-from service.errors import ConflictError, InvalidInputError, NotFoundError
+from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
 from service.quotas import Limits
 from service.records.dataset_repository import DatasetRecord, DatasetRepository, scan_view, view_of
 from service.records.descriptions import spec_faults, with_defaults
@@ -20,12 +20,14 @@ from service.records.views import DatasetFilter, DatasetView, Page, PageKey, Sca
 from service.settings import Settings
 from service.uploads.content_digest import read_content_digest
 from service.uploads.receive import UploadReceiver
-from service.uploads.registered import registered_files, safe_name
-from service.uploads.sandbox import IngestOrder, ingest
+from service.uploads.registered import names_of, opened, registered_files
+from service.uploads.sandbox import IngestOrder, OpenFile, ingest
 from storage.catalogue.datasets import EVERY_DATASET
 
 N_INGESTS: Final = 4
 """Files parsed at the same time."""
+MOST_FAULTS: Final = 20
+"""Once so much is wrong with files of a folder, no more of them are read."""
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +121,7 @@ class Datasets:
         with self._limits.arrival(self._project, n_stored) as arrival:
             async with self._receiver.received(stream, arrival, announced) as received:
                 loop = asyncio.get_running_loop()
-                work = partial(self._take_in, dataset_id, name, received.path, received.sha256)
+                work = partial(self._take_in, dataset_id, name, str(received.path), received.sha256)
                 return await loop.run_in_executor(self._readers, work)
 
     def register(self, path: str, spec: Mapping[str, Any]) -> DatasetView:
@@ -132,14 +134,14 @@ class Datasets:
         QuotaError
             The files are more than the project may store.
         InvalidInputError
+            With what is wrong with each file, by its name.
         """
-        files = registered_files(path, self._settings.register_roots, self._owner)
+        files = names_of(registered_files(path, self._settings.register_roots, self._owner))
         with self._limits.arrival(self._project, self._n_stored()) as arrival:
-            arrival.take(sum(file.stat().st_size for file in files))
+            arrival.take(sum(file.stat().st_size for file in files.values()))
             view = self.create(spec)
             try:
-                for file in files:
-                    self._take_in(view.id, safe_name(file.stem), file)
+                self._take_in_registered(view.id, files)
             except Exception:
                 self._remove(view.id)
                 raise
@@ -198,9 +200,25 @@ class Datasets:
         if record.state == "sealed" and not any(name in (scan.name, scan.upload) for scan in record.scans):
             raise ConflictError(f"dataset {dataset_id} is sealed and takes no more scans")
 
-    def _take_in(self, dataset_id: str, name: str, path: Path, sha256: str | None = None) -> tuple[ScanView, bool]:
+    def _take_in_registered(self, dataset_id: str, files: Mapping[str, Path]) -> None:
+        faults: list[FieldError] = []
+        for name, file in files.items():
+            try:
+                with opened(file, self._settings.register_roots, self._owner) as descriptor:
+                    self._take_in(dataset_id, name, OpenFile(descriptor))
+            except InvalidInputError as error:
+                found = error.faults or (FieldError("file", str(error)),)
+                faults += [FieldError(fault.field, f"{file.name}: {fault.message}") for fault in found]
+            except ConflictError as error:
+                faults.append(FieldError("file", f"{file.name}: {error}"))
+            if len(faults) >= MOST_FAULTS:
+                break
+        if faults:
+            raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+
+    def _take_in(self, dataset_id: str, name: str, file: str | OpenFile, sha256: str | None = None) -> tuple[ScanView, bool]:
         known = self._record(dataset_id).scans
-        order = IngestOrder(str(self._settings.datasets_dir), dataset_id, name, str(path), sha256, known)
+        order = IngestOrder(str(self._settings.datasets_dir), dataset_id, name, file, sha256, known)
         names, created = ingest(order, self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s)
         scan = self._repository.add_scans(dataset_id, names)[0]
         self._on_change()

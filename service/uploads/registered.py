@@ -1,14 +1,21 @@
 """Files that already lie where the service may read: those below allow-listed roots, and no others."""
 
+import os
 import re
-from collections.abc import Sequence
+import stat
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from service.errors import FieldError, ForbiddenPathError, InvalidInputError
+from storage.readers.containers.archive import is_clutter
 
 
 def registered_files(path: str, roots: Sequence[Path], project: str) -> Sequence[Path]:
     """The file at ``path``, or all files of the folder there, links resolved: names that lead outside are refused.
+
+    Files that desktops leave in folders, such as ``.DS_Store``, are left out.
 
     Parameters
     ----------
@@ -24,21 +31,88 @@ def registered_files(path: str, roots: Sequence[Path], project: str) -> Sequence
     InvalidInputError
         It holds no files, or can be no path.
     """
-    allowed = [Path(str(root).replace("{project}", project)).resolve() for root in roots]
+    allowed = allowed_folders(roots, project)
     try:
         asked = Path(path).resolve()
-        found = [asked] if asked.is_file() else sorted(file for file in asked.glob("*") if file.is_file())
+        inside = sorted(file for file in asked.glob("*") if file.is_file() and not is_clutter(file.name))
+        found = [asked] if asked.is_file() else inside
         resolved = [file.resolve() for file in found]
     except ValueError as error:
         raise InvalidInputError(f"path cannot be read: {error}", [FieldError("path", f"cannot be read: {error}")]) from error
     except OSError as error:  # refused like any other path: the answer tells nothing of what lies elsewhere
-        raise ForbiddenPathError(f"{path} is not below one of the folders this service may read") from error
+        raise forbidden(path) from error
     for file in (asked, *resolved):
         if not any(file.is_relative_to(root) for root in allowed):
-            raise ForbiddenPathError(f"{path} is not below one of the folders this service may read")
+            raise forbidden(path)
     if not resolved:
         raise InvalidInputError(f"{path} holds no files", [FieldError("path", "holds no files")])
     return resolved
+
+
+def allowed_folders(roots: Sequence[Path], project: str) -> list[Path]:
+    """Folders that a project may read."""
+    return [Path(str(root).replace("{project}", project)).resolve() for root in roots]
+
+
+def forbidden(path: object) -> ForbiddenPathError:
+    """The refusal of a path, in the same words for whatever may lie there."""
+    return ForbiddenPathError(f"{path} is not below one of the folders this service may read")
+
+
+@contextmanager
+def opened(file: Path, roots: Sequence[Path], project: str) -> Iterator[int]:
+    """A descriptor of one of the `registered_files`, from which it can be read whatever its path leads to later.
+
+    Raises
+    ------
+    ForbiddenPathError
+        The file, or a folder above it, was replaced by a link since it was found.
+    """
+    root = next(root for root in allowed_folders(roots, project) if file.is_relative_to(root))
+    try:
+        descriptor = open_below(root, file.relative_to(root))
+    except OSError as error:
+        raise forbidden(file) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise forbidden(file)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_below(root: Path, relative: Path) -> int:
+    """Open a file below a folder for reading, following no link on the way; the descriptor."""
+    folder = os.open(root, os.O_RDONLY | os.O_NOFOLLOW)
+    for number, part in enumerate(relative.parts, start=1):
+        kind = os.O_NONBLOCK if number == len(relative.parts) else os.O_DIRECTORY
+        try:
+            inner = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | kind, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
+
+
+def names_of(files: Sequence[Path]) -> Mapping[str, Path]:
+    """Registered files by the names that their scans get.
+
+    Raises
+    ------
+    InvalidInputError
+        Two files would get the same name.
+    """
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        found[safe_name(file.stem)].append(file)
+    faults = [
+        FieldError("path", f"{' and '.join(file.name for file in same)} would both be scan {name!r}: rename all but one")
+        for name, same in found.items()
+        if len(same) > 1
+    ]
+    if faults:
+        raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+    return {name: same[0] for name, same in found.items()}
 
 
 def safe_name(stem: str) -> str:

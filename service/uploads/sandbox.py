@@ -10,8 +10,11 @@ import os
 import resource
 import shutil
 import signal
+import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import DupFd
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any, Final
@@ -48,17 +51,42 @@ ERRORS: Final = {
 
 
 @dataclass(frozen=True)
+class OpenFile:
+    """A file that is open in this process; sent to a child, it is open there too, whatever has become of its path."""
+
+    descriptor: int
+
+    def __reduce__(self) -> tuple[Callable[[Any], "OpenFile"], tuple[Any]]:
+        return receive_file, (DupFd(self.descriptor),)
+
+    @property
+    def path(self) -> str:
+        """Path under which this process can open it again."""
+        return f"/dev/fd/{self.descriptor}"
+
+
+def receive_file(duplicate: Any) -> OpenFile:
+    """The file that the parent has sent."""
+    return OpenFile(duplicate.detach())
+
+
+@dataclass(frozen=True)
 class IngestOrder:
-    """One file to be read into a dataset."""
+    """One file to be read into a dataset, by its path or open."""
 
     datasets_dir: str
     dataset_id: str
     name: str
-    path: str
+    file: str | OpenFile
     sha256: str | None = None
     """Digest of the file [hex], where it is known already."""
     known: tuple[ScanInfo, ...] = ()
     """Scans that the dataset has."""
+
+    @property
+    def path(self) -> Path:
+        """Where this process can read the file."""
+        return Path(self.file if isinstance(self.file, str) else self.file.path)
 
 
 @dataclass(frozen=True)
@@ -88,7 +116,7 @@ def ingest(order: IngestOrder, memory_bytes: int, timeout_s: float) -> tuple[lis
     StorageFullError
         The disk filled up.
     """
-    output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * size_of(Path(order.path)))
+    output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * size_of(order.path))
     limits = IngestLimits(memory_bytes, timeout_s, output_bytes)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
@@ -165,6 +193,7 @@ def answer(theirs: Connection, order: IngestOrder, limits: IngestLimits) -> None
     """Read the file under limits and send one JSON answer (in the child)."""
     os.nice(NICENESS)
     set_limits(limits)
+    tempfile.tempdir = order.datasets_dir  # there is room for what an archive holds
     theirs.send_bytes(json.dumps(read_file(order)).encode())
     theirs.close()
 
@@ -192,7 +221,7 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
         found = store.add_scan(
             order.dataset_id,
             order.name,
-            Path(order.path),
+            order.path,
             check=lambda record: geometry_faults(record, probe),
             sha256=order.sha256,
             known=order.known,

@@ -118,7 +118,7 @@ def _read_zip(path: Path, stack: ExitStack) -> list[ScanSource]:
 
 def _unpacked(archive: Archive, path: Path, stack: ExitStack) -> Path:
     """Unpack into a folder that lasts as long as ``stack``; beside the archive there is room for what it holds."""
-    beside = path.parent if os.access(path.parent, os.W_OK) else None
+    beside = path.parent if os.access(path.parent, os.W_OK) and not path.is_symlink() else None
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=beside, prefix=".staging-")))
     unpack(archive, folder)
     return folder

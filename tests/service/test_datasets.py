@@ -20,6 +20,7 @@ from service.errors import (
     StorageFullError,
     TooLargeError,
 )
+from service.uploads.sandbox import ingest
 
 ScanBytes = Callable[..., bytes]
 
@@ -204,12 +205,37 @@ def test_a_folder_is_registered_whole_or_not_at_all(
     view = bench.datasets.register(str(root), bench.spec)
     assert (view.state, view.energies_ev) == ("sealed", [5420.0, 5421.0])
     (root / "notes.txt").write_text("not a scan")
-    with pytest.raises(InvalidInputError):
+    (root / "a-list.csv").write_text("1, 2")
+    with pytest.raises(InvalidInputError, match=r"a-list.csv: is none of .*; notes.txt: is none of") as caught:
         bench.datasets.register(str(root), bench.spec)
+    assert [fault.field for fault in caught.value.faults] == ["file", "file"]
     with pytest.raises(ForbiddenPathError):
         bench.datasets.register(str(tmp_path), bench.spec)
     assert [dataset.id for dataset in bench.datasets.page().items] == [view.id]
     assert bench.store.ids() == [view.id]
+
+
+def test_a_registered_file_swapped_for_a_link_while_others_are_parsed_brings_nothing_in(
+    make_bench: Callable[..., Any], scan_bytes: ScanBytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, secret = tmp_path / "facility", tmp_path / "secret.npz"
+    root.mkdir()
+    secret.write_bytes(scan_bytes(5430.0))
+    for number in range(2):
+        (root / f"e{number}.npz").write_bytes(scan_bytes(5420.0 + number))
+
+    def swap(*arguments: Any) -> tuple[list[str], bool]:
+        (root / "e1.npz").unlink()
+        (root / "e1.npz").symlink_to(secret)
+        return ingest(*arguments)
+
+    monkeypatch.setattr("service.datasets.ingest", swap)
+    bench = make_bench(register_roots=(root,))
+    with pytest.raises(ForbiddenPathError):
+        bench.datasets.register(str(root), bench.spec)
+    assert bench.store.ids() == []
+    with pytest.raises(ForbiddenPathError):
+        bench.datasets.register(str(root), bench.spec)
 
 
 def test_pages_are_newest_first_and_a_projects_own(bench: Any) -> None:
