@@ -40,13 +40,13 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         make_private(settings.data_dir)
-        for folder in (settings.datasets_dir, settings.units_dir, settings.runs_dir, settings.uploads_dir):
+        for folder in (settings.datasets_dir, settings.artifacts_dir, settings.runs_dir, settings.uploads_dir):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock: IO[bytes] | None = None
         self._shows_dashboard = True
         self._catalogue = Catalogue(settings.catalogue_url)
         runs = RunRepository(self._catalogue)
-        paths = DataPaths(settings.datasets_dir, settings.units_dir, settings.runs_dir)
+        paths = DataPaths(settings.datasets_dir, settings.artifacts_dir, settings.runs_dir)
         datasets = DatasetRepository(self._catalogue, DatasetStore(settings.datasets_dir))
         inputs = RunInputReader(datasets)
         self._runner = Runner(runs, paths, loader(inputs, Limits(settings)), work.perform)

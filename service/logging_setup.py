@@ -7,7 +7,7 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-SUBJECTS: Final = ("run", "dataset", "project", "unit", "stage", "route", "status", "seconds")
+SUBJECTS: Final = ("run", "dataset", "project", "step", "stage", "route", "status", "seconds")
 """What a line may be about: given as ``extra`` where it is logged."""
 
 PACKAGES: Final = ("api", "service", "storage", "tasks")

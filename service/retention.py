@@ -1,7 +1,7 @@
 """What on the disk nobody needs any more: found first, removed on demand.
 
 Measurements and results of runs that are in the catalogue are never rubbish, unless runs are given an age. Removing may
-go on while the service works: a unit that a new run had counted on is then computed again.
+go on while the service works: a step that a new run had counted on is then computed again.
 """
 
 import logging
@@ -34,11 +34,11 @@ ROUND_STAGES: Final = ("reconstruct", "couple")
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["round", "unit", "run", "leftover"]
+Kind = Literal["round", "step", "run", "leftover"]
 
 MEANINGS: Final[dict[Kind, str]] = {
     "round": "rounds of finished runs that only later rounds needed",
-    "unit": "finished work that no run refers to",
+    "step": "finished work that no run refers to",
     "run": "runs beyond their age, and folders of deleted ones",
     "leftover": "uploads and folders whose writer died",
 }
@@ -46,7 +46,7 @@ MEANINGS: Final[dict[Kind, str]] = {
 
 @dataclass(frozen=True)
 class Garbage:
-    """One thing that may go: a unit by its key, a run by its id, a file or folder by its path."""
+    """One thing that may go: a step by its key, a run by its id, a file or folder by its path."""
 
     kind: Kind
     name: str
@@ -67,7 +67,7 @@ class Retention:
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
         self._settings = settings
         self._catalogue = catalogue
-        self._units = ArtifactStore(settings.units_dir)
+        self._artifacts = ArtifactStore(settings.artifacts_dir)
         self._inputs = RunInputReader(DatasetRepository(catalogue, DatasetStore(settings.datasets_dir)))
 
     def find(self, min_age_s: float, max_run_age_s: float | None = None) -> list[Garbage]:
@@ -83,13 +83,13 @@ class Retention:
         runs = self._catalogue.runs.page()
         expired = [run for run in runs if is_expired(run, max_run_age_s)]
         kept = [run for run in runs if run not in expired]
-        found = [*self._units_beyond(kept), *self._run_folders(kept, expired)]
+        found = [*self._steps_beyond(kept), *self._run_folders(kept, expired)]
         return [*(waste for waste in found if waste.age_s >= min_age_s or waste.kind == "run"), *self.leftovers(min_age_s)]
 
     def leftovers(self, min_age_s: float = LEFTOVER_S) -> list[Garbage]:
         """Uploads and folders that were on their way when their writer died."""
         settings, min_age_s = self._settings, max(min_age_s, LEFTOVER_S)
-        folders = (settings.datasets_dir, settings.units_dir, settings.runs_dir)
+        folders = (settings.datasets_dir, settings.artifacts_dir, settings.runs_dir)
         paths = [path for folder in folders if folder.is_dir() for path in abandoned(folder, min_age_s)]
         uploads = settings.uploads_dir.glob("*.part") if settings.uploads_dir.is_dir() else ()
         paths += [path for path in uploads if age_of(path) >= min_age_s]
@@ -97,8 +97,8 @@ class Retention:
 
     def remove(self, waste: Garbage) -> None:
         """Remove one thing; one that is gone already is no error."""
-        if waste.kind in ("round", "unit"):
-            self._units.delete(waste.name)
+        if waste.kind in ("round", "step"):
+            self._artifacts.delete(waste.name)
             return
         if waste.kind == "run":
             self._catalogue.runs.delete(waste.name)
@@ -107,7 +107,7 @@ class Retention:
         else:
             waste.path.unlink(missing_ok=True)
 
-    def _units_beyond(self, runs: list[Row]) -> Iterator[Garbage]:
+    def _steps_beyond(self, runs: list[Row]) -> Iterator[Garbage]:
         """Units that none of ``runs`` needs."""
         known: set[str] = set()
         needed: set[str] = set()
@@ -121,15 +121,15 @@ class Retention:
                 return
             known |= keys
             needed |= keys - past
-        for key in set(self._units.keys()) - needed:
+        for key in set(self._artifacts.keys()) - needed:
             try:
-                age_s, n_bytes = time.time() - self._units.finished(key), self._units.n_bytes(key)
+                age_s, n_bytes = time.time() - self._artifacts.finished(key), self._artifacts.n_bytes(key)
             except ArtifactMissingError:  # deleted while we looked
                 continue
-            yield Garbage("round" if key in known else "unit", key, self._units.path(key), n_bytes, age_s)
+            yield Garbage("round" if key in known else "step", key, self._artifacts.path(key), n_bytes, age_s)
 
     def _keys_of(self, run: Row) -> tuple[set[str], set[str]]:
-        """Keys of a run's units, and of those it has left behind it; none where it can never go on.
+        """Keys of a run's steps, and of those it has left behind it; none where it can never go on.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class Retention:
         except (NotFoundError, TypeError, ValidationError):  # its datasets are gone, or its row of the catalogue is damaged
             return set(), set()
         graph = build_graph(inputs, options, run["id"])
-        keys = {unit.key for unit in graph.steps.values()}
+        keys = {step.key for step in graph.steps.values()}
         return keys, past_rounds(graph) if run["state"] == "succeeded" else set()
 
     def _run_folders(self, kept: list[Row], expired: list[Row]) -> Iterator[Garbage]:
@@ -159,11 +159,11 @@ class Retention:
 def past_rounds(graph: Graph) -> set[str]:
     """Keys of rounds and couplings that only further rounds and couplings read: a finished run has no use for them."""
     readers: dict[str, set[str]] = {name: set() for name in graph.steps}
-    for unit in graph.steps.values():
-        for needed in unit.needs:
-            readers[needed].add(unit.stage)
-    units = ((unit, readers[name]) for name, unit in graph.steps.items())
-    return {unit.key for unit, stages in units if unit.stage in ROUND_STAGES and stages and stages.issubset(ROUND_STAGES)}
+    for step in graph.steps.values():
+        for needed in step.needs:
+            readers[needed].add(step.stage)
+    steps = ((step, readers[name]) for name, step in graph.steps.items())
+    return {step.key for step, stages in steps if step.stage in ROUND_STAGES and stages and stages.issubset(ROUND_STAGES)}
 
 
 def is_expired(run: Row, max_age_s: float | None) -> bool:

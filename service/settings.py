@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path("ptyxas-data")
-    """Folder of the catalogue, datasets, finished units and results; workers must see the same folder."""
+    """Folder of the catalogue, datasets, finished steps and results; workers must see the same folder."""
     host: str = "127.0.0.1"
     """Address to listen on; beyond loopback only with ``api_keys_file``."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """How much is logged, to standard error: ``info`` tells of every run, scan and write."""
     log_format: Literal["text", "json"] = "text"
-    """Lines for people, or one JSON object a line for programs; both name run, dataset and unit."""
+    """Lines for people, or one JSON object a line for programs; both name run, dataset and step."""
     tls_certificate: Path | None = None
     """PEM file that makes the service speak HTTPS; needs ``tls_key`` as well."""
     tls_key: Path | None = None
@@ -134,8 +134,8 @@ class Settings(BaseSettings):
         return self.data_dir.resolve() / "datasets"
 
     @property
-    def units_dir(self) -> Path:
-        """Finished units of work, by key."""
+    def artifacts_dir(self) -> Path:
+        """Finished steps, by key."""
         return self.data_dir.resolve() / "units"
 
     @property

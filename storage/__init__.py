@@ -1,6 +1,6 @@
 """Where arrays live: datasets, finished units, results and the catalogue. No science, no HTTP, no cluster.
 
-Conventions of the room:
+Conventions of the package:
 
 - ``layout`` is the one table of what is stored: path, dimensions, dtype, chunks and unit of every array;
 - nothing becomes visible half-written: everything is built in a hidden directory beside its place, flushed to disk,

@@ -65,9 +65,9 @@ def move_into_place(source: Path, final: Path) -> None:
 
 def remove_tree(path: Path) -> None:
     """Take ``path`` out of sight by one rename, then delete it: readers see all of it or nothing."""
-    doomed = path.with_name(f"{PREFIX}{uuid.uuid4().hex}")
-    os.rename(path, doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    hidden = path.with_name(f"{PREFIX}{uuid.uuid4().hex}")
+    os.rename(path, hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:

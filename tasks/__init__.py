@@ -1,6 +1,6 @@
 """What is computed: arrays and options in, arrays out. No files, no HTTP, no cluster.
 
-Conventions of the room (``docs/conventions.md``):
+Conventions of the package (``docs/conventions.md``):
 
 - axes in this order: E energy, P scan position, M probe mode, Y X object, N N detector;
 - the complex object is ``O = exp(-A + i phi)``: A >= 0 is the AMPLITUDE absorption (the intensity's is 2A), phi < 0 in matter;

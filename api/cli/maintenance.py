@@ -74,7 +74,7 @@ def verify(
             found |= {dataset_id: measured.verify(dataset_id) for dataset_id in measured.ids()}
             looked_at.append(f"{len(measured.ids())} datasets")
         if steps:
-            artifacts = ArtifactStore(settings.units_dir)
+            artifacts = ArtifactStore(settings.artifacts_dir)
             keys = artifacts.keys()
             found |= {key: step_damage(artifacts, key) for key in keys}
             looked_at.append(f"{len(keys)} steps")
@@ -107,7 +107,7 @@ def backup(
     ):
         table.add_row(str(path), format_bytes(size_of(path)), why)
     console.print(table)
-    console.print(f"{settings.units_dir} may be left out: it is computed again where needed", highlight=False, soft_wrap=True)
+    console.print(f"{settings.artifacts_dir} may be left out: it is computed again where needed", highlight=False, soft_wrap=True)
     console.print(f"restore: put the copy back as {settings.data_dir / 'catalogue.sqlite'}", highlight=False, soft_wrap=True)
 
 
@@ -115,8 +115,8 @@ def backup(
 def opened(data_dir: Path, database_url: str | None) -> Iterator[tuple[Settings, Catalogue]]:
     """Settings and catalogue of an existing data folder."""
     settings = Settings(data_dir=data_dir, database_url=database_url)
-    if not settings.units_dir.is_dir():
-        raise ValueError(f"{data_dir} is not the data_dir of a service: it has no units")
+    if not settings.artifacts_dir.is_dir():
+        raise ValueError(f"{data_dir} is not the data_dir of a service: it has no finished steps")
     with closing(Catalogue(settings.catalogue_url)) as catalogue:
         yield settings, catalogue
 

@@ -84,7 +84,7 @@ class SnapshotCollector(Collector):
         for state in RUN_STATES:
             runs.add_metric((state,), snapshot.n_runs.get(state, 0))
         yield runs
-        yield counter("units", "Steps of runs that ended, by stage and outcome.", ("stage", "fate"), meter.units.copy())
+        yield counter("units", "Steps of runs that ended, by stage and outcome.", ("stage", "fate"), meter.steps.copy())
         seconds = {(stage,): n_seconds for stage, n_seconds in meter.seconds.copy().items()}
         yield counter("stage_seconds", "Seconds workers spent computing, by stage.", ("stage",), seconds)
         for name, value, text in (

@@ -5,31 +5,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-UnitFate = Literal["computed", "reused", "lost", "failed"]
+StepFate = Literal["computed", "reused", "lost", "failed"]
 
 
 @dataclass
 class Metrics:
-    """Counters of the orchestrator, which alone writes them.
+    """Counters of the run loop, which alone writes them.
 
     Attributes
     ----------
-    units : Counter of (str, str)
-        Units by stage and fate: computed, reused (their result was there), lost (and tried again), failed.
+    steps : Counter of (str, str)
+        Steps by stage and fate: computed, reused (their result was there), lost (and tried again), failed.
     seconds : dict of str
         Time workers spent computing, by stage [s].
     n_ready, n_in_flight : int
-        Units that wait for a slot, and units handed to the cluster.
+        Steps that wait for a slot, and steps handed to the cluster.
     """
 
-    units: Counter[tuple[str, str]] = field(default_factory=Counter)
+    steps: Counter[tuple[str, str]] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     n_ready: int = 0
     n_in_flight: int = 0
 
-    def note(self, stage: str, fate: UnitFate, seconds: float = 0.0) -> None:
-        """Count one unit that came back."""
-        self.units[stage, fate] += 1
+    def note(self, stage: str, fate: StepFate, seconds: float = 0.0) -> None:
+        """Count one step that came back."""
+        self.steps[stage, fate] += 1
         self.seconds[stage] += seconds
 
 

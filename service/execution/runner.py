@@ -274,7 +274,7 @@ class Runner:
 
     def _record_done(self, run: RunProgress, step: Step, result: StepResult) -> None:
         self.meter.note(step.stage, "computed" if result.is_computed else "reused", result.seconds)
-        about = {"run": run.run_id, "unit": step.name, "stage": step.stage, "seconds": round(result.seconds, 3)}
+        about = {"run": run.run_id, "step": step.name, "stage": step.stage, "seconds": round(result.seconds, 3)}
         log.debug("step done", extra=about)
         told = {"unit": step.name, "stage": step.stage, "energy_ev": step.energy_ev, "computed": result.is_computed}
         spent = {"seconds": result.seconds, "storage_seconds": result.storage_seconds}
@@ -291,7 +291,7 @@ class Runner:
 
     def _record_loss(self, run: RunProgress, step: Step, result: StepResult) -> None:
         self.meter.note(step.stage, "lost")
-        about = {"run": run.run_id, "unit": step.name, "stage": step.stage}
+        about = {"run": run.run_id, "step": step.name, "stage": step.stage}
         log.warning("a step was lost: %s", result.message, extra=about)
         run.losses[step.name] += 1
         if run.losses[step.name] > MAX_LOSSES:

@@ -75,7 +75,7 @@ def cluster(points: Array, n_domains: int, seed: int, n_finalists: int = N_FINAL
 
 def _lloyd(points: Array, centres: Array) -> tuple[Array, float]:
     """Centres and inertia after dask-ml's Lloyd iterations on all points; the start itself if a domain fell empty."""
-    # dask-ml imports distributed, which this room must not do for who never asks for domains
+    # dask-ml imports distributed, which importing this package must not do
     from dask_ml.cluster import KMeans as DaskKMeans
 
     blocks = da.from_array(points, chunks=(CHUNK, points.shape[1]))

@@ -4,8 +4,8 @@
     python tests/benchmarks/bench_overhead.py --positions 12 --pixels 96 --cycles 800 --start 500 --energies 40     ten minutes
 
 One worker by default, so that no time is lost in waiting for others at the barriers, which is no overhead of the service.
-A unit says how long it took and how much of that went into reading and writing arrays; the rest of its time are kernels
-(compiling them included). What lies between units is scheduling, and before the first one the import of the numerics.
+A step says how long it took and how much of that went into reading and writing arrays; the rest of its time are kernels
+(compiling them included). What lies between steps is scheduling, and before the first one the import of the numerics.
 """
 
 import argparse
@@ -33,17 +33,17 @@ class Spent:
 
     wall: float
     n_workers: int
-    n_units: int
+    n_steps: int
     kernels: float
     storage: float
     barriers: float
-    """Workers with nothing to do while one unit brings all energies together."""
+    """Workers with nothing to do while one step brings all energies together."""
     start: float
-    """Until the first unit began: the run taken up, the numerics imported."""
+    """Until the first step began: the run taken up, the numerics imported."""
 
     @property
     def between(self) -> float:
-        """Between units."""
+        """Between steps."""
         return self.wall * self.n_workers - self.kernels - self.storage - self.barriers - self.start
 
     @property
@@ -53,23 +53,23 @@ class Spent:
 
     @property
     def share_of_ten_minutes(self) -> float:
-        """The same for ten minutes of one worker with as many units, each as large as here."""
+        """The same for ten minutes of one worker with as many steps, each as large as here."""
         return (self.start / self.n_workers + self.between + self.storage) / TEN_MINUTES_S
 
 
 def account(events: list[dict[str, Any]], n_workers: int) -> Spent:
     """Add up what the events of a run say."""
     began, ended = (moment(event) for event in events if event["kind"] == "state" and event["state"] in ("running", "succeeded"))
-    units = [event for event in events if event["kind"] == "unit" and event["computed"]]
-    counts = {event["stage"]: sum(other["stage"] == event["stage"] for other in units) for event in units}
-    storage = [unit["seconds"] if unit["stage"] == "results" else unit["storage_seconds"] for unit in units]
-    alone = sum(unit["seconds"] for unit in units if unit["stage"] == "couple" or counts[unit["stage"]] == 1)
-    first = sorted(moment(unit) - unit["seconds"] for unit in units)[:n_workers]
+    steps = [event for event in events if event["kind"] == "unit" and event["computed"]]
+    counts = {event["stage"]: sum(other["stage"] == event["stage"] for other in steps) for event in steps}
+    storage = [step["seconds"] if step["stage"] == "results" else step["storage_seconds"] for step in steps]
+    alone = sum(step["seconds"] for step in steps if step["stage"] == "couple" or counts[step["stage"]] == 1)
+    first = sorted(moment(step) - step["seconds"] for step in steps)[:n_workers]
     return Spent(
         wall=ended - began,
         n_workers=n_workers,
-        n_units=len(units),
-        kernels=sum(unit["seconds"] for unit in units) - sum(storage),
+        n_steps=len(steps),
+        kernels=sum(step["seconds"] for step in steps) - sum(storage),
         storage=sum(storage),
         barriers=alone * (n_workers - 1),
         start=sum(first) - n_workers * began,
@@ -98,11 +98,11 @@ def upload(client: Client, simulation: Simulation, folder: Path) -> str:
 def show(spent: Spent) -> None:
     """Print the account."""
     total = spent.wall * spent.n_workers
-    print(f"{spent.n_units} units in {spent.wall:.1f} s on {spent.n_workers} worker(s)")
+    print(f"{spent.n_steps} steps in {spent.wall:.1f} s on {spent.n_workers} worker(s)")
     for name in ("kernels", "storage", "between", "start", "barriers"):
         seconds = getattr(spent, name)
-        print(f"  {name:9} {seconds:8.2f} s  {seconds / total:6.1%}  {seconds / spent.n_units * 1e3:7.1f} ms a unit")
-    print(f"outside kernels: {spent.share:.1%} of this run; of ten minutes with as many units: {spent.share_of_ten_minutes:.1%}")
+        print(f"  {name:9} {seconds:8.2f} s  {seconds / total:6.1%}  {seconds / spent.n_steps * 1e3:7.1f} ms a step")
+    print(f"outside kernels: {spent.share:.1%} of this run; of ten minutes with as many steps: {spent.share_of_ten_minutes:.1%}")
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def test_what_a_run_spends_outside_its_kernels(bench: Callable[..., None], capsy
     bench("bench_overhead", "--energies", "10", "--positions", "8", "--pixels", "48", "--cycles", "20", "--start", "10")
     said = capsys.readouterr().out
     parts = re.findall(r"(kernels|storage|between|start|barriers) +(-?[\d.]+) s", said)
-    wall = float(re.findall(r"units in ([\d.]+) s", said)[0])
+    wall = float(re.findall(r"steps in ([\d.]+) s", said)[0])
     assert sum(float(seconds) for _, seconds in parts) == pytest.approx(wall, abs=0.1)
     assert all(float(seconds) >= 0 for _, seconds in parts), said
     assert re.search(r"outside kernels: [\d.]+%", said)

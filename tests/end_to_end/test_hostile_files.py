@@ -12,7 +12,7 @@ GIBIBYTE = 2**30
 
 
 def load(name):
-    """A file of the storage room's tests as a module."""
+    """A file of the tests of storage as a module."""
     spec = importlib.util.spec_from_file_location(f"hostile_{name}", STORAGE_TESTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -11,16 +11,16 @@ import pytest
 from storage.atomic import PREFIX, abandoned
 
 
-def markers(data_dir):
-    """When each finished unit was written, by its key; one killed just before its rename may have a marker, but no place."""
-    return {marker.parent.name: marker.stat().st_mtime_ns for marker in data_dir.glob("units/*/[!.]*/manifest.json")}
+def finished_steps(data_dir):
+    """When each finished step was written, by its key; one killed just before its rename may have a manifest, but no place."""
+    return {manifest.parent.name: manifest.stat().st_mtime_ns for manifest in data_dir.glob("units/*/[!.]*/manifest.json")}
 
 
-def wait_for_second_round(lab, n_units, timeout_s=180):
+def wait_for_second_round(lab, n_steps, timeout_s=180):
     """Until some energies are through the second round, and others are not."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
-        if sum(key.endswith("-reconstruct") for key in markers(lab.serving.data_dir)) >= n_units:
+        if sum(key.endswith("-reconstruct") for key in finished_steps(lab.serving.data_dir)) >= n_steps:
             return
         time.sleep(0.02)
     raise AssertionError("the run did not come so far")
@@ -47,7 +47,7 @@ def survivor(own_lab, specimen, writers, options, tmp_path_factory):
         wait_for_second_round(lab, len(specimen(0).scans) + 4)
         seen = event_ids(lab, run, 0, n=5)
         lab.serving.kill()
-        finished = markers(folder / "data")
+        finished = finished_steps(folder / "data")
     with own_lab(folder / "data") as lab:
         events = list(lab.client.follow(run))
         lab.simulations[dataset] = specimen(0)
@@ -60,7 +60,7 @@ def test_it_was_in_the_middle_of_a_round(survivor, specimen):
     done = sum(key.endswith("-reconstruct") for key in finished)
     assert n < done < 2 * n
     assert sum(key.endswith("-couple") for key in finished) == 1
-    assert len(finished) < len(markers(lab.serving.data_dir))
+    assert len(finished) < len(finished_steps(lab.serving.data_dir))
 
 
 def test_the_run_goes_on_by_itself_to_its_end(survivor):
@@ -74,10 +74,10 @@ def test_the_run_goes_on_by_itself_to_its_end(survivor):
 
 def test_nothing_finished_is_computed_twice(survivor):
     lab, job, finished = survivor[0], survivor[2], survivor[3]
-    now = markers(lab.serving.data_dir)
-    assert {key: now[key] for key in finished} == finished, "a finished unit was written again"
+    now = finished_steps(lab.serving.data_dir)
+    assert {key: now[key] for key in finished} == finished, "a finished step was written again"
     computed = Counter(event["unit"] for event in job.events if event["kind"] == "unit" and event["computed"])
-    assert [unit for unit, times in computed.items() if times > 1] == []
+    assert [step for step, times in computed.items() if times > 1] == []
     assert sum(computed.values()) <= sum(stage["total"] for stage in job.view["stages"]) == len(now)
     assert computed.total() >= len(now) - 4, "at most what was finished at the very moment goes untold"
 
@@ -92,7 +92,7 @@ def test_a_listener_goes_on_after_the_last_event_it_saw(survivor):
 
 def test_nothing_half_way_has_its_place(survivor):
     data = survivor[0].serving.data_dir
-    whole = {marker.parent for marker in data.glob("units/*/[!.]*/manifest.json")}
+    whole = {manifest.parent for manifest in data.glob("units/*/[!.]*/manifest.json")}
     folders = {path for path in data.glob("units/*/*") if path.is_dir()}
     killed_at_work = {path for path in folders if path.name.startswith(PREFIX)}
     assert folders - killed_at_work == whole

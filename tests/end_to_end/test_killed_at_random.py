@@ -25,21 +25,21 @@ from service.execution.task import WORKER_ENVIRONMENT
 SEED = int(os.environ.get("PTYXAS_TEST_SEED", random.SystemRandom().randrange(10**6)))
 N_ENERGIES = 10
 DEATHS = {"embedded": ["worker"] * 3 + ["service"] * 3, "external": ["scheduler"] * 4}
-N_UNITS = 2 * N_ENERGIES + 7
+N_STEPS = 2 * N_ENERGIES + 7
 """Two rounds, the barrier between them, spectra, fit, maps, domains, figures, results."""
 LOOK_NS = 100_000_000
-"""Between a worker's look for the marker and its line in the ledger another, an orphan, may put the unit in its place."""
+"""Between a worker's look for the manifest and its line in the log another, an orphan, may put the step in its place."""
 WAIT_S = 900
 """A disturbed run takes three minutes, and seven on a machine that is busy with others."""
 DASK = Path(sys.executable).with_name("dask")
 
 
-def markers(data_dir):
-    """When each finished unit was put in its place, by the rename's mark on its folder [ns since 1970], by its key."""
+def finished_steps(data_dir):
+    """When each finished step was put in its place, by the rename's mark on its folder [ns since 1970], by its key."""
     found = {}
-    for marker in data_dir.glob("units/*/[!.]*/manifest.json"):
+    for manifest in data_dir.glob("units/*/[!.]*/manifest.json"):
         with contextlib.suppress(FileNotFoundError):
-            found[marker.parent.name] = marker.parent.stat().st_ctime_ns
+            found[manifest.parent.name] = manifest.parent.stat().st_ctime_ns
     return found
 
 
@@ -70,7 +70,7 @@ class Arena:
     """One data folder, a service on it, and the runs that are being disturbed."""
 
     def __init__(self, folder, open_lab, specimen, writer, options):
-        self.data_dir, self.ledger = folder / "data", folder / "ledger"
+        self.data_dir, self.log = folder / "data", folder / "computations"
         self._folder, self._open_lab, self._specimen, self._writer, self._options = folder, open_lab, specimen, writer, options
         self._stack = contextlib.ExitStack()
         self.lab = None
@@ -84,15 +84,15 @@ class Arena:
         self._stack.close()
 
     def submit(self):
-        """The same measurement again, as a dataset of its own that shares no unit with the others: dataset and run."""
+        """The same measurement again, as a dataset of its own that shares no step with the others: dataset and run."""
         dataset = self.lab.upload(self._specimen, self._folder, [self._writer])
         return dataset, self.lab.client.submit([dataset], self._options)["id"]
 
-    def wait_for_units(self, before, n_units, run):
-        """Until so many units more than ``before`` are finished, or the run has ended."""
+    def wait_for_steps(self, before, n_steps, run):
+        """Until so many steps more than ``before`` are finished, or the run has ended."""
         until = time.monotonic() + WAIT_S
-        while len(markers(self.data_dir)) < before + n_units:
-            assert time.monotonic() < until, f"seed {SEED}: {n_units} units were not finished: {self.state(run)}"
+        while len(finished_steps(self.data_dir)) < before + n_steps:
+            assert time.monotonic() < until, f"seed {SEED}: {n_steps} steps were not finished: {self.state(run)}"
             time.sleep(0.01)
 
     def state(self, run):
@@ -112,10 +112,10 @@ class Arena:
         """A run during which ``strikes[kind](moments)`` happen at random moments: its dataset, and the run as it ended."""
         moments = random.Random(f"{SEED} {cluster}")
         kinds = moments.sample(DEATHS[cluster], k=len(DEATHS[cluster]))
-        before = len(markers(self.data_dir))
+        before = len(finished_steps(self.data_dir))
         dataset, run = self.submit()
-        for kind, n_units in zip(kinds, sorted(moments.choices(range(N_UNITS), k=len(kinds))), strict=True):
-            self.wait_for_units(before, n_units, run)
+        for kind, n_steps in zip(kinds, sorted(moments.choices(range(N_STEPS), k=len(kinds))), strict=True):
+            self.wait_for_steps(before, n_steps, run)
             time.sleep(moments.uniform(0, 0.5))
             strikes[kind](moments)
         return dataset, self.end_of(run)
@@ -127,7 +127,7 @@ def arena(own_lab, specimen, writers, options, tmp_path_factory):
     witness = Path(__file__).with_name("witness.py")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", str(witness))
-        patch.setenv("PTYXAS_TEST_LEDGER", str(folder / "ledger"))
+        patch.setenv("PTYXAS_TEST_LOG", str(folder / "computations"))
         arena = Arena(folder, own_lab, specimen(0, N_ENERGIES), writers["cxi"], options)
         arena.open()
         yield arena
@@ -139,7 +139,7 @@ def undisturbed(arena):
     dataset, run = arena.submit()
     ended = arena.end_of(run)
     assert ended["state"] == "succeeded", ended["error"]
-    assert len(markers(arena.data_dir)) == N_UNITS
+    assert len(finished_steps(arena.data_dir)) == N_STEPS
     return arena.lab.arrays(run, dataset)
 
 
@@ -151,8 +151,8 @@ def check(arena, undisturbed, dataset, run):
     assert arrays.keys() == undisturbed.keys()
     for name, values in arrays.items():
         np.testing.assert_allclose(values, undisturbed[name], rtol=1e-6, atol=0, err_msg=f"seed {SEED}: {name}")
-    finished = markers(arena.data_dir)
-    begun = [line.split() for line in arena.ledger.read_text().splitlines()]
+    finished = finished_steps(arena.data_dir)
+    begun = [line.split() for line in arena.log.read_text().splitlines()]
     again = [key for key, began in begun if int(began) > finished[key] + LOOK_NS]
     assert again == [], f"seed {SEED}: computed although finished"
 

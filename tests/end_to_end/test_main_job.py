@@ -41,12 +41,12 @@ def test_progress_is_reported_during_the_run(main_job: Job) -> None:
 
 
 def test_every_step_is_reported_once_by_a_readable_name(main_job: Job, specimen: Measure) -> None:
-    units = [event for event in main_job.events if event["kind"] == "unit"]
-    names = [event["unit"] for event in units]
+    steps = [event for event in main_job.events if event["kind"] == "unit"]
+    names = [event["unit"] for event in steps]
     assert len(names) == len(set(names)) == sum(stage["total"] for stage in main_job.view["stages"])
-    assert all(event["computed"] for event in units)
+    assert all(event["computed"] for event in steps)
     assert {"reconstruct-5420.0eV-round1", "reconstruct-5420.0eV-round2", "couple-round1", "fit-tile1of1"} <= set(names)
-    assert {event["energy_ev"] for event in units if event["stage"] == "reconstruct"} == set(specimen(0).energies_ev)
+    assert {event["energy_ev"] for event in steps if event["stage"] == "reconstruct"} == set(specimen(0).energies_ev)
 
 
 def test_a_round_waits_for_the_barrier_before_it(main_job: Job) -> None:

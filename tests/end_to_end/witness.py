@@ -1,6 +1,6 @@
-"""Loaded by every Dask worker of a test: writes down each computation of a unit as it begins, whatever becomes of it.
+"""Loaded by every Dask worker of a test: writes down each computation of a step as it begins, whatever becomes of it.
 
-A preload of Dask's (`distributed.worker.preload`), named in the environment; the file to write to is in `LEDGER`.
+A preload of Dask's (`distributed.worker.preload`), named in the environment; the file to write to is in `LOG`.
 """
 
 import functools
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-LEDGER: Final = "PTYXAS_TEST_LEDGER"
+LOG: Final = "PTYXAS_TEST_LOG"
 
 
 def dask_setup(worker: object) -> None:
@@ -27,7 +27,7 @@ def witnessed(run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     @functools.wraps(run)
     def compute(step: Any, context: Any) -> Any:
         line = f"{step.key} {time.time_ns()}\n"
-        descriptor = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(os.environ[LOG], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.write(descriptor, line.encode())  # one write to a file opened for appending is whole or not there
         os.close(descriptor)
         return run(step, context)

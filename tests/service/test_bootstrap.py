@@ -86,7 +86,7 @@ def test_a_measurement_goes_in_and_pictures_come_out(service):
     assert service.runs.image(run_id, dataset_id, "phase").startswith(b"\x89PNG")
     measures = service.measures()
     assert measures.n_runs == {"succeeded": 1}
-    assert measures.meter.units["reconstruct", "computed"] == 1
+    assert measures.meter.steps["reconstruct", "computed"] == 1
     assert measures.meter.seconds["reconstruct"] > 0
     assert measures.n_dataset_bytes == service.datasets.get(dataset_id).n_bytes
     assert f"images-{dataset_id}" in [figure.name for figure in service.runs.figures(run_id)]
@@ -130,7 +130,7 @@ def test_a_long_reconstruction_lets_go_of_its_worker_within_two_seconds(service)
 def test_what_dead_writers_left_is_gone_at_the_start(tmp_path):
     settings = Settings(data_dir=tmp_path, workers=1)
     service = Service(settings)
-    dead, alive = settings.units_dir / "ab" / ".staging-dead", settings.datasets_dir / ".staging-alive"
+    dead, alive = settings.artifacts_dir / "ab" / ".staging-dead", settings.datasets_dir / ".staging-alive"
     for path in (dead, alive):
         path.mkdir(parents=True)
     os.utime(dead, (1, 1))

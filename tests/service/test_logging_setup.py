@@ -12,7 +12,7 @@ from service.logging_setup import JsonLines, RepeatFilter, TextLines, escape_con
 
 @pytest.fixture
 def record() -> logging.LogRecord:
-    about = {"run": "run_1", "unit": None, "seconds": 1.5}
+    about = {"run": "run_1", "step": None, "seconds": 1.5}
     return logging.getLogger("service.runs").makeRecord(
         "service.runs", logging.INFO, "runs.py", 1, "submitted on %s", ("ds_1",), None, extra=about
     )

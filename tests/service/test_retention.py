@@ -39,11 +39,11 @@ class RetentionBench:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.settings = Settings(data_dir=tmp_path)
-        for folder in (self.settings.units_dir, self.settings.runs_dir, self.settings.uploads_dir):
+        for folder in (self.settings.artifacts_dir, self.settings.runs_dir, self.settings.uploads_dir):
             folder.mkdir()
         self.catalogue = Catalogue(self.settings.catalogue_url)
         self.repository = RunRepository(self.catalogue)
-        self.units = ArtifactStore(self.settings.units_dir)
+        self.artifacts = ArtifactStore(self.settings.artifacts_dir)
         self.retention = Retention(self.settings, self.catalogue)
         monkeypatch.setattr(self.retention._inputs, "read_known", lambda ids: [run_input(name) for name in ids])
 
@@ -56,7 +56,7 @@ class RetentionBench:
         graph = build_graph([run_input()], OPTIONS, run_id)
         for unit in graph.steps.values():
             if stages is None or unit.stage in stages:
-                self.units.write(unit.key, {"x": np.ones(8)}, {"stage": unit.stage})
+                self.artifacts.write(unit.key, {"x": np.ones(8)}, {"stage": unit.stage})
         (self.settings.runs_dir / run_id).mkdir()
         return graph
 
@@ -94,16 +94,16 @@ def test_a_run_that_may_go_on_keeps_everything(bench: RetentionBench, state: Run
 
 def test_work_no_run_refers_to_is_found_by_age_and_removed(bench: RetentionBench) -> None:
     graph = bench.run("run_1", "succeeded")
-    bench.units.write("orphan", {"x": np.ones(1000)}, {})
+    bench.artifacts.write("orphan", {"x": np.ones(1000)}, {})
     assert bench.names(min_age_s=DAY_S) == set()
     [garbage] = [garbage for garbage in bench.retention.find(0.0) if garbage.name == "orphan"]
-    assert garbage.kind == "unit"
+    assert garbage.kind == "step"
     assert garbage.n_bytes > 8000
     for garbage in bench.retention.find(0.0):
         bench.retention.remove(garbage)
         bench.retention.remove(garbage)
     assert bench.names() == set()
-    assert set(bench.units.keys()) == {unit.key for unit in graph.steps.values()} - past_rounds(graph)
+    assert set(bench.artifacts.keys()) == {unit.key for unit in graph.steps.values()} - past_rounds(graph)
 
 
 def test_runs_go_at_the_age_they_are_given_and_not_before_they_end(bench: RetentionBench) -> None:
@@ -124,7 +124,7 @@ def test_a_run_whose_row_is_damaged_keeps_nothing_and_the_others_keep_theirs(
 ) -> None:
     graph = bench.run("run_1", "failed")
     bench.run("run_broken", "failed", stages=())
-    bench.units.write("orphan", {"x": np.ones(3)}, {})
+    bench.artifacts.write("orphan", {"x": np.ones(3)}, {})
     with sqlite3.connect(bench.settings.data_dir / "catalogue.sqlite") as database:
         database.execute(f"UPDATE runs SET {column} = ? WHERE id = 'run_broken'", [content])
     assert bench.names() == {"orphan"}
@@ -149,7 +149,7 @@ def test_all_steps_are_kept_while_nobody_knows_which_a_run_needs(
 
 
 def test_leftovers_of_dead_writers_are_found_and_those_of_living_ones_are_not(bench: RetentionBench) -> None:
-    folder = bench.settings.units_dir / "ab"
+    folder = bench.settings.artifacts_dir / "ab"
     dead, alive = folder / f"{PREFIX}dead", folder / f"{PREFIX}alive"
     upload, deleted = bench.settings.uploads_dir / "x.part", bench.settings.runs_dir / ".deleted-1"
     for path in (dead, alive, deleted):

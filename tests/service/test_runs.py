@@ -80,7 +80,7 @@ class RunBench:
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.settings = Settings(data_dir=folder, min_free_bytes=0, **changes)
-        self.paths = DataPaths(self.settings.datasets_dir, self.settings.units_dir, self.settings.runs_dir)
+        self.paths = DataPaths(self.settings.datasets_dir, self.settings.artifacts_dir, self.settings.runs_dir)
         self.catalogue = Catalogue(self.settings.catalogue_url)
         self.repository = RunRepository(self.catalogue)
         self.runner = CountingRunner()

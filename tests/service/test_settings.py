@@ -10,7 +10,7 @@ def test_the_environment_is_read(monkeypatch, tmp_path):
     monkeypatch.setenv("PTYXAS_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("PTYXAS_WORKERS", "3")
     settings = Settings()
-    assert settings.units_dir == tmp_path / "units"
+    assert settings.artifacts_dir == tmp_path / "units"
     assert settings.workers == 3
     assert settings.catalogue_url == f"sqlite:///{tmp_path}/catalogue.sqlite"
 

@@ -66,7 +66,7 @@ def test_groups_are_found_by_path() -> None:
 
 
 def test_no_other_module_of_the_room_spells_a_results_path() -> None:
-    room = Path(__file__).resolve().parents[2] / "storage"
-    others = [path for path in room.rglob("*.py") if path.name != "layout.py"]
+    package = Path(__file__).resolve().parents[2] / "storage"
+    others = [path for path in package.rglob("*.py") if path.name != "layout.py"]
     assert others
     assert [path.name for path in others if "/spectra" in path.read_text() or "/maps" in path.read_text()] == []

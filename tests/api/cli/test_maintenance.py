@@ -22,8 +22,8 @@ from tasks.options import RunOptions
 def folder(tmp_path: Path) -> Path:
     """A data folder with one run, its sealed results and one unit that nobody needs."""
     settings = Settings(data_dir=tmp_path / "data")
-    settings.units_dir.mkdir(parents=True)
-    ArtifactStore(settings.units_dir).write("orphan", {"x": np.ones(1000)}, {})
+    settings.artifacts_dir.mkdir(parents=True)
+    ArtifactStore(settings.artifacts_dir).write("orphan", {"x": np.ones(1000)}, {})
     catalogue = Catalogue(settings.catalogue_url)
     RunRepository(catalogue).open_run("run_1", "first", ["ds_gone"], RunOptions())
     catalogue.close()

@@ -37,16 +37,16 @@ class Neighbours:
         mine.put(f"{API}/datasets/{self.dataset}/scans/a", content=scan()).raise_for_status()
         mine.post(f"{API}/datasets/{self.dataset}/seal").raise_for_status()
         self.done, self.queued = self.submit("a"), self.submit("b")
-        places, ledger = service._runner._paths, service._runner._records
+        paths, records = service._runner._paths, service._runner._records
         plane = {"y": np.arange(8) * 1e-8, "x": np.arange(8) * 1e-8}
         tree = {f"{self.dataset}/maps": Group(plane, {"edge_energy": np.ones((8, 8), np.float32)})}
-        places.figures(self.done).mkdir(parents=True)
-        (places.figures(self.done) / "elbow.png").write_bytes(PNG)
+        paths.figures(self.done).mkdir(parents=True)
+        (paths.figures(self.done) / "elbow.png").write_bytes(PNG)
         listed = [{"name": "elbow", "title": "Elbow", "dataset": None}]
-        (places.figures(self.done) / "figures.json").write_text(json.dumps(listed))
-        write_results(places.results(self.done), tree, {})
-        ledger.begin_run(self.done)
-        ledger.end_run(self.done, "succeeded", None)
+        (paths.figures(self.done) / "figures.json").write_text(json.dumps(listed))
+        write_results(paths.results(self.done), tree, {})
+        records.begin_run(self.done)
+        records.end_run(self.done, "succeeded", None)
 
     def submit(self, key: str) -> str:
         sent = {"datasets": [self.dataset], "options": {"reconstruct": {"cycles": 2}}}
