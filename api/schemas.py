@@ -159,6 +159,8 @@ class ScanAnswer(Answer):
     n_pixels: int
     sha256: str
     n_bytes: int
+    warnings: list[str]
+    """What was decided or assumed about it when it was read."""
 
 
 class DatasetAnswer(Answer):
@@ -178,6 +180,8 @@ class DatasetAnswer(Answer):
     n_bytes: int
     faults: list[FieldErrorAnswer]
     """What of it is damaged."""
+    warnings: list[str]
+    """What was decided or assumed about its scans, such as a probe that nobody described."""
     labels: list[str]
     created: datetime
 

@@ -212,6 +212,8 @@ class Runner:
             run.inputs = plan.inputs
             run.follow(plan.graph, plan.stored.__contains__)
             self._submissions.drop_unwanted(run)
+            for text in run.warnings.unreported(f"{one.title}: {text}" for one in plan.inputs for text in one.warnings):
+                self._tell(run, text)
             self._tell_warnings_of_others(run)
 
     def _check_cancelled(self, run: RunProgress) -> None:

@@ -24,8 +24,8 @@ from storage.errors import DatasetDamagedError, DatasetNotFoundError
 
 NO_PROJECT: Final = ""
 """Project of a dataset that cannot be read and was not known: nobody's, so that no key sees another's."""
-SCAN_FIELDS: Final = tuple(field.name for field in fields(ScanInfo) if field.name != "warnings")
-"""Fields of a scan that the catalogue keeps; its warnings are in its own attributes."""
+SCAN_FIELDS: Final = tuple(field.name for field in fields(ScanInfo))
+"""Fields of a scan that the catalogue keeps."""
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +234,8 @@ def is_readable(row: Row, scans: Sequence[Row] = ()) -> bool:
 def scan_of(row: Row) -> ScanInfo:
     """What the catalogue holds of a scan."""
     (low_y, low_x), (high_y, high_x) = row["corners_m"]
-    values = {name: row[name] for name in SCAN_FIELDS} | {"corners_m": ((low_y, low_x), (high_y, high_x))}
+    read = {"corners_m": ((low_y, low_x), (high_y, high_x)), "warnings": tuple(row["warnings"] or ())}
+    values = {name: row[name] for name in SCAN_FIELDS} | read
     return ScanInfo(**values)
 
 
@@ -260,4 +261,4 @@ def view_of(record: DatasetRecord) -> DatasetView:
 
 def scan_view(info: ScanInfo) -> ScanView:
     """A scan as it is handed out."""
-    return ScanView(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.sha256, info.n_bytes)
+    return ScanView(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.sha256, info.n_bytes, warnings=info.warnings)

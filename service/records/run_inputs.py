@@ -9,6 +9,7 @@ from service.errors import FieldError, InvalidInputError, NotFoundError
 from service.records.dataset_repository import DatasetRecord, DatasetRepository
 from service.workflow.inputs import RunInput, ScanInput
 from service.workflow.preflight import check_run
+from service.workflow.warnings import gathered
 from storage.datasets.scans import ScanInfo
 from tasks.options import RunOptions
 from tasks.ptycho.scan import plan_canvas
@@ -94,6 +95,7 @@ def run_input(record: DatasetRecord) -> RunInput:
         scans=tuple(scan_input(info) for info in record.scans),
         is_open=record.state == "open",
         standard=bool(sample.get("standard", False)),
+        warnings=gathered({info.name: info.warnings for info in record.scans}),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 from service.errors import FieldError
 from service.workflow.progress import StageView as StageView
+from service.workflow.warnings import gathered
 from storage.catalogue.datasets import DatasetFilter as DatasetFilter
 from storage.catalogue.paging import PageKey as PageKey
 from storage.catalogue.runs import RunFilter as RunFilter
@@ -38,6 +39,8 @@ class ScanView:
     n_pixels: int
     sha256: str
     n_bytes: int
+    warnings: tuple[str, ...] = ()
+    """What was decided or assumed about it when it was read, one sentence each."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class DatasetView:
     def energies_ev(self) -> list[float]:
         """Energies [eV], ascending."""
         return [scan.energy_ev for scan in self.scans]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings of the scans, each once."""
+        return gathered({scan.name: scan.warnings for scan in self.scans})
 
     @property
     def n_bytes(self) -> int:

@@ -24,6 +24,7 @@ from storage.datasets.ingest import ScanRecord
 from storage.datasets.scans import ScanInfo
 from storage.datasets.store import DatasetStore
 from storage.errors import DatasetNotFoundError, DatasetSealedError, InvalidScanError, ScanConflictError, StorageError
+from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.scan import check_geometry
 from tasks.units import object_pixel_size_m, wavelength_m
 
@@ -217,12 +218,12 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
     """Read one file into its dataset; what came of it, as JSON can say it."""
     store = DatasetStore(Path(order.datasets_dir))
     try:
-        probe = store.attributes(order.dataset_id).get("probe") or {}
+        probe = store.attributes(order.dataset_id).get("probe")
         found = store.add_scan(
             order.dataset_id,
             order.name,
             order.path,
-            check=lambda record: geometry_faults(record, probe),
+            check=lambda record: judge(record, probe),
             sha256=order.sha256,
             known=order.known,
         )
@@ -245,6 +246,23 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
 def refusal(kind: str, message: str, faults: list[dict[str, str]] | None = None) -> dict[str, Any]:
     """An answer that says no."""
     return {"kind": kind, "message": message, "faults": faults or []}
+
+
+def judge(record: ScanRecord, probe: dict[str, Any] | None) -> tuple[list[tuple[str, str]], list[str]]:
+    """What is wrong with a scan's geometry and probe, as (field, message), and what is assumed about it.
+
+    Parameters
+    ----------
+    record : ScanRecord
+    probe : dict, optional
+        Optics, as the dataset describes them.
+    """
+    faults = geometry_faults(record, probe or {})
+    if record.probe is None and probe is None:
+        return faults, [f"neither the file nor the dataset describes the probe; assumed: {ProbeSpec().in_words()}"]
+    if record.probe is None and probe is not None and probe.get("kind") == "supplied":
+        faults.append(("probe", "the dataset says that the files hold the probe (kind 'supplied'), and this one holds none"))
+    return faults, []
 
 
 def geometry_faults(record: ScanRecord, probe: dict[str, Any]) -> list[tuple[str, str]]:

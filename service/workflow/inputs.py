@@ -35,6 +35,8 @@ class RunInput:
         found.
     standard : bool
         A known compound: it is mapped like the others, but is no part of the domains.
+    warnings : tuple of str
+        What was decided or assumed about the scans, one sentence each.
     """
 
     id: str
@@ -46,6 +48,7 @@ class RunInput:
     scans: tuple[ScanInput, ...]
     is_open: bool = False
     standard: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def energies_ev(self) -> list[float]:

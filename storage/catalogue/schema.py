@@ -104,6 +104,7 @@ scans = Table(
     Column("n_entries", Integer, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("corners_m", Json, nullable=False),
+    Column("warnings", Json, nullable=False, server_default="[]"),
     Column("stamp", String(64), nullable=False),
 )
 

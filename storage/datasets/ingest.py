@@ -123,8 +123,8 @@ class ScanRecord:
         return self.framing.orient(counts)
 
 
-Check: TypeAlias = Callable[[ScanRecord], Iterable[tuple[str, str]]]
-"""A further check of a scan, (field, message) for each fault: the physics lives elsewhere."""
+Check: TypeAlias = Callable[[ScanRecord], tuple[Iterable[tuple[str, str]], Iterable[str]]]
+"""A further check of a scan: (field, message) for each fault, and its warnings. The physics lives elsewhere."""
 
 
 def examine(
@@ -169,8 +169,9 @@ def examine(
         dtype=report.dtype,
         warnings=tuple(warnings),
     )
-    faults = [FieldError(field, message) for field, message in (check(record) if check else ())]
-    return (None if faults else record), faults
+    found, told = check(record) if check else ((), ())
+    faults = [FieldError(field, message) for field, message in found]
+    return (None if faults else replace(record, warnings=(*record.warnings, *told))), faults
 
 
 def _stated_or_found(field: str, stated: float | None, found: float | None, faults: list[FieldError]) -> float | None:

@@ -2,12 +2,16 @@
 
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import as_file, files
 from typing import Any, Final, ParamSpec
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 Arguments = ParamSpec("Arguments")
 
@@ -17,7 +21,7 @@ PAGE_MM: Final = 180.0
 DPI: Final = 300
 
 STYLE: Final[Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": ["DejaVu Sans", "Noto Sans CJK JP"],
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
@@ -66,6 +70,9 @@ STANDARD_COLOUR: Final = "#777777"
 INK: Final = "#222222"
 FAINT: Final = "#999999"
 
+WIDE_FONT: Final = ("noto_cjk_sans_jp_regular", "NotoSansCJKjp-Regular.otf")
+"""Package and file of the font of Chinese, Japanese and Korean titles (SIL Open Font License)."""
+
 # rcParams belong to the process, and the service draws single images from a pool of threads
 _DRAWING: Final = threading.RLock()
 
@@ -81,14 +88,30 @@ def draw_png(title: str, build: Callable[Arguments, Figure], *args: Arguments.ar
 
     The file holds no date and no library version, so that the same arrays give the same bytes.
     """
-    with _DRAWING, matplotlib.rc_context(STYLE):
+    with drawing_style():
         return _print(build(*args, **kwargs), title, bbox_inches="tight", pad_inches=0.03)
 
 
 def draw_whole_png(title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs) -> bytes:
     """PNG of exactly the figure's size in pixels, otherwise as ``draw_png``."""
-    with _DRAWING, matplotlib.rc_context(STYLE):
+    with drawing_style():
         return _print(build(*args, **kwargs), title)
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Matplotlib in the project's style, for one thread at a time."""
+    with _DRAWING:
+        _add_wide_font()
+        with matplotlib.rc_context(STYLE):
+            yield
+
+
+@cache
+def _add_wide_font() -> None:
+    package, file = WIDE_FONT
+    with as_file(files(package) / file) as path:
+        fontManager.addfont(path)
 
 
 def _print(figure: Figure, title: str, **cut: Any) -> bytes:

@@ -1,11 +1,11 @@
 """The probe: the initial guess from the optics, its resampling, and its modes."""
 
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from tasks.errors import InvalidOptionError
@@ -32,7 +32,23 @@ class ProbeSpec:
     outer_zone_m: Annotated[float, Field(gt=0)] = 50e-9
     """Width of the zone plate's outermost zone."""
     stop_diameter_m: Annotated[float, Field(ge=0)] = 60e-6
-    """Diameter of the zone plate's central stop."""
+    """Diameter of the zone plate's central stop, which is smaller than the zone plate."""
+
+    @model_validator(mode="after")
+    def _stop_lets_light_through(self) -> Self:
+        if self.kind == "zone_plate" and self.stop_diameter_m >= self.outer_diameter_m:
+            raise ValueError(
+                f"stop_diameter_m must be below outer_diameter_m, or no light passes the zone plate; got a stop of "
+                f"{self.stop_diameter_m:g} m and a zone plate of {self.outer_diameter_m:g} m"
+            )
+        return self
+
+    def in_words(self) -> str:
+        """The optics in a few words: ``KB mirrors, 300 nm, in focus``."""
+        names = {"kb": "KB mirrors", "gaussian": "a Gaussian", "zone_plate": "a zone plate", "supplied": "as in the files"}
+        width_m = self.outer_zone_m if self.kind == "zone_plate" else self.fwhm_m
+        place = f"{self.defocus_m * 1e6:g} µm from the focus" if self.defocus_m else "in focus"
+        return names[self.kind] if self.kind == "supplied" else f"{names[self.kind]}, {width_m * 1e9:g} nm, {place}"
 
 
 def initial_probe(
@@ -69,8 +85,18 @@ def initial_probe(
 
 
 def scale_to_power(probe: NDArray[np.complex64], power: float) -> NDArray[np.complex64]:
-    """The probe (M, N, N), scaled so that the sum of |probe|^2 is ``power`` [photons]."""
+    """The probe (M, N, N), scaled so that the sum of |probe|^2 is ``power`` [photons].
+
+    Raises
+    ------
+    InvalidOptionError
+        The probe is zero everywhere, or not finite.
+    """
     total = float(np.sum(np.abs(probe) ** 2, dtype=float))
+    if not 0 < total < np.inf:
+        raise InvalidOptionError(
+            f"a probe must have light in its window, got a power of {total:g}: do its optics fit frames of this size?"
+        )
     return np.asarray((probe * np.sqrt(power / total)).astype(np.complex64))
 
 

@@ -62,6 +62,7 @@ from tasks.options import RunOptions
 
 MAX_UPLOAD_BYTES = 1 << 22
 STAGE_NAMES = ("reconstruct", "couple", "spectra", "fit", "maps", "domains", "results", "figures")
+ASSUMED = "neither the file nor the dataset describes the probe; assumed: KB mirrors, 300 nm, in focus"
 START = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 
 
@@ -117,7 +118,8 @@ class FakeDatasets:
         if known not in (None, body):
             raise ConflictError(f"scan {name} is there with other bytes")
         self.bodies[dataset_id, name] = body
-        scan = ScanView(name, 5420.0 + 3 * len(view.scans), 144, 96, hashlib.sha256(body).hexdigest(), len(body))
+        told = (ASSUMED,) if view.probe is None else ()
+        scan = ScanView(name, 5420.0 + 3 * len(view.scans), 144, 96, hashlib.sha256(body).hexdigest(), len(body), warnings=told)
         if known is None:
             self.views[dataset_id] = replace(view, scans=(*view.scans, scan))
         return scan, known is None

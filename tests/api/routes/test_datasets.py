@@ -26,6 +26,8 @@ def test_a_dataset_is_created_filled_and_sealed(client: httpx.Client) -> None:
     assert (put.status_code, put.json()["n_bytes"]) == (201, len(SCAN))
     view = client.get(path).json()
     assert (view["state"], view["energies_ev"], view["n_bytes"]) == ("open", [5420.0], len(SCAN))
+    assert view["warnings"] == put.json()["warnings"] == view["scans"][0]["warnings"]
+    assert "assumed: KB mirrors, 300 nm, in focus" in view["warnings"][0]
     assert client.post(f"{path}/seal").json()["state"] == "sealed"
     assert client.post(f"{path}/seal").json()["code"] == "conflict"
     assert client.delete(path).status_code == 204
@@ -164,3 +166,10 @@ def test_lone_surrogates_are_refused_and_the_connection_goes_on(shared_server: A
         assert refused.status_code == 422
         assert refused.json()["errors"]
         assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("sizes", [{"stop_diameter_m": 1e-3}, {"outer_diameter_m": 60e-6}, {"outer_diameter_m": 1e-6}])
+def test_a_beam_stop_wider_than_its_zone_plate_is_refused(client: httpx.Client, sizes: dict[str, float]) -> None:
+    refused = client.post(DATASETS, json=BODY | {"probe": {"kind": "zone_plate", **sizes}})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid-input")
+    assert "no light passes the zone plate" in refused.json()["detail"]

@@ -400,6 +400,14 @@ def test_a_run_that_reuses_results_is_told_their_warnings(make_bench: MakeBench,
     assert computed == ["domains", "results", "figures"]
 
 
+def test_a_run_is_told_what_was_assumed_about_its_scans(make_bench: MakeBench, run_input: MakeInput) -> None:
+    assumed = dataclasses.replace(run_input(1), warnings=("no probe is described",))
+    bench = make_bench(a=assumed)
+    bench.submit("run_1", "a", reconstruct={"cycles": 1})
+    bench.wait("run_1", "succeeded")
+    assert bench.notes() == [f"{assumed.title}: no probe is described"]
+
+
 def test_a_run_beside_the_one_that_computes_is_told_as_well(make_bench: MakeBench, fake_work: FakeWork) -> None:
     bench = make_bench(fake_work(seconds=0.05, warnings=WARNINGS))
     for run_id in ("run_1", "run_2"):

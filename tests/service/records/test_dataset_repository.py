@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import zarr
 
-from service.errors import ConflictError, NotFoundError
+from service.errors import ConflictError, InvalidInputError, NotFoundError
 from service.records.dataset_repository import NO_PROJECT
 from service.records.run_inputs import RunInputReader
 from service.records.views import DatasetFilter
@@ -172,3 +173,35 @@ def test_datasets_are_searched_for(bench: Any) -> None:
     bench.fill(0)
     found = bench.datasets.page(matching=DatasetFilter(text="iron", group="aged")).items
     assert [view.id for view in found] == [first]
+
+
+ASSUMED = "neither the file nor the dataset describes the probe; assumed: KB mirrors, 300 nm, in focus"
+
+
+def test_a_probe_that_nobody_described_is_told_of_every_scan_the_dataset_and_its_runs(bench: Any) -> None:
+    dataset_id = bench.fill(2)
+    view = bench.datasets.get(dataset_id)
+    assert [scan.warnings for scan in view.scans] == [(ASSUMED,)] * 2
+    assert view.warnings == (ASSUMED,)
+    (listed,) = bench.repository.page(None).items
+    assert listed.warnings == (ASSUMED,)
+    assert RunInputReader(bench.repository).read([dataset_id])[0].warnings == (ASSUMED,)
+
+
+@pytest.mark.parametrize("probe", [{"kind": "kb"}, {"kind": "gaussian", "fwhm_m": 2e-7}])
+def test_a_described_probe_is_no_assumption(bench: Any, probe: dict[str, Any]) -> None:
+    assert bench.datasets.get(bench.fill(1, probe=probe)).warnings == ()
+
+
+def test_a_probe_in_the_files_is_no_assumption_and_must_be_there_where_it_is_announced(
+    bench: Any, scan_bytes: Callable[..., bytes]
+) -> None:
+    with_probe = scan_bytes(probe=np.ones((32, 32), np.complex64))
+    silent, announced = bench.fill(0), bench.fill(0, probe={"kind": "supplied"})
+    for dataset_id in (silent, announced):
+        assert bench.put(dataset_id, "a", with_probe)[0].warnings == ()
+    with pytest.raises(InvalidInputError, match="this one holds none"):
+        bench.put(announced, "b", scan_bytes(5430.0))
+    for nothing in (np.zeros((32, 32)), np.full((32, 32), np.nan)):
+        with pytest.raises(InvalidInputError, match="probe"):
+            bench.put(silent, "b", scan_bytes(5430.0, probe=nothing))

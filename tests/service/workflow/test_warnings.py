@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import pytest
 
 from service.workflow.step import Step, StepAttributes
-from service.workflow.warnings import RunWarnings
+from service.workflow.warnings import RunWarnings, gathered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,3 +45,11 @@ def test_what_a_stage_has_to_say_is_its_note(texts: list[str], line: str | None)
     for number, text in enumerate(texts):
         warnings.add(step(str(number)), [text])
     assert (warnings.summary("reconstruct"), warnings.summary("maps")) == (line, None)
+
+
+def test_warnings_of_scans_are_told_once_with_the_scans_they_concern() -> None:
+    every, some, own = "no probe is described", "3 frames are dark", "a hot pixel"
+    found = {f"s{i}": [every, *([some] if i < 4 else []), *([own] if i == 1 else [])] for i in range(5)}
+    assert gathered(found) == (every, f"s0, s1, s2 and 1 more scans: {some}", f"s1: {own}")
+    assert gathered({"s0": [own]}) == (own,)
+    assert gathered({}) == ()

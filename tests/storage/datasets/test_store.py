@@ -144,7 +144,7 @@ def test_a_further_check_is_reported_by_field(store: DatasetStore, files: Any, t
     with pytest.raises(InvalidScanError, match="positions_m: no overlap at 6 positions"):
         store.add_scan(
             "ds_1", "a", files.npz(tmp_path / "a.npz"),
-            check=lambda record: [("positions_m", f"no overlap at {record.n_positions} positions")],
+            check=lambda record: ([("positions_m", f"no overlap at {record.n_positions} positions")], []),
         )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 import io
+import warnings
 from dataclasses import replace
 
 import matplotlib
@@ -112,6 +113,26 @@ def test_users_titles_break_nothing(pair: Study) -> None:
         (areas.reference_spectra, renamed.specimens[0]),
     ):
         assert draw_png("$", build, renamed, *rest).startswith(b"\x89PNG")
+
+
+TITLES = (
+    "バナジウム酸リチウム 粒子３",
+    "钒酸锂颗粒，脱锂后",
+    "釩酸鋰顆粒",
+    "바나듐산 리튬 입자",
+    "частица ваната",
+    "σωματίδιο",
+    "Ćwiąkała № 3 → β²",
+)
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_titles_in_many_languages_have_their_glyphs(pair: Study, title: str) -> None:
+    named = replace(pair, specimens=tuple(replace(s, title=title, group=title) for s in pair.specimens))
+    for build, *rest in ((maps.state_maps, ("edge_energy",)), (domains.fractions, pair.domains)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # matplotlib warns of a glyph that no font has
+            draw_png(title, build, named, *rest)
 
 
 @pytest.mark.parametrize("k", [1, 12])

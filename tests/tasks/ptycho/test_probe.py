@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tasks.errors import InvalidOptionError
-from tasks.ptycho.probe import ProbeSpec, add_modes, initial_probe, kb_focus, kb_profile, resample
+from tasks.ptycho.probe import ProbeSpec, add_modes, initial_probe, kb_focus, kb_profile, resample, scale_to_power
 
 
 def fwhm(profile, step):
@@ -66,3 +67,42 @@ def test_a_resized_probe_is_the_same_field_on_another_pixel():
         found *= np.linalg.norm(other) / np.linalg.norm(found)
         inside = np.s_[:, 2:-2, 2:-2]  # the window of smaller pixels does not reach further
         np.testing.assert_allclose(found[inside], other[inside], atol=2e-3 * np.abs(other).max())
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"stop_diameter_m": 200e-6},
+        {"stop_diameter_m": 180e-6},
+        {"outer_diameter_m": 50e-6},
+        {"outer_diameter_m": 1e-9, "stop_diameter_m": 1e-9},
+    ],
+)
+def test_a_stop_that_covers_its_zone_plate_is_refused(sizes):
+    with pytest.raises(ValidationError, match="stop_diameter_m must be below outer_diameter_m, or no light passes"):
+        ProbeSpec(kind="zone_plate", **sizes)
+    assert ProbeSpec(kind="kb", **sizes).kind == "kb"
+
+
+@pytest.mark.parametrize("probe", [np.zeros((1, 8, 8), np.complex64), np.full((1, 8, 8), np.nan, np.complex64)])
+def test_a_probe_without_light_is_refused(probe):
+    with pytest.raises(InvalidOptionError, match="light in its window"):
+        scale_to_power(probe, 1e6)
+
+
+def test_optics_too_coarse_for_the_frames_give_a_sentence():
+    spec = ProbeSpec(kind="zone_plate", outer_zone_m=1e-3)
+    with pytest.raises(InvalidOptionError, match="light in its window"):
+        initial_probe(spec, 5465.0, 15e-9, 32, 1e6)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({}, "KB mirrors, 300 nm, in focus"),
+        ({"kind": "zone_plate", "defocus_m": 2e-5}, "a zone plate, 50 nm, 20 µm from the focus"),
+        ({"kind": "supplied"}, "as in the files"),
+    ],
+)
+def test_optics_in_words(spec, words):
+    assert ProbeSpec(**spec).in_words() == words
