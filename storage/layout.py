@@ -175,6 +175,19 @@ _MAPS = _table(
     _map("pre_edge_area_sigma", "eV", "standard error of the pre-edge area"),
     _map("white_line_height_sigma", "1", "standard error of the white line height"),
     _map("white_line_energy_sigma", "eV", "standard error of the white line energy, infinite where there is no peak"),
+    _map("edge_energy_half", "eV", "edge energy at half height of the normalised spectrum"),
+    _map("edge_energy_half_sigma", "eV", "standard error of the edge energy at half height"),
+    _map("edge_energy_centroid", "eV", "edge energy by the centroid of the rise"),
+    _map("edge_energy_centroid_sigma", "eV", "standard error of the edge energy by the centroid"),
+    *(
+        _map(f"{feature}_{part}", unit, f"{long_name} {part}")
+        for feature, long_name in (
+            ("pre_edge_2", "second pre-edge"),
+            ("edge_2", "L2 edge"),
+            ("white_line_2", "L2 white line"),
+        )
+        for part, unit in (("jump" if feature == "edge_2" else "height", "1"), ("energy", "eV"), ("width", "eV"))
+    ),
 )
 
 _POOLED = _table(

@@ -137,6 +137,7 @@ def chemistry_maps(
     phase_energy_ev: float,
     absorber: Absorber,
     options: ChemistryOptions,
+    further: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Every map of one specimen.
 
@@ -152,13 +153,15 @@ def chemistry_maps(
         Its standard error.
     absorber : Absorber
     options : ChemistryOptions
+    further : mapping of str to (n,) float64 array, optional
+        More maps by name.
 
     Returns
     -------
     dict of (Y, X) arrays
         float32: the ten parameters of eq. 1, ``pre_edge_area``, ``pre_edge_ratio`` [eV], ``n_absorber``,
         ``n_electron`` [m^-2], ``electron_ratio``, ``residual``, and ``<name>_sigma`` for every
-        `tasks.options.Descriptor`; ``status`` int8 and ``mask`` bool, True = kept. Masked pixels are NaN in
+        `tasks.options.Descriptor` among them; ``status`` int8 and ``mask`` bool, True = kept. Masked pixels are NaN in
         every map but ``n_electron``, which needs no spectrum.
     """
     shape = np.shape(phase)
@@ -176,7 +179,7 @@ def chemistry_maps(
         "electron_ratio": electron_ratio,
         "residual": fit.residual,
     }
-    fitted |= _standard_errors(fit, electron_ratio_sigma)
+    fitted |= _standard_errors(fit, electron_ratio_sigma) | dict(further or {})
     mask = kept(status)
     maps: dict[str, NDArray[Any]] = {
         name: np.where(mask, values, np.nan).astype(np.float32).reshape(shape) for name, values in fitted.items()
@@ -186,11 +189,11 @@ def chemistry_maps(
 
 
 def _standard_errors(fit: SpectrumFit, electron_ratio_sigma: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """``<name>_sigma`` (n,) of every descriptor."""
+    """``<name>_sigma`` (n,) of every descriptor that comes from a fit."""
     sigma = {
         **dict(zip(PARAMETERS, fit.sigma, strict=True)),
         "pre_edge_area": fit.pre_edge_area_sigma,
         "pre_edge_ratio": fit.pre_edge_ratio_sigma,
         "electron_ratio": electron_ratio_sigma,
     }
-    return {f"{name}_sigma": sigma[name] for name in get_args(Descriptor)}
+    return {f"{name}_sigma": sigma[name] for name in get_args(Descriptor) if name in sigma}

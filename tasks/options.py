@@ -4,6 +4,7 @@ Each class is at once the stage's argument, the JSON body, the OpenAPI text and 
 field's docstring is what a user reads. Unknown names are refused.
 """
 
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -31,9 +32,20 @@ Descriptor = Literal[
     "pre_edge_energy",
     "pre_edge_height",
     "pre_edge_area",
+    "edge_energy_half",
+    "edge_energy_centroid",
 ]
 
+DEFAULT_DESCRIPTORS: Final[tuple[Descriptor, ...]] = ("edge_energy", "pre_edge_ratio", "electron_ratio")
+LACKING: Final[dict[str, tuple[str, ...]]] = {
+    "no_pre_edge": ("pre_edge",),
+    "l3_l2": ("pre_edge",),
+    "none": ("pre_edge", "white_line", "edge_width"),
+}
+"""Beginnings of the descriptors that a model of the spectrum does not have."""
+
 Index = Annotated[int, Field(ge=0, le=100_000)]
+Signed = Annotated[float, Field(ge=-10_000, le=10_000, allow_inf_nan=False)]
 Formula = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -209,8 +221,17 @@ class KKROptions:
 
 @dataclass(frozen=True, config=CONFIG)
 class FitOptions:
-    """Least-squares fit of eq. 1 to the spectrum of every pixel."""
+    """What is taken from the spectrum of every pixel: least-squares fit of eq. 1, or of another model, or none."""
 
+    model: Literal["eq1", "no_pre_edge", "two_pre_edges", "l3_l2", "none"] = "eq1"
+    """``eq1``: step, pre-edge peak and white line (K edges of 3d metals); ``no_pre_edge``: step and white line, wherever it
+    lies; ``two_pre_edges``: eq. 1 with a second pre-edge peak; ``l3_l2``: a step and a white line at L3 and at L2 each;
+    ``none``: the edge jump by normalisation and the edge energy at half of it."""
+    pre_edge_ev: tuple[Signed, Signed] | None = None
+    """Window of the line before the edge [eV from the steepest rise]; from the second energy half way to the edge where not
+    given. Normalisation is behind ``edge_energy_half``, ``edge_energy_centroid`` and ``model="none"``."""
+    post_edge_ev: tuple[Signed, Signed] | None = None
+    """Window of the polynomial after the edge [eV from the steepest rise]; the last part of the spectrum where not given."""
     mask: Literal["jump", "paper"] = "jump"
     """Which pixels are kept: edge jump at least ``min_jump_to_sigma`` standard errors, or the paper's jump >= sigma of the
     points before the edge."""
@@ -223,6 +244,17 @@ class FitOptions:
     joint: bool = False
     """Fit absorption and phase together, the phase by the Kramers-Kronig partner of eq. 1, in place of the constraint
     (needs ``kkr.mode="off"``). Better where the phase is clearly less noisy than the absorption."""
+
+    @model_validator(mode="after")
+    def _windows_lie_on_their_side_of_the_edge(self) -> "FitOptions":
+        before, after = self.pre_edge_ev, self.post_edge_ev
+        if before is not None and not before[0] < before[1] < 0:
+            raise ValueError(f"pre_edge_ev must be two ascending numbers below 0, got {before}")
+        if after is not None and not 0 < after[0] < after[1]:
+            raise ValueError(f"post_edge_ev must be two ascending numbers above 0, got {after}")
+        if self.joint and self.model != "eq1":
+            raise ValueError(f'joint needs model="eq1", whose partner is known; got model="{self.model}"')
+        return self
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -245,8 +277,8 @@ class DomainOptions:
     """Number of domains k."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Seed of the k-means++ starts."""
-    descriptors: Annotated[tuple[Descriptor, ...], Field(min_length=1)] = ("edge_energy", "pre_edge_ratio", "electron_ratio")
-    """Maps that span the space in which pixels are grouped."""
+    descriptors: Annotated[tuple[Descriptor, ...], Field(min_length=1)] = DEFAULT_DESCRIPTORS
+    """Maps that span the space in which pixels are grouped; the default leaves out what ``fit.model`` does not have."""
     standardise: Literal["error", "zscore"] = "error"
     """Divide each descriptor by its median measurement error, or by its spread over all pixels."""
     borders: Literal["settled", "kmeans"] = "settled"
@@ -281,6 +313,17 @@ class RunOptions:
         names = self.domains.descriptors
         if len(set(names)) != len(names):
             raise ValueError(f"domains.descriptors must be distinct, got {list(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _descriptors_are_those_of_the_model(self) -> "RunOptions":
+        names, lacking = self.domains.descriptors, LACKING.get(self.fit.model, ())
+        missing = [name for name in names if name.startswith(lacking)] if lacking else []
+        if missing and names != DEFAULT_DESCRIPTORS:
+            raise ValueError(f'fit.model "{self.fit.model}" does not have domains.descriptors {missing}')
+        if missing:
+            kept = tuple(name for name in names if name not in missing)
+            object.__setattr__(self, "domains", replace(self.domains, descriptors=kept))
         return self
 
     @model_validator(mode="after")

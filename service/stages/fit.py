@@ -1,4 +1,4 @@
-"""Least-squares fit of eq. 1 to every pixel's spectrum, a tile of rows at a time."""
+"""Least-squares fit of the model to every pixel's spectrum, and edge energies without one, a tile of rows at a time."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 F64 = ("float64",)
+EDGE_ENERGIES: Final = tuple(f"edge_energy_{name}" for name in ("half", "half_sigma", "centroid", "centroid_sigma"))
+"""Arrays of a tile that need no model."""
+
 FITTED_PIXEL_S: Final = 5e-5
 """Estimated time of one pixel's fit [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitStep(Step):
-    """Fit eq. 1 to the specimen's pixels in one tile of rows; arrays are over all n pixels of the tile, NaN outside.
+    """Fit the specimen's pixels in one tile of rows; arrays are over all n pixels of the tile, NaN outside.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ class FitStep(Step):
     """
 
     stage: ClassVar[str] = "fit"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("parameters", ("parameter", "pixel"), F64, "1", "parameters of eq. 1, in their units"),
         ArraySpec("sigma", ("parameter", "pixel"), F64, "1", "standard errors of the parameters, in their units"),
@@ -55,6 +58,8 @@ class FitStep(Step):
         ArraySpec("residual", ("pixel",), F64, "1", "standard deviation of one data point about the fit"),
         ArraySpec("chi2", ("pixel",), F64, "1", "weighted sum of squared residuals"),
         ArraySpec("status", ("pixel",), ("int8",), "1", "what became of the pixel's fit"),
+        ArraySpec("extra", ("parameter", "pixel"), F64, "1", "parameters that eq. 1 does not have, in their units"),
+        *(ArraySpec(name, ("pixel",), F64, "eV", "edge energy of the normalised spectrum") for name in EDGE_ENERGIES),
     )
 
     absorber: Absorber
@@ -70,30 +75,50 @@ class FitStep(Step):
         return FITTED_PIXEL_S * math.prod(self.canvas_shape) / self.n_tiles
 
     def run(self, context: StageContext) -> StepAttributes:
-        from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, find_prior, fit_spectra
+        from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength
         from tasks.xanes.mask import mask_pixels
 
         read = context.read(self.spectra, "energy_ev", "absorption", "sample_mask", "sigma_absorption")
         energy_ev, sample, sigma = read["energy_ev"], read["sample_mask"], read["sigma_absorption"]
         edge_ev = self.absorber.edge_energy_ev
         absorption = at_edge_wavelength(energy_ev, read["absorption"], edge_ev)
-        prior = find_prior(energy_ev, absorption[:, sample], sigma, edge_ev, self.options)
         rows = tile_rows(sample.shape[0], self.tile, self.n_tiles)
         inside = sample[rows].ravel()
         pixels = absorption[:, rows].reshape(len(energy_ev), -1)[:, inside]
         context.check_stop()
-        if self.options.joint:
-            found = self._fit_with_phase(context, rows, inside, pixels, prior)
-        else:
-            found = fit_spectra(energy_ev, pixels, sigma, edge_ev, prior)
+        found, further = self._fit(context, (rows, inside), energy_ev, sigma, pixels, absorption[:, sample])
         status = mask_pixels(
             found, self.options, energy_ev=energy_ev, absorption=pixels, edge_energy_ev=edge_ev,
             sigma_vacuum=float(np.sqrt(np.mean(sigma**2))),
         )  # fmt: skip
-        fitted = [one.name for one in fields(SpectrumFit) if one.name != "status"]
-        arrays = {name: scatter(getattr(found, name), inside) for name in fitted}
+        fitted = {one.name: getattr(found, one.name) for one in fields(SpectrumFit) if one.name != "status"}
+        arrays = {name: scatter(values, inside) for name, values in (fitted | further).items()}
         arrays["status"] = scatter(status, inside, fill=Status.MASKED_VACUUM)
         return context.write(arrays, n_pixels=int(inside.sum()))
+
+    def _fit(
+        self, context: StageContext, tile: tuple[slice, Array], energy_ev: Array, sigma: Array, pixels: Array, whole: Array
+    ) -> tuple[SpectrumFit, dict[str, Array]]:
+        """The fit of ``options.model`` to the pixels (E, n) of a tile, by all (E, m) of the specimen, and what it has beside."""
+        from tasks.xanes.batch import fit_model
+        from tasks.xanes.fit import find_prior, fit_spectra
+        from tasks.xanes.models import spectrum_model
+        from tasks.xanes.normalisation import edge_energies, fit_of_edges, normalise_spectra, steepest_energy, windows
+
+        options, edge_ev = self.options, self.absorber.edge_energy_ev
+        found = windows(energy_ev, steepest_energy(energy_ev, whole), options)
+        normalised = normalise_spectra(energy_ev, pixels, found)
+        edges = edge_energies(energy_ev, normalised, found, sigma)
+        further = {f"edge_energy_{one.name}": getattr(edges, one.name) for one in fields(edges)}
+        if options.model == "none":
+            return fit_of_edges(energy_ev, normalised, found, edges, sigma), further
+        if options.model != "eq1":
+            fit = fit_model(energy_ev, pixels, sigma, spectrum_model(options.model, self.absorber), whole)
+            return fit.fit, further | {"extra": fit.extra}
+        prior = find_prior(energy_ev, whole, sigma, edge_ev, options)
+        if options.joint:
+            return self._fit_with_phase(context, *tile, pixels, prior), further
+        return fit_spectra(energy_ev, pixels, sigma, edge_ev, prior), further
 
     def _fit_with_phase(
         self, context: StageContext, rows: slice, inside: Array, absorption: Array, prior: Prior | None

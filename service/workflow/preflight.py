@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from service.errors import FieldError, InvalidInputError
 from service.workflow.inputs import MIN_ENERGIES, RunInput
 from tasks.chemistry import f2_step
@@ -11,6 +13,7 @@ from tasks.errors import TaskError
 from tasks.formula import composition
 from tasks.options import RunOptions
 from tasks.scattering import Absorber
+from tasks.xanes.models import check_model_energies, spectrum_model
 from tasks.xanes.references.normalisation import read_reference
 
 SAME_ENERGY_EV: Final = 0.05
@@ -36,7 +39,7 @@ def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
     errors += [FieldError("datasets", message) for message in mismatches(datasets)]
     errors += size_errors(datasets, options)
     if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
-        errors += chemistry_errors(datasets, options) + reference_errors(datasets, options)
+        errors += chemistry_errors(datasets, options) + model_errors(datasets, options) + reference_errors(datasets, options)
     if errors:
         raise InvalidInputError("; ".join(error.message for error in errors), errors)
 
@@ -111,6 +114,22 @@ def chemistry_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[
                     errors[field] = FieldError(field, f"{formula} holds no {dataset.absorber['element']}")
             except TaskError as error:
                 errors[field] = FieldError(field, str(error))
+    return list(errors.values())
+
+
+def model_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
+    """Why the model of the spectrum does not fit the absorber, or the energies of a dataset that is sealed."""
+    name, offset_ev = options.fit.model, options.align.energy_offset_ev
+    if name in ("eq1", "none"):
+        return []
+    errors: dict[str, FieldError] = {}
+    for dataset in datasets:
+        try:
+            model = spectrum_model(name, Absorber(**dataset.absorber))
+            if not dataset.is_open and len(dataset.scans) > 1:
+                check_model_energies(np.array(dataset.energies_ev) + offset_ev, model)
+        except TaskError as error:
+            errors[str(error)] = FieldError("options.fit.model", str(error))
     return list(errors.values())
 
 
