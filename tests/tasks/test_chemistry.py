@@ -100,11 +100,12 @@ def fitted(n: int = 6) -> SpectrumFit:
 def test_maps_have_the_names_of_the_store_and_hide_masked_pixels() -> None:
     status = np.array([0, 1, 2, 3, 4, 5], dtype=np.int8)
     phase = np.full((2, 3), -0.5, dtype=np.float32)
-    maps = chemistry_maps(fitted(), status, phase, 0.01, 5420.0, V, PAPER)
+    beside = [f"edge_energy_{name}" for name in ("half", "half_sigma", "centroid", "centroid_sigma")]
+    maps = chemistry_maps(fitted(), status, phase, 0.01, 5420.0, V, PAPER, dict.fromkeys(beside, np.full(6, 5477.0)))
     assert set(maps) == {
         "edge_energy", "edge_jump", "edge_width", "offset", "pre_edge_height", "pre_edge_energy", "pre_edge_width",
         "pre_edge_area", "white_line_height", "white_line_energy", "white_line_width", "pre_edge_ratio", "n_absorber",
-        "n_electron", "electron_ratio", "residual", "status", "mask", *(f"{name}_sigma" for name in get_args(Descriptor)),
+        "n_electron", "electron_ratio", "residual", "status", "mask", *beside, *(f"{name}_sigma" for name in get_args(Descriptor)),
     }  # fmt: skip
     assert maps["white_line_height_sigma"][0, 0] == pytest.approx(0.01 * 0.05)
     assert maps["pre_edge_area_sigma"][0, 0] == pytest.approx(0.001)
