@@ -105,7 +105,8 @@ def test_maps_have_the_names_of_the_store_and_hide_masked_pixels() -> None:
     assert set(maps) == {
         "edge_energy", "edge_jump", "edge_width", "offset", "pre_edge_height", "pre_edge_energy", "pre_edge_width",
         "pre_edge_area", "white_line_height", "white_line_energy", "white_line_width", "pre_edge_ratio", "n_absorber",
-        "n_electron", "electron_ratio", "residual", "status", "mask", *beside, *(f"{name}_sigma" for name in get_args(Descriptor)),
+        "n_electron", "electron_ratio", "residual", "status", "mask", *beside,
+        *(f"{name}_sigma" for name in get_args(Descriptor)),
     }  # fmt: skip
     assert maps["white_line_height_sigma"][0, 0] == pytest.approx(0.01 * 0.05)
     assert maps["pre_edge_area_sigma"][0, 0] == pytest.approx(0.001)
