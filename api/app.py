@@ -20,7 +20,7 @@ from api.middleware.internal_errors import InternalErrors
 from api.middleware.metrics import HttpMetrics, HttpMetricsMiddleware
 from api.middleware.security import SecurityChecks
 from api.problems import add_error_handlers
-from api.routes import datasets, events, figures, health, options, results, runs, spectra, web
+from api.routes import datasets, energies, events, figures, health, options, results, runs, spectra, web
 from api.schemas import ProblemAnswer
 from service.api_keys import ApiKeys
 from service.bootstrap import Service
@@ -71,7 +71,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.closing = asyncio.Event()
     app.state.drawing = CapacityLimiter(N_DRAWN)
     contract = APIRouter(prefix=PREFIX, dependencies=[Security(BEARER)])
-    for noun in (datasets, runs, events, results, spectra, figures, options):
+    for noun in (datasets, runs, energies, events, results, spectra, figures, options):
         contract.include_router(noun.router)
     app.include_router(contract)
     app.include_router(health.router)

@@ -4,7 +4,8 @@ import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator
+import numpy as np
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, field_validator
 
 from service.records.views import DatasetState, RunState
 from tasks.options import RunOptions
@@ -51,6 +52,18 @@ Pixel = Annotated[float, Field(ge=0, le=1e5)]
 """Place on the detector [px]."""
 DatasetName = Annotated[str, Field(min_length=1, max_length=100)]
 """Id of a dataset."""
+
+
+def finite_or_none(value: Any) -> Any:
+    """``value`` with None for every number that JSON has no word for."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return [finite_or_none(item) for item in value]
+    return float(value) if np.isfinite(value) else None
+
+
+Number = Annotated[float | None, BeforeValidator(finite_or_none)]
+Numbers = Annotated[list[float | None], BeforeValidator(finite_or_none)]
+"""Numbers of an answer, null where they are not finite; from an array, too."""
 
 
 class Body(BaseModel):

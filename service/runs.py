@@ -10,6 +10,7 @@ from pathlib import Path
 
 from service.api_keys import DEFAULT_PROJECT
 from service.area_spectra import Area, AreaSpectrum, read_area_spectrum
+from service.energy_table import EnergyRow, partial_rows, published_rows
 from service.errors import (
     ConflictError,
     IdempotencyError,
@@ -256,6 +257,23 @@ class Runs:
         with readable(view):
             store = self._results(view)
             return [read_area_spectrum(store, area, f"areas.{i}") for i, area in enumerate(areas)]
+
+    def energies(self, run_id: str) -> list[EnergyRow]:
+        """How each energy came out, of every dataset as far as it was reconstructed.
+
+        Raises
+        ------
+        ResultsDamagedError
+        """
+        view = self.get(run_id)
+        store = ResultsStore(self._paths.results(run_id))
+        if store.is_sealed():
+            with readable(view):
+                return [row for dataset in view.datasets for row in published_rows(store, dataset)]
+        options = OPTIONS.validate_python(dict(view.options))
+        graph = build_graph(self._inputs.read(view.datasets), options, run_id)
+        artifacts = ArtifactStore(self._paths.artifacts)
+        return [row for dataset in view.datasets for row in partial_rows(artifacts, graph, dataset)]
 
     @property
     def _owner(self) -> str:

@@ -1,13 +1,12 @@
 """Spectra of pixels and areas of a run's results."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-import numpy as np
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from api.dependencies import RunId, ServiceDep, problems
-from api.schemas import Answer, Body, DatasetName, Line
+from api.schemas import Answer, Body, DatasetName, Line, Number, Numbers
 from service.area_spectra import Area
 
 router = APIRouter(prefix="/runs", tags=["results"])
@@ -15,17 +14,6 @@ router = APIRouter(prefix="/runs", tags=["results"])
 Row = Annotated[int, Field(ge=0, le=10**6)]
 Place = Annotated[float, Field(ge=-1e6, le=1e6)]
 MAX_AREAS: Final = 20
-
-
-def finite_or_none(value: Any) -> Any:
-    """``value`` with None for every number that JSON has no word for."""
-    if isinstance(value, np.ndarray | list | tuple):
-        return [finite_or_none(item) for item in value]
-    return float(value) if np.isfinite(value) else None
-
-
-Number = Annotated[float | None, BeforeValidator(finite_or_none)]
-Numbers = Annotated[list[float | None], BeforeValidator(finite_or_none)]
 
 
 class AreaBody(Body):

@@ -63,8 +63,8 @@ def get_page(service: ServiceDep, request: Request, run: Annotated[str | None, Q
     found = {"runs": runs, "datasets": datasets, "titles": {view.id: view.title for view in datasets}}
     measured = measured_by(service, chosen)
     named = {view.id: view.title for view in measured}
-    explored = [{"id": id_, "title": named.get(id_, id_)} for id_ in (chosen.datasets if chosen else ())]
-    shown = {"run": chosen, "figures": figures_of(service, chosen), "measured": measured, "explored": explored}
+    of_run = {name: named.get(name, name) for name in (chosen.datasets if chosen else ())}
+    shown = {"run": chosen, "figures": figures_of(service, chosen), "measured": measured, "titles_of_run": of_run}
     return TEMPLATES.TemplateResponse(request, "index.html", words | found | shown)
 
 

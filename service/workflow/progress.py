@@ -60,6 +60,8 @@ class RunProgress:
         How often in a row a step was lost, by its name.
     published : float
         When its progress was last written down, by `time.monotonic`.
+    paced_since : float, optional
+        When the first step ended that a worker had begun, by `time.monotonic`: before that, workers compile.
     ending : tuple of str and str, optional
         How the run ends, and why it failed, until that is written down.
     """
@@ -73,7 +75,7 @@ class RunProgress:
     running: set[str] = field(default_factory=set)
     shares: dict[str, float] = field(default_factory=dict)
     is_outdated: bool = False
-    began: float = field(default_factory=time.monotonic)
+    paced_since: float | None = None
     progress_at_start: float = 0.0
     inputs: list[RunInput] = field(default_factory=list)
     warnings: RunWarnings = field(default_factory=RunWarnings)
@@ -128,10 +130,14 @@ class RunProgress:
 
     def finish(self, key: str) -> None:
         """Note that the step of a key is finished."""
+        names = self.names_of([key])
+        sets_pace = self.paced_since is None and not self.running.isdisjoint(names)
         self._leave({key})
-        for name in self.names_of([key]):
+        for name in names:
             self.done.add(name)
             del self.losses[name]
+        if sets_pace:
+            self.paced_since, self.progress_at_start = time.monotonic(), self.progress()
 
     def abandon(self, key: str) -> None:
         """Note that the run goes on without an optional step, which failed."""
@@ -164,12 +170,12 @@ class RunProgress:
         return min(1.0, (done + under_way) / total)
 
     def eta_s(self) -> float | None:
-        """Seconds that remain at the pace so far; None where there is no pace yet, or scans are awaited."""
+        """Seconds that remain at the pace since the first step was done; None before that, or where scans are awaited."""
         progress = self.progress()
         gained = progress - self.progress_at_start
-        if gained <= 0 or self.graph.awaits_scans:
+        if self.paced_since is None or gained <= 0 or self.graph.awaits_scans:
             return None
-        return (time.monotonic() - self.began) * (1 - progress) / gained
+        return (time.monotonic() - self.paced_since) * (1 - progress) / gained
 
     def stages(self, *, has_ended: bool = False) -> tuple[StageView, ...]:
         """Every stage in order: how many of its steps there are, and how many are done."""

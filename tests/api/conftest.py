@@ -29,6 +29,7 @@ from api.server import HttpServer
 from service.api_keys import Key
 from service.area_spectra import Area, AreaSpectrum, read_area_spectrum
 from service.bootstrap import Service, lock_folder
+from service.energy_table import EnergyRow, make_row
 from service.errors import (
     ConflictError,
     DigestMismatchError,
@@ -261,6 +262,16 @@ class FakeRuns:
             raise NotFoundError(f"no figure {name!r}")
         return path
 
+    def energies(self, run_id: str) -> list[EnergyRow]:
+        n_done = self.get(run_id).stages[0].done
+        return [
+            make_row(
+                self.views[run_id].datasets[0], 5420.0 + 3 * i, np.geomspace(0.5, 0.05, 60) * (1 + 0.1 * i), noise=0.04,
+                n_modes=1, resolution_m=float("nan"), drift_px=None, warnings=["5420.0 eV: little overlap"] if i == 0 else [],
+            )
+            for i in range(n_done)
+        ]  # fmt: skip
+
     def spectra(self, run_id: str, areas: Sequence[Area]) -> list[AreaSpectrum]:
         store = ResultsStore(self.results_file(run_id, "zarr.json").parent)
         return [read_area_spectrum(store, area, f"areas.{i}") for i, area in enumerate(areas)]
@@ -276,7 +287,7 @@ class FakeRuns:
         vmax: float | None = None,
         width: int = 800,
     ) -> bytes:
-        if self.get(run_id).state != "running":  # which shows what there is so far
+        if self.get(run_id).stages[0].done == 0:  # else there is something to show, whatever became of the run
             self.results_file(run_id, "zarr.json")
         if variable not in ("edge_energy", "absorption", "phase", "label"):
             raise NotFoundError(f"no array {variable!r}")

@@ -21,6 +21,9 @@ def test_a_run_is_followed_to_its_figures(play: Play, client: httpx.Client, serv
         await tab.until(f"{done} === '2 / 4'")
         service.runs.advance(run["id"], 3)
         await tab.until(f"{done} === '3 / 4'")
+        await tab.until("document.querySelectorAll('#energies tbody tr').length === 3")
+        await tab.until("document.querySelectorAll('#energies .drawing path').length === 3")
+        await tab.until("document.querySelector('#viewer img').naturalWidth")
         threading.Timer(0.1, service.runs.finish, [run["id"]]).start()
         await tab.until("document.querySelectorAll('.gallery figure').length === 2")
         await tab.until("document.querySelector('#explore canvas.map')")
@@ -41,17 +44,25 @@ def test_a_measurement_is_sent_and_a_run_started_by_hand(play: Play, client: htt
             const sent = new Blob([new Uint8Array([0x89, 0x48, 0x44, 0x46, 1])]);
             files.items.add(new File([sent], "one 5420 eV.cxi"));
             files.items.add(new File(["nothing"], "two.txt"));
-            const drop = new DragEvent("drop", { bubbles: true, dataTransfer: files });
-            document.querySelector(".drop").dispatchEvent(drop);
+            const more = new DataTransfer();
+            more.items.add(new File([sent, "another energy"], "three.cxi"));
+            for (const dataTransfer of [files, more]) {
+                document.querySelector(".drop").dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer }));
+            }
+            window.told = document.querySelector(".uploads").textContent;
             })()"""
         )
-        await tab.until("document.querySelector('.card').textContent.includes('1 energy')")
-        await tab.until("document.querySelector('.uploads .fault').textContent.includes('not a scan')")
-        await tab.value("document.querySelector('[data-seal]').click()")
+        assert "1 of 3" in await tab.value("window.told")  # the second drop joined the first
+        await tab.until("document.querySelector('.card').textContent.includes('2 energies')")
+        await tab.until("document.querySelector('.uploads .fault')?.textContent.includes('positions_m: missing')")
+        await tab.value("document.querySelector('[data-work=seal]').click()")
         await tab.until("document.querySelector('.card .state').textContent === 'sealed'")
         await tab.value("document.querySelector('[name=dataset]').click()")
         await tab.until("document.querySelector('#picked').textContent === 'on 1 dataset'")
-        await tab.value("document.querySelector('#start-run [name=n_domains]').value = '4'")
+        await tab.value("document.querySelector('#run-options').open = true")
+        n_domains = "document.querySelector('#start-run [name=\"domains.n_domains\"]')"
+        await tab.until(n_domains)
+        await tab.value(f"{n_domains}.value = '4'")
         await tab.value("document.querySelector('#start-run button.main').click()")
         await tab.until("location.search.startsWith('?run=run_')")
         # Chromium logs the refused file's 422 as an error of the network: it is what was wanted.
@@ -59,7 +70,7 @@ def test_a_measurement_is_sent_and_a_run_started_by_hand(play: Play, client: htt
 
     play(f"{client.base_url}/", scene)
     [dataset] = client.get("/api/v1/datasets").json()["items"]
-    assert [scan["name"] for scan in dataset["scans"]] == ["one_5420_eV.cxi"]
+    assert {scan["name"] for scan in dataset["scans"]} == {"one_5420_eV.cxi", "three.cxi"}
     [run] = client.get("/api/v1/runs").json()["items"]
     assert (run["datasets"], run["options"]["domains"]["n_domains"]) == ([dataset["id"]], 4)
 
@@ -67,10 +78,30 @@ def test_a_measurement_is_sent_and_a_run_started_by_hand(play: Play, client: htt
 def test_refusals_are_told_beside_the_form(play: Play, client: httpx.Client, dataset: dict[str, Any]) -> None:
     async def scene(tab: Tab) -> None:
         await tab.value("document.querySelector('#start-run button.main').click()")
-        await tab.until("document.querySelector('#run-refused').textContent.includes('datasets')")
-        tab.complaints[:] = [text for text in tab.complaints if "422" not in text]
+        await tab.until("document.querySelector('#start-run output').textContent.includes('Tick the datasets')")
 
     play(f"{client.base_url}/", scene)
+
+
+def test_a_cancelled_run_shows_what_there_is_and_is_run_again_with_changes(
+    play: Play, client: httpx.Client, service: Any, run: dict[str, Any]
+) -> None:
+    service.runs.advance(run["id"], 2)
+    service.runs.finish(run["id"], "cancelled")
+
+    async def scene(tab: Tab) -> None:
+        await tab.until("document.querySelector('#viewer img')?.naturalWidth")
+        await tab.until("document.querySelectorAll('#energies tbody tr').length === 2")
+        await tab.until("document.querySelector('#log').textContent.includes('the run is cancelled')")
+        await tab.value("document.querySelector('[data-work=again]').click()")
+        await tab.until("document.querySelector('#picked').textContent === 'on 1 dataset'")
+        await tab.value("document.querySelector('[name=\"domains.n_domains\"]').value = '4'")
+        await tab.value("document.querySelector('#start-run button.main').click()")
+        await tab.until(f"location.search.startsWith('?run=run_') && location.search !== '?run={run['id']}'")
+
+    play(f"{client.base_url}/?run={run['id']}", scene)
+    options = client.get("/api/v1/runs").json()["items"][0]["options"]
+    assert options == {**run["options"], "domains": {**run["options"]["domains"], "n_domains": 4}}
 
 
 def test_the_page_fits_a_narrow_screen(play: Play, client: httpx.Client, finished: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import pytest
+
 from service.workflow.graph import Graph
 from service.workflow.progress import RunProgress
 from service.workflow.step import NOT_IN_KEY, Step, StepAttributes, StepRef
@@ -57,11 +59,27 @@ def test_a_live_run_is_never_told_to_be_done() -> None:
     graph = diamond()
     graph.awaits_scans, graph.cost_to_come = True, 30.0
     progress = RunProgress("run_1", graph)
-    progress.done, progress.began = set(graph.steps), 0.0
+    progress.done, progress.paced_since = set(graph.steps), 0.0
     assert progress.progress() == 0.25
     assert progress.eta_s() is None
     assert not progress.is_finished
     assert RunProgress("run_1", Graph(awaits_scans=True)).progress() == 0.0
+
+
+def test_nothing_is_told_of_the_time_left_before_the_first_step_is_done() -> None:
+    progress = begun()
+    progress.submit([progress.pending[0].key], has_begun=True)
+    progress.shares["reconstruct-a"] = 0.5  # which workers reach only after they have compiled
+    assert progress.eta_s() is None
+    progress.finish(progress.graph.steps["reconstruct-a"].key)
+    assert progress.eta_s() is None  # there is no pace yet
+    assert progress.paced_since is not None
+    progress.paced_since -= 10.0
+    left = 1 - progress.progress()
+    progress.submit([step.key for step in progress.pending if step.stage == "fit"], has_begun=True)
+    progress.finish(progress.graph.steps["fit-b"].key)
+    gained = left - (1 - progress.progress())
+    assert progress.eta_s() == pytest.approx(10.0 * (left - gained) / gained, rel=0.01)
 
 
 def names_of_pending(progress: RunProgress) -> list[str]:

@@ -34,9 +34,9 @@ export class Explorer {
 
   constructor(root, post) {
     this.root = root;
-    this.datasets = JSON.parse(root.dataset.datasets);
+    this.titles = JSON.parse(root.dataset.titles);
+    this.datasets = Object.entries(this.titles).map(([id, title]) => ({ id, title }));
     this.names = JSON.parse(root.dataset.names);
-    this.titles = Object.fromEntries(this.datasets.map(({ id, title }) => [id, title]));
     this.slider = root.querySelector("[name=energy]");
     this.spectra = new Spectra(root.querySelector("[data-spectra]"), {
       ask: (body) => post(`/runs/${root.dataset.run}/spectra`, body),

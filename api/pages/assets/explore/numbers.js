@@ -11,6 +11,8 @@ export function text(value, step = Math.abs(value) / 1e3) {
 /** A value with its standard error, both to the error's second digit. */
 export function withError(value, sigma) {
   if (!Number.isFinite(sigma) || sigma === null || sigma <= 0) return text(value);
+  if (sigma > 100 * Math.abs(value)) return `${text(value)}, error unknown`;
+  if (Math.abs(value) >= 1e5) return `${text(value)} ± ${text(sigma)}`;
   const digits = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(sigma))));
   return `${value.toFixed(digits)} ± ${sigma.toFixed(digits)}`;
 }

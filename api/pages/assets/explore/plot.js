@@ -22,11 +22,11 @@ function extent(values, padding) {
 }
 
 /**
- * A drawing of panels, one above the other, over a common axis of energies [eV].
+ * A drawing of panels, one above the other, over a common axis, of energies [eV] where `axis` does not name another.
  *
  * panels: [{ label, height, series: [{ colour, energy, values, sigma?, dashed?, isLine? }], zero? }]
  */
-export function plot({ width, panels, title, marker = null }) {
+export function plot({ width, panels, title, marker = null, axis: axisLabel = "Energy [eV]" }) {
   const height = panels.reduce((sum, panel) => sum + panel.height + 8, 0) + MARGIN.top + MARGIN.bottom;
   const svg = element("svg", {
     xmlns: NAMESPACE, width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title,
@@ -42,9 +42,9 @@ export function plot({ width, panels, title, marker = null }) {
   const axis = element("g", { "text-anchor": "middle" });
   for (const energy of ticks(first, last, Math.max(3, width / 90))) {
     axis.append(element("line", { x1: x(energy), x2: x(energy), y1: top - 8, y2: top - 3, stroke: "currentColor" }));
-    axis.append(element("text", { x: x(energy), y: top + 10 }, text(energy, 1)));
+    axis.append(element("text", { x: x(energy), y: top + 10 }, String(Number(energy.toFixed(3)))));
   }
-  axis.append(element("text", { x: (MARGIN.left + width - MARGIN.right) / 2, y: top + 27 }, "Energy [eV]"));
+  axis.append(element("text", { x: (MARGIN.left + width - MARGIN.right) / 2, y: top + 27 }, axisLabel));
   svg.append(axis);
   return svg;
 }
