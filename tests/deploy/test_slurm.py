@@ -1,11 +1,13 @@
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "ptyxas.slurm"
@@ -16,13 +18,18 @@ import os
 from distributed import Client, Security
 
 security = Security(
-    tls_ca_file=os.environ["PTYXAS_TLS_CA"], tls_client_cert=os.environ["PTYXAS_TLS_CERTIFICATE"],
-    tls_client_key=os.environ["PTYXAS_TLS_KEY"], require_encryption=True,
+    tls_ca_file=os.environ["PTYXAS_TLS_CA"], tls_client_cert=os.environ["PTYXAS_SCHEDULER_TLS_CERTIFICATE"],
+    tls_client_key=os.environ["PTYXAS_SCHEDULER_TLS_KEY"], require_encryption=True,
 )
 address = os.environ["PTYXAS_SCHEDULER"]
 with Client(address, security=security, timeout=60) as client:
     client.wait_for_workers(1, timeout=60)
-    print("RESULT", address.split(":")[0], client.submit(sum, [40, 2]).result(timeout=60))
+    print("RESULT", address.split(":")[0], client.submit(sum, [40, 2]).result(timeout=60), flush=True)
+{then}
+"""
+PTYXAS_DOUBLE = """#!/bin/bash
+[ "$1" = serve ] && exec {service}
+exec {python} -m api.cli "$@"
 """
 
 
@@ -47,40 +54,54 @@ def install(folder: Path, name: str, text: str) -> None:
     program.chmod(0o755)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl on this machine")
-def test_the_job_is_a_working_cluster_with_its_own_certificate(tmp_path: Path) -> None:
-    programs = tmp_path / "venv" / "bin"
+@contextmanager
+def job(folder: Path, then: str = "") -> Iterator[subprocess.Popen[str]]:
+    """The script under way, its service doing ``then`` after its one task."""
+    programs = folder / "venv" / "bin"
     programs.mkdir(parents=True)
     install(programs, "srun", '#!/bin/bash\nexec "$@"\n')
     install(programs, "python", f'#!/bin/bash\nexec {sys.executable} "$@"\n')
     install(programs, "dask", f'#!/bin/bash\nexec {sys.executable} -m dask "$@"\n')
-    install(programs, "ptyxas", SERVICE_DOUBLE.format(python=sys.executable))
-    data = tmp_path / "data"
+    install(programs, "service", SERVICE_DOUBLE.format(python=sys.executable, then=then))
+    install(programs, "ptyxas", PTYXAS_DOUBLE.format(python=sys.executable, service=programs / "service"))
     environment = {
         "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "TMPDIR": str(tmp_path),
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
         "SLURM_JOB_ID": "17",
-        "PTYXAS_HOME": str(tmp_path / "venv"),
-        "PTYXAS_DATA_DIR": str(data),
+        "PTYXAS_HOME": str(folder / "venv"),
+        "PTYXAS_DATA_DIR": str(folder / "data"),
     }
-    job = subprocess.Popen(
-        ["bash", SCRIPT],
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
+    process = subprocess.Popen(
+        ["bash", SCRIPT], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
     try:
-        output, _ = job.communicate(timeout=120)
+        yield process
     finally:
-        if job.poll() is None:
-            os.killpg(job.pid, signal.SIGKILL)
-            job.communicate()
-    assert job.returncode == 0, output
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def test_the_job_is_a_working_cluster_with_its_own_certificate(tmp_path: Path) -> None:
+    with job(tmp_path) as process:
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
     assert "RESULT tls 42" in output, output
-    assert list((data / "slurm").iterdir()) == [], "the job's key outlived the job"
+    assert list((tmp_path / "data" / "slurm").iterdir()) == [], "the job's key outlived the job"
+
+
+def test_the_job_ends_when_its_scheduler_dies(tmp_path: Path) -> None:
+    with job(tmp_path, then="import time; time.sleep(600)") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("RESULT"):
+                break
+        [scheduler] = [one for one in psutil.Process(process.pid).children() if "scheduler" in one.cmdline()]
+        scheduler.kill()
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    assert "the Dask scheduler or the workers ended" in output
 
 
 @pytest.mark.parametrize("missing", ["PTYXAS_HOME", "PTYXAS_DATA_DIR", "SLURM_JOB_ID"])
