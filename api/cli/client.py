@@ -70,14 +70,46 @@ class Client:
         UnreachableError
             No service answered.
         """
+        response = self._send(method, path, **sent)
+        answer: dict[str, Any] = response.json() if response.content else {}
+        return answer
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file that the service serves.
+
+        Raises
+        ------
+        RefusedError, UnreachableError
+        """
+        return self._send("GET", path).content
+
+    def items(self, path: str, limit: int) -> list[dict[str, Any]]:
+        """The newest items of a list, at most ``limit``."""
+        found: list[dict[str, Any]] = self.call("GET", path, params={"limit": limit})["items"]
+        return found
+
+    def every(self, path: str) -> Iterator[dict[str, Any]]:
+        """All items of a list, newest first, page by page."""
+        sent: dict[str, Any] = {"limit": 100}
+        while True:
+            page = self.call("GET", path, params=sent)
+            yield from page["items"]
+            if page["next_cursor"] is None:
+                return
+            sent["cursor"] = page["next_cursor"]
+
+    def dataset(self, dataset_id: str) -> dict[str, Any]:
+        """The present state of a dataset."""
+        return self.call("GET", f"/datasets/{dataset_id}")
+
+    def _send(self, method: str, path: str, **sent: Any) -> httpx.Response:
         try:
             response = self._http.request(method, PREFIX + path, **sent)
         except httpx.TransportError as error:
             raise UnreachableError(f"no service answers at {self.url}: {error}") from error
         if response.is_error:
             raise refusal(response)
-        answer: dict[str, Any] = response.json() if response.content else {}
-        return answer
+        return response
 
     def create_dataset(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Create an open dataset."""

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from api.cli.client import Client
+from api.cli.terminal import safe
 
 N_UPLOADS: Final = 3
 """Files sent at the same time; the service parses one while the next arrives."""
@@ -40,11 +40,11 @@ def show_run(client: Client, run_id: str, console: Console) -> dict[str, Any]:
             if event["kind"] == "progress":
                 draw_stages(progress, bars, event["stages"])
             elif event["kind"] in ("note", "interrupted"):
-                progress.console.print(f"[yellow]{escape(event['text'])}[/]", highlight=False)
+                progress.console.print(f"[yellow]{safe(event['text'])}[/]", highlight=False)
         ended = client.run(run_id)
         draw_stages(progress, bars, ended["stages"])
     colour = "green" if ended["state"] == "succeeded" else "red"
-    reason = f": {escape(ended['error'])}" if ended["error"] else ""
+    reason = f": {safe(ended['error'])}" if ended["error"] else ""
     console.print(f"[{colour}]{ended['state']}[/]{reason}", highlight=False)
     return ended
 

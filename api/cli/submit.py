@@ -1,7 +1,10 @@
 """Commands that send measurements and start and follow runs: submit, watch."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,12 +12,14 @@ import typer
 
 from api.cli.client import Client
 from api.cli.progress import show_run, show_uploads
-from api.cli.terminal import LOCAL, Key, Url, console, plain_errors
+from api.cli.terminal import LOCAL, Key, Url, console, plain_errors, safe, show_warning
 
 if TYPE_CHECKING:
     from tasks.scattering import Absorber
 
 commands = typer.Typer()
+
+OptionsFile = Annotated[Path | None, typer.Option("--options", help="TOML file of options, a table a stage.", exists=True)]
 
 
 @commands.command()
@@ -33,6 +38,7 @@ def submit(
     reference: Annotated[list[Path] | None, typer.Option(help="XDI spectrum of a compound; repeatable.", exists=True)] = None,
     foil: Annotated[Path | None, typer.Option(help="XDI spectrum of a metal foil: calibrates the energies.", exists=True)] = None,
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="e.g. reconstruct.cycles=300; repeatable.")] = None,
+    options_file: OptionsFile = None,
     name: Annotated[str, typer.Option(help="Name of the run.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")] = False,
     url: Url = LOCAL,
@@ -52,23 +58,91 @@ def submit(
             "probe": read_probe(probe) if probe else None,
             "orientation": int(orientation) if orientation.isdecimal() else orientation,
         }
-        options = with_compounds(options_of(option or []), Absorber(absorber, edge), reference or [], foil)
-        dataset = client.create_dataset(spec)
-        show_uploads(client, dataset["id"], files, console)
-        client.seal(dataset["id"])
+        options = read_options(options_file, option or [])
+        options = check_options(with_compounds(options, Absorber(absorber, edge), reference or [], foil))
+        check_energies(files, Absorber(absorber, edge))
+        dataset = stored_dataset(client, spec, files)
+        if dataset is None:
+            dataset = client.create_dataset(spec)
+            show_uploads(client, dataset["id"], files, console)
+            dataset = client.seal(dataset["id"])
+        else:
+            console.print("the service has these files already; nothing is sent again", highlight=False)
+        for warning in dataset["warnings"]:
+            show_warning(warning)
         run = client.submit([dataset["id"]], options, name)
-        console.print(f"dataset {dataset['id']}\nrun     [bold]{run['id']}[/]\n{client.url}/?run={run['id']}", highlight=False)
-        if watch and show_run(client, run["id"], console)["state"] != "succeeded":
-            raise typer.Exit(1)
+        console.print(f"dataset {dataset['id']}", highlight=False)
+        show_address(client, run["id"])
+        if watch:
+            follow(client, run["id"])
 
 
 @commands.command()
 def watch(run: str, url: Url = LOCAL, key: Key = None) -> None:
     """Follow a run to its end; exits with 0 if it succeeds."""
     with plain_errors(), Client(url, key) as client:
-        ended = show_run(client, run, console)
-    if ended["state"] != "succeeded":
+        follow(client, run)
+
+
+def follow(client: Client, run_id: str) -> None:
+    """Follow a run to its end, and say where its results and figures are; a run that fails ends the command."""
+    if show_run(client, run_id, console)["state"] != "succeeded":
         raise typer.Exit(1)
+    opened = f'xr.open_datatree("{client.url}/api/v1/runs/{run_id}/results.zarr", engine="zarr")'
+    for what, where in (("notebook", opened), ("figures", f"ptyxas figures {run_id}"), ("page", f"{client.url}/?run={run_id}")):
+        console.print(f"{what:<9}{safe(where)}", highlight=False, soft_wrap=True)
+
+
+def show_address(client: Client, run_id: str) -> None:
+    """Print a run's id and where its page is."""
+    console.print(f"run     [bold]{safe(run_id)}[/]\n{client.url}/?run={safe(run_id)}", highlight=False, soft_wrap=True)
+
+
+def stored_dataset(client: Client, spec: Mapping[str, Any], files: Sequence[Path]) -> dict[str, Any] | None:
+    """A sealed dataset that was made of the same bytes with the same description; None where the service has none."""
+    digests = set()
+    for file in files:
+        with file.open("rb") as stream:
+            digests.add(hashlib.file_digest(stream, "sha256").hexdigest())
+    for dataset in client.every("/datasets"):
+        if dataset["state"] == "sealed" and covers(dataset, spec) and {scan["sha256"] for scan in dataset["scans"]} == digests:
+            return dataset
+    return None
+
+
+def covers(found: object, wanted: object) -> bool:
+    """Whether what was found holds all that is wanted, name by name."""
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        return all(covers(found.get(name), value) for name, value in wanted.items())
+    return found == wanted
+
+
+def check_energies(files: Sequence[Path], absorber: "Absorber") -> None:
+    """Refuse files whose energies cannot make a run, before any is sent; what cannot be read here is left to the service.
+
+    Raises
+    ------
+    ValueError
+        Energies that are measured twice, too few, or do not enclose the edge.
+    """
+    from service.workflow.preflight import grid_errors
+    from storage.datasets.entries import SAME_ENERGY_EV
+    from storage.errors import StorageError
+    from storage.readers.format import open_scan
+
+    found: list[tuple[float, str]] = []
+    for file in files:
+        try:
+            with open_scan(file) as sources:
+                found += [(float(source.energy_ev), file.name) for source in sources if source.energy_ev is not None]
+        except (StorageError, OSError):
+            return
+    found.sort()
+    for (energy_ev, name), (next_ev, other) in pairwise(found):
+        if next_ev - energy_ev < SAME_ENERGY_EV:
+            raise ValueError(f"{name} and {other} were measured at the same energy, {energy_ev:.3f} eV")
+    for message in grid_errors("the measurement", [energy_ev for energy_ev, _ in found], absorber):
+        raise ValueError(message)
 
 
 def read_probe(text: str) -> dict[str, Any]:
@@ -87,6 +161,46 @@ def read_probe(text: str) -> dict[str, Any]:
     if not isinstance(probe, dict):
         raise ValueError(f"--probe must be a JSON object, {example}, got {text!r}")
     return probe
+
+
+def read_options(file: Path | None, given: Sequence[str]) -> dict[str, Any]:
+    """Options from a TOML file, with those of the command line in place of the file's.
+
+    Raises
+    ------
+    ValueError
+        The file is no TOML of tables, or a text is not ``stage.name=value``.
+    """
+    options: dict[str, Any] = {}
+    if file is not None:
+        try:
+            options = tomllib.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file} is no TOML: {error}") from error
+        loose = [name for name, value in options.items() if not isinstance(value, dict)]
+        if loose:
+            raise ValueError(
+                f"{file} must hold a table for each stage, such as [reconstruct], got {', '.join(loose)} outside one"
+            )
+    for stage, values in options_of(given).items():
+        options[stage] = {**options.get(stage, {}), **values}
+    return options
+
+
+def check_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, if a run can have them.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        An option that is not there, or a value that it cannot have.
+    """
+    from pydantic import TypeAdapter
+
+    from tasks.options import RunOptions
+
+    TypeAdapter(RunOptions).validate_python(options)
+    return options
 
 
 def options_of(given: Sequence[str]) -> dict[str, Any]:

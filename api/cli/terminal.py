@@ -1,12 +1,14 @@
 """What the commands share: the console, the options that name a service, and errors in plain words."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from service.errors import ServiceError
 from storage.errors import StorageError
@@ -16,6 +18,7 @@ console: Final = Console()
 
 Url = Annotated[str, typer.Option(envvar="PTYXAS_URL", help="Address of the service.")]
 Key = Annotated[str | None, typer.Option(envvar="PTYXAS_API_KEY", help="API key, where the service needs one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the service answers.")]
 LOCAL: Final = "http://127.0.0.1:8000"
 
 
@@ -40,7 +43,39 @@ def plain_errors() -> Iterator[None]:
 
 def show_error(message: str) -> None:
     """Print an error's message in red."""
-    console.print(f"[red]{escape(message)}[/]", highlight=False)
+    console.print(f"[red]{safe(message)}[/]", highlight=False, soft_wrap=True)
+
+
+def show_warning(message: str) -> None:
+    """Print a warning in yellow."""
+    console.print(f"[yellow]{safe(message)}[/]", highlight=False, soft_wrap=True)
+
+
+def safe(text: object) -> str:
+    """Text from elsewhere as a terminal may show it: no markup, and control characters by their escapes."""
+    return escape(plain(text))
+
+
+def plain(text: object) -> str:
+    """Text with its control characters written as escapes, so that it neither moves the cursor nor poses as other text."""
+    return "".join(one if one.isprintable() or one in "\n\xa0" else ascii(one)[1:-1] for one in str(text))
+
+
+def print_json(answer: object) -> None:
+    """Print an answer of the service as JSON, in ASCII."""
+    print(json.dumps(answer, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table: laid out for a terminal, and as lines of tab-separated values for a pipe."""
+    if not console.is_terminal:
+        for row in (columns, *rows):
+            print("\t".join(" ".join(plain(cell).split()) for cell in row))
+        return
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(safe(cell) for cell in row))
+    console.print(table)
 
 
 def format_bytes(n_bytes: float) -> str:

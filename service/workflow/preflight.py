@@ -61,21 +61,27 @@ def size_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[Field
 
 def energy_errors(dataset: RunInput, offset_ev: float = 0.0) -> list[str]:
     """What is wrong with the calibrated energies of one dataset; nothing while more scans may come."""
-    energies_ev, n = [energy + offset_ev for energy in dataset.energies_ev], len(dataset.scans)
-    if dataset.is_open or n == 1:
+    name, absorber = f"dataset {dataset.id}", Absorber(**dataset.absorber)
+    return [] if dataset.is_open else grid_errors(name, dataset.energies_ev, absorber, offset_ev)
+
+
+def grid_errors(name: str, energies_ev: Sequence[float], absorber: Absorber, offset_ev: float = 0.0) -> list[str]:
+    """What is wrong with ascending energies [eV], to which a calibration is added; one energy alone has no spectrum."""
+    n = len(energies_ev)
+    if n == 1:
         return []
     if n == 0:
-        return [f"dataset {dataset.id} has no scans"]
+        return [f"{name} has no scans"]
     if n < MIN_ENERGIES:
         return [
-            f"dataset {dataset.id} has {n} energies; the ten parameters of eq. 1 need at least {MIN_ENERGIES} "
+            f"{name} has {n} energies; the ten parameters of eq. 1 need at least {MIN_ENERGIES} "
             "(a single energy is reconstructed without spectra)"
         ]
-    edge_ev = Absorber(**dataset.absorber).edge_energy_ev
-    if not energies_ev[0] < edge_ev < energies_ev[-1]:
+    low_ev, high_ev = energies_ev[0] + offset_ev, energies_ev[-1] + offset_ev
+    if not low_ev < absorber.edge_energy_ev < high_ev:
         return [
-            f"dataset {dataset.id} was measured at {energies_ev[0]:.1f} to {energies_ev[-1]:.1f} eV, which does not "
-            f"enclose the {dataset.absorber['element']} {dataset.absorber['edge']} edge at {edge_ev:.1f} eV"
+            f"{name} was measured at {low_ev:.1f} to {high_ev:.1f} eV, which does not "
+            f"enclose the {absorber.element} {absorber.edge} edge at {absorber.edge_energy_ev:.1f} eV"
         ]
     return []
 

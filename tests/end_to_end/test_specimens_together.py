@@ -1,10 +1,13 @@
 """Specimens of several groups in one run, and runs that share finished steps."""
 
+import json
 from typing import Any
 
 import numpy as np
 from lab import Array, Job, Lab, Measure
+from typer.testing import CliRunner
 
+from api.cli.main import app
 from tasks.simulation.specimen import Simulation
 from tasks.simulation.truth import true_maps
 
@@ -96,10 +99,16 @@ def test_fractions_and_domains_are_near_the_truth(lab: Lab, joint_job: Job, pris
         assert lab.assess(joint_job, name, merged).adjusted_rand > 0.5
 
 
-def test_another_number_of_domains_computes_no_image_anew(
+def test_another_number_of_domains_from_the_command_line_computes_no_image_anew(
     lab: Lab, main_job: Job, options: dict[str, Any], pristine: str
 ) -> None:
-    other = lab.run([pristine], options | {"domains": {"n_domains": 3}})
+    changed = options | {"domains": {"n_domains": 3}}
+    given = [f"{stage}.{name}={json.dumps(value)}" for stage, values in changed.items() for name, value in values.items()]
+    arguments = ["run", pristine, *(part for text in given for part in ("-o", text)), "--json", "--url", lab.client.url]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    run_id = json.loads(done.output)["id"]
+    other = lab.job(run_id, list(lab.client.follow(run_id)))
     assert other.view["state"] == "succeeded", other.view["error"]
     assert other.computed() == ["domains", "results", "figures"]
     assert lab.array(other, "domains/fraction").shape == (1, 3)
@@ -107,9 +116,9 @@ def test_another_number_of_domains_computes_no_image_anew(
     np.testing.assert_array_equal(lab.array(other, name), lab.array(main_job, name))
 
 
-def test_the_same_request_again_computes_only_its_own_results(
+def test_the_same_request_again_computes_only_its_own_results_and_figures(
     lab: Lab, joint_job: Job, options: dict[str, Any], pristine: str, charged: str
 ) -> None:
     again = lab.run([pristine, charged], options)
     assert again.view["state"] == "succeeded", again.view["error"]
-    assert again.computed() == ["results"]
+    assert again.computed() == ["results", "figures"]

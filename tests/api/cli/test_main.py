@@ -64,7 +64,9 @@ print(*sorted({"numpy", "jax", "numba", "zarr", "dask", "distributed", "fastapi"
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["watch", "-h"], ["submit", "-h"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["submit", "-h"], ["run", "-h"], ["results", "-h"]], ids=" ".join
+)
 def test_commands_that_talk_to_a_service_import_no_numerics(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,13 +1,16 @@
 """submit and watch, as far as they need no service."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from api.cli.client import Client
 from api.cli.main import app
-from api.cli.submit import options_of, read_probe, with_compounds
+from api.cli.submit import check_energies, options_of, read_probe, stored_dataset, with_compounds
 from tasks.scattering import Absorber
 
 
@@ -62,3 +65,56 @@ def test_files_of_known_compounds_become_options(tmp_path: Path) -> None:
     assert "chemistry" not in options
     assert with_compounds({}, Absorber("Fe"), [], None) == {"chemistry": {"preset": "chantler"}}
     assert with_compounds({"chemistry": {"preset": "paper"}}, Absorber("Mn"), [], None)["chemistry"]["preset"] == "paper"
+
+
+def write_scans(folder: Path, energies_ev: Iterable[float]) -> list[Path]:
+    """Small NPZ files, one an energy."""
+    files = []
+    for number, energy_ev in enumerate(energies_ev):
+        files.append(folder / f"s{number}.npz")
+        np.savez(files[-1], counts=np.ones((4, 8, 8), np.uint16), positions_m=np.zeros((4, 2)), energy_ev=energy_ev)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("energies_ev", "words"),
+    [
+        ([5420.0, 5430.0, 5420.002], "s0.npz and s2.npz were measured at the same energy"),
+        ([5420.0, 5430.0], "needs? at least 10"),
+        (np.linspace(5420, 5460, 12), "does not enclose the V K edge"),
+    ],
+)
+def test_energies_that_cannot_make_a_run_are_refused_before_anything_is_sent(
+    tmp_path: Path, energies_ev: Iterable[float], words: str
+) -> None:
+    files = write_scans(tmp_path, energies_ev)
+    with pytest.raises(ValueError, match=words):
+        check_energies(files, Absorber())
+    code, shown = run("submit", *map(str, files), "--formula", "LiVO2", "--url", "http://127.0.0.1:9")
+    assert (code, "no service answers" in shown) == (1, False)
+
+
+def test_what_cannot_be_read_here_is_left_to_the_service(tmp_path: Path) -> None:
+    (tmp_path / "a.cxi").write_bytes(b"x")
+    check_energies([tmp_path / "a.cxi"], Absorber())
+    check_energies(write_scans(tmp_path, np.linspace(5420, 5540, 12)), Absorber())
+    check_energies(write_scans(tmp_path, [5420.0]), Absorber())
+
+
+def test_files_that_the_service_has_are_found_by_their_bytes_and_their_description(client: httpx.Client, tmp_path: Path) -> None:
+    spec = {"title": "p", "sample": {"name": "p", "formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}, "probe": None}
+    files = [tmp_path / name for name in ("a", "b")]
+    for file in files:
+        file.write_bytes(b"\x89HDF " + file.name.encode())
+    with Client(str(client.base_url)) as service:
+        made = service.create_dataset(spec)["id"]
+        for file in files:
+            service.put_scan(made, file)
+        assert stored_dataset(service, spec, files) is None, "it is not sealed"
+        service.seal(made)
+        found = stored_dataset(service, spec, files)
+        assert found is not None
+        assert found["id"] == made
+        assert stored_dataset(service, spec, files[:1]) is None
+        assert stored_dataset(service, spec | {"absorber": {"element": "Fe", "edge": "K"}}, files) is None
+        assert stored_dataset(service, spec | {"probe": {"kind": "kb"}}, files) is None

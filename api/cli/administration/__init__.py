@@ -1,0 +1,1 @@
+"""Commands for whoever runs a service: API keys, certificates, clearing up, checking and copying what is stored."""

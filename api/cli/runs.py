@@ -1,0 +1,178 @@
+"""Commands about what a service has: start a run on stored datasets, list, show, cancel, retry and delete."""
+
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.client import Client
+from api.cli.submit import OptionsFile, check_options, follow, read_options, show_address, with_compounds
+from api.cli.terminal import LOCAL, AsJson, Key, Url, console, plain_errors, print_json, print_table, safe, show_warning
+
+commands = typer.Typer()
+
+Limit = Annotated[int, typer.Option(min=1, max=500, help="Most items shown.")]
+Run = Annotated[str, typer.Argument(help="Id of a run.", show_default=False)]
+
+
+@commands.command()
+def run(
+    datasets: Annotated[list[str], typer.Argument(help="Ids of datasets, which are analysed together.", show_default=False)],
+    reference: Annotated[list[Path] | None, typer.Option(help="XDI spectrum of a compound; repeatable.", exists=True)] = None,
+    foil: Annotated[Path | None, typer.Option(help="XDI spectrum of a metal foil: calibrates the energies.", exists=True)] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", "-o", help="e.g. domains.n_domains=4; repeatable.")] = None,
+    options_file: OptionsFile = None,
+    name: Annotated[str, typer.Option(help="Name of the run.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")] = False,
+    as_json: AsJson = False,
+    url: Url = LOCAL,
+    key: Key = None,
+) -> None:
+    """Start a run on datasets that the service has; what an earlier run finished is not computed again."""
+    with plain_errors(), Client(url, key) as client:
+        from tasks.scattering import Absorber
+
+        options = read_options(options_file, option or [])
+        absorber = Absorber(**client.dataset(datasets[0])["absorber"])
+        submitted = client.submit(datasets, check_options(with_compounds(options, absorber, reference or [], foil)), name)
+        if as_json:
+            print_json(submitted)
+        else:
+            show_address(client, submitted["id"])
+        if watch:
+            follow(client, submitted["id"])
+
+
+@commands.command()
+def datasets(limit: Limit = 50, as_json: AsJson = False, url: Url = LOCAL, key: Key = None) -> None:
+    """List the datasets of the service, newest first."""
+    with plain_errors(), Client(url, key) as client:
+        items = client.items("/datasets", limit)
+    if as_json:
+        print_json(items)
+        return
+    columns = ("id", "state", "title", "formula", "group", "energies", "from_ev", "to_ev", "bytes")
+    print_table(columns, [dataset_row(item) for item in items])
+
+
+@commands.command()
+def runs(limit: Limit = 50, as_json: AsJson = False, url: Url = LOCAL, key: Key = None) -> None:
+    """List the runs of the service, newest first."""
+    with plain_errors(), Client(url, key) as client:
+        items = client.items("/runs", limit)
+    if as_json:
+        print_json(items)
+        return
+    rows = [(item["id"], item["state"], f"{item['progress']:.0%}", item["created"], item["name"]) for item in items]
+    print_table(("id", "state", "done", "created", "name"), rows)
+
+
+@commands.command()
+def show(
+    item: Annotated[str, typer.Argument(metavar="ID", help="Id of a run or a dataset.")],
+    as_json: AsJson = False,
+    url: Url = LOCAL,
+    key: Key = None,
+) -> None:
+    """Show one run or one dataset."""
+    with plain_errors(), Client(url, key) as client:
+        found = client.call("GET", path_of(item))
+    if as_json:
+        print_json(found)
+    elif "stages" in found:
+        show_a_run(found)
+    else:
+        show_a_dataset(found)
+
+
+@commands.command()
+def cancel(run: Run, as_json: AsJson = False, url: Url = LOCAL, key: Key = None) -> None:
+    """Stop a run; what is finished is kept."""
+    act(lambda client: client.call("POST", f"/runs/{run}/cancel"), as_json, url, key)
+
+
+@commands.command()
+def retry(run: Run, as_json: AsJson = False, url: Url = LOCAL, key: Key = None) -> None:
+    """Go on with a failed or cancelled run from its finished steps."""
+    act(lambda client: client.call("POST", f"/runs/{run}/retry"), as_json, url, key)
+
+
+@commands.command()
+def delete(
+    items: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of runs or datasets.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+    url: Url = LOCAL,
+    key: Key = None,
+) -> None:
+    """Delete runs with their results, or datasets with their scans."""
+    with plain_errors(), Client(url, key) as client:
+        for item in items:
+            found = client.call("GET", path_of(item))
+            if yes or typer.confirm(f"delete {safe(item)} ({safe(found.get('title') or found.get('name'))})?", abort=True):
+                client.call("DELETE", path_of(item))
+                console.print(f"deleted {safe(item)}", highlight=False)
+
+
+@commands.command(name="open")
+def open_page(run: Run, url: Url = LOCAL, key: Key = None) -> None:
+    """Open the page of a run in the web browser, and print its address."""
+    with plain_errors(), Client(url, key) as client:
+        address = f"{client.url}/?run={client.run(run)['id']}"
+    print(address)
+    webbrowser.open(address)
+
+
+def act(action: Callable[[Client], dict[str, Any]], as_json: bool, url: str, key: str | None) -> None:
+    """Do something to a run, and print what it is now."""
+    with plain_errors(), Client(url, key) as client:
+        found = action(client)
+    if as_json:
+        print_json(found)
+    else:
+        console.print(f"{safe(found['id'])} {safe(found['state'])}", highlight=False)
+
+
+def path_of(item: str) -> str:
+    """Path of a run or a dataset in the API, by its id.
+
+    Raises
+    ------
+    ValueError
+        It is the id of neither.
+    """
+    for prefix, path in (("run_", "/runs"), ("ds_", "/datasets")):
+        if item.startswith(prefix) and item.replace("_", "").isalnum():
+            return f"{path}/{item}"
+    raise ValueError(f"an id begins with run_ or ds_, got {item!r}; `ptyxas runs` and `ptyxas datasets` list them")
+
+
+def dataset_row(item: dict[str, Any]) -> tuple[object, ...]:
+    """One line of the list of datasets."""
+    energies_ev = item["energies_ev"]
+    ends = (f"{energies_ev[0]:.1f}", f"{energies_ev[-1]:.1f}") if energies_ev else ("", "")
+    sample = item["sample"]
+    about = (item["id"], item["state"], item["title"], sample.get("formula", ""), sample.get("group", ""))
+    return (*about, len(energies_ev), *ends, item["n_bytes"])
+
+
+def show_a_run(found: dict[str, Any]) -> None:
+    """Print a run: its state, its datasets and its stages, with their warnings."""
+    reason = f": {safe(found['error'])}" if found["error"] else ""
+    on = ", ".join(safe(one) for one in found["datasets"])
+    lines = (f"[bold]{safe(found['id'])}[/] {safe(found['name'])}", f"{safe(found['state'])}{reason}", f"datasets {on}")
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    rows = [(one["name"], one["state"], f"{one['done']}/{one['total']}", one["note"] or "") for one in found["stages"]]
+    print_table(("stage", "state", "done", "note"), rows)
+
+
+def show_a_dataset(found: dict[str, Any]) -> None:
+    """Print a dataset: what it is of, its warnings and its scans."""
+    absorber = f"{found['absorber'].get('element', '')} {found['absorber'].get('edge', '')}"
+    about = f"{safe(found['sample'].get('formula', ''))}, {safe(absorber)}, {found['state']}"
+    console.print(f"[bold]{safe(found['id'])}[/] {safe(found['title'])}\n{about}", highlight=False, soft_wrap=True)
+    for text in [f"{fault['field']}: {fault['message']}" for fault in found["faults"]] + found["warnings"]:
+        show_warning(text)
+    names = ("name", "energy_ev", "n_positions", "n_pixels", "n_bytes")
+    print_table(names, [tuple(scan[name] for name in names) for scan in found["scans"]])

@@ -1,0 +1,91 @@
+"""Results and figures taken away as files, from a service behind a real server."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import httpx
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+from api.cli.download import chunk_keys, write
+from api.cli.main import app
+
+
+def ptyxas(client: httpx.Client, *arguments: str) -> tuple[int, str]:
+    environment = {"COLUMNS": "200", "TERM": "dumb", "PTYXAS_URL": str(client.base_url)}
+    done = CliRunner().invoke(app, list(arguments), env=environment)
+    return done.exit_code, done.output
+
+
+def chunks_in(store: Path) -> dict[str, bytes]:
+    """The chunks of a store by their keys."""
+    files = [path for path in store.rglob("*") if path.is_file() and path.suffix != ".json"]
+    return {path.relative_to(store).as_posix(): path.read_bytes() for path in files}
+
+
+def test_results_become_a_zarr_store_that_opens_like_the_services(
+    client: httpx.Client, service: Any, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    code, shown = ptyxas(client, "results", finished["id"], "--to", str(tmp_path / "out.zarr"))
+    assert code == 0, shown
+    original = service.runs.folder / finished["id"] / "results.zarr"
+    assert chunks_in(tmp_path / "out.zarr") == chunks_in(original) != {}
+    with xr.open_datatree(original, engine="zarr") as mine, xr.open_datatree(tmp_path / "out.zarr", engine="zarr") as theirs:
+        xr.testing.assert_identical(mine.load(), theirs.load())
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".ptyxas-")] == []
+
+
+def test_results_become_hdf5_with_dimension_scales(
+    client: httpx.Client, service: Any, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    code, shown = ptyxas(client, "results", finished["id"], "--to", str(tmp_path / "out.h5"))
+    assert code == 0, shown
+    dataset = finished["datasets"][0]
+    original = service.runs.folder / finished["id"] / "results.zarr"
+    with h5py.File(tmp_path / "out.h5") as file, xr.open_dataset(original, group=f"{dataset}/maps", engine="zarr") as maps:
+        edge = file[f"{dataset}/maps/edge_energy"]
+        np.testing.assert_array_equal(edge[...], maps["edge_energy"].values)
+        assert edge.attrs["units"] == "eV"
+        assert [edge.dims[axis].label for axis in (0, 1)] == ["y", "x"]
+        np.testing.assert_array_equal(edge.dims[0]["y"][...], maps["y"].values)
+        assert file["domains"].attrs["elbow"] == 4
+
+
+@pytest.mark.parametrize("target", ["out.tif", "out"])
+def test_another_kind_of_file_is_refused(client: httpx.Client, finished: dict[str, Any], tmp_path: Path, target: str) -> None:
+    code, shown = ptyxas(client, "results", finished["id"], "--to", str(tmp_path / target))
+    assert code == 1
+    assert "--to must end with .zarr or .h5" in shown
+
+
+def test_nothing_is_overwritten_and_unpublished_results_leave_nothing(
+    client: httpx.Client, run: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "there.zarr").mkdir()
+    assert "is there already" in ptyxas(client, "results", run["id"], "--to", str(tmp_path / "there.zarr"))[1]
+    code, shown = ptyxas(client, "results", run["id"], "--to", str(tmp_path / "out.zarr"))
+    assert (code, "not published" in shown) == (1, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["there.zarr"]
+
+
+def test_figures_are_copied_by_name(client: httpx.Client, finished: dict[str, Any], tmp_path: Path) -> None:
+    code, shown = ptyxas(client, "figures", finished["id"], "--to", str(tmp_path / "figures"))
+    assert code == 0
+    assert "Edge energy" in shown
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["edge_energy.png", "elbow.png"]
+    assert (tmp_path / "figures" / "elbow.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_key_that_leads_out_of_the_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="outside the store"):
+        write(tmp_path / "out", "../x", b"")
+
+
+def test_every_chunk_of_an_array_has_its_key() -> None:
+    grid = {"configuration": {"chunk_shape": [2, 5]}}
+    assert list(chunk_keys({"node_type": "array", "shape": [3, 5], "chunk_grid": grid})) == ["c/0/0", "c/1/0"]
+    assert list(chunk_keys({"node_type": "array", "shape": [], "chunk_grid": {"configuration": {"chunk_shape": []}}})) == ["c"]
+    assert list(chunk_keys({"node_type": "group"})) == []
