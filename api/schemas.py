@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, field_validator
 
-from service.records.views import DatasetState, RunState
+from service.records.views import DatasetKind, DatasetState, RunState
 from tasks.options import RunOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.scattering import Absorber
@@ -104,6 +104,10 @@ class DatasetBody(Body):
     """Specimen to detector [m]; needed where the files do not say."""
     detector_pixel_size_m: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Detector pixel [m]; needed where the files do not say."""
+    kind: DatasetKind = "diffraction"
+    """Diffraction patterns, to be reconstructed, or images: one reconstructed object or one absorption image an energy."""
+    pixel_size_m: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Pixel of images [m]; needed where the files do not say."""
     probe: ProbeSpec | None = None
     """How the probe starts; needed where the files hold none."""
     orientation: Annotated[int, Field(ge=0, le=7)] | Literal["auto"] = 0
@@ -174,6 +178,12 @@ class ScanAnswer(Answer):
     n_bytes: int
     warnings: list[str]
     """What was decided or assumed about it when it was read."""
+    shape: tuple[int, int] | None
+    """Rows and columns of an image; none of diffraction patterns."""
+    pixel_size_m: float | None
+    """Pixel of an image [m]."""
+    has_phase: bool | None
+    """Whether an image is a complex object, not absorption alone."""
 
 
 class DatasetAnswer(Answer):
@@ -182,6 +192,7 @@ class DatasetAnswer(Answer):
     id: str
     title: str
     state: DatasetState
+    kind: DatasetKind
     sample: dict[str, Any]
     absorber: dict[str, Any]
     distance_m: float | None

@@ -114,6 +114,9 @@ DATASET: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
         ArraySpec("positions_m", ("position", "axis"), F64, "m", "position (y, x) of the probe"),
         ArraySpec("mask", ("v", "u"), BOOL, "1", "detector pixels that are good"),
         ArraySpec("probe", ("mode", "v", "u"), C64, "1", "guess of the probe that came with the scan"),
+        ArraySpec("object", ("y", "x"), C64, "1", "object, 1 outside what was seen (datasets of images)"),
+        ArraySpec("absorption", ("y", "x"), F32, "1", "amplitude absorption -ln|O|, or -ln(I)/2 (datasets of images)"),
+        ArraySpec("seen", ("y", "x"), BOOL, "1", "pixels in which the specimen was seen (datasets of images)"),
     ),
 }
 """Dataset store, one a specimen."""
@@ -144,6 +147,7 @@ _SPECTRA = _table(
     ArraySpec("kk_residual_before", ("energy",), F32, "1", "Kramers-Kronig residual [electrons per absorber], before"),
     ArraySpec("sigma_absorption", ("energy",), F32, "1", "standard deviation of absorption in vacuum"),
     ArraySpec("sigma_phase", ("energy",), F32, "rad", "standard deviation of phase in vacuum"),
+    ArraySpec("incident_intensity", ("energy",), F32, "count", "I0 from the empty area; 1 where images came normalised"),
 )
 
 _MAPS = _table(

@@ -90,10 +90,21 @@ def absorption_and_phase(image: NDArray[np.complex64], field: Mask) -> tuple[NDA
 
 
 def find_vacuum(image: NDArray[np.complex64], field: Mask, min_fraction: float) -> Mask:
+    """(Y, X) bool: the part of the field that is empty in the phase of ``image``, as `find_empty` finds it.
+
+    Raises
+    ------
+    VacuumError
+    """
+    return find_empty(smooth_phase(image, field), field, min_fraction)
+
+
+def find_empty(contrast: Array, field: Mask, min_fraction: float) -> Mask:
     """(Y, X) bool: the part of the field that is empty, a resolution element away from the specimen.
 
-    Matter only lowers the phase, so the vacuum is the upper envelope: a plane is fitted to ever fewer pixels, dropping
-    those that lie further below it than the noise, which the pixels above it measure.
+    Matter only lowers the ``contrast`` (Y, X), a phase [rad] or the logarithm of a transmission, so the vacuum is the upper
+    envelope: a plane is fitted to ever fewer pixels, dropping those that lie further below it than the noise, which the
+    pixels above it measure.
 
     Raises
     ------
@@ -102,17 +113,16 @@ def find_vacuum(image: NDArray[np.complex64], field: Mask, min_fraction: float) 
     """
     inner = ndimage.binary_erosion(field, iterations=RIM_PX)
     require_vacuum(inner, field, min_fraction)
-    phase = ndimage.gaussian_filter(smooth_phase(image, field), 1.0)
+    contrast = ndimage.gaussian_filter(contrast, 1.0)
     basis = _plane_basis(field.shape)[:, inner]
-    values = phase[inner]
-    # the lower quartile is the vacuum's, even where matter, which is rougher, fills most of the field
-    ripple = float(np.quantile(np.abs(phase - ndimage.gaussian_filter(phase, 2.0))[inner], 0.25)) / LOWER_QUARTILE
+    values = contrast[inner]
+    ripple = ripple_of(contrast, inner)
     plane = _upper_plane(basis, values, ripple)
     above = values - plane @ basis
     noise = _noise_above(above, ripple)
     if noise > FLAT_WITHIN * ripple:
         raise VacuumError(
-            f"part of the field must be empty and flat to fix the object's gauge; its envelope is uneven by {noise:.2g} rad: "
+            f"part of the field must be empty and flat to fix the object's gauge or I0; its envelope is uneven by {noise:.2g}: "
             "scan a wider field around the particle, or name an empty box (align.vacuum_box)"
         )
     empty = np.zeros_like(field)
@@ -122,13 +132,21 @@ def find_vacuum(image: NDArray[np.complex64], field: Mask, min_fraction: float) 
     return np.asarray(empty)
 
 
+def ripple_of(image: Array, inner: Mask) -> float:
+    """Noise from pixel to pixel of ``image`` (Y, X) inside the mask.
+
+    It is told by the lower quartile, which is the vacuum's even where matter, which is rougher, fills most of the field.
+    """
+    return float(np.quantile(np.abs(image - ndimage.gaussian_filter(image, 2.0))[inner], 0.25)) / LOWER_QUARTILE
+
+
 def require_vacuum(empty: Mask, field: Mask, min_fraction: float) -> None:
     """Raise `VacuumError` where less than ``min_fraction`` of the field is empty."""
     fraction = empty.sum() / max(int(field.sum()), 1)
     if fraction < min_fraction:
         raise VacuumError(
-            f"at least {min_fraction:.1%} of the scanned field must be empty to fix the object's gauge, found {fraction:.1%}: "
-            "scan a wider field around the particle, or name an empty box (align.vacuum_box)"
+            f"at least {min_fraction:.1%} of the scanned field must be empty to fix the object's gauge or I0, found "
+            f"{fraction:.1%}: scan a wider field around the particle, or name an empty box (align.vacuum_box)"
         )
 
 

@@ -43,6 +43,8 @@ LACKING: Final[dict[str, tuple[str, ...]]] = {
     "none": ("pre_edge", "white_line", "edge_width"),
 }
 """Beginnings of the descriptors that a model of the spectrum does not have."""
+NEED_PHASE: Final = frozenset({"electron_ratio"})
+"""Descriptors that absorption alone does not give."""
 
 Index = Annotated[int, Field(ge=0, le=100_000)]
 Signed = Annotated[float, Field(ge=-10_000, le=10_000, allow_inf_nan=False)]
@@ -193,6 +195,8 @@ class AlignOptions:
     """Rows and columns (y0, y1, x0, x1) of the common grid known to be empty; found automatically where not given."""
     min_vacuum_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
     """Share of the scanned field that must be empty for the gauge to be fixed."""
+    drift: Literal["find", "none"] = "find"
+    """Find how far the specimen moved between energies, or take it that images are aligned already."""
     energy_offset_ev: Annotated[float, Field(ge=-50, le=50)] = 0.0
     """Calibration: added to every energy [eV] before it meets the tables. The tabulated edge of a metal foil minus the
     edge found on the beamline; ``ptyxas submit --foil`` takes it from the foil's spectrum."""

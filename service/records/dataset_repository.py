@@ -18,7 +18,7 @@ from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
 from storage.catalogue.datasets import EVERY_DATASET, DatasetFilter
 from storage.catalogue.paging import PageKey
-from storage.datasets.scans import ScanInfo
+from storage.datasets.scans import ScanInfo, image_info
 from storage.datasets.store import DatasetStore
 from storage.errors import DatasetDamagedError, DatasetNotFoundError
 
@@ -235,8 +235,8 @@ def scan_of(row: Row) -> ScanInfo:
     """What the catalogue holds of a scan."""
     (low_y, low_x), (high_y, high_x) = row["corners_m"]
     read = {"corners_m": ((low_y, low_x), (high_y, high_x)), "warnings": tuple(row["warnings"] or ())}
-    values = {name: row[name] for name in SCAN_FIELDS} | read
-    return ScanInfo(**values)
+    image = None if row["image"] is None else image_info(row["image"])
+    return ScanInfo(**{name: row[name] for name in SCAN_FIELDS} | read | {"image": image})
 
 
 def view_of(record: DatasetRecord) -> DatasetView:
@@ -252,6 +252,7 @@ def view_of(record: DatasetRecord) -> DatasetView:
         detector_pixel_size_m=about.get("detector_pixel_size_m"),
         probe=about.get("probe"),
         orientation=about.get("orientation", 0),
+        kind=about.get("kind", "diffraction"),
         labels=tuple(about.get("labels", ())),
         scans=tuple(scan_view(scan) for scan in record.scans),
         created=moment(record.created),
@@ -261,4 +262,6 @@ def view_of(record: DatasetRecord) -> DatasetView:
 
 def scan_view(info: ScanInfo) -> ScanView:
     """A scan as it is handed out."""
-    return ScanView(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.sha256, info.n_bytes, warnings=info.warnings)
+    image, counted = info.image, (info.n_positions, info.n_pixels)
+    about = (None, None, None) if image is None else (image.shape, image.pixel_size_m, image.has_phase)
+    return ScanView(info.name, info.energy_ev, *counted, info.sha256, info.n_bytes, info.warnings, *about)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -57,6 +57,7 @@ class StoredDescription(Stored):
     detector_pixel_size_m: float | None = None
     probe: dict[str, Any] | None = None
     orientation: int | Literal["auto"] = 0
+    kind: Literal["diffraction", "images"] = "diffraction"
     labels: tuple[Annotated[str, Field(max_length=64)], ...] = ()
 
 
@@ -89,12 +90,29 @@ def spec_faults(spec: Mapping[str, Any]) -> list[FieldError]:
         for item in error.errors():
             field = ".".join(("probe", *(str(part) for part in item["loc"])))
             faults.append(FieldError(field, f"{field}: {item['msg']}"))
-    return faults
+    return faults + kind_faults(spec)
+
+
+DETECTOR_FIELDS: Final[Mapping[str, Any]] = {
+    "distance_m": None, "detector_pixel_size_m": None, "probe": None, "orientation": 0, "beam_centre_px": None, "n_pixels": None,
+    "saturation_count": None, "bad_frames": "refuse",
+}  # fmt: skip
+"""What is stated of diffraction patterns only, and what it is where nothing is stated."""
+
+
+def kind_faults(spec: Mapping[str, Any]) -> list[FieldError]:
+    """Fields of a new dataset's description that have no meaning for its kind."""
+    if spec.get("kind", "diffraction") == "images":
+        stated = [name for name, default in DETECTOR_FIELDS.items() if spec.get(name, default) != default]
+        return [FieldError(name, f"{name} has no meaning for images, which have no detector: leave it out") for name in stated]
+    if spec.get("pixel_size_m") is None:
+        return []
+    return [FieldError("pixel_size_m", "pixel_size_m is that of images; that of diffraction patterns is detector_pixel_size_m")]
 
 
 def with_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A new dataset's attributes, every name present."""
-    defaults = {"distance_m": None, "detector_pixel_size_m": None, "probe": None, "orientation": 0}
+    defaults = {"kind": "diffraction", "distance_m": None, "detector_pixel_size_m": None, "probe": None, "orientation": 0}
     sample = {"name": "", "group": "", "standard": False, **spec["sample"]}
     absorber = Absorber(**spec["absorber"])
     return {**defaults, **spec, "sample": sample, "absorber": {"element": absorber.element, "edge": absorber.edge}}

@@ -12,7 +12,7 @@ from service.workflow.preflight import check_run
 from service.workflow.warnings import gathered
 from storage.datasets.scans import ScanInfo
 from tasks.options import RunOptions
-from tasks.ptycho.scan import plan_canvas
+from tasks.ptycho.scan import Canvas, plan_canvas
 from tasks.units import object_pixel_size_m
 
 
@@ -85,6 +85,7 @@ def whole(record: DatasetRecord) -> DatasetRecord:
 def run_input(record: DatasetRecord) -> RunInput:
     """What the graph must know of a dataset."""
     sample = record.attributes["sample"]
+    images = [info.image for info in record.scans if info.image is not None]
     return RunInput(
         id=record.id,
         title=record.title,
@@ -96,11 +97,17 @@ def run_input(record: DatasetRecord) -> RunInput:
         is_open=record.state == "open",
         standard=bool(sample.get("standard", False)),
         warnings=gathered({info.name: info.warnings for info in record.scans}),
+        kind=record.attributes.get("kind", "diffraction"),
+        has_phase=all(image.has_phase for image in images),
+        is_normalised=bool(images) and all(image.is_normalised for image in images),
     )
 
 
 def scan_input(info: ScanInfo) -> ScanInput:
-    """What the graph must know of one energy's scan."""
+    """What the graph must know of one energy's scan, or image."""
+    if info.image is not None:
+        canvas = Canvas(info.image.shape, info.image.pixel_size_m, info.image.origin_m)
+        return ScanInput(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.digest, canvas)
     pixel_size_m = object_pixel_size_m(info.energy_ev, info.distance_m, info.n_pixels, info.detector_pixel_size_m)
     canvas = plan_canvas(np.array(info.corners_m), pixel_size_m, info.n_pixels)
     return ScanInput(info.name, info.energy_ev, info.n_positions, info.n_pixels, info.digest, canvas)

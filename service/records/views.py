@@ -17,6 +17,7 @@ RUN_STATES: Final[tuple[RunState, ...]] = get_args(RunState)
 UNFINISHED: Final[tuple[RunState, ...]] = ("queued", "running")
 ENDED: Final = tuple(state for state in RUN_STATES if state not in UNFINISHED)
 DatasetState = Literal["open", "sealed", "damaged"]
+DatasetKind = Literal["diffraction", "images"]
 
 View = TypeVar("View")
 
@@ -41,6 +42,10 @@ class ScanView:
     n_bytes: int
     warnings: tuple[str, ...] = ()
     """What was decided or assumed about it when it was read, one sentence each."""
+    shape: tuple[int, int] | None = None
+    """(Y, X) of an image; None of a scan."""
+    pixel_size_m: float | None = None
+    has_phase: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class DatasetView:
     faults: tuple[FieldError, ...] = ()
     """What of it is damaged: its store is not what was written."""
     labels: tuple[str, ...] = ()
+    kind: DatasetKind = "diffraction"
 
     @property
     def energies_ev(self) -> list[float]:

@@ -137,6 +137,11 @@ class StageContext:
         with self._storing():
             return self.datasets.read_scan(dataset, scan, orientation=orientation)
 
+    def read_image(self, dataset: str, scan: str) -> dict[str, NDArray[Any]]:
+        """One energy's image, as `storage.datasets.store.DatasetStore.read_image` returns it."""
+        with self._storing():
+            return self.datasets.read_image(dataset, scan)
+
     def write(self, arrays: Mapping[str, NDArray[Any]], *, warnings: Sequence[str] = (), **attributes: Any) -> StepAttributes:
         """Store the arrays of the running step, with its attributes, its warnings and the time it took.
 

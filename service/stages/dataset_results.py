@@ -28,6 +28,7 @@ Arrays = Mapping[str, Array]
 
 SPECTRA_ARRAYS: Final = (
     "absorption", "phase", "vacuum_mask", "sample_mask", "kk_residual", "kk_residual_before", "sigma_absorption", "sigma_phase",
+    "incident_intensity",
 )  # fmt: skip
 RESOLUTION_ARRAYS: Final = ("frequency_per_m", "prtf", "frc", "half_bit", "resolution_m", "prtf_resolution_m")
 STATE_ARRAYS: Final = ("errors", "positions_m", "displacement_px", "scale", "probe")
@@ -44,10 +45,10 @@ class DatasetResults:
     """(Y,) float64."""
     x_m: Array
     """(X,) float64."""
-    probe: Array
-    """(E, M, N, N) complex64."""
+    probe: Array | None
+    """(E, M, N, N) complex64; none of images."""
     convergence: Arrays
-    """As `convergence` returns them."""
+    """As `convergence` returns them; none of images."""
     resolution: Arrays
     """As `tasks.coupling.resolution` returns them."""
     spectra: Arrays
@@ -57,7 +58,7 @@ class DatasetResults:
     label: Array | None
     """(Y, X) int8 domains; None for a standard."""
     phase_energy_ev: float | None
-    """Energy at which the phase gave the electron density; None without maps."""
+    """Energy at which the phase gave the electron density; None without maps or without a phase."""
     mixture: Arrays
     """Shares of the reference compounds, where there are two or more."""
     references: Sequence[str] = ()
@@ -67,7 +68,7 @@ class DatasetResults:
 
     @property
     def probe_pixel_size_m(self) -> Array:
-        """(E,) float64."""
+        """(E,) float64; of images, their own pixel."""
         return np.array([scan.canvas.pixel_size_m for scan in self.dataset.scans])
 
 
@@ -100,7 +101,10 @@ class RunResultsStep(Step):
     def read_datasets(self, context: StageContext) -> list[DatasetResults]:
         """All that was found of each dataset, as far as the run went."""
         if not self.spectra:
-            return [single_energy_results(context, *one) for one in zip(self.datasets, self.states, strict=True)]
+            return [
+                single_energy_results(context, dataset, states) if states else single_image_results(context, dataset)
+                for dataset, states in zip(self.datasets, self.states, strict=True)
+            ]
         return [self._read_dataset(context, number) for number in range(len(self.datasets))]
 
     def read_domains(self, context: StageContext) -> tuple[Arrays, StepAttributes]:
@@ -110,19 +114,21 @@ class RunResultsStep(Step):
     def _read_dataset(self, context: StageContext, number: int) -> DatasetResults:
         dataset, spectra, maps = self.datasets[number], self.spectra[number], self.maps[number]
         mixture = self.mixtures[number] if self.mixtures else None
-        found = context.read(spectra)
+        found, states = context.read(spectra), self.states[number]
+        phase_energy_ev = context.attributes(maps)["phase_energy_ev"]
         return DatasetResults(
             dataset,
             found["energy_ev"],
             found["y_m"],
             found["x_m"],
-            found["probe"],
-            convergence(context, self.states[number]),
-            {name: found[name] for name in RESOLUTION_ARRAYS},
-            {name: single_precision(found[name]) for name in SPECTRA_ARRAYS} | {"shift": single_precision(found["shift_px"])},
+            found.get("probe"),
+            convergence(context, states) if states else {},
+            {name: found[name] for name in RESOLUTION_ARRAYS if name in found},
+            {name: single_precision(found[name]) for name in SPECTRA_ARRAYS if name in found}
+            | {"shift": single_precision(found["shift_px"])},
             context.read(maps),
             self._read_label(context, dataset.id),
-            float(context.attributes(maps)["phase_energy_ev"]),
+            None if phase_energy_ev is None else float(phase_energy_ev),
             context.read(mixture) if mixture else {},
             context.attributes(mixture)["references"] if mixture else (),
             context.attributes(spectra)["warnings"],
@@ -159,6 +165,19 @@ def single_energy_results(context: StageContext, dataset: RunInput, states: Sequ
         None,
         {},
     )
+
+
+def single_image_results(context: StageContext, dataset: RunInput) -> DatasetResults:
+    """Results of a dataset of one image: itself, NaN where the specimen was not seen."""
+    from tasks.gauge import absorption_and_phase
+
+    scan = dataset.scans[0]
+    stored = context.read_image(dataset.id, scan.name)
+    images = (stored["absorption"],) if "absorption" in stored else absorption_and_phase(stored["object"], stored["seen"])
+    shown = [np.where(stored["seen"], image, np.nan)[None].astype(np.float32) for image in images]
+    y_m, x_m = (scan.canvas.origin_m[axis] + scan.canvas.pixel_size_m * np.arange(scan.canvas.shape[axis]) for axis in (0, 1))
+    named = dict(zip(("absorption", "phase"), shown, strict=False))
+    return DatasetResults(dataset, np.array([scan.energy_ev]), y_m, x_m, None, {}, {}, named, {}, None, None, {})
 
 
 def convergence(context: StageContext, steps: Sequence[StepRef[ReconstructStep]]) -> dict[str, Array]:

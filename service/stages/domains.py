@@ -27,6 +27,8 @@ class DomainsStep(Step):
     datasets, groups : tuple of str
         Id and group of each dataset.
     options : DomainOptions
+    left_out : tuple of str
+        Descriptors that were asked for and that not all datasets have, for want of a phase.
     spectra, maps : tuple of StepRef
         In the order of the datasets.
     """
@@ -42,6 +44,7 @@ class DomainsStep(Step):
     datasets: tuple[str, ...]
     groups: tuple[str, ...]
     options: DomainOptions
+    left_out: tuple[str, ...] = ()
     spectra: tuple[StepRef[SpectraStep], ...]
     maps: tuple[StepRef[MapsStep], ...]
 
@@ -84,4 +87,12 @@ class DomainsStep(Step):
             attributes["agreement"] = stability.agreement
         for i, (label, mask) in enumerate(zip(found.labels, masks, strict=True)):
             arrays[f"label{i}"] = scatter(label, mask, fill=0)
-        return context.write(arrays, **attributes)
+        return context.write(arrays, warnings=self._warnings(), **attributes, descriptors=list(names))
+
+    def _warnings(self) -> list[str]:
+        if not self.left_out:
+            return []
+        return [
+            f"domains are found by {', '.join(self.options.descriptors)}: {', '.join(self.left_out)} needs the phase, which not "
+            "all datasets have"
+        ]

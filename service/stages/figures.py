@@ -84,7 +84,7 @@ def study_of(datasets: Sequence[DatasetResults], pooled: Arrays, attributes: Ste
     return Study(
         tuple(specimen_of(dataset) for dataset in datasets),
         absorber.element,
-        options.domains.descriptors,
+        tuple(attributes["descriptors"]) if pooled else options.domains.descriptors,
         domains,
         references=reference_spectra(absorber, options) if datasets[0].maps else (),
         theory=theoretical_ratios(datasets, absorber, options),
@@ -99,7 +99,7 @@ def specimen_of(found: DatasetResults) -> Specimen:
         energy_ev=found.energy_ev,
         pixel_size_m=float(found.y_m[1] - found.y_m[0]),
         absorption=found.spectra["absorption"],
-        phase=found.spectra["phase"],
+        phase=found.spectra.get("phase"),
         sample_mask=found.spectra.get("sample_mask"),
         maps=found.maps,
         label=found.label,
@@ -107,8 +107,8 @@ def specimen_of(found: DatasetResults) -> Specimen:
         standard=found.dataset.standard,
         mixture=found.mixture.get("fraction"),
         reconstruction=Reconstruction(
-            found.convergence["error"],
-            found.convergence["noise_error"],
+            found.convergence.get("error", found.energy_ev[:, None][:, :0]),
+            found.convergence.get("noise_error"),
             found.probe,
             found.probe_pixel_size_m,
             **found.resolution,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.stages.context import StageContext
 from service.stages.fit import EDGE_ENERGIES
@@ -19,9 +20,16 @@ if TYPE_CHECKING:
     from tasks.scattering import Absorber
 
 
+NO_PHASE: Final = "the images are absorption alone: electron densities and ratios, which need the phase, are left out"
+PHASE_MAPS: Final = ("n_electron", "electron_ratio", "electron_ratio_sigma")
+
+
 @dataclass(frozen=True, kw_only=True)
 class MapsStep(Step):
-    """All maps of one dataset, as they are published; ``tiles`` are its fits, in the order of the rows."""
+    """All maps of one dataset, as they are published; ``tiles`` are its fits, in the order of the rows.
+
+    ``has_phase`` is False of absorption alone, which gives no maps of electrons.
+    """
 
     stage: ClassVar[str] = "maps"
     version: ClassVar[int] = 4
@@ -29,6 +37,7 @@ class MapsStep(Step):
 
     absorber: Absorber
     options: ChemistryOptions
+    has_phase: bool = True
     spectra: StepRef[SpectraStep]
     tiles: tuple[StepRef[FitStep], ...]
 
@@ -38,10 +47,11 @@ class MapsStep(Step):
         from tasks.xanes.model_check import model_warnings
         from tasks.xanes.models import EXTRA
 
-        read = context.read(self.spectra, "energy_ev", "phase", "sigma_phase", "sigma_absorption")
+        read = context.read(self.spectra, "energy_ev", "sigma_absorption")
+        energy_ev = read["energy_ev"]
         pieces = [context.read(tile) for tile in self.tiles]
         whole = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in pieces[0]}
-        energy_ev, wanted = read["energy_ev"], self.options.phase_energy_ev
+        wanted = self.options.phase_energy_ev
         index = 0 if wanted == "lowest" else int(np.argmin(np.abs(energy_ev - wanted)))
         phase_energy_ev = float(energy_ev[index])
         extra = whole.pop("extra", None)
@@ -49,10 +59,23 @@ class MapsStep(Step):
         if extra is not None:
             further |= {name: row for name, row in zip(EXTRA, extra, strict=True) if np.isfinite(row).any()}
         fit, sigma_vacuum = SpectrumFit(**whole), float(np.sqrt(np.mean(read["sigma_absorption"] ** 2)))
+        phase, sigma_phase = self._phase(context, index)
         found = chemistry_maps(
-            fit, whole["status"], read["phase"][index], float(read["sigma_phase"][index]), phase_energy_ev, self.absorber,
-            self.options, further,
+            fit, whole["status"], phase, sigma_phase, phase_energy_ev, self.absorber, self.options, further,
         )  # fmt: skip
+        if not self.has_phase:
+            found = {name: values for name, values in found.items() if name not in PHASE_MAPS}
         warnings = model_warnings(fit, whole["status"], sigma_vacuum, self.absorber.edge_energy_ev) if extra is None else []
-        n_kept = int(np.count_nonzero(found["mask"]))
-        return context.write(found, warnings=warnings, phase_energy_ev=phase_energy_ev, n_kept=n_kept)
+        return context.write(
+            found,
+            warnings=warnings if self.has_phase else [*warnings, NO_PHASE],
+            phase_energy_ev=phase_energy_ev if self.has_phase else None,
+            n_kept=int(np.count_nonzero(found["mask"])),
+        )
+
+    def _phase(self, context: StageContext, index: int) -> tuple[NDArray[Any], float]:
+        """Phase (Y, X) [rad] of the energy at ``index`` and its standard error; NaN of absorption alone."""
+        if not self.has_phase:
+            return np.full(context.read(self.spectra, "sample_mask")["sample_mask"].shape, np.nan), np.nan
+        read = context.read(self.spectra, "phase", "sigma_phase")
+        return read["phase"][index], float(read["sigma_phase"][index])

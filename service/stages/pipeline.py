@@ -21,6 +21,7 @@ from service.stages.couple import CoupleStep, CouplingStep
 from service.stages.domains import DomainsStep
 from service.stages.figures import FiguresStep
 from service.stages.fit import FitStep
+from service.stages.image_spectra import ImageSpectraStep
 from service.stages.maps import MapsStep
 from service.stages.orientation import OrientationStep
 from service.stages.reconstruct import ReconstructStep
@@ -30,7 +31,7 @@ from service.stages.spectra import SpectraStep
 from service.workflow.graph import Graph
 from service.workflow.inputs import MIN_ENERGIES, RunInput, ScanInput
 from service.workflow.step import Step, StepRef
-from tasks.options import ReconstructOptions, RunOptions
+from tasks.options import NEED_PHASE, ReconstructOptions, RunOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.scattering import Absorber
 
@@ -50,6 +51,9 @@ STAGES: Final[tuple[type[Step], ...]] = (
 STAGE_NAMES: Final = tuple(stage.stage for stage in STAGES)
 SPECTRAL_STAGES: Final = tuple(stage.stage for stage in (CoupleStep, SpectraStep, FitStep, MapsStep, ReferencesStep, DomainsStep))
 """Stages that need more than one energy."""
+RECONSTRUCTING_STAGES: Final = tuple(stage.stage for stage in (OrientationStep, ReconstructStep, CoupleStep))
+"""Stages that need diffraction patterns."""
+ONLY_IMAGES: Final = "all datasets are images, which need no reconstruction"
 ONLY_STANDARDS: Final = "all datasets are standards, which are no part of the domains"
 PIXELS_A_TILE: Final = 40_000
 """A tile is fitted in seconds, so that a cancelled run does not keep a worker for long."""
@@ -100,12 +104,15 @@ def wire(datasets: Sequence[RunInput], options: RunOptions, run_id: str) -> Grap
     chains: list[Chain] = []
     for number, dataset in enumerate(datasets, start=1):
         label = f"-dataset{number}" if len(datasets) > 1 else ""
-        chain = Chain(dataset, label, add_rounds(graph, dataset, options, label))
+        states = () if dataset.kind == "images" else add_rounds(graph, dataset, options, label)
+        chain = Chain(dataset, label, states)
         chains.append(add_spectroscopy(graph, chain, options) if dataset.is_spectrum else chain)
     if graph.awaits_scans:
         return graph
+    if all(dataset.kind == "images" for dataset in datasets):
+        graph.skipped = dict.fromkeys(RECONSTRUCTING_STAGES, ONLY_IMAGES)
     if not all(dataset.is_spectrum for dataset in datasets):
-        graph.skipped = dict.fromkeys(SPECTRAL_STAGES, f"one energy only; spectra need at least {MIN_ENERGIES}")
+        graph.skipped |= dict.fromkeys(SPECTRAL_STAGES, f"one energy only; spectra need at least {MIN_ENERGIES}")
     add_pooled(graph, chains, options, run_id)
     return graph
 
@@ -207,10 +214,27 @@ def coupling_step(stage: type[CouplingT], label: str, dataset: RunInput, options
     )
 
 
+def spectra_step(label: str, dataset: RunInput, options: RunOptions, states: States) -> SpectraStep:
+    """The step that makes spectra of a dataset's reconstructions, or of its images."""
+    if dataset.kind != "images":
+        return coupling_step(SpectraStep, label, dataset, options, states)
+    return ImageSpectraStep(
+        label=label,
+        dataset=dataset.id,
+        has_phase=dataset.has_phase,
+        is_normalised=dataset.is_normalised,
+        scans=dataset.scans,
+        absorber=Absorber(**dataset.absorber),
+        formula=dataset.formula,
+        align=options.align,
+        kkr=options.kkr,
+    )
+
+
 def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
     """Add the steps from the last round's objects to maps of chemical state; the chain with these steps."""
     dataset, label, absorber = chain.dataset, chain.label, Absorber(**chain.dataset.absorber)
-    spectra = graph.add(coupling_step(SpectraStep, label, dataset, options, chain.states))
+    spectra = graph.add(spectra_step(label, dataset, options, chain.states))
     canvas_shape = dataset.scans[0].canvas.shape
     n_tiles = max(1, math.ceil(math.prod(canvas_shape) / PIXELS_A_TILE))
     tiles = tuple(
@@ -229,7 +253,9 @@ def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
         for tile in range(n_tiles)
     )
     chemistry = dataclasses.replace(options.chemistry, compounds=())  # compounds are only drawn
-    maps = graph.add(MapsStep(label=label, absorber=absorber, options=chemistry, spectra=spectra, tiles=tiles))
+    maps = graph.add(
+        MapsStep(label=label, absorber=absorber, options=chemistry, has_phase=dataset.has_phase, spectra=spectra, tiles=tiles)
+    )
     mixture = None
     if len(options.references.xdi) > 1:
         mixture = graph.add(
@@ -262,10 +288,14 @@ def add_domains(graph: Graph, chains: Sequence[Chain], options: RunOptions) -> S
         graph.skipped["domains"] = ONLY_STANDARDS
     if not grouped:
         return None
+    names = options.domains.descriptors
+    if not all(chain.dataset.has_phase for chain in grouped):
+        names = tuple(name for name in names if name not in NEED_PHASE)
     step = DomainsStep(
         datasets=tuple(chain.dataset.id for chain in grouped),
         groups=tuple(chain.dataset.group for chain in grouped),
-        options=options.domains,
+        options=dataclasses.replace(options.domains, descriptors=names),
+        left_out=tuple(name for name in options.domains.descriptors if name not in names),
         spectra=tuple(chain.spectra for chain in grouped if chain.spectra),
         maps=tuple(chain.maps for chain in grouped if chain.maps),
     )

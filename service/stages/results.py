@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
 from service.stages.context import StageContext
-from service.stages.dataset_results import Arrays, DatasetResults, RunResultsStep, single_precision
+from service.stages.dataset_results import Array, Arrays, DatasetResults, RunResultsStep, single_precision
 from service.versions import library_versions
 from service.workflow.inputs import RunInput
 from service.workflow.step import StepAttributes
@@ -89,10 +89,9 @@ def dataset_groups(found: DatasetResults) -> dict[str, Group]:
     energy = {"energy": found.energy_ev}
     about = {"title": dataset.title, "group": dataset.group, "formula": dataset.formula, "absorber": dataset.absorber}
     axis = {"axis": np.array(["y", "x"])} if "shift" in found.spectra else {}
-    groups = {
-        f"{dataset.id}/reconstruction": reconstruction_group(found),
-        f"{dataset.id}/spectra": Group({**energy, **plane, **axis}, dict(found.spectra), about),
-    }
+    groups = {f"{dataset.id}/spectra": Group({**energy, **plane, **axis}, dict(found.spectra), about)}
+    if found.convergence or found.resolution:
+        groups[f"{dataset.id}/reconstruction"] = reconstruction_group(found)
     if found.maps:
         groups[f"{dataset.id}/maps"] = Group(plane, dict(found.maps), about)
     if found.mixture:
@@ -106,18 +105,16 @@ def dataset_groups(found: DatasetResults) -> dict[str, Group]:
 
 def reconstruction_group(found: DatasetResults) -> Group:
     """Probes and how they converged; v and u are those of the mean pixel, which differs between energies by a percent."""
-    _, n_modes, n_pixels, _ = found.probe.shape
-    across = (np.arange(n_pixels) - n_pixels // 2) * float(np.mean(found.probe_pixel_size_m))
-    coords = {
-        "energy": found.energy_ev,
-        "mode": np.arange(n_modes),
-        "v": across,
-        "u": across,
-        "cycle": np.arange(1, found.convergence["error"].shape[1] + 1),
-        "position": np.arange(found.convergence["positions"].shape[1]),
-        "axis": np.array(["y", "x"]),
-    }
-    arrays = {"probe": found.probe.astype(np.complex64), **found.convergence}
+    coords: dict[str, Array] = {"energy": found.energy_ev}
+    arrays = dict(found.convergence)
+    if found.probe is not None:
+        _, n_modes, n_pixels, _ = found.probe.shape
+        across = (np.arange(n_pixels) - n_pixels // 2) * float(np.mean(found.probe_pixel_size_m))
+        arrays["probe"] = found.probe.astype(np.complex64)
+        coords |= {"mode": np.arange(n_modes), "v": across, "u": across, "axis": np.array(["y", "x"])}
+    if found.convergence:
+        coords["cycle"] = np.arange(1, found.convergence["error"].shape[1] + 1)
+        coords["position"] = np.arange(found.convergence["positions"].shape[1])
     arrays |= {
         name: found.resolution[key].astype(np.float32) for key, name in RESOLUTION_NAMES.items() if key in found.resolution
     }
@@ -130,7 +127,7 @@ def domains_group(pooled: Arrays, attributes: StepAttributes, datasets: Sequence
     """What the domains of all datasets have in common."""
     coords = {
         "domain": np.arange(1, options.domains.n_domains + 1),
-        "descriptor": np.array(options.domains.descriptors),
+        "descriptor": np.array(attributes["descriptors"]),
         "k": np.arange(1, len(pooled["inertia"]) + 1),
         "dataset": np.array([found.dataset.id for found in datasets]),
         "dataset_group": np.array([found.dataset.group for found in datasets]),

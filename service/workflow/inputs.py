@@ -20,6 +20,7 @@ class ScanInput:
     n_pixels: int
     sha256: str
     canvas: Canvas
+    """Grid of the object; of an image, which has no positions and no frames, its own."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,12 @@ class RunInput:
         A known compound: it is mapped like the others, but is no part of the domains.
     warnings : tuple of str
         What was decided or assumed about the scans, one sentence each.
+    kind : str
+        ``diffraction`` or ``images``.
+    has_phase : bool
+        Whether there are complex objects, or will be; else there is absorption alone.
+    is_normalised : bool
+        Whether absorption alone came with I0 taken out.
     """
 
     id: str
@@ -49,6 +56,9 @@ class RunInput:
     is_open: bool = False
     standard: bool = False
     warnings: tuple[str, ...] = ()
+    kind: str = "diffraction"
+    has_phase: bool = True
+    is_normalised: bool = False
 
     @property
     def energies_ev(self) -> list[float]:

@@ -11,7 +11,7 @@ from service.workflow.inputs import MIN_ENERGIES, RunInput
 from tasks.chemistry import f2_step
 from tasks.errors import TaskError
 from tasks.formula import composition
-from tasks.options import RunOptions
+from tasks.options import NEED_PHASE, RunOptions
 from tasks.scattering import Absorber
 from tasks.xanes.models import check_model_energies, spectrum_model
 from tasks.xanes.references.normalisation import read_reference
@@ -38,6 +38,7 @@ def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
         ]
     errors += [FieldError("datasets", message) for message in mismatches(datasets)]
     errors += size_errors(datasets, options)
+    errors += phase_errors(datasets, options)
     if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
         errors += chemistry_errors(datasets, options) + model_errors(datasets, options) + reference_errors(datasets, options)
     if errors:
@@ -84,6 +85,21 @@ def grid_errors(name: str, energies_ev: Sequence[float], absorber: Absorber, off
             f"enclose the {absorber.element} {absorber.edge} edge at {absorber.edge_energy_ev:.1f} eV"
         ]
     return []
+
+
+def phase_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
+    """Options that need a phase which a dataset does not have."""
+    without = [dataset.id for dataset in datasets if not dataset.has_phase]
+    if not without:
+        return []
+    found = []
+    if options.fit.joint:
+        found.append(FieldError("options.fit.joint", f"fit.joint fits absorption and phase; {', '.join(without)} has no phase"))
+    if NEED_PHASE.issuperset(options.domains.descriptors):
+        names = ", ".join(options.domains.descriptors)
+        message = f"domains.descriptors {names} need a phase, which {', '.join(without)} has not: add one of the absorption"
+        found.append(FieldError("options.domains.descriptors", message))
+    return found
 
 
 def mismatches(datasets: Sequence[RunInput]) -> list[str]:

@@ -105,6 +105,7 @@ scans = Table(
     Column("digest", String(64), nullable=False),
     Column("corners_m", Json, nullable=False),
     Column("warnings", Json, nullable=False, server_default="[]"),
+    Column("image", Json),
     Column("stamp", String(64), nullable=False),
 )
 

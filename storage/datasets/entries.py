@@ -1,12 +1,14 @@
 """The entries of an uploaded file: each checked, against the others and against the scans that its dataset has."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from storage.datasets.ingest import Check, ScanOverrides, ScanRecord, examine, with_energy_warnings
 from storage.datasets.scans import ScanInfo
 from storage.errors import FieldError, InvalidScanError
 from storage.readers.record import ScanSource
+
+RecordT = TypeVar("RecordT")
 
 SAME_ENERGY_EV: Final = 0.01
 """Energies nearer than this are one energy, measured twice [eV]."""
@@ -72,7 +74,7 @@ def inconsistencies(scan: ScanRecord | ScanInfo, others: Sequence[ScanRecord | S
                 yield FieldError(field, f"is {mine:g} m; the other scans have {theirs:g} m")
 
 
-def labelled(name: str, records: Sequence[ScanRecord]) -> Iterator[tuple[str, ScanRecord]]:
+def labelled(name: str, records: Sequence[RecordT]) -> Iterator[tuple[str, RecordT]]:
     """Each entry with the name that it is stored under: the file's, numbered where there are several."""
     if len(records) == 1:
         yield name, records[0]

@@ -289,7 +289,7 @@ def write_scan(record: ScanRecord, directory: Path, attributes: Mapping[str, Any
     group = zarr.create_group(store=directory, overwrite=True)
     n = record.n_pixels
     digest = hashlib.sha256()
-    counts = _create(group, "counts", (record.n_positions, n, n), record.dtype)
+    counts = create_array(group, "counts", (record.n_positions, n, n), record.dtype)
     for tile in plan_tiles(counts.shape, counts.chunks, counts.chunks):
         block = record.counts(tile[0])
         counts[tile[0]] = block
@@ -297,7 +297,7 @@ def write_scan(record: ScanRecord, directory: Path, attributes: Mapping[str, Any
     arrays = {"positions_m": record.positions_m, "mask": record.mask, "probe": record.probe}
     for name, values in arrays.items():
         if values is not None:
-            _create(group, name, values.shape, values.dtype)[...] = values
+            create_array(group, name, values.shape, values.dtype)[...] = values
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(values).data)
     numbers = (record.energy_ev, record.distance_m, record.detector_pixel_size_m)
@@ -314,7 +314,8 @@ def write_scan(record: ScanRecord, directory: Path, attributes: Mapping[str, Any
     return digest.hexdigest()
 
 
-def _create(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> zarr.Array[Any]:
+def create_array(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> zarr.Array[Any]:
+    """Make an array of a scan as the layout declares it."""
     spec = SPEC[name]
     spec.check(shape, dtype)
     return group.create_array(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,9 +20,49 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 DESCRIPTIONS = ("zarr.json", "counts/zarr.json")
 """Files of a scan from which its `ScanInfo` is read."""
+IMAGE_DESCRIPTIONS = ("zarr.json", "seen/zarr.json")
+"""The same of an image."""
 
 Corners: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
 """Least and greatest (y, x) of the scan positions [m]: all that planning an object array needs to know of them."""
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What is known of a stored image without reading it.
+
+    ``shape`` is (Y, X), ``origin_m`` the centre of its first pixel (y, x); ``has_phase`` tells an object from an absorption,
+    ``is_normalised`` whether I0 is taken out of it.
+    """
+
+    shape: tuple[int, int]
+    pixel_size_m: float
+    origin_m: tuple[float, float]
+    has_phase: bool
+    is_normalised: bool
+
+    @property
+    def corners_m(self) -> Corners:
+        """Centres of the first and the last pixel (y, x) [m]."""
+        last = tuple(start + (n - 1) * self.pixel_size_m for start, n in zip(self.origin_m, self.shape, strict=True))
+        return self.origin_m, (last[0], last[1])
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON holds them."""
+        return {**asdict(self), "shape": list(self.shape), "origin_m": list(self.origin_m)}
+
+
+def image_info(stored: Mapping[str, Any]) -> ImageInfo:
+    """An `ImageInfo` from the fields that JSON holds.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        They are not those of an image.
+    """
+    (n_y, n_x), (y, x) = stored["shape"], stored["origin_m"]
+    flags = {name: bool(stored[name]) for name in ("has_phase", "is_normalised")}
+    return ImageInfo((int(n_y), int(n_x)), float(stored["pixel_size_m"]), (float(y), float(x)), **flags)
 
 
 @dataclass(frozen=True)
@@ -31,7 +71,8 @@ class ScanInfo:
 
     ``sha256`` is that of the file it came from, ``upload`` the name that file was given,
     ``n_entries`` the number of scans it brought, ``digest`` that of what is
-    stored, ``n_bytes`` what it takes on disk, ``warnings`` what was decided about it when it was read.
+    stored, ``n_bytes`` what it takes on disk, ``warnings`` what was decided about it when it was read. Of an image, which has
+    no detector and no positions, ``image`` holds what there is to know, and distance, detector pixel and numbers are 0.
     """
 
     name: str
@@ -47,6 +88,7 @@ class ScanInfo:
     digest: str
     corners_m: Corners
     warnings: tuple[str, ...] = ()
+    image: ImageInfo | None = None
 
 
 def check_name(name: str) -> str:
@@ -119,6 +161,8 @@ def info_of(path: Path) -> ScanInfo:
         A description is missing or cannot be read.
     """
     attributes = attributes_of(path)
+    if "image" in attributes:
+        return _info_of_image(path, attributes)
     shape = described(path / "counts" / "zarr.json", "shape")["shape"]
     try:
         corners = attributes.get("corners_m") or corners_of(np.asarray(zarr.open_array(path / "positions_m", mode="r")[...]))
@@ -132,6 +176,22 @@ def info_of(path: Path) -> ScanInfo:
         )
     except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
         raise DatasetDamagedError(f"scan {path.name} is not described as it was: {type(error).__name__}: {error}") from error
+
+
+def _info_of_image(path: Path, attributes: Mapping[str, Any]) -> ScanInfo:
+    try:
+        image = image_info(attributes["image"])
+        return ScanInfo(
+            name=path.name,
+            n_positions=0,
+            n_pixels=0,
+            n_bytes=size_of(path),
+            corners_m=image.corners_m,
+            image=image,
+            **fields_of(attributes),
+        )
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise DatasetDamagedError(f"image {path.name} is not described as it was: {type(error).__name__}: {error}") from error
 
 
 def fields_of(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,20 +15,21 @@ import zarr
 from numpy.typing import NDArray
 
 from storage.atomic import flush_tree, move_into_place, remove_tree, staged
-from storage.datasets.entries import examine_all, inconsistencies, labelled, overrides_of
-from storage.datasets.ingest import Check, write_scan
+from storage.datasets.images import read_image
+from storage.datasets.ingest import Check
+from storage.datasets.kinds import conflicts, holds_images, write_images, write_scans
 from storage.datasets.scans import (
+    IMAGE_DESCRIPTIONS,
     NAME,
     ScanInfo,
     attributes_of,
     check_name,
-    corners_of,
     digest_of,
     info_of,
     stamp_of,
     write_attributes,
 )
-from storage.datasets.stored_scan import find_scan_damage, read_mask, read_stored, write_manifest
+from storage.datasets.stored_scan import find_scan_damage, read_mask, read_stored
 from storage.errors import (
     DatasetDamagedError,
     DatasetExistsError,
@@ -38,7 +39,6 @@ from storage.errors import (
     ScanConflictError,
 )
 from storage.layout import DATASET
-from storage.readers.format import open_scan
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class DatasetStore:
 
     def scan_stamp(self, dataset_id: str, name: str) -> str:
         """Sizes and times of a scan's descriptions; "" where one is missing."""
-        return stamp_of(self.root / check_name(dataset_id) / "scans" / check_name(name))
+        path = self.root / check_name(dataset_id) / "scans" / check_name(name)
+        return stamp_of(path) or stamp_of(path, IMAGE_DESCRIPTIONS)
 
     def attributes(self, dataset_id: str) -> dict[str, Any]:
         """Attributes of a dataset as they were given, and ``sealed``.
@@ -175,16 +176,15 @@ class DatasetStore:
         present = self._of_upload(dataset_id, name, sha256)
         if present:
             return Ingested(present, created=False)
-        overrides = overrides_of(self.attributes(dataset_id))
+        attributes = self.attributes(dataset_id)
         temporary = dataset / f".staging-{os.urandom(16).hex()}"
         temporary.mkdir()
         try:
-            with open_scan(path) as sources:
-                records = examine_all(sources, overrides, check, self._others(dataset_id, name, known))
-                shared = {"sha256": sha256, "upload": name, "n_entries": len(records)}
-                for label, record in labelled(name, records):
-                    write_scan(record, temporary / label, {**shared, "corners_m": corners_of(record.positions_m)})
-                    write_manifest(temporary / label)
+            others, shared = self._others(dataset_id, name, known), {"sha256": sha256, "upload": name}
+            if holds_images(attributes):
+                write_images(path, name, temporary, attributes, others, shared)
+            else:
+                write_scans(path, name, temporary, attributes, check, others, shared)
             flush_tree(temporary)
             return self._publish(dataset_id, name, sha256, temporary, known)
         finally:
@@ -198,7 +198,7 @@ class DatasetStore:
             if present:
                 return Ingested(present, created=False)
             others = self._others(dataset_id, name, known)
-            faults = [fault for info in infos for fault in inconsistencies(info, others)]
+            faults = [fault for info in infos for fault in conflicts(info, others)]
             if faults:
                 raise InvalidScanError(faults)
             moved: list[Path] = []
@@ -248,6 +248,15 @@ class DatasetStore:
         """
         return read_stored(self._scan_path(dataset_id, name), orientation)
 
+    def read_image(self, dataset_id: str, name: str) -> dict[str, NDArray[Any]]:
+        """Read one image as `storage.datasets.images.read_image` returns it.
+
+        Raises
+        ------
+        DatasetNotFoundError, DatasetDamagedError
+        """
+        return read_image(self._scan_path(dataset_id, name))
+
     def verify(self, dataset_id: str) -> list[str]:
         """What is wrong with the files of a dataset; every byte of its scans is read.
 
@@ -288,7 +297,7 @@ class DatasetStore:
             attributes = self.attributes(dataset_id)
             infos = self.scans(dataset_id)
             shared: dict[str, Any] = {}
-            if infos and not attributes["sealed"]:
+            if infos and not attributes["sealed"] and not holds_images(attributes):
                 mask, spec = self.mask(dataset_id), DATASET[""]["mask"]
                 group = zarr.open_group(store=self._path(dataset_id), mode="r+")
                 group.create_array("mask", data=mask, dimension_names=spec.dims, attributes=spec.attributes(), overwrite=True)

@@ -156,6 +156,19 @@ class Fields:
         self.fault("energy_ev", _impossible_energy(value, unit))
         return None
 
+    def energies_ev(self, *paths: str, required: bool = True) -> NDArray[np.float64] | None:
+        """Read the photon energies (E,) of a stack [eV]; where no unit is stated their size tells J from eV."""
+        values = self.quantities("energy_ev", ENERGY, *paths, required=required)
+        if values is None:
+            return None
+        energies = np.where((values > 0) & (values < 1e-12), values / JOULE_EV, values).ravel()
+        wrong = ~((energies >= 50) & (energies <= 2e5))
+        if wrong.any() or not energies.size:
+            first = float(values.flat[int(wrong.argmax())]) if energies.size else np.nan
+            self.fault("energy_ev", _impossible_energy(first, self.unit(*paths)))
+            return None
+        return energies
+
     def pixel_size_m(self, y_paths: tuple[str, ...], x_paths: tuple[str, ...]) -> float | None:
         """Read the side of a detector pixel [m], which must be square; None where the file does not state it."""
         y = self.length_m("detector_pixel_size_m", *y_paths, required=False)

@@ -44,15 +44,22 @@ def open_scan(path: Path) -> Iterator[list[ScanSource]]:
         A file that reaches outside itself or is a bomb.
     """
     with ExitStack() as stack:
-        try:
+        with damage_told():
             sources = _read(path, stack)
-        except InvalidScanError:
-            raise
-        except DAMAGE as error:
-            if isinstance(error, OSError) and error.errno in NO_ROOM:
-                raise
-            raise UnknownFormatError([FieldError("file", f"is damaged: {error}")]) from error
         yield sources
+
+
+@contextmanager
+def damage_told() -> Iterator[None]:
+    """Raise what a library raises at a damaged file as UnknownFormatError; a full disk is the disk's fault, not the file's."""
+    try:
+        yield
+    except InvalidScanError:
+        raise
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
+        raise UnknownFormatError([FieldError("file", f"is damaged: {error}")]) from error
 
 
 def _read(path: Path, stack: ExitStack) -> list[ScanSource]:

@@ -44,10 +44,15 @@ def coupling_warnings(energy_ev: Array, r_factor: Array, noise_error: Array, kk_
             f"{energy_ev[e]:.1f} eV: {name} {values[e]:.3g} is {np.exp(excess[e]):.1f} times its neighbours'"
             for e in np.flatnonzero(is_far(excess, np.log(LEAST_FACTOR)) & (excess > 0))
         ]
+    return found + shift_warnings(energy_ev, shift_px)
+
+
+def shift_warnings(energy_ev: Array, shift_px: Array) -> list[str]:
+    """One sentence for each energy (E,) [eV] whose specimen jumped away from its place at the others, by shifts (E, 2) [px]."""
     excess = shift_px - np.median(shift_px, axis=0)
     length = np.hypot(excess[:, 0], excess[:, 1])
     jumped = is_far(excess[:, 0], LEAST_JUMP_PX) | is_far(excess[:, 1], LEAST_JUMP_PX)
-    return found + [
+    return [
         f"{energy_ev[e]:.1f} eV: the specimen sits {length[e]:.1f} px from its place at the other energies"
         for e in np.flatnonzero(jumped)
     ]

@@ -48,7 +48,7 @@ def common_grid(canvases: Sequence[Canvas], fields: Sequence[NDArray[np.bool_]])
         origin = np.asarray(canvas.origin_m)
         low = np.maximum(low, origin + np.array([rows[0], columns[0]]) * canvas.pixel_size_m)
         high = np.minimum(high, origin + np.array([rows[-1], columns[-1]]) * canvas.pixel_size_m)
-    n_y, n_x = np.floor((high - low) / pixel).astype(int) + 1
+    n_y, n_x = np.floor((high - low) / pixel + 1e-6).astype(int) + 1
     if min(n_y, n_x) < 8:
         raise RegistrationError(
             f"the fields of all energies must share an area, theirs is {n_y} x {n_x} px: "

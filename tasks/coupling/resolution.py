@@ -75,20 +75,48 @@ def spectrum_resolution(
         ``frequency_per_m`` and ``half_bit`` (F,), ``prtf`` and ``frc`` (E, F), ``resolution_m`` and
         ``prtf_resolution_m`` (E,).
     """
-    grid = Grid(spectra.y_m, spectra.x_m, float(spectra.y_m[1] - spectra.y_m[0]))
+    grid = spectra.grid
     frequency = detector_frequencies(max(n_pixels), grid.pixel_size_m)
     curves = [energy_resolution(prtf, n, canvas.pixel_size_m) for prtf, n, canvas in zip(prtfs, n_pixels, canvases, strict=True)]
     flat = [image * gauge.factor((image.shape[0], image.shape[1])) for image, gauge in zip(objects, gauges, strict=True)]
     images = resample(flat, canvases, grid, spectra.shift_px)
-    window = soft_window(spectra.sample_mask if spectra.sample_mask.any() else np.isfinite(spectra.absorption[0]))
-    threshold = half_bit(window, grid.pixel_size_m, frequency)
-    correlation = neighbour_frc(images, window, grid.pixel_size_m, frequency)
     transfer = [np.interp(frequency, curve["frequency_per_m"], curve["prtf"][0], right=np.nan) for curve in curves]
+    inside = spectra.sample_mask if spectra.sample_mask.any() else np.isfinite(spectra.absorption[0])
+    return {
+        **correlations(images, soft_window(inside), grid.pixel_size_m, frequency),
+        "prtf": np.stack(transfer).astype(np.float32),
+        "prtf_resolution_m": np.concatenate([curve["prtf_resolution_m"] for curve in curves]),
+    }
+
+
+def image_resolution(images: Array, grid: Grid, specimen: NDArray[np.bool_]) -> dict[str, Array]:
+    """Correlation of every energy's image with the next one, where there are no frames and so no transfer function.
+
+    Parameters
+    ----------
+    images : (E, Y, X) array
+        On ``grid``, the empty area at 1.
+    grid : Grid
+    specimen : (Y, X) bool array
+        Where it is; everywhere where it is nowhere.
+
+    Returns
+    -------
+    dict of array
+        As `correlations`.
+    """
+    inside = specimen if specimen.any() else np.ones_like(specimen)
+    frequency = detector_frequencies(min(grid.shape), grid.pixel_size_m)
+    return correlations(images, soft_window(inside), grid.pixel_size_m, frequency)
+
+
+def correlations(images: Array, window: Array, pixel_size_m: float, frequency: Array) -> dict[str, Array]:
+    """``frequency_per_m`` and ``half_bit`` (F,), ``frc`` (E, F) of neighbouring images (E, Y, X) and ``resolution_m`` (E,)."""
+    threshold = half_bit(window, pixel_size_m, frequency)
+    curves = neighbour_frc(images, window, pixel_size_m, frequency)
     return {
         "frequency_per_m": frequency,
-        "prtf": np.stack(transfer).astype(np.float32),
-        "frc": correlation,
+        "frc": curves,
         "half_bit": threshold,
-        "resolution_m": np.array([resolved_period_m(frequency, curve, threshold) for curve in correlation]),
-        "prtf_resolution_m": np.concatenate([curve["prtf_resolution_m"] for curve in curves]),
+        "resolution_m": np.array([resolved_period_m(frequency, curve, threshold) for curve in curves]),
     }

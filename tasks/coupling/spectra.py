@@ -4,8 +4,9 @@ The order matters: pixel size, gauge, drift, logarithm, Kramers-Kronig. Everythi
 complex object itself, in one interpolation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,9 @@ def align(
     vacua = first_vacua(objects, canvases, fields, grid, options)
     gauges = [measure_gauge(image, vacuum, dose) for image, vacuum, dose in zip(objects, vacua, doses, strict=True)]
     flat = _flat(objects, gauges)
-    shifts = register(flat, vacua, canvases, fields, grid)
+    shifts = np.zeros((len(objects), 2))
+    if options.drift == "find":
+        shifts = register(partial(_phases, flat, vacua, canvases, grid), canvases, fields, grid)
     field = shared_field(fields, canvases, grid, shifts)
     mean = np.exp(1j * _phases(flat, vacua, canvases, grid, shifts).mean(axis=0)).astype(np.complex64)
     vacuum = _boxed(field, options) if options.vacuum_box else find_vacuum(mean, field, options.min_vacuum_fraction)
@@ -122,26 +125,20 @@ def first_vacua(
     return vacua
 
 
-def register(
-    flat: Sequence[NDArray[np.complex64]],
-    vacua: Sequence[Mask],
-    canvases: Sequence[Canvas],
-    fields: Sequence[Mask],
-    grid: Grid,
-) -> Array:
-    """(E, 2) drift [grid px] on the phase images: whole pixels against the middle energy, then sub-pixel against the mean.
+def register(images_at: Callable[[Array], NDArray[Any]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid) -> Array:
+    """(E, 2) drift [grid px]: whole pixels against the middle energy, then sub-pixel against the mean.
 
-    ``vacua``, one a canvas, are where the phase of each image is zero, which fixes the whole turns.
+    ``images_at(shifts)`` returns the images (E, Y, X) that are compared, such as the phases, displaced back by shifts (E, 2).
     """
-    shifts = np.zeros((len(flat), 2))
+    shifts = np.zeros((len(canvases), 2))
     weight = ndimage.gaussian_filter(shared_field(fields, canvases, grid, shifts).astype(float), 2.0)
-    phases = _phases(flat, vacua, canvases, grid, shifts)
-    middle = phases[len(phases) // 2]
-    shifts = np.stack([coarse_shift(middle, phase, weight) for phase in phases])
-    for _ in range(DRIFT_ROUNDS if len(flat) > 1 else 0):
-        phases = _phases(flat, vacua, canvases, grid, shifts)
-        mean = phases.mean(axis=0)
-        shifts = shifts + np.stack([fine_shift(mean, phase, weight) for phase in phases])
+    images = images_at(shifts)
+    middle = images[len(images) // 2]
+    shifts = np.stack([coarse_shift(middle, image, weight) for image in images])
+    for _ in range(DRIFT_ROUNDS if len(canvases) > 1 else 0):
+        images = images_at(shifts)
+        mean = images.mean(axis=0)
+        shifts = shifts + np.stack([fine_shift(mean, image, weight) for image in images])
         shifts -= shifts.mean(axis=0)
     return shifts
 
@@ -197,6 +194,7 @@ def _flat(objects: Sequence[NDArray[np.complex64]], gauges: Sequence[Gauge]) -> 
 def _phases(
     flat: Sequence[NDArray[np.complex64]], vacua: Sequence[Mask], canvases: Sequence[Canvas], grid: Grid, shifts: Array
 ) -> NDArray[Any]:
+    """(E, Y, X) phases; ``vacua``, one a canvas, are where each is zero, which fixes the whole turns."""
     images = resample(flat, canvases, grid, shifts)
     everywhere = np.ones(grid.shape, bool)
     empty = [to_grid(v.astype(float), c, grid, s) > 0.9 for v, c, s in zip(vacua, canvases, shifts, strict=True)]
@@ -246,6 +244,11 @@ class Spectra:
     """(E,) standard error of absorption in vacuum."""
     sigma_phase: Array
     """(E,) [rad]."""
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of all images."""
+        return Grid(self.y_m, self.x_m, float(self.y_m[1] - self.y_m[0]))
 
 
 def couple(

@@ -67,15 +67,15 @@ def area_spectra(study: Study, specimen: Specimen) -> Figure:
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 2.1))[0]
     areas = choose_areas(specimen)
     _show_areas(left.subplots(), study, specimen, areas)
-    panels = right.subplots(1, 2)
-    for axes, name in zip(panels, ("absorption", "phase"), strict=True):
+    panels = right.subplots(1, len(specimen.image_names), squeeze=False)[0]
+    for axes, name in zip(panels, specimen.image_names, strict=True):
         for area, colour in zip(areas, AREA_COLOURS, strict=False):
-            spectrum = getattr(specimen, name)[:, area_mask(area, specimen.absorption.shape)].mean(axis=1)
+            spectrum = specimen.image(name)[:, area_mask(area, specimen.absorption.shape)].mean(axis=1)
             axes.plot(specimen.energy_ev, spectrum, "o-", color=colour, markersize=2, label=plain_text(area.name))
         axes.set_ylabel(axis_label(name))
         axes.set_xlabel("Energy (eV)")
     panels[0].legend(title="Area", title_fontsize=7)
-    _tell_ratios(panels[1], study, specimen, areas)
+    _tell_ratios(panels[-1], study, specimen, areas)
     return figure
 
 

@@ -17,7 +17,7 @@ class Reconstruction:
     """How well the energies of one specimen were reconstructed; energies in the order of ``Specimen.energy_ev``."""
 
     error: NDArray[np.float32]
-    """(E, C) R-factor of each cycle; NaN for a cycle that was not run."""
+    """(E, C) R-factor of each cycle; NaN for a cycle that was not run. C = 0 of images, which came reconstructed."""
     noise_error: NDArray[np.float32] | None = None
     """(E,) R-factor that photon noise alone would leave."""
     probe: NDArray[np.complex64] | None = None
@@ -63,7 +63,7 @@ class Specimen:
         What the figures call it.
     energy_ev : (E,) float64 array [eV], ascending
     pixel_size_m : float [m]
-    absorption, phase : (E, Y, X) float32 arrays [1], [rad]
+    absorption, phase : (E, Y, X) float32 arrays [1], [rad]; the phase is None where there is absorption alone
     sample_mask : (Y, X) bool array, optional
         True on the specimen; images are framed around it. The whole field where not given.
     maps : mapping of (Y, X) arrays
@@ -88,7 +88,7 @@ class Specimen:
     energy_ev: NDArray[np.float64]
     pixel_size_m: float
     absorption: NDArray[np.float32]
-    phase: NDArray[np.float32]
+    phase: NDArray[np.float32] | None
     sample_mask: NDArray[np.bool_] | None = None
     maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     label: NDArray[np.integer] | None = None
@@ -107,6 +107,17 @@ class Specimen:
         if self.sample_mask is not None:
             return self.sample_mask
         return np.ones(self.absorption.shape[1:], dtype=bool)
+
+    @property
+    def image_names(self) -> tuple[str, ...]:
+        """``absorption``, and ``phase`` where there is one."""
+        return ("absorption",) if self.phase is None else ("absorption", "phase")
+
+    def image(self, name: str) -> NDArray[np.float32]:
+        """(E, Y, X) absorption or phase, one of `image_names`."""
+        found = {"absorption": self.absorption, "phase": self.phase}[name]
+        assert found is not None
+        return found
 
     def values(self, name: str) -> NDArray[np.float64]:
         """(Y, X) map ``name``, NaN where it is not kept."""

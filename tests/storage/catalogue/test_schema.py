@@ -22,7 +22,7 @@ from alembic import op
 from sqlalchemy import Column, Text
 
 revision = "9999"
-down_revision = "0003"
+down_revision = "0004"
 
 
 def upgrade():

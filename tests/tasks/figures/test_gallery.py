@@ -49,7 +49,7 @@ def test_one_energy_gives_what_one_energy_can(pair: Study) -> None:
         one,
         energy_ev=one.energy_ev[:1],
         absorption=one.absorption[:1],
-        phase=one.phase[:1],
+        phase=one.image("phase")[:1],
         maps={},
         label=None,
         kk_residual=None,

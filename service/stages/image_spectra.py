@@ -1,0 +1,91 @@
+"""Spectra of a dataset of images: the graph of such a dataset begins here, with no reconstruction before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.stages.context import StageContext
+from service.stages.couple import kk_attributes
+from service.stages.reconstruct import ReconstructStep
+from service.stages.spectra import F64, SpectraStep
+from service.workflow.step import StepAttributes, StepRef
+from storage.layout import ArraySpec
+
+NO_PHASE: Final = "the images are absorption alone: the Kramers-Kronig constraint, which needs the phase, is left out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpectraStep(SpectraStep):
+    """Spectra of images, with the phase and its coupling to the absorption where they are complex objects.
+
+    Parameters
+    ----------
+    dataset : str
+    has_phase : bool
+        Whether the images are objects, not absorption alone.
+    is_normalised : bool
+        Whether I0 is taken out of absorption alone.
+    """
+
+    version: ClassVar[int] = 1
+    arrays: ClassVar[tuple[ArraySpec, ...]] = (
+        *SpectraStep.arrays,
+        ArraySpec("incident_intensity", ("energy",), F64, "count", "I0 from the empty area"),
+    )
+
+    dataset: str
+    has_phase: bool
+    is_normalised: bool
+    states: tuple[StepRef[ReconstructStep], ...] = ()
+
+    def run(self, context: StageContext) -> StepAttributes:
+        found, attributes, warnings = self._with_phase(context) if self.has_phase else self._without_phase(context)
+        return context.write(found, warnings=warnings, **attributes)
+
+    @property
+    def _energy_ev(self) -> NDArray[np.float64]:
+        return np.array([scan.energy_ev for scan in self.scans]) + self.align.energy_offset_ev
+
+    def _with_phase(self, context: StageContext) -> tuple[dict[str, NDArray[Any]], StepAttributes, list[str]]:
+        from tasks.coupling.outliers import shift_warnings
+        from tasks.coupling.resolution import image_resolution
+        from tasks.coupling.spectra import Spectra, couple, resample
+
+        read = [context.read_image(self.dataset, scan.name) for scan in self.scans]
+        context.check_stop()
+        objects, canvases = [arrays["object"] for arrays in read], [scan.canvas for scan in self.scans]
+        seen = [arrays["seen"].astype(np.float32) for arrays in read]
+        spectra, corrections = couple(objects, seen, canvases, self._energy_ev, self.absorber, self.formula, self.align, self.kkr)
+        arrays = {one.name: np.asarray(getattr(spectra, one.name)) for one in fields(Spectra) if one.name != "kk_slope"}
+        flat = [
+            image * correction.gauge.factor(canvas.shape)
+            for image, correction, canvas in zip(objects, corrections, canvases, strict=True)
+        ]
+        images = resample(flat, canvases, spectra.grid, spectra.shift_px)
+        arrays |= image_resolution(images, spectra.grid, spectra.sample_mask)
+        return arrays, kk_attributes(spectra), shift_warnings(spectra.energy_ev, spectra.shift_px)
+
+    def _without_phase(self, context: StageContext) -> tuple[dict[str, NDArray[Any]], StepAttributes, list[str]]:
+        from tasks.coupling.absorption import AbsorptionSpectra, absorption_spectra
+        from tasks.coupling.outliers import shift_warnings
+        from tasks.coupling.registration import Grid
+        from tasks.coupling.resolution import image_resolution
+
+        read = [context.read_image(self.dataset, scan.name) for scan in self.scans]
+        context.check_stop()
+        spectra = absorption_spectra(
+            [np.where(arrays["seen"], arrays["absorption"], np.nan) for arrays in read],
+            [scan.canvas for scan in self.scans],
+            self._energy_ev,
+            self.align,
+            is_normalised=self.is_normalised,
+        )
+        arrays = {one.name: np.asarray(getattr(spectra, one.name)) for one in fields(AbsorptionSpectra)}
+        grid = Grid(spectra.y_m, spectra.x_m, float(spectra.y_m[1] - spectra.y_m[0]))
+        images = 1 - np.nan_to_num(spectra.absorption)
+        arrays |= image_resolution(images, grid, spectra.sample_mask)
+        return arrays, {}, [NO_PHASE, *shift_warnings(spectra.energy_ev, spectra.shift_px)]

@@ -1,0 +1,233 @@
+"""Images of a dataset of kind ``images``: checked, turned into an object or an absorption, written, and read back."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from storage.datasets.entries import SAME_ENERGY_EV
+from storage.datasets.ingest import create_array
+from storage.datasets.scans import ImageInfo, ScanInfo
+from storage.datasets.stored_scan import manifest_of, told_as_damage
+from storage.errors import FieldError, InvalidScanError
+from storage.manifest import VerifiedStore
+from storage.readers.images import ImageSource
+from storage.readers.record import DAMAGE
+
+ARRAYS: Final = ("object", "absorption", "seen", "probe")
+LEAST_SIDE_PX: Final = 16
+MAX_SIDE_PX: Final = 16_384
+LEAST_SEEN: Final = 0.1
+"""Least share of an image that must hold numbers."""
+PIXEL_SIZES_M: Final = (1e-11, 1e-3)
+"""No pixel of an X-ray microscope is smaller or larger [m]."""
+MOST_OPTICAL_DENSITY: Final = 30.0
+MOST_TRANSMISSION: Final = 1.5
+"""Of the median pixel; noise and a beam that drifts may take it above 1."""
+START_SHARE: Final = 0.01
+"""A value that this share of an object's pixels hold to the last bit is what its reconstruction started from."""
+MAX_FAULTS: Final = 50
+"""Faults that an answer names: a wrong unit is wrong at every energy."""
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image that passed, still in the file.
+
+    Attributes
+    ----------
+    info : ImageInfo
+    seen : (Y, X) bool
+    """
+
+    source: ImageSource
+    energy_ev: float
+    info: ImageInfo
+    seen: NDArray[np.bool_]
+    warnings: tuple[str, ...] = ()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Read and convert: ``object`` complex64 or ``absorption`` float32, ``seen``, and ``probe`` where there is one."""
+        values = values_of(self.source)
+        name, dtype = ("object", np.complex64) if self.info.has_phase else ("absorption", np.float32)
+        found = {name: np.where(self.seen, values, 1 if self.info.has_phase else np.nan).astype(dtype), "seen": self.seen}
+        return found if self.source.probe is None else {**found, "probe": self.source.probe}
+
+
+def examine_images(
+    sources: Sequence[ImageSource], attributes: Mapping[str, Any], present: Sequence[ScanInfo]
+) -> list[ImageRecord]:
+    """Check every image of a file; ``present`` are those that the dataset has from other files.
+
+    Raises
+    ------
+    InvalidScanError
+        With everything found wrong, by image and field.
+    """
+    records: list[ImageRecord] = []
+    faults: list[FieldError] = []
+    for source in sources:
+        record, found = examine_image(source, attributes.get("pixel_size_m"))
+        if record is not None:
+            found += image_inconsistencies(record.energy_ev, record.info, [*present, *records])
+            records.append(record)
+        prefix = f"{source.label}." if len(sources) > 1 else ""
+        faults += [FieldError(prefix + fault.field, fault.message) for fault in found]
+    if faults:
+        raise InvalidScanError(faults[:MAX_FAULTS])
+    return records
+
+
+def image_inconsistencies(
+    energy_ev: float, info: ImageInfo | None, others: Sequence[ImageRecord | ScanInfo]
+) -> Iterator[FieldError]:
+    """Why an image cannot stand beside others of its dataset: an energy measured twice, with and without a phase or an I0."""
+    for other in others:
+        if abs(energy_ev - other.energy_ev) < SAME_ENERGY_EV:
+            yield FieldError("energy_ev", f"duplicate energy: {energy_ev:.3f} eV is there already")
+    for theirs in (other.info if isinstance(other, ImageRecord) else other.image for other in others[:1]):
+        if info is None or theirs is None:
+            continue
+        if info.has_phase != theirs.has_phase:
+            kinds = ("absorption alone", "objects with a phase")
+            yield FieldError("image", f"is {kinds[info.has_phase]}; the other energies are {kinds[theirs.has_phase]}")
+        elif info.is_normalised != theirs.is_normalised:
+            states = ("not normalised to I0", "normalised to I0")
+            yield FieldError(
+                "i0", f"the image is {states[info.is_normalised]}; the other energies are {states[theirs.is_normalised]}"
+            )
+
+
+def examine_image(source: ImageSource, stated_pixel_size_m: float | None) -> tuple[ImageRecord | None, list[FieldError]]:
+    """Check one image of a file; None where there are faults, and everything found wrong."""
+    faults = list(source.faults)
+    pixel_size_m = source.pixel_size_m if stated_pixel_size_m is None else stated_pixel_size_m
+    if not faults:
+        faults += _number_faults(source, pixel_size_m)
+    if faults or source.image is None or pixel_size_m is None or source.energy_ev is None:
+        return None, faults
+    try:
+        values = values_of(source)
+    except DAMAGE as error:
+        return None, [FieldError("image", f"cannot be read: {error}")]
+    seen = _seen(source, values)
+    faults += _value_faults(source, values, seen)
+    if faults:
+        return None, faults
+    n_lost = int(seen.size - np.count_nonzero(seen))
+    warnings = (f"{n_lost} of {seen.size} pixels hold no image and are left out",) if n_lost else ()
+    shape = (values.shape[0], values.shape[1])
+    middle = tuple(-0.5 * (n - 1) * pixel_size_m for n in shape)
+    info = ImageInfo(
+        shape=shape,
+        pixel_size_m=float(pixel_size_m),
+        origin_m=source.origin_m or (middle[0], middle[1]),
+        has_phase=source.quantity == "object",
+        is_normalised=source.quantity != "intensity" or source.i0 is not None,
+    )
+    return ImageRecord(source, source.energy_ev, info, seen, (*source.warnings, *warnings)), []
+
+
+def _number_faults(source: ImageSource, pixel_size_m: float | None) -> Iterator[FieldError]:
+    if source.energy_ev is None:
+        yield FieldError("energy_ev", "missing: the file does not state the photon energy")
+    if pixel_size_m is None:
+        yield FieldError("pixel_size_m", "missing: neither the file nor the dataset gives the pixel of the images")
+    elif not PIXEL_SIZES_M[0] <= pixel_size_m <= PIXEL_SIZES_M[1]:
+        yield FieldError("pixel_size_m", f"is {pixel_size_m:g} m: is it in another unit?")
+    shape = () if source.image is None else tuple(source.image.shape)
+    if len(shape) != 2 or not all(LEAST_SIDE_PX <= n <= MAX_SIDE_PX for n in shape):
+        yield FieldError("image", f"must be (Y, X) of {LEAST_SIDE_PX} to {MAX_SIDE_PX} pixels a side, got {shape}")
+    kinds = "c" if source.quantity == "object" else "iuf"
+    if source.image is not None and source.image.dtype.kind not in kinds:
+        wanted = "complex" if kinds == "c" else "real"
+        yield FieldError("image", f"numbers of {source.quantity!r} must be {wanted}, got {source.image.dtype}")
+    if source.seen is not None and source.seen.shape != shape:
+        yield FieldError("seen", f"is {source.seen.shape} for an image of {shape}")
+
+
+def values_of(source: ImageSource) -> NDArray[Any]:
+    """The object (Y, X) complex128, or the absorption (Y, X) float64, not finite where it has no meaning."""
+    assert source.image is not None
+    values = np.asarray(source.image[()])
+    if source.quantity == "object":
+        return values.astype(np.complex128)
+    values = values.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if source.quantity in ("intensity", "transmission"):
+            return np.asarray(-0.5 * np.log(values / (source.i0 or 1.0)))
+    return values if source.quantity == "absorption" else 0.5 * values
+
+
+def _seen(source: ImageSource, values: NDArray[Any]) -> NDArray[np.bool_]:
+    seen = np.asarray(np.isfinite(values))
+    if source.seen is not None:
+        return np.asarray(seen & source.seen)
+    if source.quantity != "object":
+        return seen
+    seen &= values != 0
+    found, counts = np.unique(values, return_counts=True)
+    return np.asarray(seen & ~np.isin(values, found[counts > START_SHARE * values.size]))
+
+
+def _value_faults(source: ImageSource, values: NDArray[Any], seen: NDArray[np.bool_]) -> Iterator[FieldError]:
+    if np.count_nonzero(seen) < max(LEAST_SEEN * seen.size, 1):
+        share = np.count_nonzero(seen) / seen.size
+        yield FieldError(
+            "image", f"only {share:.1%} of the pixels hold a value that can be used; the rest are zero or not finite"
+        )
+        return
+    inside = values[seen]
+    if np.ptp(np.abs(inside)) == 0:
+        yield FieldError("image", "is the same number everywhere")
+    middle = float(np.median(np.abs(inside))) if source.quantity == "object" else float(np.median(inside))
+    if source.quantity == "transmission" and np.exp(-2 * middle) > MOST_TRANSMISSION:
+        yield FieldError("image", f"is I / I0 of {np.exp(-2 * middle):.3g} in the middle; counts are called intensity")
+    if source.quantity in ("absorption", "optical_density") and not -1 < 2 * middle < MOST_OPTICAL_DENSITY:
+        yield FieldError(
+            "image", f"is an optical density of {2 * middle:.3g} in the middle; is it a transmission, or in percent?"
+        )
+
+
+def write_image(record: ImageRecord, directory: Path, attributes: Mapping[str, Any]) -> None:
+    """Write an image as a Zarr group into ``directory``."""
+    group = zarr.create_group(store=directory, overwrite=True)
+    digest = hashlib.sha256()
+    for name, values in record.arrays().items():
+        create_array(group, name, values.shape, values.dtype)[...] = values
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values).data)
+    info = record.info
+    digest.update(np.array([record.energy_ev, info.pixel_size_m, *info.origin_m, info.is_normalised], np.float64).data)
+    group.attrs.update(
+        {
+            **attributes,
+            "energy_ev": record.energy_ev,
+            "distance_m": 0.0,
+            "detector_pixel_size_m": 0.0,
+            "image": info.as_json(),
+            "warnings": list(record.warnings),
+            "digest": digest.hexdigest(),
+        }
+    )
+
+
+def read_image(path: Path) -> dict[str, NDArray[Any]]:
+    """Arrays of the image stored at ``path``.
+
+    ``object`` (Y, X) complex64 or ``absorption`` (Y, X) float32, ``seen`` (Y, X) bool, and ``probe`` (M, N, N) complex64 where
+    there is one.
+
+    Raises
+    ------
+    DatasetDamagedError
+        The image is not what was written.
+    """
+    with told_as_damage(path):
+        group = zarr.open_group(VerifiedStore(path, manifest_of(path)), mode="r")
+        return {name: np.asarray(group[name][...]) for name in ARRAYS if name in group}  # type: ignore[index]

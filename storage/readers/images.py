@@ -1,0 +1,156 @@
+"""What every reader of images returns: one energy's image of the specimen, still in the file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import FieldError
+from storage.readers.fields import Fields
+from storage.readers.record import Node
+
+ImageQuantity = Literal["object", "absorption", "optical_density", "transmission", "intensity"]
+"""What the numbers of an image are: the complex object O; the amplitude absorption ``A = -ln|O|``; the optical density
+``-ln(I / I0) = 2 A``; ``I / I0``; or I, in counts of which I0 is not known."""
+
+MAX_IMAGES: Final = 10_000
+"""Most energies of one file."""
+
+
+class StackImage:
+    """Image ``index`` of a stack (E, Y, X), as an array (Y, X) that ``[()]`` reads."""
+
+    def __init__(self, stack: Node, index: int) -> None:
+        self._stack, self._index = stack, index
+        self.shape, self.dtype = tuple(stack.shape[1:]), stack.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read the image, or a part of it."""
+        return np.asarray(self._stack[self._index : self._index + 1])[0][key]
+
+
+class DerivedImage:
+    """An image of ``shape`` that a function computes from the file when ``[()]`` asks for it."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], read: Callable[[], NDArray[Any]]) -> None:
+        self.shape, self.dtype, self._read = shape, dtype, read
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read the image, or a part of it."""
+        return self._read()[key]
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """One energy's image as a file holds it; None where the file does not state it.
+
+    Attributes
+    ----------
+    label : str
+        Which part of the file it is, for messages.
+    quantity : str
+        What the numbers are (`ImageQuantity`).
+    image : Node, (Y, X)
+        Read lazily.
+    energy_ev, pixel_size_m : float
+    origin_m : (y, x)
+        Centre of the first pixel [m], in a frame that all energies share; without it the images' middles coincide.
+    i0 : float
+        Incident intensity, in the unit of an image of ``intensity``.
+    seen : (Y, X) bool
+        True where the specimen was seen; everywhere where not stated.
+    probe : (M, N, N) complex64
+        The probe that was reconstructed with the object.
+    faults : tuple of FieldError
+        Everything the reader found wrong; the fields concerned are None.
+    warnings : tuple of str
+        What the reader decided and the user should know, one sentence each.
+    """
+
+    label: str
+    quantity: ImageQuantity = "object"
+    image: Node | None = None
+    energy_ev: float | None = None
+    pixel_size_m: float | None = None
+    origin_m: tuple[float, float] | None = None
+    i0: float | None = None
+    seen: NDArray[np.bool_] | None = None
+    probe: NDArray[np.complex64] | None = None
+    faults: tuple[FieldError, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def split_stack(
+    fields: Fields,
+    label: str,
+    quantity: ImageQuantity,
+    stack: Node | None,
+    energies_ev: NDArray[np.float64] | None,
+    pixel_size_m: float | None,
+    *,
+    i0: NDArray[np.float64] | None = None,
+    seen: NDArray[np.bool_] | None = None,
+) -> list[ImageSource]:
+    """One source an energy of a stack (E, Y, X), or the one of an image (Y, X); a single one with the faults where there are any.
+
+    Parameters
+    ----------
+    fields : Fields
+        What the file's fields were read with; faults are added to it.
+    label : str
+    quantity : str
+    stack : Node or None
+        None where it is missing, which ``fields`` has as a fault.
+    energies_ev : (E,) float64 array [eV] or None
+    pixel_size_m : float or None
+    i0 : (E,) or (1,) float64 array, optional
+        Incident intensity.
+    seen : (Y, X) bool array, optional
+    """
+    if stack is not None and energies_ev is not None:
+        _check_stack(fields, stack, energies_ev)
+    n = 0 if energies_ev is None else len(energies_ev)
+    incident = None if i0 is None else _incident(fields, i0, n)
+    if fields.faults or stack is None or energies_ev is None:
+        return [ImageSource(label, faults=tuple(fields.faults))]
+    images = [stack] if len(stack.shape) == 2 else [StackImage(stack, index) for index in range(n)]
+    return [
+        ImageSource(
+            label if n == 1 else f"{label} {index + 1}",
+            quantity,
+            image,
+            float(energies_ev[index]),
+            i0=None if incident is None else float(incident[index]),
+            pixel_size_m=pixel_size_m,
+            seen=seen,
+            warnings=tuple(fields.warnings),
+        )
+        for index, image in enumerate(images)
+    ]
+
+
+def _check_stack(fields: Fields, stack: Node, energies_ev: NDArray[np.float64]) -> None:
+    shape, n = tuple(stack.shape), len(energies_ev)
+    if len(shape) not in (2, 3) or 0 in shape:
+        fields.fault("image", f"must be (Y, X), or (E, Y, X) with E energies, got {shape}")
+        return
+    n_images = 1 if len(shape) == 2 else shape[0]
+    if n_images != n:
+        place = next((axis for axis in range(1, len(shape)) if shape[axis] == n), None)
+        cause = f"; axis {place} has as many: move it to the front" if place else "; energies come first"
+        fields.fault("image", f"is {shape}, {n_images} images for {n} energies{cause}")
+    elif n > MAX_IMAGES:
+        fields.fault("image", f"holds {n} energies, more than {MAX_IMAGES}")
+
+
+def _incident(fields: Fields, i0: NDArray[np.float64], n_energies: int) -> NDArray[np.float64] | None:
+    values = np.ravel(i0)
+    if len(values) not in (1, n_energies):
+        fields.fault("i0", f"has {len(values)} values for {n_energies} energies")
+    elif not (np.isfinite(values) & (values > 0)).all():
+        fields.fault("i0", f"must be positive, got {values.min():g} to {values.max():g}")
+    else:
+        return np.broadcast_to(values, n_energies)
+    return None

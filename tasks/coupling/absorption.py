@@ -1,0 +1,206 @@
+"""Absorption of one specimen where there is no phase: images of all energies on one grid, I0 taken from an empty area.
+
+As for complex objects, what acts on the transmission comes before the logarithm, and the empty area fixes what the images
+alone cannot tell: here the incident intensity of each energy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tasks.coupling.registration import Grid, common_grid, to_grid
+from tasks.coupling.spectra import register, shared_field
+from tasks.errors import EnergyGridError, VacuumError
+from tasks.gauge import RIM_PX, find_empty, require_vacuum, ripple_of
+from tasks.options import AlignOptions
+from tasks.ptycho.scan import Canvas
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+SAMPLE_SIGMAS = 6.0
+"""The specimen is where the mean absorption lies this many standard errors of the empty area above zero."""
+LEAST_TRANSMISSION = 1e-6
+N_COMPONENTS = 2
+"""Components beside the mean in which images of different energies may differ while they are registered."""
+CHEMISTRY_ROUNDS = 12
+SMALL_STEP_PX = 0.02
+
+
+@dataclass(frozen=True)
+class AbsorptionSpectra:
+    """Absorption of one specimen on one grid, all energies."""
+
+    energy_ev: Array
+    """(E,)."""
+    y_m: Array
+    """(Y,)."""
+    x_m: Array
+    """(X,)."""
+    absorption: NDArray[np.float32]
+    """(E, Y, X) amplitude absorption, half the optical density; NaN outside the field of view."""
+    vacuum_mask: Mask
+    """(Y, X): empty at every energy."""
+    sample_mask: Mask
+    """(Y, X)."""
+    shift_px: Array
+    """(E, 2)."""
+    sigma_absorption: Array
+    """(E,) standard error of absorption: in the empty area, or from pixel to pixel where there is none."""
+    incident_intensity: Array
+    """(E,) I0 in the unit of the images, from the empty area; 1 where the images were normalised before."""
+
+
+def absorption_spectra(
+    images: Sequence[NDArray[np.floating]],
+    canvases: Sequence[Canvas],
+    energy_ev: Array,
+    options: AlignOptions,
+    *,
+    is_normalised: bool,
+) -> AbsorptionSpectra:
+    """Bring absorption images to one pixel, one place and one I0.
+
+    Parameters
+    ----------
+    images : E arrays (Yc, Xc)
+        ``-ln(I / I0) / 2``, or ``-ln(I) / 2`` where I0 is not known; NaN where the specimen was not seen.
+    canvases : E Canvas
+    energy_ev : (E,) float64 array, ascending
+    options : AlignOptions
+    is_normalised : bool
+        Whether I0 is taken out already; the images are then left as they are, and need no empty area.
+
+    Raises
+    ------
+    VacuumError
+        I0 is not known and too little of the field is empty.
+    RegistrationError, EnergyGridError
+    """
+    if np.any(np.diff(energy_ev) <= 0):
+        raise EnergyGridError(f"energies must ascend and differ, got {list(energy_ev)}")
+    fields = [np.isfinite(image) for image in images]
+    levels = np.array([0.0 if is_normalised else np.median(image[seen]) for image, seen in zip(images, fields, strict=True)])
+    flat = [np.exp(level - np.where(seen, image, level)) for image, seen, level in zip(images, fields, levels, strict=True)]
+    grid = common_grid(canvases, fields)
+    shifts = np.zeros((len(flat), 2))
+    if options.drift == "find":
+        shifts = register_chemistry(flat, canvases, fields, grid)
+    field = shared_field(fields, canvases, grid, shifts)
+    contrast = log_transmission(flat, canvases, grid, shifts)
+    vacuum = _vacuum(contrast.mean(axis=0), field, options, is_needed=not is_normalised)
+    offsets = np.zeros(len(flat)) if is_normalised else contrast[:, vacuum].mean(axis=1)
+    absorption = offsets[:, None, None] - contrast
+    return AbsorptionSpectra(
+        energy_ev=energy_ev,
+        y_m=grid.y_m,
+        x_m=grid.x_m,
+        absorption=np.where(field, absorption, np.nan).astype(np.float32),
+        vacuum_mask=vacuum,
+        sample_mask=_sample(absorption.mean(axis=0), field, vacuum),
+        shift_px=shifts,
+        sigma_absorption=_noise(absorption, field, vacuum),
+        incident_intensity=np.exp(2 * (offsets - levels)),
+    )
+
+
+def register_chemistry(
+    flat: Sequence[NDArray[np.floating]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid
+) -> Array:
+    """(E, 2) drift [grid px] of images whose contrast changes over the edge, which the phase's hardly does.
+
+    First as for objects, each image against the mean. That is wrong by up to a pixel where the states differ most, so then
+    against what the mean and the leading components of the stack say of each image. On a simulated particle of two oxides
+    the largest error, at two energies within the edge, falls from 0.8 to 0.3 px.
+    """
+    shifts = register(partial(log_transmission, flat, canvases, grid), canvases, fields, grid)
+    root = np.sqrt(ndimage.gaussian_filter(shared_field(fields, canvases, grid, shifts).astype(float), 2.0)).ravel()
+    for _ in range(CHEMISTRY_ROUNDS if len(flat) > N_COMPONENTS + 1 else 0):
+        images = ndimage.gaussian_filter(log_transmission(flat, canvases, grid, shifts), (0, 1, 1))
+        basis = _basis(images, root)
+        steps = _displacements(images, basis, root)
+        shifts = shifts + steps - steps.mean(axis=0)
+        if np.abs(steps).max() < SMALL_STEP_PX:
+            break
+    return shifts
+
+
+def _basis(images: Array, root: Array) -> Array:
+    """(K, Y, X): the mean of the images (E, Y, X) and their leading components, orthogonal to its gradient."""
+    mean = images.mean(axis=0)
+    known = np.stack([mean.ravel(), *(part.ravel() for part in np.gradient(mean)), np.ones(mean.size)]) * root
+    q, _ = np.linalg.qr(known.T)
+    rest = images.reshape(len(images), -1) * root
+    rest = rest - (rest @ q) @ q.T
+    _, directions = np.linalg.eigh(rest @ rest.T)
+    weights = directions[:, ::-1][:, :N_COMPONENTS].T
+    components = (weights @ images.reshape(len(images), -1)).reshape(-1, *mean.shape)
+    return np.concatenate([mean[None], components])
+
+
+def _displacements(images: Array, basis: Array, root: Array) -> Array:
+    """(E, 2) displacement of each image (E, Y, X) against the combination of the basis (K, Y, X) that explains it.
+
+    One Gauss-Newton step, by the normal equations: the columns are few, and alike but for the gradients.
+    """
+    columns = np.concatenate([basis.reshape(len(basis), -1), np.ones((1, root.size))]) * root
+    targets = images.reshape(len(images), -1) * root
+    gram, products = columns @ columns.T, targets @ columns.T
+    found = np.linalg.lstsq(gram, products.T, rcond=None)[0][:-1].T
+    slopes = [np.tensordot(found, part, axes=1) for part in np.gradient(basis, axis=(1, 2))]
+    steps = []
+    for target, product, *slope in zip(targets, products, *slopes, strict=True):
+        gradient = -np.stack([part.ravel() for part in slope]) * root
+        across = columns @ gradient.T
+        matrix = np.block([[gram, across], [across.T, gradient @ gradient.T]])
+        steps.append(np.linalg.lstsq(matrix, np.concatenate([product, gradient @ target]), rcond=None)[0][-2:])
+    return np.stack(steps)
+
+
+def log_transmission(flat: Sequence[NDArray[Any]], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> Array:
+    """(E, Y, X): logarithm of the amplitudes transmitted, ``-A``, on the grid, each displaced back by its drift."""
+    images = [to_grid(image, canvas, grid, shift, fill=1.0) for image, canvas, shift in zip(flat, canvases, shifts, strict=True)]
+    return np.asarray(np.log(np.maximum(np.stack(images), LEAST_TRANSMISSION)))
+
+
+def _vacuum(contrast: Array, field: Mask, options: AlignOptions, is_needed: bool) -> Mask:
+    """The box that is stated to be empty, else what is found to be; none where none is found and none is needed."""
+    vacuum = np.zeros_like(field)
+    if options.vacuum_box is not None:
+        y0, y1, x0, x1 = options.vacuum_box
+        vacuum[y0:y1, x0:x1] = field[y0:y1, x0:x1]
+        require_vacuum(vacuum, field, options.min_vacuum_fraction)
+        return vacuum
+    try:
+        return find_empty(contrast, field, options.min_vacuum_fraction)
+    except VacuumError:
+        if is_needed:
+            raise
+        return vacuum
+
+
+def _sample(absorption: Array, field: Mask, vacuum: Mask) -> Mask:
+    """Connected matter, where the mean absorption is significantly above that of the empty area; all where there is none."""
+    if not vacuum.any():
+        return field
+    smooth = ndimage.gaussian_filter(absorption, 1.0)
+    threshold = float(np.mean(smooth[vacuum])) + SAMPLE_SIGMAS * float(np.std(smooth[vacuum]))
+    matter = ndimage.binary_opening((smooth > threshold) & field, iterations=2)
+    if not matter.any():
+        raise VacuumError(
+            "the field must hold a specimen: nowhere does the mean absorption lie above that of the empty area by more than its "
+            f"noise, {threshold / SAMPLE_SIGMAS:.2g}. Is the field blank, or the specimen outside it?"
+        )
+    return np.asarray(ndimage.binary_fill_holes(matter) & field)
+
+
+def _noise(absorption: Array, field: Mask, vacuum: Mask) -> Array:
+    if vacuum.any():
+        return np.asarray(np.std(absorption[:, vacuum], axis=1))
+    inner = ndimage.binary_erosion(field, iterations=RIM_PX)
+    return np.array([ripple_of(image, inner) for image in absorption])

@@ -1,0 +1,133 @@
+"""Images in the store: what is accepted and how it is kept, and everything that is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage.datasets.store import DatasetStore
+from storage.errors import InvalidScanError, ScanConflictError, UnknownFormatError
+
+SHAPE = (18, 20)
+RNG = np.random.default_rng(5)
+TRANSMISSION = np.exp(-RNG.uniform(0.1, 1.0, (3, *SHAPE)))
+OBJECT = (np.sqrt(TRANSMISSION) * np.exp(-0.3j * TRANSMISSION)).astype(np.complex64)
+ENERGIES = np.array([700.0, 710.0, 720.0])
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> DatasetStore:
+    """A store with one empty dataset of images, ``ds_1``."""
+    store = DatasetStore(tmp_path / "datasets")
+    store.create("ds_1", {"title": "a particle", "kind": "images"})
+    return store
+
+
+def write(path: Path, **changed: Any) -> Path:
+    fields = {"energy_ev": ENERGIES, "pixel_size_m": np.array(8e-8), **changed}
+    np.savez(path.with_suffix(".npz"), **{name: value for name, value in fields.items() if value is not None})
+    return path.with_suffix(".npz")
+
+
+def faults(images: DatasetStore, path: Path) -> dict[str, str]:
+    with pytest.raises(InvalidScanError) as caught:
+        images.add_scan("ds_1", "f", path)
+    assert images.scan_names("ds_1") == []
+    return {fault.field.rpartition(".")[2]: fault.message for fault in caught.value.faults}
+
+
+def test_a_stack_becomes_an_image_an_energy(images: DatasetStore, tmp_path: Path) -> None:
+    path = write(tmp_path / "f", object=OBJECT)
+    found = images.add_scan("ds_1", "stack", path)
+    assert [(one.name, one.energy_ev) for one in found.scans] == [("stack.1", 700.0), ("stack.2", 710.0), ("stack.3", 720.0)]
+    (info, *_) = images.scans("ds_1")
+    assert info.image is not None
+    assert (info.image.shape, info.image.pixel_size_m, info.image.has_phase) == (SHAPE, 8e-8, True)
+    np.testing.assert_allclose(np.mean(info.corners_m, axis=0), 0, atol=1e-15)
+    np.testing.assert_array_equal(images.read_image("ds_1", "stack.2")["object"], OBJECT[1])
+    assert images.read_image("ds_1", "stack.2")["seen"].all()
+    assert not images.add_scan("ds_1", "stack", path).created
+    with pytest.raises(ScanConflictError):
+        images.add_scan("ds_1", "stack", write(tmp_path / "g", object=2 * OBJECT))
+    images.seal("ds_1")
+    assert images.is_sealed("ds_1")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "more", "is_normalised"),
+    [
+        ("transmission", TRANSMISSION, {}, True),
+        ("optical_density", -np.log(TRANSMISSION), {}, True),
+        ("absorption", -0.5 * np.log(TRANSMISSION), {}, True),
+        ("intensity", 500 * TRANSMISSION, {"i0": np.array(500.0)}, True),
+        ("intensity", TRANSMISSION, {}, False),
+    ],
+)
+def test_every_quantity_is_kept_as_amplitude_absorption(
+    images: DatasetStore, tmp_path: Path, name: str, values: Any, more: Any, is_normalised: bool
+) -> None:
+    images.add_scan("ds_1", "s", write(tmp_path / "f", **{name: values}, **more))
+    for info, expected in zip(images.scans("ds_1"), TRANSMISSION, strict=True):
+        assert info.image is not None
+        assert (info.image.has_phase, info.image.is_normalised) == (False, is_normalised)
+        np.testing.assert_allclose(
+            images.read_image("ds_1", info.name)["absorption"], -0.5 * np.log(expected), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_pixels_without_a_value_and_what_a_reconstruction_never_touched_are_not_seen(
+    images: DatasetStore, tmp_path: Path
+) -> None:
+    untouched = OBJECT.copy()
+    untouched[:, :4] = 1.0
+    untouched[1, 9, 9] = np.nan
+    images.add_scan("ds_1", "s", write(tmp_path / "f", object=untouched))
+    seen = [images.read_image("ds_1", info.name)["seen"] for info in images.scans("ds_1")]
+    expected = np.ones(SHAPE, bool)
+    expected[:4] = False
+    np.testing.assert_array_equal(seen[0], expected)
+    expected[9, 9] = False
+    np.testing.assert_array_equal(seen[1], expected)
+    assert "hold no image" in images.scans("ds_1")[0].warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "words"),
+    [
+        ({"object": OBJECT.real}, "image", "must be complex"),
+        ({"transmission": OBJECT}, "image", "must be real"),
+        ({"transmission": 400 * TRANSMISSION}, "image", "counts are called intensity"),
+        ({"optical_density": 100 * TRANSMISSION}, "image", "percent"),
+        ({"intensity": np.zeros((3, *SHAPE))}, "image", "hold a value"),
+        ({"absorption": np.full((3, *SHAPE), 0.5)}, "image", "same number"),
+        ({"object": OBJECT[:, :8]}, "image", "pixels a side"),
+        ({"object": OBJECT, "pixel_size_m": None}, "pixel_size_m", "missing"),
+        ({"object": OBJECT, "pixel_size_m": np.array(80.0)}, "pixel_size_m", "another unit"),
+        ({"object": OBJECT, "energy_ev": np.array([700.0, 700.0, 720.0])}, "energy_ev", "duplicate"),
+        ({"object": OBJECT.transpose(1, 2, 0)}, "image", "move it to the front"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_field(images: DatasetStore, tmp_path: Path, changed: Any, field: str, words: str) -> None:
+    assert words in faults(images, write(tmp_path / "f", **changed))[field]
+
+
+def test_the_pixel_may_be_the_datasets(tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "datasets")
+    store.create("ds_1", {"title": "a particle", "kind": "images", "pixel_size_m": 5e-9})
+    store.add_scan("ds_1", "s", write(tmp_path / "f", object=OBJECT, pixel_size_m=None))
+    assert {info.image.pixel_size_m for info in store.scans("ds_1") if info.image} == {5e-9}
+
+
+def test_images_with_and_without_phase_or_i0_do_not_mix(images: DatasetStore, tmp_path: Path) -> None:
+    images.add_scan("ds_1", "a", write(tmp_path / "a", object=OBJECT[0], energy_ev=np.array([690.0])))
+    with pytest.raises(InvalidScanError, match="objects with a phase"):
+        images.add_scan("ds_1", "b", write(tmp_path / "b", transmission=TRANSMISSION))
+
+
+def test_each_kind_of_dataset_refuses_files_of_the_other(images: DatasetStore, files: Any, tmp_path: Path) -> None:
+    with pytest.raises(UnknownFormatError):
+        images.add_scan("ds_1", "a", files.npz(tmp_path / "a.npz"))
+    images.create("ds_2", {"title": "measured"})
+    with pytest.raises(UnknownFormatError, match="is a ZIP archive"):
+        images.add_scan("ds_2", "a", write(tmp_path / "f", object=OBJECT))
