@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STAMP := $(VENV)/.compiled
+JOBS ?= 2
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
-.PHONY: help venv demo study test coverage lowest lint bench accept docs site clean
+.PHONY: help venv demo study test survive coverage lowest lint bench accept docs site clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -21,7 +22,10 @@ study: $(STAMP)  ## Analyse six simulated particles in two groups; writes the ga
 	$(BIN)/ptyxas study --gallery docs/figures
 
 test: $(STAMP)  ## Run every test (types, style, contracts and deployment files included)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+
+survive: $(STAMP)  ## Kill workers, services and schedulers at random moments, three times as often as the tests do
+	PTYXAS_TEST_DEATHS=3 $(BIN)/python -m pytest tests/end_to_end/test_killed_at_random.py
 
 coverage: $(STAMP)  ## Run every test and print the lines that none reaches
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=xml

@@ -24,7 +24,9 @@ from service.execution.task import WORKER_ENVIRONMENT
 
 SEED = int(os.environ.get("PTYXAS_TEST_SEED", random.SystemRandom().randrange(10**6)))
 N_ENERGIES = 10
-DEATHS = {"embedded": ["worker"] * 3 + ["service"] * 3, "external": ["scheduler"] * 4}
+N_DEATHS = int(os.environ.get("PTYXAS_TEST_DEATHS", "1"))
+"""How often each kind is killed: once in every run of the tests, three times by ``make survive``."""
+DEATHS = {"embedded": ["worker", "service"] * N_DEATHS, "external": ["scheduler"] * N_DEATHS}
 N_STEPS = 2 * N_ENERGIES + 7
 """Two rounds, the barrier between them, spectra, fit, maps, domains, figures, results."""
 LOOK_NS = 100_000_000
