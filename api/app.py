@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI, Security
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from api.dependencies import BEARER, problems
 from api.middleware.api_keys import ApiKeyCheck
@@ -24,6 +25,7 @@ from api.routes import datasets, energies, events, figures, health, options, res
 from api.schemas import ProblemAnswer
 from service.api_keys import ApiKeys
 from service.bootstrap import Service
+from service.errors import NotFoundError
 from service.settings import LOOPBACK_HOSTS, Settings
 
 PREFIX: Final = "/api/v1"
@@ -78,6 +80,8 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(web.router)
     app.mount("/assets", StaticFiles(directory=PAGES / "assets"), name="assets")
     add_error_handlers(app)
+    for error in (NotFoundError, HTTPException):
+        app.add_exception_handler(error, web.answer_unknown)
     add_middleware(app, service.settings)
     document_problems(app, needs_key=service.settings.api_keys_file is not None)
     return app

@@ -69,3 +69,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries of the problems a route may answer with."""
     schema = {"schema": {"$ref": f"#/components/schemas/{ProblemAnswer.__name__}"}}
     return {status: {"description": REASONS[status], "content": {MEDIA_TYPE: schema}} for status in statuses}
+
+
+PNG: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+    304: {"description": "The client has the image already."},
+}
+"""OpenAPI entries of a route that answers with an image."""

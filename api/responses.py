@@ -1,16 +1,21 @@
 """Stored files as answers, with entity tags, conditional requests and byte ranges (RFC 9110, sections 13 and 14)."""
 
+import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.responses import FileResponse, Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from api.problems import GoneError, RangeError
+from api.problems import BusyError, GoneError, RangeError
 
+MOST_WAITING: Final = 40
+"""Images that may wait to be drawn."""
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\s*", re.ASCII)
 """A single byte range; more digits than a file can have bytes are no range."""
 
@@ -56,6 +61,21 @@ def send_bytes(request: Request, content: bytes, etag: str, media_type: str) -> 
     if is_known(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=media_type, headers=headers)
+
+
+async def send_drawing(request: Request, draw: Callable[[], bytes]) -> Response:
+    """The PNG that ``draw`` returns; few are drawn at the same time.
+
+    Raises
+    ------
+    BusyError
+        Too many wait already.
+    """
+    drawing: CapacityLimiter = request.app.state.drawing
+    if drawing.statistics().tasks_waiting >= MOST_WAITING:
+        raise BusyError(f"{MOST_WAITING} images wait to be drawn already: ask again in a few seconds")
+    content = await to_thread.run_sync(draw, limiter=drawing)
+    return send_bytes(request, content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', "image/png")
 
 
 def is_known(request: Request, etag: str) -> bool:

@@ -124,6 +124,27 @@ class DatasetBody(Body):
     the scan is refused with their names, stored without them, or with them; the scan's warnings tell which."""
 
 
+class SampleChanges(Body):
+    """What of the specimen's description is to change."""
+
+    name: Line | None = None
+    group: Line | None = None
+
+
+class DatasetChanges(Body):
+    """What of a dataset's description is to change; what is left out stays."""
+
+    title: Annotated[Line, Field(min_length=1)] | None = None
+    sample: SampleChanges | None = None
+    labels: Annotated[list[Annotated[Line, Field(min_length=1, max_length=64)]], Field(max_length=50)] | None = None
+
+
+class RunChanges(Body):
+    """What of a run is to change."""
+
+    name: Annotated[Line, Field(min_length=1)]
+
+
 class RegisterBody(DatasetBody):
     """A measurement that already lies where the service may read."""
 

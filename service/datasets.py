@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from service.api_keys import DEFAULT_PROJECT
 from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
 from service.quotas import Limits
@@ -23,6 +25,9 @@ from service.uploads.receive import UploadReceiver
 from service.uploads.registered import names_of, opened, registered_files
 from service.uploads.sandbox import IngestOrder, OpenFile, ingest
 from storage.catalogue.datasets import EVERY_DATASET
+from storage.errors import StorageError
+from tasks.figures.measurement import measurement
+from tasks.figures.style import draw_whole_png
 
 N_INGESTS: Final = 4
 """Files parsed at the same time."""
@@ -167,6 +172,45 @@ class Datasets:
     def get(self, dataset_id: str) -> DatasetView:
         """One dataset as it stands."""
         return view_of(self._record(dataset_id))
+
+    def change(self, dataset_id: str, changes: Mapping[str, Any]) -> DatasetView:
+        """Give a dataset another ``title``, other ``labels``, its ``sample`` another name or group; what was measured stays.
+
+        Raises
+        ------
+        NotFoundError
+        ConflictError
+            It is damaged.
+        """
+        self._whole(dataset_id)
+
+        def changed(attributes: dict[str, Any]) -> dict[str, Any]:
+            return {**attributes, **changes, "sample": {**attributes["sample"], **changes.get("sample", {})}}
+
+        self._repository.store.update(dataset_id, changed)
+        self._repository.refresh(dataset_id)
+        return self.get(dataset_id)
+
+    def overview(self, dataset_id: str, scan: str) -> bytes:
+        """PNG of one scan: its mean diffraction pattern and the positions of the probe.
+
+        Raises
+        ------
+        NotFoundError
+        ConflictError
+            The scan is damaged.
+        """
+        record = self._record(dataset_id)
+        found = next((one for one in record.scans if one.name == scan), None)
+        if found is None:
+            raise NotFoundError(f"dataset {dataset_id} has no scan {scan!r}")
+        try:
+            stored = self._repository.store.read_scan(dataset_id, scan)
+        except StorageError as error:
+            raise ConflictError(f"scan {scan} of dataset {dataset_id} cannot be read: {error}") from error
+        title = f"{record.title} at {found.energy_ev:.1f} eV"
+        mean = stored["counts"].mean(axis=0, dtype=np.float64)
+        return draw_whole_png(title, measurement, mean, stored["mask"], stored["positions_m"])
 
     def delete(self, dataset_id: str) -> None:
         """Forget a dataset and its scans; not while a run needs it."""

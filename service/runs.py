@@ -148,6 +148,12 @@ class Runs:
         self._runner.wake()
         return self.get(run_id)
 
+    def rename(self, run_id: str, name: str) -> RunView:
+        """Give a run another name."""
+        self.get(run_id)
+        self._repository.rename(run_id, name)
+        return self.get(run_id)
+
     def delete(self, run_id: str) -> None:
         """Forget a run, its events and its results; finished steps stay for whoever needs them."""
         view = self.get(run_id)

@@ -1,12 +1,14 @@
 """Datasets and their scans."""
 
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from api.dependencies import DatasetId, ScanName, ServiceDep, problems
+from api.dependencies import PNG, DatasetId, ScanName, ServiceDep, problems
 from api.pagination import Paging, cursor_of
-from api.schemas import DatasetAnswer, DatasetBody, Page, RegisterBody, ScanAnswer
+from api.responses import send_drawing
+from api.schemas import DatasetAnswer, DatasetBody, DatasetChanges, Page, RegisterBody, ScanAnswer
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
@@ -47,6 +49,18 @@ def list_datasets(service: ServiceDep, paging: Annotated[Paging, Depends()]) -> 
 def get_dataset(dataset_id: DatasetId, service: ServiceDep) -> DatasetAnswer:
     """State, energies, shapes and bytes of a dataset."""
     return DatasetAnswer.model_validate(service.datasets.get(dataset_id))
+
+
+@router.patch("/{dataset_id}", responses=problems(404, 409, 422))
+def change_dataset(dataset_id: DatasetId, body: DatasetChanges, service: ServiceDep) -> DatasetAnswer:
+    """Change title, labels, and the specimen's name and group."""
+    return DatasetAnswer.model_validate(service.datasets.change(dataset_id, body.model_dump(exclude_none=True)))
+
+
+@router.get("/{dataset_id}/scans/{name}/overview.png", response_class=Response, responses=PNG | problems(404, 409, 503))
+async def get_scan_overview(dataset_id: DatasetId, name: str, service: ServiceDep, request: Request) -> Response:
+    """Mean diffraction pattern of one scan, and the positions of the probe."""
+    return await send_drawing(request, partial(service.datasets.overview, dataset_id, name))
 
 
 @router.put(

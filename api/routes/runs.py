@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.dependencies import RunId, ServiceDep, problems
 from api.pagination import Paging, cursor_of
-from api.schemas import Page, RunAnswer, RunBody
+from api.schemas import Page, RunAnswer, RunBody, RunChanges
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -53,6 +53,12 @@ def cancel_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
 def retry_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
     """Continue a failed or cancelled run from its finished steps."""
     return RunAnswer.model_validate(service.runs.retry(run_id))
+
+
+@router.patch("/{run_id}", responses=problems(404, 422))
+def change_run(run_id: RunId, body: RunChanges, service: ServiceDep) -> RunAnswer:
+    """Give a run another name."""
+    return RunAnswer.model_validate(service.runs.rename(run_id, body.name))
 
 
 @router.delete("/{run_id}", status_code=204, responses=problems(404, 409))

@@ -3,14 +3,17 @@
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.templating import Jinja2Templates
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
-from api.dependencies import ServiceDep
+from api.dependencies import DatasetId, ServiceDep, service_of
 from api.pages.filters import bytes_in_words, energies_in_words, seconds_in_words
+from api.problems import answer_http_error, answer_known_error
 from service.bootstrap import Service
 from service.errors import NotFoundError, ResultsDamagedError, ResultsNotReadyError
 from service.records.views import DatasetView, FigureView, RunView
@@ -33,8 +36,8 @@ STAGES: Final = {
     "maps": "Chemical maps",
     "references": "Mixtures of reference compounds",
     "domains": "Domains",
-    "figures": "Figures",
     "results": "Publish the results",
+    "figures": "Figures",
 }
 
 MAPS: Final = {
@@ -56,16 +59,41 @@ SPECTRA: Final = {"absorption": "Absorption", "phase": "Phase"}
 @router.get("/", response_class=HTMLResponse)
 def get_page(service: ServiceDep, request: Request, run: Annotated[str | None, Query(max_length=100)] = None) -> Response:
     """Datasets, runs, and one run in full: the one asked for, or the newest."""
-    runs = service.runs.page(N_SHOWN).items
-    datasets = service.datasets.page(N_SHOWN).items
-    chosen = service.runs.get(run) if run else next(iter(runs), None)
-    words = {"stages": STAGES, "image_names": MAPS | SPECTRA, "spectra": SPECTRA, "versions": service.versions()}
-    found = {"runs": runs, "datasets": datasets, "titles": {view.id: view.title for view in datasets}}
+    chosen = service.runs.get(run) if run else next(iter(service.runs.page(1).items), None)
     measured = measured_by(service, chosen)
     named = {view.id: view.title for view in measured}
     of_run = {name: named.get(name, name) for name in (chosen.datasets if chosen else ())}
-    shown = {"run": chosen, "figures": figures_of(service, chosen), "measured": measured, "titles_of_run": of_run}
-    return TEMPLATES.TemplateResponse(request, "index.html", words | found | shown)
+    figures = figures_of(service, chosen)
+    return page(service, request, run=chosen, figures=figures, measured=measured, titles_of_run=of_run)
+
+
+@router.get("/datasets/{dataset_id}", response_class=HTMLResponse)
+def get_dataset_page(service: ServiceDep, request: Request, dataset_id: DatasetId) -> Response:
+    """One dataset in full."""
+    return page(service, request, dataset=service.datasets.get(dataset_id))
+
+
+@router.get("/docs", response_class=HTMLResponse)
+def get_docs(request: Request) -> Response:
+    """The browsable API."""
+    return TEMPLATES.TemplateResponse(request, "docs.html", {"document": request.app.openapi_url})
+
+
+def page(service: Service, request: Request, status: int = 200, **shown: Any) -> Response:
+    """The page with the lists of datasets and runs, and ``shown`` beside them."""
+    datasets = service.datasets.page(N_SHOWN).items
+    words = {"stages": STAGES, "image_names": MAPS | SPECTRA, "spectra": SPECTRA, "versions": service.versions()}
+    found = {"runs": service.runs.page(N_SHOWN).items, "datasets": datasets, "titles": {view.id: view.title for view in datasets}}
+    return TEMPLATES.TemplateResponse(request, "index.html", words | found | shown, status)
+
+
+async def answer_unknown(request: Request, error: Exception) -> Response:
+    """The answer to an error; a page where a browser asked for one that is not there."""
+    answer = answer_http_error(request, error) if isinstance(error, HTTPException) else answer_known_error(request, error)
+    is_page = not request.url.path.startswith(("/api/", "/assets/")) and "text/html" in request.headers.get("accept", "")
+    if answer.status_code != 404 or not is_page:
+        return answer
+    return await run_in_threadpool(page, service_of(request), request, 404, unknown=str(error) or request.url.path)
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,10 @@ class RunRepository:
         """Queue a run again that is in one of the states ``before``; False where it is in another state."""
         return self._runs.change_state(run_id, before, "queued", finished=None, started=None, error=None)
 
+    def rename(self, run_id: str, name: str) -> None:
+        """Give a run another name."""
+        self._runs.update(run_id, name=name)
+
     def delete(self, run_id: str) -> None:
         """Forget a run and its events."""
         self._runs.delete(run_id)

@@ -140,6 +140,16 @@ class FakeDatasets:
             raise NotFoundError(f"no dataset {dataset_id}")
         return self.views[dataset_id]
 
+    def change(self, dataset_id: str, changes: Mapping[str, Any]) -> DatasetView:
+        sample = {**self.get(dataset_id).sample, **changes.get("sample", {})}
+        self.views[dataset_id] = replace(self.views[dataset_id], **{**changes, "sample": sample})
+        return self.views[dataset_id]
+
+    def overview(self, dataset_id: str, scan: str) -> bytes:
+        if scan not in [one.name for one in self.get(dataset_id).scans]:
+            raise NotFoundError(f"no scan {scan!r}")
+        return picture(f"scan {scan}", 900)
+
     def delete(self, dataset_id: str) -> None:
         self.get(dataset_id)
         del self.views[dataset_id]
@@ -235,6 +245,10 @@ class FakeRuns:
         if self.get(run_id).state not in ("failed", "cancelled"):
             raise ConflictError(f"run {run_id} is {self.get(run_id).state}: only failed or cancelled runs can go on")
         self.views[run_id] = replace(self.views[run_id], state="queued", error=None)
+        return self.views[run_id]
+
+    def rename(self, run_id: str, name: str) -> RunView:
+        self.views[run_id] = replace(self.get(run_id), name=name)
         return self.views[run_id]
 
     def delete(self, run_id: str) -> None:

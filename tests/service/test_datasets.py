@@ -247,3 +247,18 @@ def test_pages_are_newest_first_and_a_projects_own(bench: Any) -> None:
     assert bench.datasets.within("other").page().items == ()
     with pytest.raises(NotFoundError):
         bench.datasets.within("other").get(made[0])
+
+
+def test_a_description_changes_and_the_measurement_stays(bench: Any, scan_bytes: ScanBytes) -> None:
+    dataset_id = bench.datasets.create(bench.spec).id
+    bench.put(dataset_id, "a", scan_bytes())
+    before = bench.datasets.seal(dataset_id)
+    changed = bench.datasets.change(dataset_id, {"title": "another", "sample": {"group": "charged"}, "labels": ["good"]})
+    assert (changed.title, changed.labels, changed.state) == ("another", ("good",), "sealed")
+    assert changed.sample == {**before.sample, "group": "charged"}
+    assert changed.scans == before.scans
+    assert bench.datasets.overview(dataset_id, "a").startswith(b"\x89PNG")
+    with pytest.raises(NotFoundError):
+        bench.datasets.overview(dataset_id, "b")
+    with pytest.raises(NotFoundError):
+        bench.datasets.within("other").change(dataset_id, {"title": "theirs"})

@@ -334,3 +334,10 @@ def test_spectra_are_of_published_results_only(bench: RunBench) -> None:
     assert found.n_pixels == 1
     with pytest.raises(NotFoundError):
         bench.runs.spectra(run_id, [Area("ds_b", pixel=(20, 20))])
+
+
+def test_a_run_gets_another_name(bench: RunBench) -> None:
+    run_id = bench.runs.submit(["ds_a"], options(), "first").id
+    assert bench.runs.rename(run_id, "second").name == "second"
+    with pytest.raises(NotFoundError):
+        bench.runs.rename("run_none", "second")

@@ -93,6 +93,8 @@ def calls(neighbours: Neighbours) -> list[tuple[str, str, dict[str, Any]]]:
     sent_to: dict[str, dict[str, Any]] = {
         f"post {API}/runs": {"json": {"datasets": [neighbours.dataset]}},
         f"post {API}/runs/{{run_id}}/spectra": {"json": {"areas": [{"dataset": neighbours.dataset, "pixel": [1, 1]}]}},
+        f"patch {API}/datasets/{{dataset_id}}": {"json": {"title": "theirs"}},
+        f"patch {API}/runs/{{run_id}}": {"json": {"name": "theirs"}},
         f"get {API}/runs/{{run_id}}/spectrum": {"params": {"dataset": neighbours.dataset, "y": 1, "x": 1}},
     }
     found = []

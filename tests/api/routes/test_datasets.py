@@ -173,3 +173,14 @@ def test_a_beam_stop_wider_than_its_zone_plate_is_refused(client: httpx.Client, 
     refused = client.post(DATASETS, json=BODY | {"probe": {"kind": "zone_plate", **sizes}})
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid-input")
     assert "no light passes the zone plate" in refused.json()["detail"]
+
+
+def test_a_dataset_gets_another_title_group_and_labels(client: httpx.Client, dataset: dict[str, Any]) -> None:
+    path = f"/api/v1/datasets/{dataset['id']}"
+    changed = client.patch(path, json={"title": "particle 7", "sample": {"group": "charged"}, "labels": ["good"]}).json()
+    assert (changed["title"], changed["labels"]) == ("particle 7", ["good"])
+    assert changed["sample"] == {**dataset["sample"], "group": "charged"}
+    for body in ({"title": ""}, {"sample": {"formula": "V2O5"}}, {"title": "a\u202eb"}, {"state": "open"}):
+        assert client.patch(path, json=body).status_code == 422, body
+    assert client.patch("/api/v1/datasets/ds_none", json={"title": "x"}).status_code == 404
+    assert client.get(f"{path}/scans/none/overview.png").status_code == 404

@@ -107,3 +107,11 @@ def test_options_have_defaults_and_a_schema(client: httpx.Client) -> None:
     assert options["defaults"]["reconstruct"]["cycles"] == 800
     assert options["defaults"]["kkr"]["mode"] == "joint"
     assert set(options["schema"]["properties"]) == set(options["defaults"])
+
+
+def test_a_run_gets_another_name(client: httpx.Client, run: dict[str, Any]) -> None:
+    path = f"{RUNS}/{run['id']}"
+    assert client.patch(path, json={"name": "second look"}).json()["name"] == "second look"
+    assert client.get(path).json()["name"] == "second look"
+    assert client.patch(path, json={"name": ""}).status_code == 422
+    assert client.patch(f"{RUNS}/run_none", json={"name": "x"}).status_code == 404

@@ -59,3 +59,29 @@ def test_nothing_comes_from_elsewhere(client: httpx.Client, finished: dict[str, 
         assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text) == []
     assert "style=" not in page  # the content security policy would ignore it
     assert client.get("/", params={"run": "run_none"}).status_code == 404
+
+
+def test_a_dataset_has_a_page(client: httpx.Client, dataset: dict[str, Any]) -> None:
+    page = client.get(f"/datasets/{dataset['id']}").text
+    assert "particle 1" in page
+    assert "5420.0" in page
+    for source in re.findall(r'<img src="([^"]+)"', page):
+        assert client.get(source).status_code == 200, source
+
+
+def test_an_unknown_address_is_a_page_for_browsers_and_a_problem_for_programs(client: httpx.Client) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path in ("/nowhere", "/datasets/ds_none", "/?run=run_none"):
+        page = client.get(path, headers=browser)
+        assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert "Not found" in page.text
+        assert client.get(path).json()["code"] == "not-found"
+    assert client.get("/api/v1/runs/run_none", headers=browser).json()["code"] == "not-found"
+
+
+def test_the_api_is_browsable_with_what_the_service_ships(client: httpx.Client) -> None:
+    page = client.get("/docs").text
+    links = re.findall(r'(?:src|href|data-document)="([^"]+)"', page)
+    assert len(links) >= 4
+    for link in links:
+        assert client.get(link).status_code == 200, link

@@ -1,0 +1,44 @@
+"""One scan before it is reconstructed: its mean diffraction pattern and the positions of the probe."""
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tasks.figures.panel import UM_PER_M
+from tasks.figures.style import FAINT, INK, PAGE_MM, new_figure
+
+
+def measurement(mean_counts: NDArray[np.float64], mask: NDArray[np.bool_], positions_m: NDArray[np.float64]) -> Figure:
+    """Mean counts a frame in logarithmic colours, masked pixels grey, beside the positions.
+
+    Parameters
+    ----------
+    mean_counts : (N, N) float64 array [count]
+        The beam's centre is in its middle.
+    mask : (N, N) bool array
+        True = good.
+    positions_m : (P, 2) float64 array [m]
+        (y, x) of the probe.
+    """
+    figure = new_figure(PAGE_MM, 78, images=True)
+    left, right = figure.subplots(1, 2)
+    seen = np.where(mask & (mean_counts > 0), mean_counts, np.nan)
+    lowest = float(np.nanmin(seen, initial=1.0))
+    left.set_facecolor(FAINT)
+    dark = np.where(mask, np.maximum(mean_counts, lowest), np.nan)
+    norm = LogNorm(lowest, max(float(np.nanmax(dark, initial=0.0)), 2 * lowest))
+    bar = figure.colorbar(left.imshow(dark, cmap="magma", norm=norm), ax=left, pad=0.02)
+    bar.set_label("Mean counts a frame")
+    middle = len(mask) // 2
+    left.plot(middle, middle, "+", color="white", markersize=6, markeredgewidth=0.8)
+    left.set_xlabel("Column (px)")
+    left.set_ylabel("Row (px)")
+    y_um, x_um = positions_m.T * UM_PER_M
+    right.plot(x_um, y_um, ".", color=INK, markersize=2)
+    right.set_aspect("equal")
+    right.invert_yaxis()
+    right.set_xlabel("x (µm)")
+    right.set_ylabel("y (µm)")
+    right.set_title(f"{len(positions_m)} positions")
+    return figure
