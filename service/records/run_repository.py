@@ -61,7 +61,7 @@ class RunRepository:
     def __init__(self, catalogue: Catalogue) -> None:
         self._runs = catalogue.runs
         self._events = catalogue.events
-        self._last_progress: dict[str, Any] = {}
+        self._last_progress: dict[str, tuple[object, object]] = {}
 
     def open_run(
         self, run_id: str, name: str, dataset_ids: Sequence[str], options: RunOptions, project: str = DEFAULT_PROJECT
@@ -117,13 +117,19 @@ class RunRepository:
         self._runs.delete(run_id)
 
     def write_progress(self, run_id: str, progress: float, eta_s: float | None, stages: Sequence[StageView]) -> None:
-        """Write down how far a run is, and tell of it where it moved."""
+        """Write down how far a run is where it moved, and add an event where it moved by a hundredth or a stage began or ended.
+
+        So a run has some hundred events of its progress, however long it takes.
+        """
         told = {"progress": round(progress, 4), "stages": [asdict(stage) for stage in stages]}
-        if self._last_progress.get(run_id) == told:
+        shown = round(progress, 2), [(stage.name, stage.state) for stage in stages]
+        last_told, last_shown = self._last_progress.get(run_id, (None, None))
+        if last_told == told:
             return
-        self._last_progress[run_id] = told
+        self._last_progress[run_id] = told, shown
         self._runs.update(run_id, progress=progress, eta_s=eta_s, stages=told["stages"])
-        self.add_event(run_id, "progress", {**told, "eta_s": eta_s})
+        if last_shown != shown:
+            self.add_event(run_id, "progress", {**told, "eta_s": eta_s})
 
     def add_event(self, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
         """Tell of something that happened to a run."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.records.run_repository import RunRepository
+from service.records.views import StageView
 from storage.catalogue.catalogue import Catalogue
 from tasks.options import RunOptions
 
@@ -54,6 +55,20 @@ def test_a_damaged_row_is_shown_as_such_and_hides_no_other(repository: RunReposi
     repository.end_run(broken, "cancelled", None)
     repository.delete(broken)
     assert repository.view(broken) is None
+
+
+def test_progress_is_a_row_and_an_event_a_hundredth(repository: RunRepository) -> None:
+    repository.open_run("run_long", "long", ["ds_a"], RunOptions())
+    for number in range(401):
+        repository.write_progress("run_long", number / 4000, 10.0, [StageView("fit", number, 4000, "running")])
+    view = repository.view("run_long")
+    assert view is not None
+    assert (view.progress, view.stages[0].done) == (0.1, 400)
+    told = [event.data for event in repository.events("run_long", 0) if event.kind == "progress"]
+    assert len(told) == 11
+    repository.write_progress("run_long", 0.1, 10.0, [StageView("fit", 400, 4000, "stopped")])
+    last = repository.events("run_long", 0)[-1]
+    assert (last.kind, last.data["stages"][0]["state"]) == ("progress", "stopped")
 
 
 @pytest.mark.parametrize("data", ["[", "[1]", '{"text": 5}', "{}", "null"])
