@@ -8,7 +8,7 @@ its descriptions; only what changed is read. What cannot be read makes its datas
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from service.errors import FieldError
@@ -115,16 +115,19 @@ class DatasetRepository:
     def _current(self, rows: list[Row]) -> list[DatasetRecord]:
         """Rows with their scans, those read again whose store is not what it was when they were written."""
         scans = self._table.scans([row["id"] for row in rows])
-        stale = [row["id"] for row in rows if not self._is_current(row, scans[row["id"]])]
+        found = {row["id"]: read_row(row, scans[row["id"]]) if self._is_current(row, scans[row["id"]]) else None for row in rows}
+        stale = [dataset_id for dataset_id, record in found.items() if record is None]
         for dataset_id in stale:
             self.refresh(dataset_id)
-        scans |= self._table.scans(stale)
-        again = (self._table.get(row["id"]) if row["id"] in stale else row for row in rows)
-        return [record_of(row, scans[row["id"]]) for row in again if row is not None]
+        scans = self._table.scans(stale)
+        for dataset_id in stale:
+            row = self._table.get(dataset_id)
+            found[dataset_id] = None if row is None else record_of(row, scans[dataset_id])
+        return [record for record in found.values() if record is not None]
 
     def _is_current(self, row: Row, scans: list[Row]) -> bool:
         dataset_id = row["id"]
-        if row["state"] == "damaged" or row["stamp"] != self.store.stamp(dataset_id) or not is_readable(row, scans):
+        if row["state"] == "damaged" or row["stamp"] != self.store.stamp(dataset_id):
             return False
         try:
             names = self.store.scan_names(dataset_id)
@@ -209,7 +212,7 @@ def described(dataset_id: str, attributes: dict[str, Any]) -> Row:
 
 def undescribed(dataset_id: str, before: Row | None, changed: float) -> Row:
     """A row of a dataset whose description cannot be read: as it was known, or by its name only."""
-    if before is not None and is_readable(before):
+    if before is not None and read_row(before, ()) is not None:
         return {name: value for name, value in before.items() if name not in ("n_scans", "n_bytes")}
     texts = dict.fromkeys(("sample_name", "sample_group", "element", "edge"), "")
     about = {"id": dataset_id, "project": NO_PROJECT, "title": dataset_id, "attributes": {}, "created": changed}
@@ -223,12 +226,13 @@ def record_of(row: Row, scans: Sequence[Row]) -> DatasetRecord:
     return DatasetRecord(attributes=row["attributes"] or {}, scans=infos, **{name: row[name] for name in names})
 
 
-def is_readable(row: Row, scans: Sequence[Row] = ()) -> bool:
-    """Whether the rows of a dataset are of the kind that the service wrote."""
+def read_row(row: Row, scans: Sequence[Row]) -> DatasetRecord | None:
+    """What the catalogue holds of a dataset; None where its rows are not of the kind that the service wrote."""
     try:
-        return bool(row["attributes"] and view_of(record_of(row, scans)))
+        record = record_of(row, scans)
+        return record if record.attributes and view_of(replace(record, scans=())) else None
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
-        return False
+        return None
 
 
 def scan_of(row: Row) -> ScanInfo:

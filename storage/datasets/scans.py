@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -207,10 +208,10 @@ def corners_of(positions_m: NDArray[np.float64]) -> list[list[float]]:
     return [positions_m.min(axis=0).tolist(), positions_m.max(axis=0).tolist()]
 
 
-def stamp_of(path: Path, names: tuple[str, ...] = DESCRIPTIONS) -> str:
+def stamp_of(path: str | Path, names: tuple[str, ...] = DESCRIPTIONS) -> str:
     """Sizes and times of files below ``path``, which change whenever they are written; "" where one is missing."""
     try:
-        found = [(path / name).stat() for name in names]
+        found = [os.stat(f"{path}/{name}") for name in names]
     except OSError:
         return ""
     return "-".join(f"{status.st_size:x}.{status.st_mtime_ns:x}" for status in found)

@@ -92,7 +92,7 @@ class DatasetStore:
 
     def scan_stamp(self, dataset_id: str, name: str) -> str:
         """Sizes and times of a scan's descriptions; "" where one is missing."""
-        path = self.root / check_name(dataset_id) / "scans" / check_name(name)
+        path = f"{self.root}/{check_name(dataset_id)}/scans/{check_name(name)}"
         return stamp_of(path) or stamp_of(path, IMAGE_DESCRIPTIONS)
 
     def attributes(self, dataset_id: str) -> dict[str, Any]:
