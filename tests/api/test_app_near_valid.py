@@ -1,0 +1,146 @@
+"""Options and files that are valid or nearly so: refused with 422, or accepted and then planned, cancelled and deleted."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from api.app import create_app
+from service.records.run_repository import OPTIONS
+from service.settings import Settings
+from service.stages.pipeline import build_graph
+from tasks.options import RunOptions
+
+API = "/api/v1"
+DATASET: dict[str, Any] = {
+    "title": "t",
+    "sample": {"formula": "LiVO2"},
+    "absorber": {"element": "V", "edge": "K"},
+    "distance_m": 0.5,
+}
+QUICK = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+
+
+def npz(energy_ev: Any = 5420.0, **changes: Any) -> bytes:
+    """A small scan file with nothing wrong with it; ``changes`` replace its arrays."""
+    y, x = np.meshgrid(np.arange(4), np.arange(4), indexing="ij")
+    arrays: dict[str, Any] = {
+        "counts": np.random.default_rng(0).poisson(50, (16, 32, 32)).astype(np.uint16),
+        "positions_m": np.stack([y.ravel(), x.ravel()], axis=1) * 100e-9,
+        "energy_ev": np.array(energy_ev),
+        "detector_pixel_size_m": np.array(75e-6),
+        **changes,
+    }
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, serve: Any, quiet_service: Any) -> Iterator[tuple[httpx.Client, Any, str]]:
+    """A client, the service behind it, and a sealed dataset of ten energies."""
+    service = quiet_service(Settings(data_dir=tmp_path_factory.mktemp("service"), min_free_bytes=0))
+    with serve(create_app(service)) as url, httpx.Client(base_url=url, timeout=120) as client:
+        dataset = client.post(f"{API}/datasets", json=DATASET).raise_for_status().json()["id"]
+        for number, energy_ev in enumerate(np.linspace(5420, 5540, 10)):
+            client.put(f"{API}/datasets/{dataset}/scans/e{number}", content=npz(energy_ev)).raise_for_status()
+        client.post(f"{API}/datasets/{dataset}/seal").raise_for_status()
+        yield client, service, dataset
+
+
+ODD: list[Any] = [0, 1, -1, 2, 10, 800, 10**6, 10**30, 1e-300, 1e300, 0.5, True, None, "", "auto", "off", "\0", "x" * 300, [], {}]
+NEAR: Any = st.one_of(
+    st.sampled_from(ODD),
+    st.integers(-5, 2000),
+    st.floats(-10, 10, allow_nan=False),
+    st.lists(st.integers(-3, 70), max_size=5),
+)
+FIELDS = [(stage, name) for stage, values in asdict(RunOptions()).items() for name in values]
+
+
+@st.composite
+def options(draw: st.DrawFn) -> dict[str, Any]:
+    """Options in which up to three values are replaced by others, most of the time of the same kind."""
+    chosen: dict[str, Any] = {}
+    defaults = asdict(RunOptions())
+    for stage, name in draw(st.lists(st.sampled_from(FIELDS), max_size=3)):
+        default = defaults[stage][name]
+        alike = st.just(default)
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            alike = st.sampled_from([default, default * 2, default / 2, default + 1, -default, default * 1000])
+        chosen.setdefault(stage, {})[name] = draw(st.one_of(alike, NEAR))
+    return chosen
+
+
+def test_options_are_refused_or_make_a_run_that_is_planned_and_ends(served: tuple[httpx.Client, Any, str]) -> None:
+    client, service, dataset = served
+    outcomes = set()
+
+    @settings(QUICK, max_examples=60)
+    @given(chosen=options())
+    def submit(chosen: dict[str, Any]) -> None:
+        answer = client.post(f"{API}/runs", json={"datasets": [dataset], "options": chosen})
+        outcomes.add(answer.status_code)
+        assert answer.status_code in (202, 422), answer.text
+        if answer.status_code == 422:
+            assert answer.json()["errors"], "which field is at fault"
+            return
+        run = answer.json()
+        graph = build_graph(service.runs._inputs.read([dataset]), OPTIONS.validate_python(run["options"]), run["id"])
+        assert len({step.key for step in graph.steps.values()}) == len(graph.steps)
+        assert client.post(f"{API}/runs/{run['id']}/cancel").status_code == 202
+        assert client.get(f"{API}/runs/{run['id']}").json()["state"] == "cancelled"
+        assert client.delete(f"{API}/runs/{run['id']}").status_code == 204
+
+    submit()
+    assert outcomes == {202, 422}
+    assert client.get(f"{API}/runs").json()["items"] == []
+
+
+FAULTY: dict[str, Any] = {
+    "counts": [
+        np.zeros((16, 32, 32), np.uint16), np.full((16, 32, 32), np.nan), np.full((16, 32, 32), -1, np.int32),
+        np.ones((16, 1, 1), np.uint8), np.ones((0, 32, 32), np.uint8), np.ones((16, 32, 33), np.int64),
+        np.ones((4, 4, 32, 32), ">u4"),
+        np.full((16, 32, 32), 2**31 - 1, np.int32), np.ones((16, 32, 32), bool), np.ones((16, 32, 32), complex),
+        np.array("counts"),
+    ],
+    "positions_m": [
+        np.zeros((16, 2)), np.full((16, 2), np.inf), np.ones((15, 2)), np.ones((2, 16)), np.ones(16), np.ones((16, 3)) * 1e300,
+        np.arange(32).reshape(16, 2), np.arange(32).reshape(16, 2) * 1e-7, np.array("x"),
+    ],
+    "energy_ev": [0, -5420, np.nan, np.inf, 1e300, 1e-16, 5420.0, [5420.0, 5430.0], "5420", 30.0],
+    "detector_pixel_size_m": [0, -1, np.nan, 75.0, 1e-300, "75 um", [75e-6, 75e-6]],
+    "distance_m": [0, -1, np.inf, 1e300, 0.5, 1e-9],
+    "mask": [np.zeros((32, 32), bool), np.ones((32, 32), bool), np.ones((31, 32), bool), np.ones((32, 32), int), np.array(1.0)],
+    "probe": [np.zeros((32, 32)), np.ones((3, 32, 32), complex), np.ones((16, 16)), np.full((32, 32), np.inf), np.ones(3)],
+}  # fmt: skip
+
+
+def test_files_are_refused_or_stored(served: tuple[httpx.Client, Any, str]) -> None:
+    client, _, _ = served
+    dataset = client.post(f"{API}/datasets", json=DATASET).raise_for_status().json()["id"]
+    pairs = st.sampled_from([(name, index) for name, values in FAULTY.items() for index in range(len(values))])
+    outcomes: set[int] = set()
+
+    @settings(QUICK, max_examples=15)
+    @given(chosen=st.lists(pairs, max_size=2), number=st.integers(0, 10**9))
+    def put(chosen: list[tuple[str, int]], number: int) -> None:
+        changes = {name: np.array(FAULTY[name][index]) for name, index in chosen}
+        answer = client.put(
+            f"{API}/datasets/{dataset}/scans/s{number}", content=npz(**{"energy_ev": 5420.0 + len(outcomes), **changes})
+        )
+        outcomes.add(answer.status_code)
+        assert answer.status_code in (200, 201, 409, 422), answer.text
+        if answer.status_code == 422:
+            assert answer.json()["errors"]
+
+    put()
+    assert {201, 422} <= outcomes
+    assert client.get(f"{API}/datasets/{dataset}").json()["faults"] == []
