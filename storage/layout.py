@@ -97,6 +97,9 @@ COORDINATES: Final = _table(
     ArraySpec("domain", ("domain",), INT, "1", "domain, in order of mean edge energy"),
     ArraySpec("descriptor", ("descriptor",), TEXT, "1", "map that spans the space of the domains"),
     ArraySpec("k", ("k",), INT, "1", "number of domains"),
+    ArraySpec("component", ("component",), INT, "1", "principal component, the one that explains most first"),
+    ArraySpec("rank", ("rank",), INT, "1", "rank of the principal component"),
+    ArraySpec("factor", ("factor",), INT, "1", "non-negative factor"),
     ArraySpec("dataset", ("dataset",), TEXT, "1", "dataset"),
     ArraySpec("group", ("group",), TEXT, "1", "group of specimens"),
     ArraySpec("bound", ("bound",), TEXT, "1", "end of the interval"),
@@ -220,13 +223,27 @@ _REFERENCES = _table(
     ArraySpec("pre_edge_ratio_sigma", ("reference",), F64, "eV", "standard error of the pre-edge ratio"),
 )
 
+_COMPONENTS = _table(
+    ArraySpec("mean_spectrum", ("energy",), F64, "1", "mean of the normalised spectra of all pixels"),
+    ArraySpec("eigenspectrum", ("component", "energy"), F64, "1", "principal component of the normalised spectra"),
+    ArraySpec("scree", ("rank",), F64, "1", "share of the variance that the component explains"),
+    ArraySpec("factor_spectrum", ("factor", "energy"), F64, "1", "non-negative factor of the normalised spectra"),
+)
+
+_COMPONENT_MAPS = _table(
+    ArraySpec("score", ("component", "y", "x"), F32, "1", "score of the principal component"),
+    ArraySpec("factor_weight", ("factor", "y", "x"), F32, "1", "weight of the non-negative factor"),
+)
+
 RESULTS: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
     "{dataset}/reconstruction": _RECONSTRUCTION,
     "{dataset}/spectra": _SPECTRA,
     "{dataset}/maps": _MAPS,
     "{dataset}/domains": _table(ArraySpec("label", ("y", "x"), I8, "1", "domain, 0 outside the specimen")),
     "{dataset}/references": _MIXTURE,
+    "{dataset}/components": _COMPONENT_MAPS,
     "domains": _POOLED,
+    "components": _COMPONENTS,
     "references": _REFERENCES,
 }
 """Results store, one a run."""

@@ -42,7 +42,7 @@ LACKING: Final[dict[str, tuple[str, ...]]] = {
     "l3_l2": ("pre_edge",),
     "none": ("pre_edge", "white_line", "edge_width"),
 }
-"""Beginnings of the descriptors that a model of the spectrum does not have."""
+"""Beginnings of the descriptors that a model does not have."""
 NEED_PHASE: Final = frozenset({"electron_ratio"})
 """Descriptors that absorption alone does not give."""
 
@@ -228,12 +228,10 @@ class FitOptions:
     """What is taken from the spectrum of every pixel: least-squares fit of eq. 1, or of another model, or none."""
 
     model: Literal["eq1", "no_pre_edge", "two_pre_edges", "l3_l2", "none"] = "eq1"
-    """``eq1``: step, pre-edge peak and white line (K edges of 3d metals); ``no_pre_edge``: step and white line, wherever it
-    lies; ``two_pre_edges``: eq. 1 with a second pre-edge peak; ``l3_l2``: a step and a white line at L3 and at L2 each;
-    ``none``: the edge jump by normalisation and the edge energy at half of it."""
+    """``eq1`` describes K edges of 3d metals; ``no_pre_edge``: step and white line, wherever it lies; ``two_pre_edges``: eq. 1
+    and another peak; ``l3_l2``: step and white line of either edge; ``none``: edge jump and energy by normalisation."""
     pre_edge_ev: tuple[Signed, Signed] | None = None
-    """Window of the line before the edge [eV from the steepest rise]; from the second energy half way to the edge where not
-    given. Normalisation is behind ``edge_energy_half``, ``edge_energy_centroid`` and ``model="none"``."""
+    """Window of the normalisation's line before the edge [eV from the steepest rise]; by default half of what is there."""
     post_edge_ev: tuple[Signed, Signed] | None = None
     """Window of the polynomial after the edge [eV from the steepest rise]; the last part of the spectrum where not given."""
     mask: Literal["jump", "paper"] = "jump"
@@ -283,6 +281,12 @@ class DomainOptions:
     """Seed of the k-means++ starts."""
     descriptors: Annotated[tuple[Descriptor, ...], Field(min_length=1)] = DEFAULT_DESCRIPTORS
     """Maps that span the space in which pixels are grouped; the default leaves out what ``fit.model`` does not have."""
+    space: Literal["descriptors", "components"] = "descriptors"
+    """Pixels are grouped by the ``descriptors``, or by scores of principal components of spectra in units of their jump."""
+    n_components: Annotated[int, Field(ge=1, le=12)] = 4
+    """Principal components that are kept: eigenspectra, score maps, and dimensions of the space ``components``."""
+    n_factors: Annotated[int, Field(ge=0, le=12)] = 0
+    """Non-negative factors of the spectra, published as spectra and maps of their weights; 0 for none."""
     standardise: Literal["error", "zscore"] = "error"
     """Divide each descriptor by its median measurement error, or by its spread over all pixels."""
     borders: Literal["settled", "kmeans"] = "settled"
@@ -322,12 +326,10 @@ class RunOptions:
     @model_validator(mode="after")
     def _descriptors_are_those_of_the_model(self) -> "RunOptions":
         names, lacking = self.domains.descriptors, LACKING.get(self.fit.model, ())
-        missing = [name for name in names if name.startswith(lacking)] if lacking else []
-        if missing and names != DEFAULT_DESCRIPTORS:
-            raise ValueError(f'fit.model "{self.fit.model}" does not have domains.descriptors {missing}')
-        if missing:
-            kept = tuple(name for name in names if name not in missing)
-            object.__setattr__(self, "domains", replace(self.domains, descriptors=kept))
+        kept = tuple(name for name in names if not (lacking and name.startswith(lacking)))
+        if kept != names and names != DEFAULT_DESCRIPTORS:
+            raise ValueError(f'fit.model "{self.fit.model}" does not have domains.descriptors {sorted({*names} - {*kept})}')
+        object.__setattr__(self, "domains", replace(self.domains, descriptors=kept))
         return self
 
     @model_validator(mode="after")

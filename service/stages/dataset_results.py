@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -65,6 +65,8 @@ class DatasetResults:
     """Names of those compounds."""
     warnings: Sequence[str] = ()
     """Which energies stand out."""
+    components: Arrays = field(default_factory=dict)
+    """Maps of scores and of factors, by the names of the results store; none for a standard."""
 
     @property
     def probe_pixel_size_m(self) -> Array:
@@ -115,7 +117,7 @@ class RunResultsStep(Step):
         dataset, spectra, maps = self.datasets[number], self.spectra[number], self.maps[number]
         mixture = self.mixtures[number] if self.mixtures else None
         found, states = context.read(spectra), self.states[number]
-        phase_energy_ev = context.attributes(maps)["phase_energy_ev"]
+        phase_energy_ev, own = context.attributes(maps)["phase_energy_ev"], self._read_grouped(context, dataset.id)
         return DatasetResults(
             dataset,
             found["energy_ev"],
@@ -127,19 +129,22 @@ class RunResultsStep(Step):
             {name: single_precision(found[name]) for name in SPECTRA_ARRAYS if name in found}
             | {"shift": single_precision(found["shift_px"])},
             context.read(maps),
-            self._read_label(context, dataset.id),
+            own.pop("label", None),
             None if phase_energy_ev is None else float(phase_energy_ev),
             context.read(mixture) if mixture else {},
             context.attributes(mixture)["references"] if mixture else (),
             context.attributes(spectra)["warnings"],
+            own,
         )
 
-    def _read_label(self, context: StageContext, dataset: str) -> Array | None:
-        grouped = context.attributes(self.domains)["datasets"] if self.domains else []
-        if self.domains is None or dataset not in grouped:
-            return None
-        name = f"label{grouped.index(dataset)}"
-        return context.read(self.domains, name)[name]
+    def _read_grouped(self, context: StageContext, dataset: str) -> dict[str, Array]:
+        """Maps that the grouping of all datasets made of this one; none of a standard."""
+        if self.domains is None or dataset not in context.attributes(self.domains)["datasets"]:
+            return {}
+        number = context.attributes(self.domains)["datasets"].index(dataset)
+        names = ["label", "score"] + (["factor_weight"] if self.options.domains.n_factors else [])
+        arrays = context.read(self.domains, *(f"{name}{number}" for name in names))
+        return {name: arrays[f"{name}{number}"] for name in names}
 
 
 def single_energy_results(context: StageContext, dataset: RunInput, states: Sequence[StepRef[ReconstructStep]]) -> DatasetResults:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
@@ -16,11 +18,12 @@ from tasks.options import DomainOptions
 if TYPE_CHECKING:
     from service.stages.maps import MapsStep
     from service.stages.spectra import SpectraStep
+    from tasks.domains.components import Components
 
 
 @dataclass(frozen=True, kw_only=True)
 class DomainsStep(Step):
-    """K-means over the maps of several datasets, pooled.
+    """K-means over the maps, or the components of the spectra, of several datasets, pooled.
 
     Parameters
     ----------
@@ -34,11 +37,14 @@ class DomainsStep(Step):
     """
 
     stage: ClassVar[str] = "domains"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         *RESULTS["domains"].values(),
         COORDINATES["bin_centre"],
+        *RESULTS["components"].values(),
         ArraySpec("label{dataset}", ("y", "x"), ("int8",), "1", "domain of each pixel of one dataset, 0 outside the specimen"),
+        ArraySpec("score{dataset}", ("component", "y", "x"), ("float32",), "1", "scores of one dataset"),
+        ArraySpec("factor_weight{dataset}", ("factor", "y", "x"), ("float32",), "1", "weights of the factors of one dataset"),
     )
 
     datasets: tuple[str, ...]
@@ -61,8 +67,10 @@ class DomainsStep(Step):
         sigmas = [gather(maps, [f"{name}_sigma" for name in names], mask) for maps, mask in zip(read, masks, strict=True)]
         weights = [maps["n_absorber"][mask] for maps, mask in zip(read, masks, strict=True)]
         order = [maps["edge_energy"][mask] for maps, mask in zip(read, masks, strict=True)]
-        plain = find_domains(values, sigmas, weights, self.groups, options, order)
-        settled = settle_borders(plain, values, masks) if options.borders == "settled" else plain.labels
+        components, component_arrays = self._components(context, read, masks)
+        points, errors = (components.scores, components.sigmas) if options.space == "components" else (values, sigmas)
+        plain = find_domains(points, errors, weights, self.groups, options, order)
+        settled = settle_borders(plain, points, masks) if options.borders == "settled" else plain.labels
         found = relabelled(plain, settled, values, weights, self.groups)
         absorption = [
             context.read(step, "absorption")["absorption"][:, mask] for step, mask in zip(self.spectra, masks, strict=True)
@@ -81,13 +89,13 @@ class DomainsStep(Step):
         if options.replicates:
             context.check_stop()
             stability = domain_stability(
-                values, weights, self.groups, plain, settled=settled, seed=options.seed, n_replicates=options.replicates
+                points, weights, self.groups, plain, settled=settled, seed=options.seed, n_replicates=options.replicates
             )
             arrays |= {name: getattr(stability, name) for name in ("fraction_interval", "group_interval", "domain_agreement")}
             attributes["agreement"] = stability.agreement
         for i, (label, mask) in enumerate(zip(found.labels, masks, strict=True)):
             arrays[f"label{i}"] = scatter(label, mask, fill=0)
-        return context.write(arrays, warnings=self._warnings(), **attributes, descriptors=list(names))
+        return context.write(arrays | component_arrays, warnings=self._warnings(), **attributes, descriptors=list(names))
 
     def _warnings(self) -> list[str]:
         if not self.left_out:
@@ -96,3 +104,25 @@ class DomainsStep(Step):
             f"domains are found by {', '.join(self.options.descriptors)}: {', '.join(self.left_out)} needs the phase, which not "
             "all datasets have"
         ]
+
+    def _components(
+        self, context: StageContext, maps: Sequence[Mapping[str, NDArray[Any]]], masks: Sequence[NDArray[np.bool_]]
+    ) -> tuple[Components, dict[str, NDArray[Any]]]:
+        """Principal components of the spectra of all datasets, and what is stored of them and of the factors."""
+        from tasks.domains.components import non_negative_factors, normalised_spectra, principal_components
+
+        spectra, sigmas = [], []
+        for step, own, mask in zip(self.spectra, maps, masks, strict=True):
+            read = context.read(step, "energy_ev", "absorption", "sigma_absorption")
+            offset, jump = (own[name][mask] for name in ("offset", "edge_jump"))
+            spectra.append(normalised_spectra(read["energy_ev"], read["absorption"][:, mask], offset, jump))
+            sigmas.append(read["sigma_absorption"][:, None] / jump)
+        found = principal_components(spectra, sigmas, self.options.n_components)
+        arrays: dict[str, NDArray[Any]] = {"mean_spectrum": found.mean, "eigenspectrum": found.spectra, "scree": found.scree}
+        maps_of = {"score": found.scores}
+        if self.options.n_factors:
+            factors = non_negative_factors(spectra, self.options.n_factors, self.options.seed)
+            arrays["factor_spectrum"], maps_of["factor_weight"] = factors.spectra, factors.weights
+        for name, rows in maps_of.items():
+            arrays |= {f"{name}{i}": scatter(one.astype(np.float32), masks[i]) for i, one in enumerate(rows)}
+        return found, arrays

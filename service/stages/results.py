@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from service.versions import library_versions
 from service.workflow.inputs import RunInput
 from service.workflow.step import StepAttributes
 from storage.errors import ResultsError
+from storage.layout import RESULTS
 from storage.results import Group, ResultsStore, write_results
 from tasks.options import RunOptions
 
@@ -37,7 +38,7 @@ class ResultsStep(RunResultsStep):
     """Publish a run: write the results store, sealed by one rename. It stores no arrays of its own."""
 
     stage: ClassVar[str] = "results"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
 
     run_id: str
 
@@ -75,7 +76,9 @@ def groups_of(context: StageContext, step: RunResultsStep) -> dict[str, Group]:
     groups = {path: group for found in datasets for path, group in dataset_groups(found).items()}
     if step.domains is not None:
         grouped = [found for found in datasets if found.label is not None]
-        groups["domains"] = domains_group(*step.read_domains(context), grouped, step.options)
+        pooled, attributes = step.read_domains(context)
+        groups["domains"] = domains_group(pooled, attributes, grouped, step.options)
+        groups["components"] = components_group(pooled, grouped)
     if step.options.references.xdi and step.maps:
         absorber = Absorber(**datasets[0].dataset.absorber)
         groups["references"] = references_group(datasets[0].energy_ev, absorber, step.options)
@@ -88,6 +91,7 @@ def dataset_groups(found: DatasetResults) -> dict[str, Group]:
     plane = {"y": found.y_m, "x": found.x_m}
     energy = {"energy": found.energy_ev}
     about = {"title": dataset.title, "group": dataset.group, "formula": dataset.formula, "absorber": dataset.absorber}
+    components = RESULTS["{dataset}/components"]
     axis = {"axis": np.array(["y", "x"])} if "shift" in found.spectra else {}
     groups = {f"{dataset.id}/spectra": Group({**energy, **plane, **axis}, dict(found.spectra), about)}
     if found.convergence or found.resolution:
@@ -98,6 +102,11 @@ def dataset_groups(found: DatasetResults) -> dict[str, Group]:
         coords = {**plane, "reference": np.array(found.references)}
         arrays = {name: single_precision(values) for name, values in found.mixture.items()}
         groups[f"{dataset.id}/references"] = Group(coords, arrays, about)
+    if found.components:
+        coords = plane | numbered(
+            **{spec.dims[0]: len(found.components[name]) for name, spec in components.items() if name in found.components}
+        )
+        groups[f"{dataset.id}/components"] = Group(coords, dict(found.components), about)
     if found.label is not None:
         groups[f"{dataset.id}/domains"] = Group(plane, {"label": found.label.astype(np.int8)}, about)
     return groups
@@ -138,8 +147,21 @@ def domains_group(pooled: Arrays, attributes: StepAttributes, datasets: Sequence
     }
     if "agreement" in attributes:
         coords["bound"] = np.array(["lower", "upper"])
-    arrays = {name: values for name, values in pooled.items() if name != "bin_centre" and not name.startswith("label")}
+    arrays = {name: values for name, values in pooled.items() if name in RESULTS["domains"]}
     return Group(coords, arrays, {name: attributes[name] for name in ("elbow", "agreement") if name in attributes})
+
+
+def components_group(pooled: Arrays, datasets: Sequence[DatasetResults]) -> Group:
+    """Principal components, and factors where they were asked for, of the spectra of all datasets."""
+    arrays = {name: values for name, values in pooled.items() if name in RESULTS["components"]}
+    coords = numbered(component=len(arrays["eigenspectrum"]), rank=len(arrays["scree"]))
+    coords |= numbered(factor=len(arrays["factor_spectrum"])) if "factor_spectrum" in arrays else {}
+    return Group(coords | {"energy": datasets[0].energy_ev}, arrays)
+
+
+def numbered(**lengths: int) -> dict[str, NDArray[Any]]:
+    """Coordinates that count from 1."""
+    return {name: np.arange(1, length + 1) for name, length in lengths.items()}
 
 
 def references_group(energy_ev: NDArray[np.float64], absorber: Absorber, options: RunOptions) -> Group:

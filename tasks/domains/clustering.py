@@ -68,7 +68,8 @@ def find_domains(
     Parameters
     ----------
     descriptors : (D, n_i) float array a dataset
-        In the order of ``options.descriptors``. A pixel with a NaN is left out and labelled 0.
+        In the order of ``options.descriptors``, or scores of the components where ``options.space`` says so. A pixel with
+        a NaN is left out and labelled 0.
     sigmas : (D, n_i) float array a dataset
         Standard error of each, used where ``options.standardise == "error"``.
     weights : (n_i,) float array a dataset
@@ -154,10 +155,11 @@ def _check(
             f"{len(descriptors)}, {len(sigmas)}, {len(weights)}, {len(groups)}"
         )
     for i, (d, s, w) in enumerate(zip(descriptors, sigmas, weights, strict=True)):
-        expected = (len(options.descriptors), np.size(w))
+        names = list(options.descriptors) if options.space == "descriptors" else ["component"] * len(descriptors[0])
+        expected = (len(names), np.size(w))
         if np.shape(d) != expected or np.shape(s) != expected:
             raise InvalidOptionError(
-                f"dataset {i}: descriptors and sigmas must be (D, n) = {expected} for {list(options.descriptors)}; got "
+                f"dataset {i}: descriptors and sigmas must be (D, n) = {expected} for {names}; got "
                 f"{np.shape(d)} and {np.shape(s)}"
             )
 
@@ -202,7 +204,7 @@ def _order_key(
     """What the domains are numbered by, a value a usable pixel (n,)."""
     if order is not None:
         return np.concatenate([o[u] for o, u in zip(order, usable, strict=True)]).astype(np.float64)
-    names = options.descriptors
+    names = options.descriptors if options.space == "descriptors" else ()
     return values[:, names.index("edge_energy") if "edge_energy" in names else 0]
 
 

@@ -136,6 +136,16 @@ def study(tmp_path_factory: pytest.TempPathFactory, options_of: Options, compute
     return paths, graph
 
 
+def test_components_tell_the_two_halves_apart(study: Run) -> None:
+    pooled, own = published(study[0], "components"), published(study[0], "ds_a/components")
+    assert pooled["scree"].values.sum() == pytest.approx(1.0)
+    assert pooled["eigenspectrum"].dims == ("component", "energy")
+    score, x = own["score"].sel(component=1), own["x"].values
+    left, right = (np.nanmedian(score.values[:, side]) for side in (x < x.mean(), x >= x.mean()))
+    assert abs(left - right) > 3 * np.nanstd(score.values[:, x < x.mean()])
+    assert "factor_spectrum" not in pooled
+
+
 def test_maps_find_the_edges_that_were_put_in(study: Run) -> None:
     maps = published(study[0], "ds_a/maps")
     half = maps["x"].values < float(maps["x"].mean())
