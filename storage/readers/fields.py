@@ -169,14 +169,16 @@ class Fields:
             return None
         return energies
 
-    def pixel_size_m(self, y_paths: tuple[str, ...], x_paths: tuple[str, ...]) -> float | None:
-        """Read the side of a detector pixel [m], which must be square; None where the file does not state it."""
-        y = self.length_m("detector_pixel_size_m", *y_paths, required=False)
-        x = self.length_m("detector_pixel_size_m", *x_paths, required=False)
+    def pixel_size_m(
+        self, y_paths: tuple[str, ...], x_paths: tuple[str, ...], name: str = "detector_pixel_size_m"
+    ) -> float | None:
+        """Read the side of a pixel [m], which must be square; None where the file does not state it."""
+        y = self.length_m(name, *y_paths, required=False)
+        x = self.length_m(name, *x_paths, required=False)
         if x is None or y is None:
             return x if y is None else y
         if abs(x - y) > 1e-3 * x:
-            self.fault("detector_pixel_size_m", f"pixels must be square, got {y:g} by {x:g} m")
+            self.fault(name, f"pixels must be square, got {y:g} by {x:g} m")
             return None
         return x
 

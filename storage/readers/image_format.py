@@ -18,7 +18,7 @@ from storage.readers.containers.zarr_hierarchy import ZarrHierarchy, is_zarr, op
 from storage.readers.format import damage_told
 from storage.readers.images import ImageSource
 from storage.readers.measurements.plain import find_in_hdf5, find_in_npz
-from storage.readers.reconstructions import plain, stxm
+from storage.readers.reconstructions import cxi, nxstxm, plain, ptypy, stxm
 
 ENTRY_POINTS: Final = "ptyxas.readers"
 """Group under which an installed package may name an `ImageReader` of its own."""
@@ -107,6 +107,9 @@ def _read_plain(opened: OpenedFile) -> list[ImageSource]:
 
 READERS: Final[tuple[ImageReader, ...]] = (
     of_archive("STXM stack (a ZIP of one .hdr and its .xim)", stxm.is_stxm, stxm.read_stxm),
+    of_hdf5("NeXus NXstxm", nxstxm.is_nxstxm, nxstxm.read_nxstxm),
+    of_hdf5("ptypy .ptyr", ptypy.is_ptypy, ptypy.read_ptypy),
+    of_hdf5("CXI with image_n, or PyNX's result_n", cxi.has_images, cxi.read_cxi_images),
     ImageReader("HDF5, NPZ or zipped Zarr with an array named " + ", ".join(plain.NAMES), _recognise_plain, _read_plain),
 )
 """Formats, tried in this order after those of installed packages."""

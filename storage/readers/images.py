@@ -92,6 +92,7 @@ def split_stack(
     *,
     i0: NDArray[np.float64] | None = None,
     seen: NDArray[np.bool_] | None = None,
+    probe: NDArray[np.complex64] | None = None,
 ) -> list[ImageSource]:
     """One source an energy of a stack (E, Y, X), or the one of an image (Y, X); a single one with the faults where there are any.
 
@@ -108,6 +109,7 @@ def split_stack(
     i0 : (E,) or (1,) float64 array, optional
         Incident intensity.
     seen : (Y, X) bool array, optional
+    probe : (M, N, N) complex64 array, optional
     """
     if stack is not None and energies_ev is not None:
         _check_stack(fields, stack, energies_ev)
@@ -125,6 +127,7 @@ def split_stack(
             i0=None if incident is None else float(incident[index]),
             pixel_size_m=pixel_size_m,
             seen=seen,
+            probe=probe,
             warnings=tuple(fields.warnings),
         )
         for index, image in enumerate(images)

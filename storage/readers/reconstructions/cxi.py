@@ -1,0 +1,98 @@
+"""Reconstructions in CXI files: ``image_n`` of every entry, or PyNX's ``result_n``; one energy an entry.
+
+The pixel is ``image_1/image_size`` over the shape, or ``x_pixel_size`` and ``y_pixel_size`` beside the image, else it follows
+from the detector: COSMIC and SHARP state the detector's corner ``(x, y, z)`` from the beam instead of distance and pixel, and
+the pixel of the object is ``lambda z / (2 x)`` whatever the number of detector pixels.
+
+Sources: Maia, Nat. Methods 2012, 9, 854, and cxidb.org/cxi.html (CXI, ``image_n``: ``data``, ``image_size`` [m], ``mask``);
+Favre-Nicolin et al., J. Appl. Cryst. 2020, 53, 1404 (PyNX, ``result_n``).
+"""
+
+from typing import Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.readers.containers.hdf5 import find_node
+from storage.readers.fields import LENGTH, Fields
+from storage.readers.images import ImageSource, split_stack
+from storage.readers.measurements.cxi import entries
+from storage.readers.record import Node
+from storage.readers.units import JOULE_EV
+
+PLACES: Final = ("image_1", "result_1", "object_1")
+SOURCE: Final = "instrument_1/source_1"
+DETECTOR: Final = "instrument_1/detector_1"
+HC_JM: Final = 1.239841984e-6 * JOULE_EV
+"""Planck's constant times the speed of light [J m]."""
+
+
+def has_images(file: h5py.File) -> bool:
+    """Whether an entry holds a reconstructed image."""
+    return any(image_place(file[name]) for name in entries(file))
+
+
+def image_place(entry: h5py.Group) -> str | None:
+    """Path of the group of an entry's image; None where it has none."""
+    return next((place for place in PLACES if find_node(entry, f"{place}/data") is not None), None)
+
+
+def read_cxi_images(file: h5py.File) -> list[ImageSource]:
+    """Read the image of every entry that has one, leaving it in the file."""
+    return [
+        source for name in entries(file) if (place := image_place(file[name])) for source in _read_entry(file[name], name, place)
+    ]
+
+
+def _read_entry(entry: h5py.Group, label: str, place: str) -> list[ImageSource]:
+    fields = Fields(lambda path: find_node(entry, path))
+    image = fields.node("image", f"{place}/data")
+    if image is not None and len(image.shape) == 3 and image.shape[0] == 1:
+        image = Layer(image)
+    energies_ev = fields.energies_ev(f"{SOURCE}/energy", "instrument_1/beam_1/incident_energy")
+    pixel_size_m = _pixel_size_m(fields, place, image, energies_ev)
+    return split_stack(
+        fields, label, "object", image, energies_ev, pixel_size_m, seen=_seen(fields, place, image), probe=_probe(fields)
+    )
+
+
+class Layer:
+    """The only layer of an array (1, Y, X), as (Y, X)."""
+
+    def __init__(self, layers: Node) -> None:
+        self._layers = layers
+        self.shape, self.dtype = tuple(layers.shape[1:]), layers.dtype
+
+    def __getitem__(self, key: object) -> NDArray[np.generic]:
+        """Read the layer, or a part of it."""
+        return np.asarray(self._layers[0:1])[0][key]  # type: ignore[no-any-return]
+
+
+def _pixel_size_m(fields: Fields, place: str, image: Node | None, energies_ev: NDArray[np.float64] | None) -> float | None:
+    found = fields.pixel_size_m((f"{place}/y_pixel_size",), (f"{place}/x_pixel_size",), "pixel_size_m")
+    if found is not None or image is None:
+        return found
+    size = fields.quantities("pixel_size_m", LENGTH, f"{place}/image_size", required=False)
+    if size is not None and size.size >= 2:
+        return float(size.flat[0]) / image.shape[-1]
+    corner = fields.quantities("pixel_size_m", LENGTH, f"{DETECTOR}/corner_position", required=False)
+    if corner is None or corner.size != 3 or energies_ev is None or not (corner.ravel() > 0).all():
+        return None
+    x, _, z = (float(value) for value in corner.ravel())
+    return HC_JM / (float(energies_ev[0]) * JOULE_EV) * z / (2 * x)
+
+
+def _seen(fields: Fields, place: str, image: Node | None) -> NDArray[np.bool_] | None:
+    """Where CXI's mask of the image is 0."""
+    mask = fields.values("seen", f"{place}/mask", required=False)
+    if mask is None or image is None:
+        return None
+    if mask.size != image.shape[-1] * image.shape[-2]:
+        fields.fault("seen", f"mask of {mask.shape} for an image of {tuple(image.shape)}")
+        return None
+    return np.asarray(mask.reshape(image.shape[-2:]) == 0)
+
+
+def _probe(fields: Fields) -> NDArray[np.complex64] | None:
+    return fields.probe(f"{SOURCE}/probe", f"{SOURCE}/illumination")
