@@ -86,7 +86,7 @@ def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
     opened = {file: stack.enter_context(open_hdf5(file, external=True)) for file in plain if is_hdf5(file)}
     if any(data_names(file) for file in opened.values()):
         return read_masters(opened, [file for file in plain if file not in opened])
-    measurements = {file: handle for file, handle in opened.items() if entries(handle) or set(COUNTS) & set(child_names(handle))}
+    measurements = [file for file, handle in opened.items() if _holds_frames(handle)]
     if not measurements:
         names = [file.name for file in files][:10]
         raise UnknownFormatError([FieldError("file", f"holds no EIGER master and no other measurement: {names}")])
@@ -95,6 +95,11 @@ def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
         for file in measurements
         for source in _read_hdf5(stack.enter_context(open_hdf5(file)))
     ]
+
+
+def _holds_frames(file: h5py.File) -> bool:
+    """Whether a file of a folder is a measurement by itself, in one of the formats of `_read_hdf5`."""
+    return bool(entries(file)) or bool(set(COUNTS) & set(child_names(file)))
 
 
 def _read_hdf5(file: h5py.File) -> list[ScanSource]:
