@@ -1,8 +1,10 @@
 """The explorer of results in a real browser."""
 
 import io
+from pathlib import Path
 from typing import Any
 
+import chromium
 import httpx
 import numpy as np
 import pytest
@@ -151,5 +153,33 @@ def test_images_and_spectra_are_taken_along(play: Play, service: Any, two: str) 
         np.testing.assert_array_equal(shown.to_numpy(), image)
         assert spectrum.to_numpy() == pytest.approx(cube[:, 10:15, 10:13].mean(axis=(1, 2)))
         names["study"].close()
+
+    play(two, scene)
+
+
+SERIOUS = """axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations
+    .filter((found) => ["serious", "critical"].includes(found.impact))
+    .map((found) => [found.id, ...found.nodes.map((node) => node.html.slice(0, 200))]))"""
+
+
+def test_axe_has_nothing_serious_to_say(play: Play, two: str) -> None:
+    """At 1280 and 390 pixels, light and dark."""
+    [axe] = Path(chromium.__file__).parent.glob("axe-core-*.min.js")
+
+    async def scene(tab: Tab) -> None:
+        await tab.until("document.querySelector('canvas.map')?.getAttribute('aria-label')")
+        await drag(tab, (0.5, 0.5))
+        await tab.until(f"{ROWS} === 1")
+        await tab.value("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+        await tab.until("document.querySelector('[name=\"fit.joint\"]')")
+        await tab.value(f"{axe.read_text(encoding='utf-8')}; 0")
+        for width in (1280, 390):
+            await tab.command(
+                "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width == 390
+            )
+            for scheme in ("light", "dark"):
+                features = [{"name": "prefers-color-scheme", "value": scheme}]
+                await tab.command("Emulation.setEmulatedMedia", features=features)
+                assert (width, scheme, await tab.value(SERIOUS)) == (width, scheme, [])
 
     play(two, scene)

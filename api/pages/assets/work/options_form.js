@@ -8,6 +8,11 @@ const HEADINGS = {
   chemistry: "Chemistry", domains: "Domains", references: "Reference spectra",
 };
 
+const LABELS = {
+  "domains.n_domains": "Domains", "kkr.mode": "Coupling", "kkr.start": "First coupling at cycle", "chemistry.preset": "Constants",
+  "references.xdi": "Reference spectra (XDI)",
+};
+
 let known = null;
 
 /** Fill `root` with the form, once. */
@@ -40,7 +45,7 @@ function field(stage, name, schema) {
   const hint = Object.assign(document.createElement("small"), { id: `about-${path}`, textContent: (schema.description ?? "").replaceAll("``", "") });
   input.setAttribute("aria-describedby", hint.id);
   const words = name.replaceAll("_", " ").replace(/ ev$/, " [eV]");
-  label.append(words.charAt(0).toUpperCase() + words.slice(1), input, hint);
+  label.append(LABELS[path] ?? words.charAt(0).toUpperCase() + words.slice(1), input, hint);
   label.title = path;
   if (input.type === "checkbox") label.classList.add("check");
   return label;
