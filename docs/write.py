@@ -102,7 +102,10 @@ def options_page() -> str:
     schema = TypeAdapter(RunOptions).json_schema()
     defaults = TypeAdapter(RunOptions).dump_python(RunOptions(), mode="json")
     page = OPTIONS_HEAD
+    page += f'\n## preset\n\n`"default"` or `"paper"`. {cell(schema["properties"]["preset"]["description"])}\n'
     for stage, values in defaults.items():
+        if not isinstance(values, dict):
+            continue
         definition = schema["$defs"][typing.get_type_hints(RunOptions)[stage].__name__]
         page += f"\n## {stage}\n\n{definition.get('description', '')}\n\n"
         page += "| option | default | allowed | meaning |\n|---|---|---|---|\n"

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
-from pydantic_core import ArgsKwargs
+
+from tasks.presets import renamed, with_preset
 
 CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 """Unknown names are refused, and every number is finite."""
@@ -55,15 +56,17 @@ Formula = Annotated[str, Field(min_length=1, max_length=200)]
 class ReconstructOptions:
     """Ptychographic reconstruction of one energy (ePIE, Maiden & Rodenburg 2009)."""
 
-    cycles: Annotated[int, Field(ge=1, le=MOST_CYCLES)] | Literal["auto"] = 800
+    cycles: Annotated[int, Field(ge=1, le=MOST_CYCLES)] | Literal["auto"] = "auto"
     """Number of cycles, one cycle being one visit to every scan position. ``auto`` ends an energy when what still changes of its
     object, slow waves included, is small against photon noise, at the latest after 800."""
-    start_from: Literal["reference", "pilot", "optics"] = "optics"
+    start_from: Literal["reference", "pilot", "optics"] = "reference"
     """What an energy starts from. ``reference``: the object and the probe of one energy, which starts from the optics and which
-    all others wait for; drift, contrast and flux are measured first. ``pilot``: only the probe, which a pilot, some cycles
-    of the lowest energy, has found; a live run waits for the seal. ``optics``: an empty object and the dataset's probe."""
+    all others wait for; drift, contrast and flux are measured first, in eight more cycles (with fewer than 16 ``cycles`` all
+    start from the optics). ``pilot``: only the probe, which a pilot, some cycles of the lowest energy, has found; a live run
+    waits for the seal. ``optics``: an empty object and the dataset's probe."""
     reference_energy_ev: Annotated[float, Field(gt=0)] | Literal["post-edge"] = "post-edge"
-    """The reference: the measured energy nearest to this one, or the one in the middle of those above the edge."""
+    """The reference: the measured energy nearest to this one, or the one in the middle of those above the edge. A live run knows
+    it when the very energy named has arrived, else with the seal; until then it looks at every energy from the optics."""
     alpha: Annotated[float, Field(gt=0, le=2)] = 1.0
     """Step of the object update."""
     beta: Annotated[float, Field(ge=0, le=2)] = 1.0
@@ -114,14 +117,7 @@ class ReconstructOptions:
     @model_validator(mode="before")
     @classmethod
     def _accept_the_former_name(cls, given: Any) -> Any:
-        """``probe_from`` was the name of ``start_from`` when there was no reference."""
-        values = given if isinstance(given, dict) else given.kwargs if isinstance(given, ArgsKwargs) else None
-        if not values or "probe_from" not in values:
-            return given
-        if "start_from" in values:
-            raise ValueError("probe_from is the former name of start_from: give start_from alone")
-        renamed = {"start_from" if name == "probe_from" else name: value for name, value in values.items()}
-        return ArgsKwargs(given.args, renamed) if isinstance(given, ArgsKwargs) else renamed
+        return renamed(given, "probe_from", "start_from")
 
     @model_validator(mode="after")
     def _has_no_effectless_option(self) -> "ReconstructOptions":
@@ -308,6 +304,10 @@ class ReferenceOptions:
 class RunOptions:
     """All stages of a run; each has defaults for everything."""
 
+    preset: Literal["default", "paper"] = "default"
+    """Where the defaults of all other options come from. ``paper``: as Uematsu et al. (2023) did, with ePIE as published, 800
+    cycles of every energy from the optics, the Kramers-Kronig constraint after the 500th and every 50, the paper's mask and
+    constants, fits without a prior, and k-means without settled borders. Every option may still be given."""
     reconstruct: ReconstructOptions = Field(default_factory=ReconstructOptions)
     align: AlignOptions = Field(default_factory=AlignOptions)
     kkr: KKROptions = Field(default_factory=KKROptions)
@@ -315,6 +315,11 @@ class RunOptions:
     chemistry: ChemistryOptions = Field(default_factory=ChemistryOptions)
     domains: DomainOptions = Field(default_factory=DomainOptions)
     references: ReferenceOptions = Field(default_factory=ReferenceOptions)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begin_with_the_preset(cls, given: Any) -> Any:
+        return with_preset(given)
 
     @model_validator(mode="after")
     def _descriptors_are_distinct(self) -> "RunOptions":

@@ -6,7 +6,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -46,15 +46,14 @@ def demo(
     positions: Annotated[int, typer.Option(help="Scan positions along each side.", min=4)] = 12,
     pixels: Annotated[int, typer.Option(help="Side of a frame.", min=32)] = 64,
     photons: Annotated[float, typer.Option(help="Photons in a frame.", min=1)] = 1e8,
-    cycles: Annotated[int, typer.Option(help="Cycles of the reconstruction.", min=1)] = 150,
-    coupling_start: Annotated[int, typer.Option(help="Cycle after which the energies are coupled.", min=1)] = 100,
+    cycles: Annotated[int | None, typer.Option(help="Cycles of every energy; by default until it has converged.", min=1)] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.", min=1)] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Go on serving until Ctrl-C.")] = False,
 ) -> None:
     """Measure, submit and analyse a simulated specimen over REST, and compare its maps with the truth."""
     with plain_errors():
         options = SimulationOptions(seed=seed, n_energies=energies, n_positions_side=positions, n_pixels=pixels, photons=photons)
-        Demo(folder, options, cycles, coupling_start, workers, console).play(keep=keep)
+        Demo(folder, options, with_cycles(cycles), workers, console).play(keep=keep)
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class Demo:
         Folder for the scans and the service's data.
     options : SimulationOptions
         Specimen and measurement.
-    cycles, coupling_start : int
-        Cycles of the reconstruction, and the cycle after which the energies are coupled.
+    run_options : dict
+        Options of the run, by stage, that differ from the defaults.
     workers : int or None
         Worker processes; one a core if None.
     console : Console
@@ -77,8 +76,7 @@ class Demo:
 
     folder: Path
     options: SimulationOptions
-    cycles: int
-    coupling_start: int
+    run_options: dict[str, Any]
     workers: int | None
     console: Console
 
@@ -100,18 +98,18 @@ class Demo:
                     threading.Event().wait()
         return found
 
-    def compare(self, modes: Sequence[str]) -> list[tuple[str, Assessment]]:
-        """Errors of the maps of one measurement under each of several modes of the Kramers-Kronig constraint."""
+    def compare(self, choices: Mapping[str, dict[str, Any]]) -> dict[str, Assessment]:
+        """Errors of the maps of one measurement under each of several choices of options, by the choices' names."""
         prepare(self.folder)
         settings = self._settings()
         with running(open_server(settings, self._show_address)) as server:
             measured = self._measure(server)
-            found = []
+            found = {}
             with Client(server.url) as client:
                 dataset = self._upload(client, measured)
-                for mode in modes:
-                    run = self._run(client, dataset, measured, {"mode": mode})
-                    found.append((mode, assess_run(measured.simulation, settings, run)[1]))
+                for name, chosen in choices.items():
+                    run = self._run(client, dataset, measured, chosen)
+                    found[name] = assess_run(measured.simulation, settings, run)[1]
         return found
 
     def _settings(self) -> Settings:
@@ -134,14 +132,10 @@ class Demo:
         client.seal(dataset["id"])
         return str(dataset["id"])
 
-    def _run(self, client: Client, dataset: str, measured: Measurement, kkr: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, client: Client, dataset: str, measured: Measurement, chosen: dict[str, Any]) -> dict[str, Any]:
         """Start a run on the dataset and follow it; returns the run once it has succeeded."""
-        options = {
-            "reconstruct": {"cycles": self.cycles},
-            "kkr": {"start": self.coupling_start, **kkr},
-            "chemistry": measured.chemistry,
-            "domains": {"n_domains": len(measured.simulation.specimen.states)},
-        }
+        domains = {"n_domains": len(measured.simulation.specimen.states)}
+        options = {"chemistry": measured.chemistry, "domains": domains, **self.run_options, **chosen}
         submitted = client.submit([dataset], options, "demo")
         self.console.print(f"Dask dashboard {submitted['dashboard_url']}", highlight=False)
         run = show_run(client, submitted["id"], self.console)
@@ -164,6 +158,11 @@ class Demo:
         for name, value in lines.items():
             self.console.print(f"{name:<12} {value}", soft_wrap=True, highlight=False)
         self.console.print(f"whole job in {seconds:.0f} s")
+
+
+def with_cycles(cycles: int | None) -> dict[str, Any]:
+    """Options of a run whose energies take so many cycles; None leaves them to the defaults."""
+    return {} if cycles is None else {"reconstruct": {"cycles": cycles}}
 
 
 def prepare(folder: Path) -> None:

@@ -23,6 +23,9 @@ def options(as_json: Annotated[bool, typer.Option("--json", help="As the JSON sc
     table = Table("option", "default", "meaning", box=None, header_style="bold", pad_edge=False)
     defaults = TypeAdapter(RunOptions).dump_python(RunOptions(), mode="json")
     for stage, values in defaults.items():
+        if not isinstance(values, dict):
+            table.add_row(stage, json.dumps(values), schema["properties"][stage].get("description", "").replace("``", ""))
+            continue
         fields = schema["$defs"][schema["properties"][stage]["$ref"].rpartition("/")[2]]["properties"]
         for field, default in values.items():
             table.add_row(f"{stage}.{field}", json.dumps(default), fields[field].get("description", "").replace("``", ""))

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.client import Client
-from api.cli.demo import assess_run, free_port, prepare, running, wait_until_started
+from api.cli.demo import assess_run, free_port, prepare, running, wait_until_started, with_cycles
 from api.cli.progress import show_run, show_uploads
 from api.cli.serve import open_server
 from api.cli.simulate import Measurement, measure
@@ -53,7 +53,7 @@ def study(
     energies: Annotated[int, typer.Option(help="Number of energies.", min=10)] = 20,
     positions: Annotated[int, typer.Option(help="Scan positions along each side.", min=4)] = 10,
     pixels: Annotated[int, typer.Option(help="Side of a frame.", min=32)] = 64,
-    cycles: Annotated[int, typer.Option(help="Cycles of the reconstruction.", min=1)] = 40,
+    cycles: Annotated[int | None, typer.Option(help="Cycles of every energy; by default until it has converged.", min=1)] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.", min=1)] = None,
     gallery: Annotated[Path | None, typer.Option(help="Folder for reduced copies of the figures.")] = None,
 ) -> None:
@@ -112,7 +112,8 @@ class ParticleStudy:
         Folder for the scans and the service's data.
     options : SimulationOptions
         Measurement and size of every particle.
-    cycles : int
+    cycles : int or None
+        Cycles of every energy; until it has converged if None.
     workers : int or None
         Worker processes; one a core if None.
     console : Console
@@ -120,7 +121,7 @@ class ParticleStudy:
 
     folder: Path
     options: SimulationOptions
-    cycles: int
+    cycles: int | None
     workers: int | None
     console: Console
 
@@ -173,8 +174,7 @@ class ParticleStudy:
         simulation = next(iter(measured.values())).simulation
         states, absorber = simulation.specimen.states, simulation.absorber
         return {
-            "reconstruct": {"cycles": self.cycles},
-            "kkr": {"start": self.cycles + 1},
+            **with_cycles(self.cycles),
             "domains": {"n_domains": N_STATES},
             "chemistry": {"preset": "chantler", "compounds": [formula_of(state, absorber) for state in states]},
             "references": {"xdi": [reference_text(state, absorber) for state in states]},

@@ -204,19 +204,24 @@ def check_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def options_of(given: Sequence[str]) -> dict[str, Any]:
-    """``["reconstruct.cycles=300"]`` as ``{"reconstruct": {"cycles": 300}}``; values are JSON, or else text.
+    """``["reconstruct.cycles=300"]`` as ``{"reconstruct": {"cycles": 300}}``, ``["preset=paper"]`` as ``{"preset": "paper"}``.
+
+    Values are JSON, or else text.
 
     Raises
     ------
     ValueError
-        A text is not ``stage.name=value``.
+        A text is neither ``stage.name=value`` nor ``preset=value``.
     """
     options: dict[str, Any] = {}
     for text in given:
         path, equals, value = text.partition("=")
         stage, dot, name = path.partition(".")
+        if path == "preset" and equals:
+            options["preset"] = value
+            continue
         if not (equals and dot and name):
-            raise ValueError(f"an option is stage.name=value, such as reconstruct.cycles=300, got {text!r}")
+            raise ValueError(f"an option is stage.name=value, such as reconstruct.cycles=300, or preset=paper, got {text!r}")
         try:
             read = json.loads(value)
         except ValueError:

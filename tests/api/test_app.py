@@ -131,7 +131,7 @@ def test_bodies_have_examples_that_are_accepted(client: httpx.Client, document: 
 def test_options_are_described_by_their_docstrings(document: dict[str, Any]) -> None:
     cycles = document["components"]["schemas"]["ReconstructOptions"]["properties"]["cycles"]
     assert "cycle" in cycles["description"]
-    assert cycles["default"] == 800
+    assert cycles["default"] == "auto"
 
 
 def test_the_service_is_started_and_stopped_with_the_application(own_server: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from api.cli.demo import Demo
+from api.cli.demo import Demo, with_cycles
 from tasks.coupling.kkr import joint_projection, outside_columns, window_matrix
 from tasks.planning.plan import PlanOptions, expected_parameters, kramers_kronig_error, noise_per_absorber, plan_energies
 from tasks.scattering import Absorber
@@ -81,13 +81,13 @@ def measured(energy_ev: Array, cycles: int) -> list[str]:
         photons=PHOTONS * 40 / energy_ev.size,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="ptyxas-plan-") as folder:
-        demo = Demo(Path(folder) / "demo", options, cycles, cycles + 1, 1, Console(quiet=True))
+        demo = Demo(Path(folder) / "demo", options, with_cycles(cycles), 1, Console(quiet=True))
         return [
             f"{mode:>5}: edge energy {a.edge_energy_off_ev:+.3f} {a.edge_energy_sd_ev:.3f} eV, "
             f"PE/dmu {a.pre_edge_ratio_off_ev:+.3f} {a.pre_edge_ratio_sd_ev:.3f} eV, "
             f"electron ratio {a.electron_ratio_off:+.2f} {a.electron_ratio_sd:.2f}, "
             f"ARI {a.adjusted_rand:.3f}, kept {a.coverage:.2f}"
-            for mode, a in demo.compare(["off", "joint"])
+            for mode, a in demo.compare({mode: {"kkr": {"mode": mode}} for mode in ("off", "joint")}).items()
         ]
 
 

@@ -99,7 +99,9 @@ def test_two_services_do_not_share_a_folder(service):
 
 def test_a_live_run_shows_what_it_has_and_is_cancelled_within_two_seconds(service):
     dataset_id = fill(service, n_energies=2)
-    run_id = service.runs.submit([dataset_id], options(reconstruct={"cycles": 20}, kkr={"start": 10, "every": 10})).id
+    run_id = service.runs.submit(
+        [dataset_id], options(reconstruct={"cycles": 20, "start_from": "optics"}, kkr={"start": 10, "every": 10})
+    ).id
     until = time.monotonic() + 240
     while sum(event.kind == "unit" for event in service.runs.events(run_id)) < 2 and time.monotonic() < until:
         time.sleep(0.05)

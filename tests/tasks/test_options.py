@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from tasks.options import ReconstructOptions
+from tasks.options import ReconstructOptions, RunOptions
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,8 @@ from tasks.options import ReconstructOptions
         ({"probe_update": "position", "momentum": 0.5}, "momentum has no effect with .* and momentum_every=0"),
         ({"probe_update": "position", "object_momentum": 0}, "object_momentum has no effect with .* and momentum_every=0"),
         ({"beta": 0, "probe_start": 4}, "probe_start has no effect with beta=0"),
-        ({"pilot_cycles": 30}, 'pilot_cycles has no effect with start_from="optics"'),
-        ({"reference_energy_ev": 5500.0}, 'reference_energy_ev has no effect with start_from="optics"'),
+        ({"pilot_cycles": 30}, 'pilot_cycles has no effect with start_from="reference"'),
+        ({"start_from": "optics", "reference_energy_ev": 5500.0}, 'reference_energy_ev has no effect with start_from="optics"'),
         ({"cycles": "auto", "settle": 1}, 'cycles="auto" needs settle < 1'),
         ({"probe_from": "pilot", "start_from": "pilot"}, "probe_from is the former name of start_from"),
         ({"refine_every": 10}, 'refine_every has no effect with position_refinement="none" and frame_flux=false'),
@@ -52,3 +52,34 @@ def test_an_option_that_has_an_effect_or_its_default_is_accepted(chosen: dict[st
 
 def test_the_former_name_of_start_from_is_accepted() -> None:
     assert ReconstructOptions(probe_from="pilot").start_from == "pilot"  # type: ignore[call-arg]
+
+
+def test_a_preset_gives_defaults_and_every_option_may_still_be_given() -> None:
+    read = TypeAdapter(RunOptions).validate_python
+    paper = read({"preset": "paper", "fit": {"prior": "mean"}})
+    chosen = paper.reconstruct
+    assert (chosen.cycles, chosen.start_from, chosen.probe_update, chosen.settle) == (800, "optics", "position", 0)
+    assert (paper.fit.mask, paper.fit.prior, paper.domains.borders, paper.chemistry.preset) == (
+        "paper",
+        "mean",
+        "kmeans",
+        "paper",
+    )
+    assert paper.rounds() == [500] + 6 * [50]
+    assert read({"preset": "default"}) == RunOptions()
+
+
+def test_options_with_a_preset_are_the_same_when_read_again() -> None:
+    adapter = TypeAdapter(RunOptions)
+    paper = RunOptions(preset="paper", reconstruct=ReconstructOptions(cycles=30))
+    assert paper.reconstruct == ReconstructOptions(cycles=30)
+    assert paper.domains.borders == "kmeans"
+    assert adapter.validate_json(adapter.dump_json(paper)) == paper
+
+
+@pytest.mark.parametrize(
+    "given", [{"preset": "thesis"}, {"preset": ["paper"]}, {"preset": "paper", "fit": 3}, {"preset": None}, 3]
+)
+def test_no_such_preset(given: Any) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(RunOptions).validate_python(given)

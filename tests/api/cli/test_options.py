@@ -16,7 +16,7 @@ def run(*arguments: str) -> str:
 def test_options_are_listed_with_default_and_meaning() -> None:
     shown = run()
     assert "reconstruct.cycles" in shown
-    assert "800" in shown
+    assert "auto" in shown
 
 
 def test_options_are_given_as_json_schema() -> None:

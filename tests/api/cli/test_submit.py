@@ -26,6 +26,7 @@ def test_options_of_the_command_line() -> None:
         "kkr": {"mode": "off"},
         "domains": {"descriptors": ["edge_energy"]},
     }
+    assert options_of(["preset=paper", "kkr.mode=off"]) == {"preset": "paper", "kkr": {"mode": "off"}}
     with pytest.raises(ValueError, match=r"stage\.name=value"):
         options_of(["cycles=3"])
 

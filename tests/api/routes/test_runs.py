@@ -14,7 +14,7 @@ def test_a_run_has_defaults_for_everything(client: httpx.Client, dataset: dict[s
     view = client.get(made.headers["location"]).json()
     assert view["id"] == made.json()["id"]
     assert (view["state"], view["progress"], view["datasets"]) == ("queued", 0.0, [dataset["id"]])
-    assert view["options"]["reconstruct"]["cycles"] == 800
+    assert view["options"]["reconstruct"]["cycles"] == "auto"
     assert {"name": "reconstruct", "done": 0, "total": 4, "state": "waiting", "note": None} in view["stages"]
 
 
@@ -104,7 +104,7 @@ def test_cancel_retry_and_delete(client: httpx.Client, run: dict[str, Any]) -> N
 
 def test_options_have_defaults_and_a_schema(client: httpx.Client) -> None:
     options = client.get("/api/v1/options").json()
-    assert options["defaults"]["reconstruct"]["cycles"] == 800
+    assert options["defaults"]["reconstruct"]["cycles"] == "auto"
     assert options["defaults"]["kkr"]["mode"] == "joint"
     assert set(options["schema"]["properties"]) == set(options["defaults"])
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
-SHORT: dict[str, Any] = {"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}}
+SHORT: dict[str, Any] = {"reconstruct": {"cycles": 20, "start_from": "optics"}, "kkr": {"start": 10, "every": 10}}
 """Options of a run of two rounds."""
 
 

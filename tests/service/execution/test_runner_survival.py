@@ -86,7 +86,7 @@ def test_a_run_survives_the_death_of_its_service(tmp_path: Path, deaths_s: tuple
         assert view is not None
         return view.state
 
-    options = {"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}}
+    options = {"reconstruct": {"cycles": 20, "start_from": "optics"}, "kkr": {"start": 10, "every": 10}}
     records.open_run("run_1", "", ["ds_a"], TypeAdapter(RunOptions).validate_python(options))
 
     def launch() -> subprocess.Popen[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
 
 DONE = Outcome("done", (StepResult("done", is_computed=True),))
-TWO_ROUNDS = {"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}}
+TWO_ROUNDS = {"reconstruct": {"cycles": 20, "start_from": "optics"}, "kkr": {"start": 10, "every": 10}}
 
 
 class NotedCluster:
@@ -72,14 +73,14 @@ class Setup:
         self.runs: dict[str, RunProgress] = {}
         self.submissions = Submissions(self.cluster, self.paths, perform, self.runs, lambda key, outcome: None)
 
-    def run(self, run_id: str, dataset: str = "ds_a", n_energies: int = 12) -> RunProgress:
-        """A run of two rounds."""
+    def run(self, run_id: str, dataset: str = "ds_a", n_energies: int = 12, options: Any = TWO_ROUNDS) -> RunProgress:
+        """A run, of two rounds unless the options say otherwise."""
         canvas = Canvas((64, 64), 1.5e-8, (0.0, 0.0))
         energies_ev = np.linspace(5420, 5540, n_energies)
         scans = tuple(ScanInput(f"s{e}", float(e), 16, 32, f"{dataset}{e}", canvas) for e in energies_ev)
         inputs = [RunInput(dataset, dataset, "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans)]
         run = self.runs[run_id] = RunProgress(run_id)
-        run.follow(build_graph(inputs, TypeAdapter(RunOptions).validate_python(TWO_ROUNDS), run_id), self.artifacts.has)
+        run.follow(build_graph(inputs, TypeAdapter(RunOptions).validate_python(options), run_id), self.artifacts.has)
         return run
 
     def submit(self, *runs: RunProgress, limit: int = 1000) -> None:
@@ -278,6 +279,16 @@ def test_a_worker_with_a_card_gets_all_energies_of_a_round_at_once(setup: Setup)
     assert [(step, result) for _, step, result in found] == [
         (request.step, result) for request, result in zip(rounds[first].requests, results, strict=True)
     ]
+
+
+def test_a_card_gets_the_reference_alone_and_then_all_that_start_from_it(setup: Setup) -> None:
+    setup.cluster.n_gpus = 1
+    run = setup.run("run_1", options={})
+    setup.submit(run)
+    (warm,) = setup.cluster.batches()
+    reference = setup.cluster.key_of(next(iter(run.graph.steps)))
+    assert len(setup.cluster.batches()[warm].requests) == 11
+    assert setup.cluster.tasks[warm].inputs == (reference,)
 
 
 def test_two_workers_with_cards_divide_the_energies(setup: Setup) -> None:

@@ -40,6 +40,9 @@ def keys(graph: Graph, *stages: str) -> set[str]:
     return {step.key for step in graph.steps.values() if step.stage in stages}
 
 
+ROUNDS = {"reconstruct": {"cycles": 800, "start_from": "optics"}}
+"""Seven rounds with barriers between them."""
+
 SCIENCE = ("reconstruct", "couple", "spectra", "fit", "maps")
 
 
@@ -52,7 +55,7 @@ def test_every_unit_comes_after_all_that_it_needs() -> None:
 
 
 def test_the_barrier_needs_all_energies_and_every_energy_of_the_next_round_needs_it() -> None:
-    graph = build_graph([dataset(12)], options(reconstruct={"cycles": 600}), "run_1")
+    graph = build_graph([dataset(12)], options(reconstruct={"cycles": 600, "start_from": "optics"}), "run_1")
     couple = graph.steps["couple-round1"]
     assert set(couple.needs) == {f"reconstruct-{5420 + 10 * i}.0eV-round1" for i in range(12)}
     second = [step for step in reconstructions(graph) if step.name.endswith("round2")]
@@ -62,13 +65,14 @@ def test_the_barrier_needs_all_energies_and_every_energy_of_the_next_round_needs
 
 
 @pytest.mark.parametrize(
-    ("cycles", "mode", "n_rounds"), [(800, "joint", 7), (500, "joint", 1), (520, "joint", 2), (800, "off", 1)]
+    ("cycles", "mode", "n_rounds"),
+    [(800, "joint", 7), (500, "joint", 1), (520, "joint", 2), (800, "off", 1), ("auto", "joint", 1)],
 )
-def test_there_is_a_barrier_between_rounds_and_nowhere_else(cycles: int, mode: str, n_rounds: int) -> None:
+def test_there_is_a_barrier_between_rounds_and_nowhere_else(cycles: int | str, mode: str, n_rounds: int) -> None:
     graph = build_graph([dataset(10)], options(reconstruct={"cycles": cycles}, kkr={"mode": mode}), "run_1")
     n_cycles = [step.n_cycles for step in reconstructions(graph) if "5420.0eV" in step.name]
     assert len(n_cycles) == n_rounds
-    assert sum(n_cycles) == cycles
+    assert sum(n_cycles) == (800 if cycles == "auto" else cycles)
     assert sum(isinstance(step, CoupleStep) for step in graph.steps.values()) == n_rounds - 1
 
 
@@ -82,8 +86,8 @@ def test_other_domains_options_change_only_the_keys_of_domains_and_what_follows(
 
 def test_other_kkr_options_keep_the_rounds_before_the_first_barrier() -> None:
     """The first round knows nothing of the coupling that follows it."""
-    before = build_graph([dataset()], options(kkr={"gamma": 1.0}), "run_1")
-    after = build_graph([dataset()], options(kkr={"gamma": 0.5}), "run_1")
+    before = build_graph([dataset()], options(**ROUNDS, kkr={"gamma": 1.0}), "run_1")
+    after = build_graph([dataset()], options(**ROUNDS, kkr={"gamma": 0.5}), "run_1")
     shared = keys(before, "reconstruct") & keys(after, "reconstruct")
     assert len(shared) == 12
     assert keys(before, "couple").isdisjoint(keys(after, "couple"))
@@ -93,7 +97,7 @@ def test_another_scan_changes_the_keys_of_its_own_first_round_and_of_all_that_me
     whole = dataset()
     changed = dataclasses.replace(whole.scans[3], sha256="f" * 64)
     other = dataclasses.replace(whole, scans=(*whole.scans[:3], changed, *whole.scans[4:]))
-    before, after = (build_graph([d], options(), "run_1") for d in (whole, other))
+    before, after = (build_graph([d], options(**ROUNDS), "run_1") for d in (whole, other))
     differing = {name for name in before.steps if before.steps[name].key != after.steps[name].key}
     assert "reconstruct-5450.0eV-round1" in differing
     assert "reconstruct-5420.0eV-round1" not in differing
@@ -121,9 +125,9 @@ def test_a_single_energy_stops_after_its_reconstruction_and_says_why() -> None:
 
 
 def test_while_a_dataset_is_open_its_first_rounds_are_wired_with_the_keys_they_will_keep() -> None:
-    live = build_graph([dataset(5, is_open=True)], options(), "run_1")
+    live = build_graph([dataset(5, is_open=True)], options(**ROUNDS), "run_1")
     assert live.awaits_scans
-    assert keys(live, "reconstruct") < keys(build_graph([dataset(12)], options(), "run_1"), "reconstruct")
+    assert keys(live, "reconstruct") < keys(build_graph([dataset(12)], options(**ROUNDS), "run_1"), "reconstruct")
     assert all(step.stage == "reconstruct" for step in live.steps.values())
 
 
@@ -174,16 +178,13 @@ def test_a_pilot_lends_its_probe_to_every_energy_and_to_later_rounds_nothing() -
     assert build_graph([dataset(12)], longer, "run_1").steps[pilot.name].key == pilot.key
 
 
-REFERENCE = {"start_from": "reference", "cycles": "auto"}
-
-
 def names_of_warm(graph: Graph) -> set[str]:
     """Names of the reconstructions that start from another."""
     return {step.name for step in reconstructions(graph) if step.reference}
 
 
 def test_all_energies_start_from_the_middle_of_the_post_edge() -> None:
-    graph = build_graph([dataset(12)], options(reconstruct=REFERENCE), "run_1")
+    graph = build_graph([dataset(12)], options(), "run_1")
     first, *others = reconstructions(graph)
     assert (first.name, first.needs) == ("reconstruct-5500.0eV-round1", ())  # 5470 to 5530 eV are above the edge at 5465 eV
     assert len(others) == 11
@@ -192,40 +193,40 @@ def test_all_energies_start_from_the_middle_of_the_post_edge() -> None:
 
 
 def test_each_dataset_has_its_own_reference() -> None:
-    graph = build_graph([dataset(), dataset(name="ds_b")], options(reconstruct=REFERENCE), "run_1")
+    graph = build_graph([dataset(), dataset(name="ds_b")], options(), "run_1")
     assert {step.needs for step in reconstructions(graph)} == {
         (), ("reconstruct-5500.0eV-dataset1-round1",), ("reconstruct-5500.0eV-dataset2-round1",)
     }  # fmt: skip
 
 
 def test_the_reference_may_be_named_and_is_then_the_nearest_energy() -> None:
-    graph = build_graph([dataset(12)], options(reconstruct={**REFERENCE, "reference_energy_ev": 5441.0}), "run_1")
+    graph = build_graph([dataset(12)], options(reconstruct={"reference_energy_ev": 5441.0}), "run_1")
     assert "reconstruct-5440.0eV-round1" not in names_of_warm(graph)
     assert len(names_of_warm(graph)) == 11
 
 
 def test_a_reference_below_the_edge_is_better_than_none() -> None:
     below = dataclasses.replace(dataset(3), absorber={"element": "Fe", "edge": "K"})
-    graph = build_graph([below], options(reconstruct=REFERENCE), "run_1")
+    graph = build_graph([below], options(), "run_1")
     assert names_of_warm(graph) == {"reconstruct-5420.0eV-round1", "reconstruct-5440.0eV-round1"}
 
 
 def test_only_the_first_round_starts_from_the_reference() -> None:
-    chosen = options(reconstruct={"start_from": "reference", "cycles": 40}, kkr={"start": 20, "every": 20})
+    chosen = options(reconstruct={"cycles": 40}, kkr={"start": 20, "every": 20})
     graph = build_graph([dataset(12)], chosen, "run_1")
     assert len(names_of_warm(graph)) == 11
     assert all(name.endswith("round1") for name in names_of_warm(graph))
 
 
 def test_few_cycles_are_no_reason_to_wait_for_a_reference() -> None:
-    graph = build_graph([dataset(12)], options(reconstruct={"start_from": "reference", "cycles": 10}), "run_1")
+    graph = build_graph([dataset(12)], options(reconstruct={"cycles": 10}), "run_1")
     assert names_of_warm(graph) == set()
 
 
 def test_energies_of_a_live_run_are_looked_at_until_the_reference_is_known() -> None:
     """Whatever arrives when, the whole graph is the same; of what was computed before, the reference is used."""
-    whole = build_graph([dataset(12)], options(reconstruct=REFERENCE), "run_1")
-    live = build_graph([dataset(12, is_open=True)], options(reconstruct=REFERENCE), "run_1")
+    whole = build_graph([dataset(12)], options(), "run_1")
+    live = build_graph([dataset(12, is_open=True)], options(), "run_1")
     assert names_of_warm(live) == set()
     assert set(live.steps) - live.provisional == {"reconstruct-5500.0eV-round1"}
     assert keys(live, "reconstruct") & keys(whole, "reconstruct") == {whole.steps["reconstruct-5500.0eV-round1"].key}
@@ -233,7 +234,7 @@ def test_energies_of_a_live_run_are_looked_at_until_the_reference_is_known() -> 
 
 
 def test_a_named_reference_of_a_live_run_is_known_when_it_has_arrived() -> None:
-    chosen = options(reconstruct={**REFERENCE, "reference_energy_ev": 5450.0})
+    chosen = options(reconstruct={"reference_energy_ev": 5450.0})
     assert names_of_warm(build_graph([dataset(3, is_open=True)], chosen, "run_1")) == set()
     live = build_graph([dataset(6, is_open=True)], chosen, "run_1")
     assert len(names_of_warm(live)) == 5
@@ -242,7 +243,7 @@ def test_a_named_reference_of_a_live_run_is_known_when_it_has_arrived() -> None:
 
 
 def test_a_live_run_costs_more_than_its_graph_so_far() -> None:
-    chosen = options(reconstruct={"cycles": 30}, kkr={"start": 10, "every": 10})
+    chosen = options(reconstruct={"cycles": 30, "start_from": "optics"}, kkr={"start": 10, "every": 10})
     for n_energies, least, most in ((0, 0.0, 0.0), (1, 0.0, 0.5), (12, 0.0, 0.4)):
         live = build_graph([dataset(n_energies, is_open=True)], chosen, "run_1")
         share = live.cost / (live.cost + live.cost_to_come) if live.steps else 0.0

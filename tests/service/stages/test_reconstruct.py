@@ -14,6 +14,7 @@ from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep, convergence_warnings
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
+from service.workflow.step import StepRef
 from storage.artifacts import ArtifactStore
 from storage.results import ResultsStore
 from tasks.options import ReconstructOptions, RunOptions
@@ -133,3 +134,28 @@ def test_a_pilot_saves_the_first_cycles(paths: DataPaths, measured: RunInput, op
         compute(paths, graph, "reconstruct")
         first_r[origin] = ArtifactStore(paths.artifacts).read(rounds[-1].key, "errors")["errors"][0]
     assert first_r["pilot"] < 0.5 * first_r["optics"]
+
+
+def test_an_energy_starts_from_a_finished_one_unless_that_is_spoilt_and_later_rounds_say_so_too(
+    paths: DataPaths, measured: RunInput, options_of: Options
+) -> None:
+    chosen = {"cycles": 20, "start_from": "optics", "probe_modes": 1}
+    first, second = rounds_of(graph_of(measured, options_of(reconstruct=chosen, kkr={"start": 16, "every": 4})))
+    store = ArtifactStore(paths.artifacts)
+
+    def computed(step: ReconstructStep) -> dict[str, Any]:
+        result = perform(StepRequest("run_1", step, paths), lambda _: None)
+        assert result.fate == "done", result.message
+        return store.attrs(step.key)
+
+    cold = computed(first)
+    warm = computed(replace(first, label="-warm", reference=first.ref))
+    assert (warm["cycle"], warm["first_cycle"], warm["warnings"]) == (16 + 8, 8, [])
+    assert warm["r_factor"] < cold["r_factor"]
+    spoilt = store.read(first.key)
+    store.write("spoilt-reconstruct", spoilt | {"object": np.full_like(spoilt["object"], np.nan)}, cold)
+    after_all = replace(first, label="-after-all", reference=StepRef("spoilt", "spoilt-reconstruct"))
+    told = computed(after_all)
+    assert told["warnings"] == [f"{first.energy_ev:.1f} eV: started from the optics: the reference has diverged"]
+    assert computed(replace(second, label="-later", previous=after_all.ref))["warnings"] == told["warnings"]
+    assert told["r_factor"] == pytest.approx(cold["r_factor"], rel=1e-3)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.warm_start import QUICK_CYCLES, Reference, WarmStart, moved
+from tasks.coupling.warm_start import QUICK_CYCLES, Reference, WarmStart, band_limited, moved
 from tasks.options import ReconstructOptions
 from tasks.ptycho.driver import run
 from tasks.ptycho.probe import ProbeSpec, initial_probe
@@ -139,6 +139,15 @@ def test_an_object_moves_to_another_canvas_in_one_interpolation() -> None:
     found = moved(at(source, (0, 0)).astype(np.complex64), source, target, np.array(shift))
     inner = np.s_[16:-16, 16:-16]
     np.testing.assert_allclose(found[inner], at(target, shift)[inner], atol=2e-3)
+
+
+def test_a_seed_has_no_frequencies_that_no_photon_corrects() -> None:
+    noise = np.random.default_rng(2).normal(size=(2, 60, 70)) * 0.01
+    rough = (1 + noise[0] + 1j * noise[1]).astype(np.complex64)
+    before, after = (np.abs(np.fft.fft2(one - 1)) for one in (rough, band_limited(rough)))
+    frequency = np.hypot(np.fft.fftfreq(60)[:, None], np.fft.fftfreq(70))
+    np.testing.assert_allclose(after[frequency >= 0.5], 0, atol=1e-4 * before.max())
+    np.testing.assert_allclose(after[frequency <= 0.3], before[frequency <= 0.3], atol=1e-4 * before.max())
 
 
 def test_two_dozen_cycles_from_another_energy_are_as_good_as_150(
