@@ -7,7 +7,7 @@ STAMP := $(VENV)/.compiled
 JOBS ?= 2
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
-.PHONY: help venv demo study test survive coverage lowest lint bench accept docs site clean
+.PHONY: help venv demo study test survive coverage lowest lint bench accept paper docs site clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -44,6 +44,10 @@ bench: $(STAMP)  ## Print the timings that docs/performance.md states
 
 accept: $(STAMP)  ## Run the full-size acceptance study (some minutes) and print its errors against the truth
 	$(BIN)/python tests/end_to_end/accept.py
+
+SIZE ?= paper
+paper: $(STAMP)  ## Analyse a particle of the paper's size (11 GB, SIZE=small for less) and print times, memory and errors
+	$(BIN)/python tests/end_to_end/paper.py --size $(SIZE)
 
 docs: $(STAMP)  ## Write the pages of docs/ that are generated from the code
 	$(BIN)/python -m docs.write

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,6 +17,7 @@ from api.cli.terminal import console, plain_errors
 from storage.writers.cxi import write_cxi
 from tasks.planning.plan import REFERENCE_ENERGIES, Plan, PlanOptions, plan_energies
 from tasks.ptycho.probe import ProbeSpec
+from tasks.ptycho.scan import Scan
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import formula_of
 from tasks.simulation.specimen import Simulation, SimulationOptions
@@ -111,12 +112,13 @@ class Measurement:
 
 
 def measure(options: SimulationOptions, folder: Path) -> Measurement:
-    """Simulate a measurement and write it into ``folder``, one CXI file an energy."""
+    """Simulate a measurement and write it into ``folder``, one CXI file an energy; the simulation does not hold the counts."""
     folder.mkdir(parents=True, exist_ok=True)
-    simulation = simulate_specimen(options)
-    files = []
-    for number, scan in enumerate(simulation.scans):
-        files.append(folder / f"{number:03d}-{scan.energy_ev:.2f}eV.cxi")
+    files: list[Path] = []
+
+    def write(scan: Scan) -> Scan:
+        """Write a scan, and forget its counts."""
+        files.append(folder / f"{len(files):03d}-{scan.energy_ev:.2f}eV.cxi")
         write_cxi(
             files[-1],
             scan.counts,
@@ -126,6 +128,9 @@ def measure(options: SimulationOptions, folder: Path) -> Measurement:
             scan.distance_m,
             scan.detector_pixel_size_m,
         )
+        return replace(scan, counts=scan.counts[:0])
+
+    simulation = simulate_specimen(options, keep=write)
     return Measurement(simulation, files)
 
 

@@ -5,6 +5,7 @@ several states (`tasks.simulation.chemical_states`). Nothing here is taken from 
 probes are displaced analytically, the specimen is averaged within a pixel.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -153,8 +154,16 @@ def _spread_points(rng: np.random.Generator, n: int, radius: float) -> Array:
     return points
 
 
-def simulate(options: SimulationOptions | None = None, absorber: Absorber | None = None) -> Simulation:
-    """Grow the specimen and measure it at every energy."""
+def simulate(
+    options: SimulationOptions | None = None,
+    absorber: Absorber | None = None,
+    keep: Callable[[Scan], Scan] = lambda scan: scan,
+) -> Simulation:
+    """Grow the specimen and measure it at every energy.
+
+    ``keep`` is called with every scan as it is measured, and returns what the simulation holds of it: a caller that writes
+    scans to disk may drop their counts, so that no more than one energy is in memory.
+    """
     options = options or SimulationOptions()
     absorber = absorber or Absorber(options.element, options.edge)
     rng = np.random.default_rng([options.seed, 2])
@@ -174,7 +183,7 @@ def simulate(options: SimulationOptions | None = None, absorber: Absorber | None
         pixel = object_pixel_size_m(energy, distance, options.n_pixels, DETECTOR_PIXEL_M)
         intensity = diffract(specimen, electrons[e], positions - drift[e], float(energy), pixel, options)
         counts = rng.poisson(intensity * flux[e]) * mask
-        scans.append(Scan(counts.astype(np.uint32), positions, mask, float(energy), distance, DETECTOR_PIXEL_M))
+        scans.append(keep(Scan(counts.astype(np.uint32), positions, mask, float(energy), distance, DETECTOR_PIXEL_M)))
     guess = ProbeSpec(kind="kb", fwhm_m=options.probe.fwhm_m, defocus_m=0.5 * options.probe.defocus_m)
     return Simulation(options, specimen, absorber, scans, guess, drift)
 
