@@ -166,7 +166,7 @@ def test_auto_ends_a_warm_energy_after_a_few_dozen_cycles(reference: Reference, 
     options = ReconstructOptions(cycles="auto", start_from="reference")
     start = init(target.canvas, target.guess, options)
     state = run(Reconstruction(target.scan, target.canvas, start, options.max_cycles, options, seed=WarmStart(reference)))
-    assert 23 + QUICK_CYCLES <= state.cycle <= 60
+    assert 30 + QUICK_CYCLES <= state.cycle <= 60
     assert rms(logarithm_error(target, state)) < 1.15 * rms(logarithm_error(target, target_cold))
 
 

@@ -2,7 +2,7 @@
 import { call } from "../api.js";
 import { $, $$ } from "../refresh.js";
 
-const COMMON = ["reconstruct.cycles", "domains.n_domains", "kkr.mode", "kkr.start", "chemistry.preset", "references.xdi"];
+const COMMON = ["preset", "reconstruct.cycles", "domains.n_domains", "kkr.mode", "kkr.start", "chemistry.preset", "references.xdi"];
 const HEADINGS = {
   reconstruct: "Reconstruction", align: "Grid, gauge and vacuum", kkr: "Kramers-Kronig coupling", fit: "Fit of eq. 1",
   chemistry: "Chemistry", domains: "Domains", references: "Reference spectra",
@@ -20,9 +20,10 @@ export async function fill(root) {
   if (known) return;
   known = await call("/options");
   const fields = {};
-  for (const [stage, { $ref: reference }] of Object.entries(known.schema.properties)) {
-    const { properties } = known.schema.$defs[reference.split("/").at(-1)];
-    for (const [name, schema] of Object.entries(properties)) fields[`${stage}.${name}`] = field(stage, name, schema);
+  for (const [stage, part] of Object.entries(known.schema.properties)) {
+    if (!part.$ref) fields[stage] = field(stage, part);
+    const { properties } = known.schema.$defs[part.$ref?.split("/").at(-1)] ?? { properties: {} };
+    for (const [name, schema] of Object.entries(properties)) fields[`${stage}.${name}`] = field(`${stage}.${name}`, schema);
   }
   $("[data-common]", root).append(...COMMON.filter((path) => fields[path]).map((path) => fields[path]));
   for (const stage of Object.keys(known.schema.properties)) {
@@ -37,9 +38,12 @@ export async function fill(root) {
   }
 }
 
-function field(stage, name, schema) {
-  const path = `${stage}.${name}`;
-  const value = known.defaults[stage][name];
+/** The value at a path such as `reconstruct.cycles`, or `preset`, which is no part of a stage. */
+const valueAt = (options, path) => path.split(".").reduce((part, name) => part?.[name], options);
+
+function field(path, schema) {
+  const name = path.split(".").at(-1);
+  const value = valueAt(known.defaults, path);
   const label = document.createElement("label");
   const input = control(path, schema, value);
   const hint = Object.assign(document.createElement("small"), { id: `about-${path}`, textContent: (schema.description ?? "").replaceAll("``", "") });
@@ -100,8 +104,9 @@ export async function given(root) {
   for (const input of $$("[data-kind]", root)) {
     const [stage, name] = input.name.split(".");
     const value = await valueOf(input);
-    if (value === undefined || JSON.stringify(value) === JSON.stringify(known.defaults[stage][name])) continue;
-    (options[stage] ??= {})[name] = value;
+    if (value === undefined || JSON.stringify(value) === JSON.stringify(valueAt(known.defaults, input.name))) continue;
+    if (name) (options[stage] ??= {})[name] = value;
+    else options[stage] = value;
   }
   if (kept.xdi?.length && !options.references?.xdi) (options.references ??= {}).xdi = kept.xdi;
   return options;
@@ -114,8 +119,7 @@ const kept = { xdi: null };
 export async function take(root, options) {
   await fill(root);
   for (const input of $$("[data-kind]", root)) {
-    const [stage, name] = input.name.split(".");
-    put(input, options[stage]?.[name] ?? known.defaults[stage][name]);
+    put(input, valueAt(options, input.name) ?? valueAt(known.defaults, input.name));
   }
   kept.xdi = options.references?.xdi ?? null;
 }
