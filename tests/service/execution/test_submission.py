@@ -145,7 +145,7 @@ def test_no_more_steps_of_a_run_than_its_limit_are_with_the_cluster(setup: Setup
 def test_a_step_of_two_runs_is_submitted_once_and_both_hear_of_it(setup: Setup) -> None:
     runs = setup.run("run_1"), setup.run("run_2")
     setup.submit(*runs)
-    assert len(setup.cluster.tasks) == 32, "only the results are each run's own"
+    assert len(setup.cluster.tasks) == 33, "only the results and their figures are each run's own"
     key = setup.cluster.key_of("reconstruct-5420.0eV-round1")
     setup.submissions.note({"task": key, "begun": True})
     setup.submissions.note({"task": key, "unit": "reconstruct-5420.0eV-round1", "cycle": 1, "n_cycles": 4})
@@ -159,10 +159,11 @@ def test_a_step_of_two_runs_is_submitted_once_and_both_hear_of_it(setup: Setup) 
 def test_a_run_that_ends_takes_back_what_no_other_wants(setup: Setup) -> None:
     runs = setup.run("run_1"), setup.run("run_2"), setup.run("run_3", "ds_b")
     setup.submit(*runs)
-    results = [key for key, task in setup.cluster.tasks.items() if task.request.step == runs[0].graph.steps["results"]]
+    own = [runs[0].graph.steps[name] for name in ("results", "figures")]
+    results = {key for key, task in setup.cluster.tasks.items() if task.request.step in own}
     setup.submissions.leave(runs[0])
     del setup.runs["run_1"]
-    assert setup.cluster.released == results
+    assert set(setup.cluster.released) == results
     setup.submissions.leave(runs[2])
     assert len(setup.cluster.tasks) == 31
 
