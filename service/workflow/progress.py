@@ -165,7 +165,8 @@ class RunProgress:
         total = graph.cost + graph.cost_to_come
         if total == 0:
             return 0.0
-        done = sum(graph.steps[name].cost for name in self.done - graph.provisional)
+        lasting = self.done - graph.provisional  # summed in the order of the total, so that all of it is exactly 1
+        done = sum(step.cost for name, step in graph.steps.items() if name in lasting)
         under_way = sum(graph.steps[name].cost * share for name, share in self.shares.items() if name not in graph.provisional)
         return min(1.0, (done + under_way) / total)
 
