@@ -60,10 +60,9 @@ class ReconstructOptions:
     """Number of cycles, one cycle being one visit to every scan position. ``auto`` ends an energy when what still changes of its
     object, slow waves included, is small against photon noise, at the latest after 800."""
     start_from: Literal["reference", "pilot", "optics"] = "reference"
-    """What an energy starts from. ``reference``: the object and the probe of one energy, which starts from the optics and which
-    all others wait for; drift, contrast and flux are measured first, in eight more cycles (with fewer than 16 ``cycles`` all
-    start from the optics). ``pilot``: only the probe, which a pilot, some cycles of the lowest energy, has found; a live run
-    waits for the seal. ``optics``: an empty object and the dataset's probe."""
+    """What an energy starts from. ``reference``: object and probe of one energy, which all others wait for; eight more cycles
+    find drift, contrast and flux (with fewer than 16 ``cycles`` all start from the optics). ``pilot``: only the probe, found by
+    some cycles of the lowest energy; a live run waits for the seal. ``optics``: an empty object and the dataset's probe."""
     reference_energy_ev: Annotated[float, Field(gt=0)] | Literal["post-edge"] = "post-edge"
     """The reference: the measured energy nearest to this one, or the one in the middle of those above the edge. A live run knows
     it when the very energy named has arrived, else with the seal; until then it looks at every energy from the optics."""
@@ -134,10 +133,8 @@ class ReconstructOptions:
     @model_validator(mode="after")
     def _step_decay_has_a_beginning(self) -> "ReconstructOptions":
         if self.cycles == "auto" and self.settle == 1:
-            raise ValueError(
-                'cycles="auto" needs settle < 1, because a step that decays from the first cycle on cannot wait for convergence; '
-                "got settle=1: give a number of cycles, or a smaller settle"
-            )
+            reason = "a step that decays from the first cycle on cannot wait for convergence; got settle=1"
+            raise ValueError(f'cycles="auto" needs settle < 1: {reason}. Give a number of cycles, or a smaller settle')
         return self
 
     @property
@@ -148,9 +145,8 @@ class ReconstructOptions:
     @property
     def expected_cycles(self) -> int:
         """Number of cycles that most energies take, for estimates of cost and progress."""
-        if self.cycles != "auto":
-            return self.cycles
-        return EXPECTED_CYCLES["warm" if self.start_from == "reference" else "cold"]
+        expected = EXPECTED_CYCLES["warm" if self.start_from == "reference" else "cold"]
+        return expected if self.cycles == "auto" else self.cycles
 
     def _unused_options(self) -> tuple[tuple[bool, str, tuple[str, ...]], ...]:
         """Whether a rule is chosen, its name, and the options that it does not use."""
@@ -305,9 +301,8 @@ class RunOptions:
     """All stages of a run; each has defaults for everything."""
 
     preset: Literal["default", "paper"] = "default"
-    """Where the defaults of all other options come from. ``paper``: as Uematsu et al. (2023) did, with ePIE as published, 800
-    cycles of every energy from the optics, the Kramers-Kronig constraint after the 500th and every 50, the paper's mask and
-    constants, fits without a prior, and k-means without settled borders. Every option may still be given."""
+    """Where the defaults of all other options come from. ``paper``: Uematsu et al. (2023), with ePIE as published, 800 cycles of
+    every energy from the optics, the paper's mask and constants, no prior or settled borders. Every option may still be given."""
     reconstruct: ReconstructOptions = Field(default_factory=ReconstructOptions)
     align: AlignOptions = Field(default_factory=AlignOptions)
     kkr: KKROptions = Field(default_factory=KKROptions)
