@@ -153,7 +153,7 @@ def test_more_runs_than_allowed_or_larger_ones_are_refused(make_bench: Callable[
     bench = make_bench(max_unfinished_runs=1, max_run_cost=1e9)
     limited = bench.runs
     with pytest.raises(TooCostlyError, match="max_run_cost"):
-        limited.submit(["ds_a"], options(reconstruct={"cycles": 100_000}))
+        limited.submit(["ds_a"], options(reconstruct={"cycles": 100_000}, kkr={"mode": "off"}))
     run_id = limited.submit(["ds_a"], options(), "a", "key").id
     assert limited.submit(["ds_a"], options(), "a", "key").id == run_id
     with pytest.raises(TooManyRunsError):

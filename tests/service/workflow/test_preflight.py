@@ -104,7 +104,7 @@ def test_other_edges_are_told_which_constants_to_choose() -> None:
         ([dataset(GRID, is_open=True)], {"reconstruct": {"cycles": 100_000}, "kkr": {"every": 10}}, "options.kkr.every", "65"),
         (
             [dataset(np.linspace(5420, 5540, 1200), f"ds_{n}") for n in range(4)],
-            {"kkr": {"every": 60}},
+            {"reconstruct": {"cycles": 800}, "kkr": {"every": 60}},
             "options.kkr.every",
             "100",
         ),
