@@ -20,7 +20,7 @@ def scan(name: str, energy_ev: float = 5420.0, **changed: Any) -> dict[str, Any]
     row = {
         "name": name, "upload": name, "energy_ev": energy_ev, "distance_m": 1.5, "detector_pixel_size_m": 75e-6,
         "n_positions": 16, "n_pixels": 32, "n_bytes": 1000, "sha256": "0" * 64, "n_entries": 1, "digest": "1" * 64,
-        "corners_m": [[0.0, 0.1], [1e-7, 2.5e-7]], "image": None, "stamp": "3.4",
+        "corners_m": [[0.0, 0.1], [1e-7, 2.5e-7]], "warnings": [], "image": None, "stamp": "3.4",
     }  # fmt: skip
     return row | changed
 
