@@ -9,6 +9,7 @@ from measurements import measurement
 from oxides import OXYGEN_ATOMS, OxideMixture, measure_oxides
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one file, and all tests of the service that they share (``lab``), go to one process of ``pytest -n``."""
     for item in items:

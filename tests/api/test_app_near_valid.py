@@ -61,7 +61,7 @@ NEAR: Any = st.one_of(
     st.floats(-10, 10, allow_nan=False),
     st.lists(st.integers(-3, 70), max_size=5),
 )
-FIELDS = [(stage, name) for stage, values in asdict(RunOptions()).items() for name in values]
+FIELDS = [(stage, name) for stage, values in asdict(RunOptions()).items() if isinstance(values, dict) for name in values]
 
 
 @st.composite

@@ -111,7 +111,8 @@ def test_the_page_fits_a_narrow_screen(play: Play, client: httpx.Client, finishe
         figures = "[...document.querySelectorAll('.gallery img')]"
         await tab.value(f"{figures}.forEach((image) => image.scrollIntoView())")
         await tab.until(f"{figures}.length === 2 && {figures}.every((image) => image.naturalWidth)")
-        beyond = "[...document.querySelectorAll('body *:not(pre *)')].filter((node) => node.getBoundingClientRect().right > 381)"
+        nodes = "[...document.querySelectorAll('body *:not(pre *, .scrolled *)')]"
+        beyond = f"{nodes}.filter((node) => node.getBoundingClientRect().right > 381)"
         assert await tab.value(f"{beyond}.map((node) => node.tagName + '.' + node.className)") == []
 
     play(f"{client.base_url}/?run={finished['id']}", scene)

@@ -81,6 +81,7 @@ def test_a_view_is_made_and_its_address_shows_the_same(play: Play, two: str) -> 
         )
         await tab.command("Page.reload")
         await tab.until(f"{ROWS} === 2 && document.querySelectorAll('.drawing circle').length === 56")
+        await tab.until(f"{table}.includes('Remove')")
         assert [await tab.value(f"JSON.stringify({what})") for what in ("location.hash", table)] == before
         assert await tab.value("document.querySelector('[name=low]').value") == "0.05"
 
