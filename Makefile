@@ -22,7 +22,7 @@ study: $(STAMP)  ## Analyse six simulated particles in two groups; writes the ga
 	$(BIN)/ptyxas study --gallery docs/figures
 
 test: $(STAMP)  ## Run every test (types, style, contracts and deployment files included)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 survive: $(STAMP)  ## Kill workers, services and schedulers at random moments, three times as often as the tests do
 	PTYXAS_TEST_DEATHS=3 $(BIN)/python -m pytest tests/end_to_end/test_killed_at_random.py
