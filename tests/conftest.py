@@ -1,5 +1,6 @@
 """Fixtures that tests of several packages share: files of measurements, real or simulated, and a particle of two oxides."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 from measurements import measurement
 from oxides import OXYGEN_ATOMS, OxideMixture, measure_oxides
+
+os.environ["TTY_COMPATIBLE"] = "0"
+"""The processes of ``pytest -n`` have FORCE_COLOR set, which makes rich take a pipe for a terminal of 80 columns."""
 
 
 @pytest.fixture(scope="session")

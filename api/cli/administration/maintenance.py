@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from api.cli.terminal import console, format_bytes, plain_errors
 from service.retention import MEANINGS, Garbage, Kind, Retention
@@ -100,7 +100,8 @@ def backup(
         target = folder / f"catalogue-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite"
         back_up(settings.catalogue_url, target)
     console.print(f"copied the catalogue to {target}", highlight=False, soft_wrap=True)
-    table = Table("copy after it, with rsync or the like", "size", "why", box=None, header_style="bold", pad_edge=False)
+    folders = Column("copy after it, with rsync or the like", overflow="fold")
+    table = Table(folders, "size", "why", box=None, header_style="bold", pad_edge=False)
     for path, why in (
         (settings.datasets_dir, "measurements: they cannot be computed again"),
         (settings.runs_dir, "results and figures: a retry would have to compute them again"),
