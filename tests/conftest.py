@@ -1,7 +1,7 @@
 """Fixtures that tests of several packages share: files of measurements, real or simulated, and a particle of two oxides."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,14 @@ from oxides import OXYGEN_ATOMS, OxideMixture, measure_oxides
 
 os.environ["TTY_COMPATIBLE"] = "0"
 """The processes of ``pytest -n`` have FORCE_COLOR set, which makes rich take a pipe for a terminal of 80 columns."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Reports whose captured output can be sent between the processes of ``pytest -n``, half surrogate pairs included."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")
