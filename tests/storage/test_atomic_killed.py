@@ -17,7 +17,7 @@ DIE = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-import storage.datasets.store, storage.results, storage.atomic, storage.artifacts
+import storage.datasets.kinds, storage.datasets.store, storage.results, storage.atomic, storage.artifacts
 
 root, module, function, calls = Path(sys.argv[1]), sys.modules[sys.argv[2]], sys.argv[3], int(sys.argv[4])
 real = getattr(module, function)
@@ -48,14 +48,15 @@ def run_until_killed(code: str, *arguments: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "calls", "visible"),
-    [("write_scan", 2, 0), ("flush_tree", 1, 0), ("move_into_place", 1, 0), ("move_into_place", 2, 1)],
+    ("step", "calls", "visible"),
+    [("kinds.write_scan", 2, 0), ("store.flush_tree", 1, 0), ("store.move_into_place", 1, 0), ("store.move_into_place", 2, 1)],
 )
 def test_a_killed_ingest_leaves_whole_scans_only_and_can_be_repeated(
-    store: DatasetStore, files: Any, tmp_path: Path, function: str, calls: int, visible: int
+    store: DatasetStore, files: Any, tmp_path: Path, step: str, calls: int, visible: int
 ) -> None:
     path = files.cxi(tmp_path / "pair.cxi", {"energy_ev": 5420.0}, {"energy_ev": 5465.0})
-    run_until_killed(ADD, tmp_path, "storage.datasets.store", function, calls)
+    module, function = step.split(".")
+    run_until_killed(ADD, tmp_path, f"storage.datasets.{module}", function, calls)
     scans = store.scans("ds_1")
     assert len(scans) == visible
     for info in scans:
