@@ -101,7 +101,7 @@ class Service:
             n_free_bytes=shutil.disk_usage(self.settings.data_dir).free,
             n_slots=self._cluster.n_slots,
             is_connected=self._cluster.is_connected,
-            meter=self._runner.meter,
+            metrics=self._runner.metrics,
         )
 
     def versions(self) -> dict[str, str]:

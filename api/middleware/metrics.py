@@ -79,17 +79,17 @@ class SnapshotCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Every metric of the snapshot."""
-        snapshot, meter = self._snapshot, self._snapshot.meter
+        snapshot, metrics = self._snapshot, self._snapshot.metrics
         runs = GaugeMetricFamily("ptyxas_runs", "Runs by state.", labels=("state",))
         for state in RUN_STATES:
             runs.add_metric((state,), snapshot.n_runs.get(state, 0))
         yield runs
-        yield counter("units", "Steps of runs that ended, by stage and outcome.", ("stage", "fate"), meter.steps.copy())
-        seconds = {(stage,): n_seconds for stage, n_seconds in meter.seconds.copy().items()}
+        yield counter("units", "Steps of runs that ended, by stage and outcome.", ("stage", "fate"), metrics.steps.copy())
+        seconds = {(stage,): n_seconds for stage, n_seconds in metrics.seconds.copy().items()}
         yield counter("stage_seconds", "Seconds workers spent computing, by stage.", ("stage",), seconds)
         for name, value, text in (
-            ("units_ready", meter.n_ready, "Steps that wait for a worker."),
-            ("units_in_flight", meter.n_in_flight, "Steps handed to the cluster."),
+            ("units_ready", metrics.n_ready, "Steps that wait for a worker."),
+            ("units_in_flight", metrics.n_in_flight, "Steps handed to the cluster."),
             ("slots", snapshot.n_slots, "Steps that can be computed at the same time."),
             ("scheduler_up", int(snapshot.is_connected), "Whether the Dask scheduler can be reached."),
             ("datasets", snapshot.n_datasets, "Datasets."),

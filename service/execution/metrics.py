@@ -43,4 +43,4 @@ class Snapshot:
     n_free_bytes: int
     n_slots: int
     is_connected: bool
-    meter: Metrics
+    metrics: Metrics

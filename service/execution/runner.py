@@ -70,7 +70,7 @@ class Runner:
 
     Attributes
     ----------
-    meter : Metrics
+    metrics : Metrics
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Runner:
         load_inputs: LoadInputs,
         work: Work,
     ) -> None:
-        self.meter = Metrics()
+        self.metrics = Metrics()
         self._records = records
         self._paths = paths
         self._artifacts = ArtifactStore(paths.artifacts)
@@ -269,13 +269,13 @@ class Runner:
         if result.fate == "done":
             self._record_done(run, step, result)
         elif result.fate == "failed":
-            self.meter.note(step.stage, "failed")
+            self.metrics.note(step.stage, "failed")
             self._fail(run, step, result.message)
         else:
             self._record_loss(run, step, result)
 
     def _record_done(self, run: RunProgress, step: Step, result: StepResult) -> None:
-        self.meter.note(step.stage, "computed" if result.is_computed else "reused", result.seconds)
+        self.metrics.note(step.stage, "computed" if result.is_computed else "reused", result.seconds)
         about = {"run": run.run_id, "step": step.name, "stage": step.stage, "seconds": round(result.seconds, 3)}
         log.debug("step done", extra=about)
         told = {"unit": step.name, "stage": step.stage, "energy_ev": step.energy_ev, "computed": result.is_computed}
@@ -292,7 +292,7 @@ class Runner:
             self._end(run, "failed", explain(step, message))
 
     def _record_loss(self, run: RunProgress, step: Step, result: StepResult) -> None:
-        self.meter.note(step.stage, "lost")
+        self.metrics.note(step.stage, "lost")
         about = {"run": run.run_id, "step": step.name, "stage": step.stage}
         log.warning("a step was lost: %s", result.message, extra=about)
         run.losses[step.name] += 1
@@ -320,7 +320,7 @@ class Runner:
     def _count(self) -> None:
         if not self._runs or time.monotonic() - self._counted_at >= PUBLISH_S:
             self._counted_at = time.monotonic()
-            self.meter.n_ready, self.meter.n_in_flight = self._submissions.n_ready, self._submissions.n_running
+            self.metrics.n_ready, self.metrics.n_in_flight = self._submissions.n_ready, self._submissions.n_running
 
     def _tell_connected(self) -> None:
         if not self._is_connected:

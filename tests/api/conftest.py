@@ -326,11 +326,11 @@ class FakeService:
         return self
 
     def measures(self) -> Snapshot:
-        meter = Metrics()
-        meter.note("fit", "computed", 1.5)
+        metrics = Metrics()
+        metrics.note("fit", "computed", 1.5)
         n_runs = Counter[str](view.state for view in self.runs.views.values())
         datasets = list(self.datasets.views.values())
-        return Snapshot(n_runs, len(datasets), sum(view.n_bytes for view in datasets), 10**9, 2, True, meter)
+        return Snapshot(n_runs, len(datasets), sum(view.n_bytes for view in datasets), 10**9, 2, True, metrics)
 
     def unready_reason(self) -> str | None:
         return None if self.is_running else "not started"

@@ -86,8 +86,8 @@ def test_a_measurement_goes_in_and_pictures_come_out(service):
     assert service.runs.image(run_id, dataset_id, "phase").startswith(b"\x89PNG")
     measures = service.measures()
     assert measures.n_runs == {"succeeded": 1}
-    assert measures.meter.steps["reconstruct", "computed"] == 1
-    assert measures.meter.seconds["reconstruct"] > 0
+    assert measures.metrics.steps["reconstruct", "computed"] == 1
+    assert measures.metrics.seconds["reconstruct"] > 0
     assert measures.n_dataset_bytes == service.datasets.get(dataset_id).n_bytes
     assert f"images-{dataset_id}" in [figure.name for figure in service.runs.figures(run_id)]
 

@@ -49,11 +49,11 @@ def test_a_run_computes_every_step_once_and_records_it(make_bench: MakeBench, ru
     assert sum(e.kind == "unit" and e.data["computed"] for e in events) == len(graph.steps)
     assert bench.records.events("run_1", events[3].id) == events[4:]
     bench.runner.stop()
-    meter = bench.runner.meter
-    assert meter.steps["reconstruct", "computed"] == 24
-    assert {fate for _, fate in meter.steps} == {"computed"}
-    assert sum(meter.steps.values()) == len(graph.steps)
-    assert (meter.n_ready, meter.n_in_flight) == (0, 0)
+    metrics = bench.runner.metrics
+    assert metrics.steps["reconstruct", "computed"] == 24
+    assert {fate for _, fate in metrics.steps} == {"computed"}
+    assert sum(metrics.steps.values()) == len(graph.steps)
+    assert (metrics.n_ready, metrics.n_in_flight) == (0, 0)
 
 
 def test_the_barrier_holds_the_second_round_back(make_bench: MakeBench) -> None:
@@ -210,7 +210,7 @@ def test_a_step_that_another_run_wants_goes_on_when_its_run_is_cancelled(make_be
     bench.wait_for_steps(13, timeout=10)
     assert time.monotonic() - began < 3.9, "the barrier was begun again"
     bench.wait("run_2", "succeeded")
-    assert bench.runner.meter.steps["couple", "lost"] == 0
+    assert bench.runner.metrics.steps["couple", "lost"] == 0
     assert [line[1] for line in bench.log() if line[2] == "couple"] == ["run_1"]
 
 
@@ -452,7 +452,7 @@ def test_a_result_that_was_removed_while_a_run_counted_on_it_is_computed_again(
     bench.submit("run_1", "a", **SHORT)
     assert bench.wait("run_1", "succeeded", "failed").error is None
     assert [line[2] for line in bench.log()][:14] == ["reconstruct"] * 13 + ["couple"]
-    assert bench.runner.meter.steps["couple", "lost"] == 1
+    assert bench.runner.metrics.steps["couple", "lost"] == 1
 
 
 def test_a_catalogue_that_is_out_of_reach_fails_no_run(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
