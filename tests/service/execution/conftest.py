@@ -60,6 +60,7 @@ def made_up_work(
         step, store = request.step, ArtifactStore(request.paths.artifacts)
         if store.has(step.key):
             return StepResult("done")
+        (request.paths.runs / f"{time.time_ns()} {step.key} {request.run_id} {step.stage}.begun").touch()
         until = time.monotonic() + seconds * step.name.startswith(slow)
         while time.monotonic() < until:
             report({"run_id": request.run_id, "unit": step.name, "cycle": 1, "n_cycles": 2, "error": 0.1})
@@ -120,6 +121,14 @@ class Bench:
         while len(self.log()) < n:
             assert time.monotonic() < until, [(run.submitted, run.stages()) for run in self.runner._runs.values()]
             time.sleep(0.02)
+
+    def wait_for_beginning(self, stage: str, timeout: float = WAIT_S) -> str:
+        """Wait until a step of a stage has been begun, and return the run that began it."""
+        until = time.monotonic() + timeout
+        while not (runs := [path.stem.split()[2] for path in self.paths.runs.glob(f"* {stage}.begun")]):
+            assert time.monotonic() < until, f"no step of {stage} was begun"
+            time.sleep(0.02)
+        return runs[0]
 
     def log(self) -> list[list[str]]:
         """Key, run and stage of every step computed, in order."""

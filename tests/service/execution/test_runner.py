@@ -202,16 +202,17 @@ def test_a_step_that_another_run_wants_goes_on_when_its_run_is_cancelled(make_be
     bench = make_bench(fake_work(seconds=4, slow="couple"))
     bench.submit("run_1", "a", **SHORT)
     bench.submit("run_2", "a", **SHORT)
-    bench.wait_for_steps(12)
-    time.sleep(1)  # the barrier has begun
-    bench.cancel("run_1")
-    bench.wait("run_1", "cancelled", timeout=2)
+    first = bench.wait_for_beginning("couple")
+    second = {"run_1": "run_2", "run_2": "run_1"}[first]
+    time.sleep(1)  # long enough that it would be seen if the barrier were begun again
+    bench.cancel(first)
+    bench.wait(first, "cancelled", timeout=2)
     began = time.monotonic()
     bench.wait_for_steps(13, timeout=10)
     assert time.monotonic() - began < 3.9, "the barrier was begun again"
-    bench.wait("run_2", "succeeded")
+    bench.wait(second, "succeeded")
     assert bench.runner.metrics.steps["couple", "lost"] == 0
-    assert [line[1] for line in bench.log() if line[2] == "couple"] == ["run_1"]
+    assert [line[1] for line in bench.log() if line[2] == "couple"] == [first]
 
 
 def test_a_live_run_takes_energies_as_they_arrive_and_ends_after_the_seal(make_bench: MakeBench, run_input: MakeInput) -> None:
