@@ -20,6 +20,8 @@ FIELD_LEVEL = 0.15
 RIM_PX = 3
 """Vacuum keeps this far from the specimen and from the edge of the field: about a resolution element."""
 CLIP_SIGMAS = 3.5
+PIXELS_OF_START = 20_000
+"""A first plane through the envelope is fitted to about so many of the pixels."""
 LOWER_QUARTILE = 0.3186
 """Of the absolute value of a unit normal variable."""
 FLAT_WITHIN = 8.0
@@ -203,7 +205,8 @@ def _upper_plane(basis: Array, values: Array, ripple: float) -> Array:
     It starts as the plane that leaves a twentieth of the pixels above it, which lies on the vacuum as soon as that holds
     more, and shrinks onto what lies within the noise: that of the pixels above, but no less than the ``ripple``.
     """
-    plane = _quantile_plane(basis, values, 0.95)
+    step = max(1, values.size // PIXELS_OF_START)
+    plane = _quantile_plane(np.ascontiguousarray(basis[:, ::step]), values[::step], 0.95)
     keep = np.zeros(values.size, bool)
     for _ in range(60):
         residual = values - plane @ basis
@@ -211,7 +214,7 @@ def _upper_plane(basis: Array, values: Array, ripple: float) -> Array:
         if now.sum() < 10 or np.array_equal(now, keep):
             break
         keep = now
-        plane = np.asarray(np.linalg.lstsq(basis[:, keep].T, values[keep], rcond=None)[0], dtype=float)
+        plane = _weighted_plane(basis, values, now.astype(float))
     return plane
 
 
@@ -223,14 +226,19 @@ def _noise_above(residual: Array, least: float) -> float:
 
 def _quantile_plane(basis: Array, values: Array, quantile: float) -> Array:
     """Plane (3,) that leaves ``1 - quantile`` of the values above it, by iteratively reweighted least squares."""
-    plane = np.linalg.lstsq(basis.T, values, rcond=None)[0]
+    plane = _weighted_plane(basis, values, np.ones_like(values))
     spread = float(np.std(values)) + np.finfo(float).tiny
     for _ in range(50):
         residual = values - plane @ basis
         weight = np.where(residual > 0, quantile, 1 - quantile) / np.maximum(np.abs(residual), 1e-4 * spread)
-        root = np.sqrt(weight)
-        plane = np.linalg.lstsq((basis * root).T, values * root, rcond=None)[0]
-    return np.asarray(plane, dtype=float)
+        plane = _weighted_plane(basis, values, weight)
+    return plane
+
+
+def _weighted_plane(basis: Array, values: Array, weight: Array) -> Array:
+    """Coefficients (3,) of the plane through ``values`` (n,) by weighted least squares, from the normal equations."""
+    weighted = basis * weight
+    return np.asarray(np.linalg.lstsq(weighted @ basis.T, weighted @ values, rcond=None)[0], dtype=float)
 
 
 def _plane_basis(shape: tuple[int, ...]) -> Array:

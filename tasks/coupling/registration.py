@@ -1,7 +1,7 @@
 """One pixel grid for all energies: scale, drift and sub-pixel shift in one interpolation.
 
 The object pixel grows with the wavelength and the specimen moves between energies. Neither turns it, so resampling is
-separable: one band-limited interpolation matrix along y and one along x.
+separable: one band-limited interpolation along y and one along x.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 KERNEL_HALF_WIDTH_PX = 16
 KAISER_BETA = 8.0
 """Kaiser-windowed sinc: pass-band to 0.86 of Nyquist, ripple below 1e-4."""
+STRIP_PX = 32
+"""Points that are interpolated by one matrix product, of the samples near them."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,71 @@ def common_grid(canvases: Sequence[Canvas], fields: Sequence[NDArray[np.bool_]])
     return Grid(low[0] + np.arange(n_y) * pixel, low[1] + np.arange(n_x) * pixel, pixel)
 
 
-def interpolation_matrix(target_px: Array, n_source: int) -> Array:
-    """(T, n): band-limited interpolation of samples at 0..n-1 at the points ``target_px``; points outside give zero rows.
+@dataclass(frozen=True)
+class Interpolation:
+    """Band-limited interpolation along one axis: every point is a weighted mean of the samples near it.
 
-    A Kaiser-windowed sinc whose rows sum to one, so that constants stay exact.
+    A Kaiser-windowed sinc whose weights sum to one, so that constants stay exact.
     """
-    distance = target_px[:, None] - np.arange(n_source)
-    inside = np.clip(1 - (distance / KERNEL_HALF_WIDTH_PX) ** 2, 0, None)
-    kernel = np.sinc(distance) * np.i0(KAISER_BETA * np.sqrt(inside)) * (inside > 0)
-    total = kernel.sum(axis=1, keepdims=True)
-    within = (target_px >= -0.5) & (target_px <= n_source - 0.5)
-    return np.where(within[:, None], kernel / np.where(total == 0, 1, total), 0.0)
+
+    first: NDArray[np.int64]
+    """(T,): the first of the samples that a point is made of; it and others may lie off the array, with weight 0."""
+    weights: Array
+    """(T, W): of that sample and those after it; zero for points off the array."""
+    n_source: int
+
+    @classmethod
+    def at(cls, target_px: Array, n_source: int) -> "Interpolation":
+        """Interpolation of samples at 0..n-1 at the points ``target_px`` (T,)."""
+        first = np.floor(target_px).astype(np.int64) - (KERNEL_HALF_WIDTH_PX - 1)
+        sample = first[:, None] + np.arange(2 * KERNEL_HALF_WIDTH_PX)
+        distance = target_px[:, None] - sample
+        window = np.clip(1 - (distance / KERNEL_HALF_WIDTH_PX) ** 2, 0, None)
+        kernel = np.sinc(distance) * np.i0(KAISER_BETA * np.sqrt(window)) * (window > 0)
+        kernel *= (sample >= 0) & (sample < n_source)
+        total = kernel.sum(axis=1, keepdims=True)
+        within = (target_px >= -0.5) & (target_px <= n_source - 0.5)
+        return cls(first, np.where(within[:, None], kernel / np.where(total == 0, 1, total), 0.0), n_source)
+
+    def __call__(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """(T, K): values at the points of K arrays of samples (n, K), in the precision of the samples.
+
+        As products with the strips of a banded matrix.
+        """
+        result = np.empty((len(self.first), samples.shape[1]), samples.dtype)
+        real, found = real_view(np.ascontiguousarray(samples)), real_view(result)
+        for begin in range(0, len(self.first), STRIP_PX):
+            here = slice(begin, begin + STRIP_PX)
+            near, strip = self._strip(here)
+            np.matmul(strip.astype(real.dtype), real[near], out=found[here])
+        return result
+
+    def matrix(self) -> Array:
+        """(T, n): the same as a dense matrix."""
+        whole = np.zeros((len(self.first), self.n_source))
+        near, strip = self._strip(slice(None))
+        whole[:, near] = strip
+        return whole
+
+    def _strip(self, points: slice) -> tuple[slice, Array]:
+        """The samples that some points are made of, and the matrix of their weights."""
+        first, weights = self.first[points], self.weights[points]
+        low, high = int(first.min()), int(first.max()) + weights.shape[1]
+        strip = np.zeros((len(first), high - low))
+        np.put_along_axis(strip, (first - low)[:, None] + np.arange(weights.shape[1]), weights, axis=1)
+        begin = min(max(low, 0), self.n_source)
+        end = max(begin, min(high, self.n_source))
+        return slice(begin, end), strip[:, begin - low : end - low]
+
+
+def real_view(values: NDArray[Any]) -> NDArray[Any]:
+    """Complex values (n, K) as real ones (n, 2 K) in the same memory; real values as they are."""
+    return values.view(values.real.dtype) if np.iscomplexobj(values) else values
+
+
+def interpolation_matrix(target_px: Array, n_source: int) -> Array:
+    """(T, n): `Interpolation` of samples at 0..n-1 at the points ``target_px``, as a matrix; points outside give zero rows."""
+    return Interpolation.at(target_px, n_source).matrix()
 
 
 def to_grid(image: NDArray[Any], canvas: Canvas, grid: Grid, shift_px: Array, fill: complex = 0.0) -> NDArray[Any]:
@@ -75,7 +131,8 @@ def to_grid(image: NDArray[Any], canvas: Canvas, grid: Grid, shift_px: Array, fi
 
     Parameters
     ----------
-    image : (Yc, Xc) array
+    image : (Yc, Xc) array of floats or complex numbers
+        Their precision is kept.
     canvas : Canvas
     grid : Grid
     shift_px : (2,) array
@@ -83,22 +140,21 @@ def to_grid(image: NDArray[Any], canvas: Canvas, grid: Grid, shift_px: Array, fi
     fill : complex
         Value outside the canvas, and the constant about which the image is interpolated.
     """
-    rows, columns = _matrices(canvas, grid, shift_px)
-    return np.asarray(rows @ (image - fill) @ columns.T + fill)
+    y = (grid.y_m + shift_px[0] * grid.pixel_size_m - canvas.origin_m[0]) / canvas.pixel_size_m
+    x = (grid.x_m + shift_px[1] * grid.pixel_size_m - canvas.origin_m[1]) / canvas.pixel_size_m
+    return _interpolated(image - fill, y, x) + fill
 
 
 def to_canvas(image: NDArray[Any], grid: Grid, canvas: Canvas, shift_px: Array) -> NDArray[Any]:
     """(Yc, Xc): the way back of `to_grid` for a correction, zero outside the grid."""
     y = ((canvas.origin_m[0] + np.arange(canvas.shape[0]) * canvas.pixel_size_m) - grid.y_m[0]) / grid.pixel_size_m - shift_px[0]
     x = ((canvas.origin_m[1] + np.arange(canvas.shape[1]) * canvas.pixel_size_m) - grid.x_m[0]) / grid.pixel_size_m - shift_px[1]
-    rows, columns = interpolation_matrix(y, grid.shape[0]), interpolation_matrix(x, grid.shape[1])
-    return np.asarray(rows @ image @ columns.T)
+    return _interpolated(image, y, x)
 
 
-def _matrices(canvas: Canvas, grid: Grid, shift_px: Array) -> tuple[Array, Array]:
-    y = (grid.y_m + shift_px[0] * grid.pixel_size_m - canvas.origin_m[0]) / canvas.pixel_size_m
-    x = (grid.x_m + shift_px[1] * grid.pixel_size_m - canvas.origin_m[1]) / canvas.pixel_size_m
-    return interpolation_matrix(y, canvas.shape[0]), interpolation_matrix(x, canvas.shape[1])
+def _interpolated(image: NDArray[Any], y_px: Array, x_px: Array) -> NDArray[Any]:
+    rows, columns = Interpolation.at(y_px, image.shape[0]), Interpolation.at(x_px, image.shape[1])
+    return np.ascontiguousarray(columns(rows(image).T).T)
 
 
 def coarse_shift(reference: Array, moving: Array, weight: Array) -> Array:
@@ -116,9 +172,10 @@ def fine_shift(reference: Array, moving: Array, weight: Array) -> Array:
     smooth = ndimage.gaussian_filter(reference, 1.0)
     gradient = np.gradient(smooth)
     target = ndimage.gaussian_filter(moving, 1.0)
-    root = np.sqrt(weight).ravel()
-    columns = np.stack([smooth.ravel(), -gradient[0].ravel(), -gradient[1].ravel(), np.ones(root.size)], axis=1)
-    gain, s_y, s_x, _ = np.linalg.lstsq(columns * root[:, None], target.ravel() * root, rcond=None)[0]
+    columns = np.stack([smooth.ravel(), -gradient[0].ravel(), -gradient[1].ravel(), np.ones(smooth.size)])
+    weighted = columns * weight.ravel()
+    # the normal equations, as the columns are few and unlike each other: a tenth of the time of an SVD of them
+    gain, s_y, s_x, _ = np.linalg.lstsq(weighted @ columns.T, weighted @ target.ravel(), rcond=None)[0]
     if not gain > 0:
         raise RegistrationError(
             f"images of neighbouring energies must resemble each other, their correlation is {gain:.2g}: "
