@@ -61,8 +61,8 @@ class Settings(BaseSettings):
     positions and couplings; none for no limit."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 512 * MEBIBYTE
     """Uploads and runs are refused when less disk than this is free."""
-    ingest_memory_bytes: Annotated[int, Field(ge=256 * MEBIBYTE)] = 8 * 1024 * MEBIBYTE
-    """Address space of the subprocess that parses one uploaded file."""
+    ingest_memory_bytes: Annotated[int, Field(ge=256 * MEBIBYTE)] = 2 * 1024 * MEBIBYTE
+    """Address space of the subprocess that parses one uploaded file; four may run at once."""
     ingest_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Longest time that parsing one uploaded file may take."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"

@@ -239,8 +239,16 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
     except (StorageError, OSError, ValueError) as error:
         if is_disk_full(error):
             return refusal("full", "the disk filled up while the scan was written; nothing of it was kept")
-        return refusal("invalid", str(error), [{"field": "file", "message": str(error)}])
+        message = unreadable(error)
+        return refusal("invalid", message, [{"field": "file", "message": message}])
     return {"kind": "done", "names": [scan.name for scan in found.scans], "created": found.created}
+
+
+def unreadable(error: Exception) -> str:
+    """Why a file could not be read; HDF5's and the codecs' errors, which name no cause, with the likely ones."""
+    if isinstance(error, OSError) and error.errno is None:
+        return f"the file cannot be read ({error}): it is damaged or cut short, or a chunk of it needs more memory than a reader may use"
+    return str(error)
 
 
 def refusal(kind: str, message: str, faults: list[dict[str, str]] | None = None) -> dict[str, Any]:

@@ -99,6 +99,19 @@ def test_a_full_disk_is_not_the_files_fault(tmp_path, monkeypatch):
         unpack(reply)
 
 
+def test_an_error_of_the_decoder_names_its_likely_causes(tmp_path, monkeypatch):
+    store = DatasetStore(tmp_path / "datasets")
+    store.create("ds_a", {"probe": None})
+
+    def fail(*_, **__):
+        raise OSError("Can't synchronously read data (filter returned failure during read)")
+
+    monkeypatch.setattr(DatasetStore, "add_scan", fail)
+    reply = read_file(IngestOrder(str(store.root), "ds_a", "a", str(tmp_path / "scan.npz")))
+    with pytest.raises(InvalidInputError, match="damaged or cut short, or .* needs more memory"):
+        unpack(reply)
+
+
 def test_a_defocused_beam_is_wider_than_its_focus():
     assert beam_width_m({"kind": "zone_plate"}, 5420.0) is None
     assert beam_width_m({"kind": "kb", "fwhm_m": 3e-7}, 5420.0) == pytest.approx(3e-7)
