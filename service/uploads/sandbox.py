@@ -247,7 +247,10 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
 def unreadable(error: Exception) -> str:
     """Why a file could not be read; HDF5's and the codecs' errors, which name no cause, with the likely ones."""
     if isinstance(error, OSError) and error.errno is None:
-        return f"the file cannot be read ({error}): it is damaged or cut short, or a chunk of it needs more memory than a reader may use"
+        return (
+            f"the file cannot be read ({error}): it is damaged or cut short, or a chunk of it needs more memory than a reader "
+            "may use"
+        )
     return str(error)
 
 

@@ -108,7 +108,7 @@ def test_an_error_of_the_decoder_names_its_likely_causes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(DatasetStore, "add_scan", fail)
     reply = read_file(IngestOrder(str(store.root), "ds_a", "a", str(tmp_path / "scan.npz")))
-    with pytest.raises(InvalidInputError, match="damaged or cut short, or .* needs more memory"):
+    with pytest.raises(InvalidInputError, match=r"damaged or cut short, or .* needs more memory"):
         unpack(reply)
 
 
