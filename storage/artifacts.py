@@ -1,26 +1,59 @@
-"""Finished steps: what a step computed, named by a digest of everything it was computed from."""
+"""Finished steps: what a step computed, named by a digest of everything it was computed from.
 
+A step is a folder of two files, since runs of many energies have thousands of small steps, and every file is flushed to the
+disk: ``arrays.bin``, the bytes of all arrays one after another, and ``manifest.json``, which says what they are and holds the
+attributes. Each array has a digest, and so has the manifest, so that nothing damaged is ever taken for a result.
+"""
+
+import hashlib
 import json
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from storage.atomic import changed, remove_tree, size_of, staged, write_file
+from storage.atomic import changed, remove_tree, size_of, staged
 from storage.errors import ArtifactDamagedError, ArtifactMissingError, DamagedError, InvalidNameError
-from storage.manifest import MANIFEST, Files, VerifiedStore, as_json, check, describe, find_damage, from_json
+from storage.manifest import MANIFEST
 
 KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}")
 """Keys are digests, so they need no more than this."""
+ARRAYS: Final = "arrays.bin"
+SEALED: Final = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "step": (.*)\}', re.DOTALL)
+"""A manifest: the digest of the text that follows it, and that text."""
 
-CHUNK_BYTES: Final = 32 * 2**20
+
+@dataclass(frozen=True)
+class StoredArray:
+    """One array of a step: ``n_bytes`` from ``offset`` in the file of arrays, C order, and their SHA-256 [hex]."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    n_bytes: int
+    sha256: str
+
+    def read(self, file: BufferedReader) -> NDArray[Any]:
+        """The array, which must be what was written.
+
+        Raises
+        ------
+        DamagedError
+        """
+        content = bytearray(self.n_bytes)
+        file.seek(self.offset)
+        if file.readinto(content) != self.n_bytes:
+            raise DamagedError(f"{ARRAYS} has {file.seek(0, 2)} bytes, at least {self.offset + self.n_bytes} were written")
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise DamagedError(f"{ARRAYS} holds other bytes than were written")
+        return np.frombuffer(content, self.dtype).reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -29,16 +62,16 @@ class Manifest:
 
     key: str
     finished: float
-    arrays: tuple[str, ...]
-    files: Files
+    arrays: Mapping[str, StoredArray]
+    attributes: dict[str, Any]
 
 
 class ArtifactStore:
     """Finished steps below one directory, on a file system that every worker sees.
 
-    A step is written by one process, once; two that compute the same key write the same thing, and the first wins. Its
-    manifest is written last, and everything read is held to it: a step that is no longer what was written is removed, so
-    that whoever needs it computes it again.
+    A step is written by one process, once; two that compute the same key write the same thing, and the first wins. It
+    appears by one rename, and everything read is held to its manifest: a step that is no longer what was written is removed,
+    so that whoever needs it computes it again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -63,12 +96,10 @@ class ArtifactStore:
             remove_tree(path)
         try:
             with staged(path) as temporary:
-                group = zarr.create_group(store=temporary, overwrite=True, attributes=dict(attributes))
-                for name, values in arrays.items():
-                    _write_array(group, name, np.asarray(values))
-                files = as_json(describe(temporary))
-                manifest = {"key": key, "finished": time.time(), "arrays": list(arrays), "files": files}
-                write_file(temporary / MANIFEST, json.dumps(manifest).encode())
+                stored = _write_arrays(temporary / ARRAYS, arrays)
+                about = {name: vars(array) for name, array in stored.items()}
+                step = {"key": key, "finished": time.time(), "arrays": about, "attributes": dict(attributes)}
+                (temporary / MANIFEST).write_bytes(_sealed(json.dumps(step).encode()))
         except FileExistsError:
             pass
 
@@ -86,9 +117,9 @@ class ArtifactStore:
         unknown = [name for name in names if name not in manifest.arrays]
         if unknown:
             raise ArtifactMissingError(f"step {key} holds {list(manifest.arrays)}, not {unknown}")
-        with self._removed_if_damaged(key, manifest):
-            store = VerifiedStore(self.path(key), manifest.files)
-            return {name: np.asarray(zarr.open_array(store, path=name)[...]) for name in names or manifest.arrays}
+        wanted = [(name, manifest.arrays[name]) for name in names or manifest.arrays]
+        with self._removed_if_damaged(key, manifest), (self.path(key) / ARRAYS).open("rb") as file:
+            return {name: array.read(file) for name, array in wanted}
 
     def attrs(self, key: str) -> dict[str, Any]:
         """Read the attributes of a step.
@@ -96,14 +127,8 @@ class ArtifactStore:
         Raises
         ------
         ArtifactMissingError
-        ArtifactDamagedError
-            It was not what was written any more, and has been removed.
         """
-        manifest = self._required(key)
-        with self._removed_if_damaged(key, manifest):
-            content: dict[str, Any] = json.loads(check(self.path(key), "zarr.json", manifest.files["zarr.json"]))
-            found: dict[str, Any] = content["attributes"]
-            return found
+        return self._required(key).attributes
 
     def keys(self) -> list[str]:
         """Keys of all steps, those without a readable manifest included."""
@@ -117,7 +142,17 @@ class ArtifactStore:
         ArtifactMissingError
             The step is not finished.
         """
-        return find_damage(self.path(key), self._required(key).files)
+        manifest, path = self._required(key), self.path(key) / ARRAYS
+        try:
+            with path.open("rb") as file:
+                for array in manifest.arrays.values():
+                    array.read(file)
+                end = sum(array.n_bytes for array in manifest.arrays.values())
+                return [] if file.seek(0, 2) == end else [f"{ARRAYS} has {file.tell()} bytes, {end} were written"]
+        except OSError as error:
+            return [f"{ARRAYS} is {'missing' if isinstance(error, FileNotFoundError) else 'not readable'}"]
+        except DamagedError as error:
+            return [str(error)]
 
     def n_bytes(self, key: str) -> int:
         """Bytes the step takes on disk; 0 where it is gone."""
@@ -156,11 +191,14 @@ class ArtifactStore:
     def _manifest(self, key: str) -> Manifest | None:
         path = self.path(key) / MANIFEST
         try:
-            found = json.loads(path.read_bytes())
-            manifest = Manifest(found["key"], float(found["finished"]), tuple(found["arrays"]), from_json(found["files"]))
-        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+            sealed = SEALED.fullmatch(path.read_bytes())
+            if sealed is None or hashlib.sha256(sealed[2]).hexdigest() != sealed[1].decode():
+                return None
+            found = json.loads(sealed[2])
+        except OSError:
             return None
-        return manifest if manifest.key == key else None
+        arrays = {name: StoredArray(**{**about, "shape": tuple(about["shape"])}) for name, about in found["arrays"].items()}
+        return Manifest(key, found["finished"], arrays, found["attributes"]) if found["key"] == key else None
 
     def _required(self, key: str) -> Manifest:
         manifest = self._manifest(key)
@@ -173,21 +211,25 @@ class ArtifactStore:
         """Remove the step when the block finds it damaged, unless another process has just written it anew."""
         try:
             yield
-        except (DamagedError, KeyError, ValueError, FileNotFoundError) as error:
+        except (DamagedError, OSError) as error:
             if self._manifest(key) == manifest:
                 self.delete(key)
             raise ArtifactDamagedError(f"step {key} is not what was written, and is computed again: {error}") from error
 
 
-def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
-    row = max(1, values.nbytes // max(1, len(values) if values.ndim else 1))
-    chunks = (max(1, min(values.shape[0], CHUNK_BYTES // row)), *(max(1, n) for n in values.shape[1:])) if values.ndim else ()
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=chunks,
-        compressors=None,  # floats full of noise: compression costs more than it saves
-        config={"write_empty_chunks": True},
-    )
-    array[...] = values
+def _sealed(text: bytes) -> bytes:
+    """The content of a manifest, as `SEALED` reads it."""
+    return b'{"sha256": "%s", "step": %s}' % (hashlib.sha256(text).hexdigest().encode(), text)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+    """Write arrays one after another into one file; where each is."""
+    stored = {}
+    with path.open("wb") as file:
+        for name, given in arrays.items():
+            values = np.asarray(given)
+            content = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+            digest = hashlib.sha256(content).hexdigest()
+            stored[name] = StoredArray(values.dtype.str, values.shape, file.tell(), content.nbytes, digest)
+            file.write(content)
+    return stored

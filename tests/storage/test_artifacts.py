@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zarr
 
-from storage.artifacts import ArtifactStore
-from storage.errors import ArtifactDamagedError, ArtifactMissingError, InvalidNameError
+from storage.artifacts import ARRAYS, ArtifactStore
+from storage.errors import ArtifactMissingError, InvalidNameError
 from storage.manifest import MANIFEST
 
 KEY = "3f" * 32
@@ -40,12 +39,18 @@ def test_what_is_written_is_read(artifacts: ArtifactStore) -> None:
     assert artifacts.n_bytes(KEY) > 12 * 8
 
 
-def test_a_large_array_is_cut_along_its_first_axis(artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.artifacts.CHUNK_BYTES", 100)
-    values = np.arange(60, dtype=np.int32).reshape(20, 3)
-    artifacts.write(KEY, {"a": values}, {})
-    np.testing.assert_array_equal(artifacts.read(KEY, "a")["a"], values)
-    assert len(list((artifacts.root / KEY[:2] / KEY / "a" / "c").iterdir())) == 3
+def test_a_step_is_two_files(artifacts: ArtifactStore) -> None:
+    artifacts.write(KEY, {name: np.arange(3) for name in "abcdef"}, {"n": 1})
+    assert sorted(os.listdir(artifacts.path(KEY))) == ["arrays.bin", MANIFEST]
+
+
+def test_arrays_need_not_be_contiguous_and_may_be_changed_once_read(artifacts: ArtifactStore) -> None:
+    values = np.arange(12, dtype=">i4").reshape(3, 4)[:, ::2].T
+    artifacts.write(KEY, {"a": values, "text": np.array(["y", "x"])}, {})
+    found = artifacts.read(KEY)
+    np.testing.assert_array_equal(found["a"], values)
+    assert list(found["text"]) == ["y", "x"]
+    found["a"][0, 0] = 7
 
 
 def test_the_second_writer_of_a_key_changes_nothing(artifacts: ArtifactStore) -> None:
@@ -95,9 +100,9 @@ def test_an_unknown_array_is_named(artifacts: ArtifactStore) -> None:
 def test_damage_is_found(artifacts: ArtifactStore) -> None:
     artifacts.write(KEY, {"a": np.arange(3)}, {})
     assert artifacts.verify(KEY) == []
-    (artifacts.root / KEY[:2] / KEY / "a" / "c" / "0").write_bytes(b"short")
+    (artifacts.path(KEY) / ARRAYS).write_bytes(b"short")
     (fault,) = artifacts.verify(KEY)
-    assert fault == "a/c/0 has 5 bytes, 24 were written"
+    assert fault == "arrays.bin has 5 bytes, at least 24 were written"
 
 
 def test_a_deleted_unit_is_gone_and_deleting_twice_is_no_error(artifacts: ArtifactStore) -> None:
@@ -130,15 +135,13 @@ def make_folder(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "a bit of a chunk flipped": ("a/c/0", lambda path: rewrite(path, flipped)),
-    "a chunk of zeros": ("a/c/0", lambda path: rewrite(path, lambda content: bytes(len(content)))),
-    "a chunk cut": ("a/c/0", lambda path: rewrite(path, lambda content: content[:-1])),
-    "a chunk empty": ("a/c/0", lambda path: path.write_bytes(b"")),
-    "a chunk longer": ("a/c/0", lambda path: rewrite(path, lambda content: content + b"x")),
-    "a chunk deleted": ("a/c/0", lambda path: path.unlink()),
-    "a chunk a folder": ("a/c/0", make_folder),
-    "a description changed": ("a/zarr.json", lambda path: rewrite(path, lambda text: text.replace(b"float64", b"uint64 "))),
-    "a description deleted": ("a/zarr.json", lambda path: path.unlink()),
+    "a bit flipped": (ARRAYS, lambda path: rewrite(path, flipped)),
+    "zeros": (ARRAYS, lambda path: rewrite(path, lambda content: bytes(len(content)))),
+    "cut": (ARRAYS, lambda path: rewrite(path, lambda content: content[:-1])),
+    "empty": (ARRAYS, lambda path: path.write_bytes(b"")),
+    "deleted": (ARRAYS, lambda path: path.unlink()),
+    "a folder": (ARRAYS, make_folder),
+    "a description changed": (MANIFEST, lambda path: rewrite(path, lambda text: text.replace(b"<f8", b"<u8"))),
     "the manifest of other digests": (MANIFEST, lambda path: rewrite(path, lambda text: text.replace(b"0", b"1"))),
 }
 
@@ -157,45 +160,41 @@ def test_a_damaged_step_is_never_read_and_makes_room_for_a_whole_one(artifacts: 
     np.testing.assert_array_equal(artifacts.read(KEY, "a")["a"], values)
 
 
+def test_bytes_after_the_last_array_are_damage_that_harms_no_reading(artifacts: ArtifactStore) -> None:
+    artifacts.write(KEY, {"a": np.arange(3)}, {})
+    rewrite(artifacts.path(KEY) / ARRAYS, lambda content: content + b"x")
+    assert artifacts.verify(KEY) == ["arrays.bin has 25 bytes, 24 were written"]
+    np.testing.assert_array_equal(artifacts.read(KEY)["a"], np.arange(3))
+
+
 @pytest.mark.parametrize("change", [lambda text: text.replace(b"1.5", b"2.5"), lambda text: b"", lambda text: b"[]"])
 def test_attributes_that_were_changed_are_not_read(artifacts: ArtifactStore, change: Callable[[bytes], bytes]) -> None:
     artifacts.write(KEY, {}, {"seconds": 1.5})
-    rewrite(artifacts.path(KEY) / "zarr.json", change)
-    with pytest.raises(ArtifactDamagedError, match="computed again"):
+    rewrite(artifacts.path(KEY) / MANIFEST, change)
+    with pytest.raises(ArtifactMissingError, match="not finished"):
         artifacts.attrs(KEY)
     assert not artifacts.has(KEY)
 
 
-def test_a_step_written_anew_while_damage_was_found_stays(artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_written_anew", [True, False])
+def test_a_step_that_another_process_changes_while_it_is_read_is_an_error_and_stays_as_that_left_it(
+    artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch, is_written_anew: bool
+) -> None:
     artifacts.write(KEY, {"a": np.ones(3)}, {})
-    (artifacts.path(KEY) / "a" / "c" / "0").write_bytes(b"")
-    open_array = zarr.open_array
+    manifest = artifacts._manifest
 
-    def written_by_another(*given: Any, **options: Any) -> Any:
-        array = open_array(*given, **options)
+    def changed_after(key: str) -> object:
+        found = manifest(key)
+        monkeypatch.setattr(artifacts, "_manifest", manifest)
         artifacts.delete(KEY)
-        artifacts.write(KEY, {"a": np.full(3, 2.0)}, {})
-        return array
+        if is_written_anew:
+            artifacts.write(KEY, {"a": np.full(3, 2.0)}, {})
+        return found
 
-    with monkeypatch.context() as patch:
-        patch.setattr("storage.artifacts.zarr.open_array", written_by_another)
-        with pytest.raises(ArtifactMissingError):
-            artifacts.read(KEY, "a")
-    np.testing.assert_array_equal(artifacts.read(KEY, "a")["a"], np.full(3, 2.0))
-
-
-def test_a_step_removed_while_it_is_read_is_no_array_of_zeros(artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    artifacts.write(KEY, {"a": np.ones(3)}, {})
-    open_array = zarr.open_array
-
-    def removed_after_opening(*given: Any, **options: Any) -> Any:
-        array = open_array(*given, **options)
-        artifacts.delete(KEY)
-        return array
-
-    monkeypatch.setattr("storage.artifacts.zarr.open_array", removed_after_opening)
+    monkeypatch.setattr(artifacts, "_manifest", changed_after)
     with pytest.raises(ArtifactMissingError):
         artifacts.read(KEY, "a")
+    assert artifacts.has(KEY) == is_written_anew
 
 
 def test_what_an_earlier_version_left_is_listed_for_removal_but_not_read(artifacts: ArtifactStore) -> None:

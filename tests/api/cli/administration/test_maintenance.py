@@ -68,11 +68,11 @@ def test_verify_finds_one_changed_byte_and_one_lost_file(folder: Path) -> None:
     content = bytearray(chunk.read_bytes())
     content[-1] ^= 1
     chunk.write_bytes(content)
-    (folder / "units/or/orphan/x/c/0").unlink()
+    (folder / "units/or/orphan/arrays.bin").unlink()
     code, shown = run("verify", "run_1", "--units", "--data-dir", folder)
     assert code == 1
     assert "edge_energy/c/0/0 holds other bytes than were written" in shown.replace("\n", "")
-    assert "x/c/0 is missing" in shown
+    assert "arrays.bin is missing" in shown
     assert run("verify", "run_2", "--data-dir", folder)[0] == 1
 
 
