@@ -17,6 +17,8 @@ Mask = NDArray[np.bool_]
 
 FIELD_LEVEL = 0.15
 """Pixels that received less than this share of the median dose inside the scan are outside the field."""
+LEAST_ISLAND = 0.01
+"""Parts of the field apart from the rest that hold less than this share of it are left out."""
 RIM_PX = 3
 """Vacuum keeps this far from the specimen and from the edge of the field: about a resolution element."""
 CLIP_SIGMAS = 3.5
@@ -51,14 +53,21 @@ class Gauge:
 
 
 def field_of_view(dose: NDArray[np.float32]) -> Mask:
-    """(Y, X) bool: where the scan put enough photons to trust the object; holes filled."""
+    """(Y, X) bool: where the scan put enough photons to trust the object; holes filled.
+
+    Small islands are left out: no path leads from the vacuum to them along which the phase could be followed.
+    """
     if not (np.isfinite(dose).all() and dose.max() > 0):
         raise VacuumError(
             "the scanned field must have received light; the dose on the object is zero or not finite. Did the reconstruction "
             "diverge, or is the probe empty?"
         )
     lit = dose[dose > 0.5 * dose.max()]
-    return np.asarray(ndimage.binary_fill_holes(dose > FIELD_LEVEL * np.median(lit)))
+    field = ndimage.binary_fill_holes(dose > FIELD_LEVEL * np.median(lit))
+    parts, _ = ndimage.label(field)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes >= LEAST_ISLAND * sizes.sum())[parts] & field)
 
 
 def smooth_phase(image: NDArray[np.complex64], field: Mask) -> Array:

@@ -143,3 +143,14 @@ def test_the_quadratic_surface_of_the_vacuum_is_measured_beside_matter() -> None
     image = noisy(clean * np.exp(quadratic_surface(hidden, y, x)), 0)
     found = fit_quadratic_surface(image, FIELD & ~ndimage.binary_dilation(matter, iterations=3), np.ones(clean.shape))
     np.testing.assert_allclose(quadratic_surface(found - hidden, y, x)[FIELD], 0, atol=4e-4)
+
+
+def test_a_pixel_apart_from_the_field_is_no_part_of_it_and_a_second_region_is() -> None:
+    dose = np.zeros((60, 60))
+    dose[5:40, 5:40] = 100
+    dose[40, 40] = dose[2, 50] = 100  # touches the field by a corner; stands alone
+    dose[45:55, 10:30] = 100
+    field = field_of_view(dose.astype(np.float32))
+    assert not field[40, 40]
+    assert not field[2, 50]
+    assert field.sum() == 35 * 35 + 10 * 20
