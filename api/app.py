@@ -21,7 +21,7 @@ from api.middleware.internal_errors import InternalErrors
 from api.middleware.metrics import HttpMetrics, HttpMetricsMiddleware
 from api.middleware.security import SecurityChecks
 from api.problems import add_error_handlers
-from api.routes import datasets, energies, events, figures, health, options, results, runs, spectra, web
+from api.routes import datasets, energies, events, exports, figures, health, options, results, runs, spectra, web
 from api.schemas import ProblemAnswer
 from service.api_keys import ApiKeys
 from service.bootstrap import Service
@@ -31,6 +31,8 @@ from service.settings import LOOPBACK_HOSTS, Settings
 PREFIX: Final = "/api/v1"
 N_DRAWN: Final = 2
 """Images drawn at the same time; others wait, and hold up nothing else meanwhile."""
+N_EXPORTED: Final = 2
+"""Exports written at the same time."""
 PAGES: Final = Path(__file__).parent / "pages"
 
 DESCRIPTION: Final = """
@@ -72,8 +74,9 @@ def create_app(service: Service) -> FastAPI:
     app.state.http_metrics = HttpMetrics()
     app.state.closing = asyncio.Event()
     app.state.drawing = CapacityLimiter(N_DRAWN)
+    app.state.exporting = CapacityLimiter(N_EXPORTED)
     contract = APIRouter(prefix=PREFIX, dependencies=[Security(BEARER)])
-    for noun in (datasets, runs, energies, events, results, spectra, figures, options):
+    for noun in (datasets, runs, energies, events, results, exports, spectra, figures, options):
         contract.include_router(noun.router)
     app.include_router(contract)
     app.include_router(health.router)

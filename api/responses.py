@@ -2,20 +2,23 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from api.problems import BusyError, GoneError, RangeError
+from service.exports import Exported
 
 MOST_WAITING: Final = 40
 """Images that may wait to be drawn."""
+MOST_EXPORTS_WAITING: Final = 8
+"""Exports that may wait to be written."""
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\s*", re.ASCII)
 """A single byte range; more digits than a file can have bytes are no range."""
 
@@ -76,6 +79,34 @@ async def send_drawing(request: Request, draw: Callable[[], bytes]) -> Response:
         raise BusyError(f"{MOST_WAITING} images wait to be drawn already: ask again in a few seconds")
     content = await to_thread.run_sync(draw, limiter=drawing)
     return send_bytes(request, content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', "image/png")
+
+
+async def send_export(request: Request, write: Callable[[], Exported]) -> Response:
+    """The file that ``write`` returns, block by block; few are written at the same time.
+
+    Raises
+    ------
+    BusyError
+        Too many wait already.
+    """
+    exporting: CapacityLimiter = request.app.state.exporting
+    if exporting.statistics().tasks_waiting >= MOST_EXPORTS_WAITING:
+        raise BusyError(f"{MOST_EXPORTS_WAITING} exports wait to be written already: ask again later")
+    found = await to_thread.run_sync(write, limiter=exporting)
+    headers = {
+        "Content-Length": str(found.n_bytes),
+        "Content-Disposition": f'attachment; filename="{found.filename}"',
+        "Cache-Control": "no-store",
+    }
+    return StreamingResponse(read_blocks(found.file), media_type=found.media_type, headers=headers)
+
+
+def read_blocks(file: BinaryIO) -> Iterator[bytes]:
+    """All blocks of a file, which is closed after the last or when nobody wants more."""
+    with file:
+        file.seek(0)
+        while block := file.read(StoredFile.chunk_size):
+            yield block
 
 
 def is_known(request: Request, etag: str) -> bool:

@@ -19,6 +19,7 @@ from service.errors import (
     ResultsNotReadyError,
 )
 from service.execution.runner import Runner
+from service.exports import Exported, write_export
 from service.previews import PARTIAL, draw, read_image, read_partial_image
 from service.quotas import Limits
 from service.records.run_inputs import RunInputReader
@@ -263,6 +264,16 @@ class Runs:
         with readable(view):
             store = self._results(view)
             return [read_area_spectrum(store, area, f"areas.{i}") for i, area in enumerate(areas)]
+
+    def export(self, run_id: str, form: str, dataset: str | None = None) -> Exported:
+        """The published results as a file of another program, of all datasets or of one.
+
+        Raises as `spectra` does, and StorageFullError.
+        """
+        view = self.get(run_id)
+        check_free_disk(self._settings)
+        with readable(view):
+            return write_export(self._results(view), run_id, view.datasets, form, dataset, self._settings.uploads_dir)
 
     def energies(self, run_id: str) -> list[EnergyRow]:
         """How each energy came out, of every dataset as far as it was reconstructed.

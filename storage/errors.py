@@ -83,6 +83,14 @@ class ResultsDamagedError(ResultsError, DamagedError):
     """A results store that is no longer what was sealed; the run can compute it again."""
 
 
+class ExportError(StorageError, ValueError):
+    """Results that do not fit into the format asked for; ``field`` is what in the request to change."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class CatalogueError(StorageError, RuntimeError):
     """A catalogue that cannot be used: unknown row, newer schema, or a file system that cannot lock."""
 

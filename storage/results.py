@@ -151,6 +151,7 @@ class ResultsStore:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self._opened: dict[tuple[str, str], zarr.Array[Any]] = {}
 
     def is_sealed(self) -> bool:
         """Whether the store is finished."""
@@ -175,6 +176,22 @@ class ResultsStore:
     def keys(self) -> list[str]:
         """Keys of all files."""
         return sorted(self._files())
+
+    def groups(self) -> list[str]:
+        """Paths of the groups that hold arrays, as in ``layout.RESULTS``.
+
+        Raises
+        ------
+        ResultsError
+            The store is not sealed.
+        """
+        groups = {key.removesuffix("/zarr.json") for key in self._files() if key.endswith("/zarr.json")}
+        return sorted(group for group in groups if arrays_of(group) and self.arrays(group))
+
+    def arrays(self, group: str) -> list[str]:
+        """Names of the arrays of a group; none of a group that is not there."""
+        files = self._files()
+        return sorted(name for name in {**arrays_of(group), **COORDINATES} if f"{group}/{name}/zarr.json" in files)
 
     def verify(self) -> list[str]:
         """What is wrong with the files of the store, each by its name; empty where all are what was sealed."""
@@ -218,14 +235,14 @@ class ResultsStore:
         ResultsDamagedError
             The array is no longer what was sealed.
         """
-        array = self._array(group, variable)
+        array = self.array(group, variable)
         try:
             return np.asarray(array[index] if index else array[...]), dict(array.attrs)
         except DamagedError as error:
             raise damaged(error) from error
 
     def attributes(self, group: str) -> dict[str, Any]:
-        """Attributes of a group.
+        """Attributes of a group, of the whole store for "".
 
         Raises
         ------
@@ -235,22 +252,29 @@ class ResultsStore:
             Its description is no longer what was sealed.
         """
         files = self._files()
-        if f"{group}/zarr.json" not in files:
+        if f"{group}/zarr.json".lstrip("/") not in files:
             raise ResultsError(f"the results hold no group {group}")
         try:
             return dict(zarr.open_group(VerifiedStore(self.path, files), path=group, mode="r").attrs)
         except DamagedError as error:
             raise damaged(error) from error
 
-    def _array(self, group: str, variable: str) -> zarr.Array[Any]:
-        known = {**RESULTS.get(group, RESULTS.get("{dataset}/" + group.rpartition("/")[2], {})), **COORDINATES}
-        files = self._files()
-        if f"{group}/{variable}/zarr.json" not in files or variable not in known:
-            raise ResultsError(f"the results hold no {group}/{variable}")
-        try:
-            return zarr.open_array(VerifiedStore(self.path, files), path=f"{group}/{variable}", mode="r")
-        except DamagedError as error:
-            raise damaged(error) from error
+    def array(self, group: str, variable: str) -> zarr.Array[Any]:
+        """An array, for its shape, type and attributes; `read` reads its values.
+
+        Raises
+        ------
+        ResultsError, ResultsDamagedError
+        """
+        if (group, variable) not in self._opened:
+            if variable not in self.arrays(group):
+                raise ResultsError(f"the results hold no {group}/{variable}")
+            try:
+                found = zarr.open_array(VerifiedStore(self.path, self._files()), path=f"{group}/{variable}", mode="r")
+            except DamagedError as error:
+                raise damaged(error) from error
+            self._opened[group, variable] = found
+        return self._opened[group, variable]
 
     def _files(self) -> Files:
         path = self.path / SEAL
@@ -260,6 +284,11 @@ class ResultsStore:
             raise ResultsError(f"{self.path.name} is not finished") from error
         except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
             raise damaged(f"{SEAL} cannot be read") from error
+
+
+def arrays_of(group: str) -> Mapping[str, ArraySpec]:
+    """Arrays that the layout knows at the path of a group; none where it knows no such group."""
+    return RESULTS.get(group, RESULTS.get("{dataset}/" + group.rpartition("/")[2], {}) if group.count("/") == 1 else {})
 
 
 def damaged(reason: object) -> ResultsDamagedError:

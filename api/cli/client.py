@@ -83,6 +83,22 @@ class Client:
         """
         return self._send("GET", path).content
 
+    def save(self, path: str, file: Path, **sent: Any) -> int:
+        """Write to ``file`` what the service sends, as it comes; returns the number of bytes.
+
+        Raises
+        ------
+        RefusedError, UnreachableError
+        """
+        try:
+            with self._http.stream("GET", PREFIX + path, **sent) as response, file.open("wb") as target:
+                if response.is_error:
+                    response.read()
+                    raise refusal(response)
+                return sum(target.write(block) for block in response.iter_bytes(BLOCK_BYTES))
+        except httpx.TransportError as error:
+            raise UnreachableError(f"no service answers at {self.url}: {error}") from error
+
     def items(self, path: str, limit: int) -> list[dict[str, Any]]:
         """The newest items of a list, at most ``limit``."""
         found: list[dict[str, Any]] = self.call("GET", path, params={"limit": limit})["items"]

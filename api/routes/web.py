@@ -16,6 +16,7 @@ from api.pages.filters import bytes_in_words, energies_in_words, seconds_in_word
 from api.problems import answer_http_error, answer_known_error
 from service.bootstrap import Service
 from service.errors import NotFoundError, ResultsDamagedError, ResultsNotReadyError
+from service.exports import TITLES
 from service.records.views import DatasetView, FigureView, RunView
 
 router = APIRouter(include_in_schema=False)
@@ -82,7 +83,13 @@ def get_docs(request: Request) -> Response:
 def page(service: Service, request: Request, status: int = 200, **shown: Any) -> Response:
     """The page with the lists of datasets and runs, and ``shown`` beside them."""
     datasets = service.datasets.page(N_SHOWN).items
-    words = {"stages": STAGES, "image_names": MAPS | SPECTRA, "spectra": SPECTRA, "versions": service.versions()}
+    words = {
+        "stages": STAGES,
+        "image_names": MAPS | SPECTRA,
+        "spectra": SPECTRA,
+        "exports": TITLES,
+        "versions": service.versions(),
+    }
     found = {"runs": service.runs.page(N_SHOWN).items, "datasets": datasets, "titles": {view.id: view.title for view in datasets}}
     return TEMPLATES.TemplateResponse(request, "index.html", words | found | shown, status)
 

@@ -41,6 +41,7 @@ from service.errors import (
     TooLargeError,
 )
 from service.execution.metrics import Metrics, Snapshot
+from service.exports import Exported, write_export
 from service.records.views import (
     DatasetFilter,
     DatasetView,
@@ -289,6 +290,10 @@ class FakeRuns:
     def spectra(self, run_id: str, areas: Sequence[Area]) -> list[AreaSpectrum]:
         store = ResultsStore(self.results_file(run_id, "zarr.json").parent)
         return [read_area_spectrum(store, area, f"areas.{i}") for i, area in enumerate(areas)]
+
+    def export(self, run_id: str, form: str, dataset: str | None = None) -> Exported:
+        store = ResultsStore(self.results_file(run_id, "zarr.json").parent)
+        return write_export(store, run_id, self.views[run_id].datasets, form, dataset, self.folder)
 
     def image(
         self,

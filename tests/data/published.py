@@ -46,7 +46,7 @@ def write_published(path: Path, dataset_ids: Sequence[str], shape: tuple[int, in
     parameters = true_parameters(shape)
     kept = np.zeros(shape, dtype=bool)
     kept[4:-4, 4:-4] = True
-    tree = {"domains": Group({"k": np.arange(1, 13)}, {"inertia": np.geomspace(1, 1e-2, 12)}, {"elbow": 4})}
+    tree = {"domains": pooled_domains(dataset_ids)}
     for seed, dataset_id in enumerate(dataset_ids):
         rng = np.random.default_rng(seed)
         images = np.where(kept, eq1(energy, parameters) * (EDGE_EV / energy)[:, None, None], 0)
@@ -60,8 +60,40 @@ def write_published(path: Path, dataset_ids: Sequence[str], shape: tuple[int, in
         tree[f"{dataset_id}/spectra"] = Group({"energy": energy, **plane}, arrays, about)
         tree[f"{dataset_id}/maps"] = Group(plane, published_maps(parameters, kept), about)
         label = np.where(kept, 1 + (np.arange(shape[1]) > shape[1] // 2), 0).astype(np.int8)
+        tree[f"{dataset_id}/reconstruction"] = reconstruction(energy)
         tree[f"{dataset_id}/domains"] = Group(plane, {"label": label}, about)
     write_results(path, tree, {"run": "made up"})
+
+
+def pooled_domains(dataset_ids: Sequence[str]) -> Group:
+    """Two domains of all datasets, with their centres and shares."""
+    coords = {
+        "k": np.arange(1, 13),
+        "domain": np.arange(1, 3),
+        "descriptor": np.array(["edge_energy", "electron_ratio"]),
+        "dataset": np.array(dataset_ids),
+        "group": np.array(["g"]),
+        "bound": np.array(["lower", "upper"]),
+    }
+    shares = np.tile([0.25, 0.75], (len(dataset_ids), 1))
+    arrays = {
+        "inertia": np.geomspace(1, 1e-2, 12),
+        "centre": np.array([[5476.5, 38.0], [5479.5, 38.0]]),
+        "fraction": shares,
+        "fraction_interval": np.stack([shares - 0.1, shares + 0.1]),
+        "group_fraction": shares[:1],
+    }
+    return Group(coords, arrays, {"elbow": 4})
+
+
+def reconstruction(energy: NDArray[np.float64], side: int = 8) -> Group:
+    """A probe of one mode at every energy (E,) [eV], the same to a factor."""
+    v, u = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    probe = np.exp(-4 * (v**2 + u**2) + 2j * u)[None, None] * np.arange(1, len(energy) + 1)[:, None, None, None]
+    across = (np.arange(side) - side // 2) * PIXEL_SIZE_M
+    coords = {"energy": energy, "mode": np.arange(1), "v": across, "u": across}
+    sizes = np.full(len(energy), PIXEL_SIZE_M)
+    return Group(coords, {"probe": probe.astype(np.complex64)}, {"probe_pixel_size_m": sizes})
 
 
 def published_maps(parameters: NDArray[np.float64], kept: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:

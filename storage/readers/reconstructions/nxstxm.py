@@ -1,4 +1,4 @@
-"""STXM stacks in NeXus files of the definition NXstxm: counts (E, Y, X) of which I0 is not known.
+"""STXM stacks in NeXus files of the definition NXstxm: counts (E, Y, X), and I0 (E,) in the entry's ``control`` or not known.
 
 An NXdata group of the entry holds ``data`` along ``energy``, ``sample_y`` and ``sample_x``, whose ``units`` are followed; the
 energies are eV and the samples' places metres where none are stated. Its attribute ``axes`` gives the order of the axes.
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object, find_text
-from storage.readers.fields import LENGTH, Fields
+from storage.readers.fields import COUNT, LENGTH, Fields
 from storage.readers.images import ImageSource, split_stack
 
 AXES: Final = ("energy", "sample_y", "sample_x")
@@ -57,7 +57,19 @@ def read_nxstxm(file: h5py.File) -> list[ImageSource]:
         fields.fault(
             "image", f"is {tuple(stack.shape)} for {len(y)} sample_y and {len(x)} sample_x: are rows and columns swapped?"
         )
-    return split_stack(fields, str(place), "intensity", stack, fields.energies_ev(f"{place}/energy"), _pixel_size_m(fields, y, x))
+    energies_ev = fields.energies_ev(f"{place}/energy")
+    return split_stack(
+        fields, str(place), "intensity", stack, energies_ev, _pixel_size_m(fields, y, x), i0=_incident(fields, place, energies_ev)
+    )
+
+
+def _incident(fields: Fields, place: str | None, energies_ev: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    """I0 (E,) of the entry's monitor; None where it has another number of readings, such as one a pixel or one in all."""
+    monitor = f"{str(place).partition('/')[0]}/control/data"
+    node = fields.node("i0", monitor, required=False)
+    if node is None or energies_ev is None or tuple(node.shape) != (len(energies_ev),):
+        return None
+    return fields.quantities("i0", COUNT, monitor, required=False)
 
 
 def _axis_m(fields: Fields, path: str) -> NDArray[np.float64] | None:

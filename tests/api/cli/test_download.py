@@ -1,5 +1,6 @@
 """Results and figures taken away as files, from a service behind a real server."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_results_become_a_zarr_store_that_opens_like_the_services(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".ptyxas-")] == []
 
 
-def test_results_become_hdf5_with_dimension_scales(
+def test_results_become_a_file_of_another_program_by_its_name_or_format(
     client: httpx.Client, service: Any, finished: dict[str, Any], tmp_path: Path
 ) -> None:
     code, shown = ptyxas(client, "results", finished["id"], "--to", str(tmp_path / "out.h5"))
@@ -46,12 +47,10 @@ def test_results_become_hdf5_with_dimension_scales(
     dataset = finished["datasets"][0]
     original = service.runs.folder / finished["id"] / "results.zarr"
     with h5py.File(tmp_path / "out.h5") as file, xr.open_dataset(original, group=f"{dataset}/maps", engine="zarr") as maps:
-        edge = file[f"{dataset}/maps/edge_energy"]
-        np.testing.assert_array_equal(edge[...], maps["edge_energy"].values)
-        assert edge.attrs["units"] == "eV"
-        assert [edge.dims[axis].label for axis in (0, 1)] == ["y", "x"]
-        np.testing.assert_array_equal(edge.dims[0]["y"][...], maps["y"].values)
-        assert file["domains"].attrs["elbow"] == 4
+        np.testing.assert_array_equal(file[f"{dataset}/maps/edge_energy"][...], maps["edge_energy"].values)
+    asked = ("--format", "csv", "--dataset", dataset)
+    assert ptyxas(client, "results", finished["id"], "--to", str(tmp_path / "out.zip"), *asked)[0] == 0
+    assert "domains.csv" in zipfile.ZipFile(tmp_path / "out.zip").namelist()
 
 
 @pytest.mark.parametrize("target", ["out.tif", "out"])
@@ -59,6 +58,13 @@ def test_another_kind_of_file_is_refused(client: httpx.Client, finished: dict[st
     code, shown = ptyxas(client, "results", finished["id"], "--to", str(tmp_path / target))
     assert code == 1
     assert "--to must end with .zarr or .h5" in shown
+
+
+def test_a_format_that_the_service_does_not_know_is_named_and_leaves_nothing(
+    client: httpx.Client, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    code, shown = ptyxas(client, "results", finished["id"], "--to", str(tmp_path / "out"), "--format", "spe")
+    assert (code, "must be one of nexus, netcdf" in shown, list(tmp_path.glob("*out*"))) == (1, True, [])
 
 
 def test_nothing_is_overwritten_and_unpublished_results_leave_nothing(
