@@ -18,7 +18,7 @@ from storage.readers.containers.zarr_hierarchy import ZarrHierarchy, is_zarr, op
 from storage.readers.format import damage_told
 from storage.readers.images import ImageSource
 from storage.readers.measurements.plain import find_in_hdf5, find_in_npz
-from storage.readers.reconstructions import cxi, nxstxm, plain, ptypy, stxm
+from storage.readers.reconstructions import cdtools, cxi, nxstxm, plain, ptychodus, ptychoshelves, ptypy, stxm, tiff, xanespy
 
 ENTRY_POINTS: Final = "ptyxas.readers"
 """Group under which an installed package may name an `ImageReader` of its own."""
@@ -105,11 +105,26 @@ def _read_plain(opened: OpenedFile) -> list[ImageSource]:
     return plain.read_plain_images(find_in_npz(opened.archive, opened.stack))
 
 
+def _is_npz_product(opened: OpenedFile) -> bool:
+    return opened.archive is not None and npy_names(opened.archive).keys() >= ptychodus.MARKS
+
+
+def _read_npz_product(opened: OpenedFile) -> list[ImageSource]:
+    assert opened.archive is not None
+    return ptychodus.read_fields(find_in_npz(opened.archive, opened.stack))
+
+
 READERS: Final[tuple[ImageReader, ...]] = (
     of_archive("STXM stack (a ZIP of one .hdr and its .xim)", stxm.is_stxm, stxm.read_stxm),
     of_hdf5("NeXus NXstxm", nxstxm.is_nxstxm, nxstxm.read_nxstxm),
     of_hdf5("ptypy .ptyr", ptypy.is_ptypy, ptypy.read_ptypy),
     of_hdf5("CXI with image_n, or PyNX's result_n", cxi.has_images, cxi.read_cxi_images),
+    of_hdf5("ptychodus product (HDF5)", ptychodus.is_product, ptychodus.read_product),
+    ImageReader("ptychodus product (NPZ)", _is_npz_product, _read_npz_product),
+    of_hdf5("PtychoShelves, or fold_slice .mat 7.3", ptychoshelves.is_ptychoshelves, ptychoshelves.read_ptychoshelves),
+    of_hdf5("cdtools results", cdtools.is_cdtools, cdtools.read_cdtools),
+    of_hdf5("xanespy frameset", xanespy.is_xanespy, xanespy.read_xanespy),
+    of_archive("TIFF stack (a ZIP of TIFF images and the energies as text)", tiff.is_tiff_stack, tiff.read_tiff_stack),
     ImageReader("HDF5, NPZ or zipped Zarr with an array named " + ", ".join(plain.NAMES), _recognise_plain, _read_plain),
 )
 """Formats, tried in this order after those of installed packages."""
