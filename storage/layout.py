@@ -34,6 +34,8 @@ class ArraySpec:
     long_name : str
     single : str
         Dimension along which a chunk has extent 1, because each of its entries has a writer of its own; or "".
+    flags : tuple of str
+        What the values 0, 1, 2 ... of categories mean, each in one word.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ArraySpec:
     unit: str
     long_name: str
     single: str = ""
+    flags: tuple[str, ...] = ()
 
     def chunk_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Chunk of an array of ``shape``: extent 1 along ``single``, the first other axis cut to about 16 MiB."""
@@ -56,8 +59,9 @@ class ArraySpec:
         return tuple(chunk)
 
     def attributes(self) -> dict[str, Any]:
-        """Return the attributes xarray reads."""
-        return {"units": self.unit, "long_name": self.long_name}
+        """Return the attributes xarray reads; of categories also ``flag_values`` and ``flag_meanings`` (CF conventions 3.5)."""
+        named = {"flag_values": list(range(len(self.flags))), "flag_meanings": " ".join(self.flags)} if self.flags else {}
+        return {"units": self.unit, "long_name": self.long_name, **named}
 
     def check(self, shape: Sequence[int], dtype: DTypeLike) -> None:
         """Refuse a shape or dtype that is not the table's.
@@ -81,6 +85,8 @@ def _map(name: str, unit: str, long_name: str) -> ArraySpec:
 
 F32, F64, C64, BOOL, I8 = ("float32",), ("float64",), ("complex64",), ("bool",), ("int8",)
 INT: Final = ("int8", "int16", "int32", "int64")
+STATUS_FLAGS: Final = ("ok", "at_bound", "not_converged", "masked_vacuum", "masked_jump", "masked_not_finite")
+DOMAIN_FLAGS: Final = ("outside", *(f"domain_{k}" for k in range(1, 13)))
 TEXT: Final = ("string",)
 
 COORDINATES: Final = _table(
@@ -148,6 +154,8 @@ _SPECTRA = _table(
     ArraySpec("shift", ("energy", "axis"), F32, "pixel", "drift that was removed"),
     ArraySpec("kk_residual", ("energy",), F32, "1", "Kramers-Kronig residual [electrons per absorber], after"),
     ArraySpec("kk_residual_before", ("energy",), F32, "1", "Kramers-Kronig residual [electrons per absorber], before"),
+    ArraySpec("kk_measured", ("energy",), F32, "1", "phase's f' without its smooth part, before [electrons per absorber]"),
+    ArraySpec("kk_predicted", ("energy",), F32, "1", "the same, predicted from the absorption [electrons per absorber]"),
     ArraySpec("sigma_absorption", ("energy",), F32, "1", "standard deviation of absorption in vacuum"),
     ArraySpec("sigma_phase", ("energy",), F32, "rad", "standard deviation of phase in vacuum"),
     ArraySpec("incident_intensity", ("energy",), F32, "count", "I0 from the empty area; 1 where images came normalised"),
@@ -170,7 +178,7 @@ _MAPS = _table(
     _map("n_electron", "m-2", "projected density of electrons"),
     _map("electron_ratio", "1", "electrons per absorber atom"),
     _map("residual", "1", "root mean square residual of the fit"),
-    ArraySpec("status", ("y", "x"), I8, "1", "what became of the pixel's fit"),
+    ArraySpec("status", ("y", "x"), I8, "1", "what became of the pixel's fit", flags=STATUS_FLAGS),
     ArraySpec("mask", ("y", "x"), BOOL, "1", "pixels that are kept"),
     _map("edge_energy_sigma", "eV", "standard error of the edge energy"),
     _map("pre_edge_ratio_sigma", "eV", "standard error of the pre-edge ratio"),
@@ -239,7 +247,7 @@ RESULTS: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
     "{dataset}/reconstruction": _RECONSTRUCTION,
     "{dataset}/spectra": _SPECTRA,
     "{dataset}/maps": _MAPS,
-    "{dataset}/domains": _table(ArraySpec("label", ("y", "x"), I8, "1", "domain, 0 outside the specimen")),
+    "{dataset}/domains": _table(ArraySpec("label", ("y", "x"), I8, "1", "domain", flags=DOMAIN_FLAGS)),
     "{dataset}/references": _MIXTURE,
     "{dataset}/components": _COMPONENT_MAPS,
     "domains": _POOLED,

@@ -27,8 +27,8 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
 SPECTRA_ARRAYS: Final = (
-    "absorption", "phase", "vacuum_mask", "sample_mask", "kk_residual", "kk_residual_before", "sigma_absorption", "sigma_phase",
-    "incident_intensity",
+    "absorption", "phase", "vacuum_mask", "sample_mask", "kk_residual", "kk_residual_before", "kk_measured", "kk_predicted",
+    "sigma_absorption", "sigma_phase", "incident_intensity",
 )  # fmt: skip
 RESOLUTION_ARRAYS: Final = ("frequency_per_m", "prtf", "frc", "half_bit", "resolution_m", "prtf_resolution_m")
 STATE_ARRAYS: Final = ("errors", "positions_m", "displacement_px", "scale", "probe")
@@ -67,6 +67,8 @@ class DatasetResults:
     """Which energies stand out."""
     components: Arrays = field(default_factory=dict)
     """Maps of scores and of factors, by the names of the results store; none for a standard."""
+    kk_slope: float | None = None
+    """Slope of the measured phase on the one predicted from the absorption; None of absorption alone."""
 
     @property
     def probe_pixel_size_m(self) -> Array:
@@ -135,6 +137,7 @@ class RunResultsStep(Step):
             context.attributes(mixture)["references"] if mixture else (),
             context.attributes(spectra)["warnings"],
             own,
+            context.attributes(spectra).get("kk_slope"),
         )
 
     def _read_grouped(self, context: StageContext, dataset: str) -> dict[str, Array]:

@@ -11,7 +11,7 @@ from service.stages.context import StageContext
 from service.stages.dataset_results import Arrays, DatasetResults, RunResultsStep
 from service.workflow.step import StepAttributes, StepRef
 from storage.figures import FigureStore
-from tasks.figures.study import PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
+from tasks.figures.study import KramersKronig, PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
 from tasks.options import RunOptions
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class FiguresStep(RunResultsStep):
     """
 
     stage: ClassVar[str] = "figures"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     is_optional: ClassVar[bool] = True
 
     run_id: str
@@ -88,6 +88,7 @@ def study_of(datasets: Sequence[DatasetResults], pooled: Arrays, attributes: Ste
         domains,
         references=reference_spectra(absorber, options) if datasets[0].maps else (),
         theory=theoretical_ratios(datasets, absorber, options),
+        edge_energy_ev=absorber.edge_energy_ev,
     )
 
 
@@ -113,9 +114,18 @@ def specimen_of(found: DatasetResults) -> Specimen:
             found.probe_pixel_size_m,
             **found.resolution,
         ),
-        kk_residual=found.spectra.get("kk_residual"),
-        kk_residual_before=found.spectra.get("kk_residual_before"),
+        kramers_kronig=kramers_kronig_of(found),
+        sigma_absorption=found.spectra.get("sigma_absorption"),
+        sigma_phase=found.spectra.get("sigma_phase"),
     )
+
+
+def kramers_kronig_of(found: DatasetResults) -> KramersKronig | None:
+    """What the relation said of a dataset before the constraint; None of absorption alone and of single energies."""
+    if "kk_predicted" not in found.spectra:
+        return None
+    residual, measured, predicted = (found.spectra[f"kk_{name}"] for name in ("residual_before", "measured", "predicted"))
+    return KramersKronig(residual, measured, predicted, found.kk_slope)
 
 
 def theoretical_ratios(datasets: Sequence[DatasetResults], absorber: Absorber, options: RunOptions) -> dict[str, float]:

@@ -38,7 +38,7 @@ class ResultsStep(RunResultsStep):
     """Publish a run: write the results store, sealed by one rename. It stores no arrays of its own."""
 
     stage: ClassVar[str] = "results"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
 
     run_id: str
 
@@ -93,7 +93,8 @@ def dataset_groups(found: DatasetResults) -> dict[str, Group]:
     about = {"title": dataset.title, "group": dataset.group, "formula": dataset.formula, "absorber": dataset.absorber}
     components = RESULTS["{dataset}/components"]
     axis = {"axis": np.array(["y", "x"])} if "shift" in found.spectra else {}
-    groups = {f"{dataset.id}/spectra": Group({**energy, **plane, **axis}, dict(found.spectra), about)}
+    slope = {} if found.kk_slope is None else {"kk_slope": found.kk_slope}
+    groups = {f"{dataset.id}/spectra": Group({**energy, **plane, **axis}, dict(found.spectra), about | slope)}
     if found.convergence or found.resolution:
         groups[f"{dataset.id}/reconstruction"] = reconstruction_group(found)
     if found.maps:

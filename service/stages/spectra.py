@@ -22,7 +22,7 @@ class SpectraStep(CouplingStep):
     """Spectra of one dataset, their resolution, and warnings of the energies that stand out."""
 
     stage: ClassVar[str] = "spectra"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("energy_ev", ("energy",), F64, "eV", "photon energy, as calibrated"),
         ArraySpec("y_m", ("y",), F64, "m", "position down"),
@@ -34,6 +34,8 @@ class SpectraStep(CouplingStep):
         ArraySpec("shift_px", ("energy", "axis"), F64, "pixel", "drift that was removed"),
         ArraySpec("kk_residual", ("energy",), F64, "1", "Kramers-Kronig residual [electrons per absorber], after"),
         ArraySpec("kk_residual_before", ("energy",), F64, "1", "Kramers-Kronig residual [electrons per absorber], before"),
+        ArraySpec("kk_measured", ("energy",), F64, "1", "g' - T c before the constraint, mean [electrons per absorber]"),
+        ArraySpec("kk_predicted", ("energy",), F64, "1", "K g'' before the constraint, mean [electrons per absorber]"),
         ArraySpec("sigma_absorption", ("energy",), F64, "1", "standard deviation of absorption in vacuum"),
         ArraySpec("sigma_phase", ("energy",), F64, "rad", "standard deviation of phase in vacuum"),
         ArraySpec("probe", ("energy", "mode", "v", "u"), ("complex64",), "1", "probe [square root of counts]"),

@@ -203,6 +203,12 @@ def residual(K: Array, T: Array, g2: Array, g1: Array) -> Array:
     return difference - T @ (np.linalg.pinv(T) @ difference)
 
 
+def partners(K: Array, T: Array, g2: Array, g1: Array) -> tuple[Array, Array]:
+    """``g' - T c`` as measured and ``K g''`` as the absorption predicts it, with the best c; shapes (E, n), [e- m^-2]."""
+    predicted = K @ g2
+    return predicted + residual(K, T, g2, g1), predicted
+
+
 def slope(K: Array, T: Array, g2: Array, g1: Array) -> float:
     """Slope of ``g' - T c`` on ``K g''``: about 1; 0.5 tells intensity taken for amplitude, -1 a wrong sign of phi."""
     onto_columns = T @ np.linalg.pinv(T)

@@ -70,6 +70,10 @@ class Constrained:
     """(E,)."""
     slope: float
     """Of g' - T c on K g'' before the constraint: about 1."""
+    measured: Array
+    """(E,) mean of g' - T c over the specimen before the constraint [electrons per absorber atom]."""
+    predicted: Array
+    """(E,) the same from the absorption, K g''."""
 
 
 def low_band(images: Array, field: Mask) -> Array:
@@ -194,11 +198,14 @@ def constrain(
     density = absorber_density(energy_ev, g2[:, sample], absorber)
     before = residual_per_absorber(K, T, g2[:, sample], g1[:, sample], density)
     slope = kkr.slope(K, T, g2[:, sample], g1[:, sample])
+    mean2, mean1 = (spectra[:, sample].mean(axis=1, keepdims=True) for spectra in (g2, g1))
+    atoms = absorber_density(energy_ev, mean2, absorber)
+    measured, predicted = (spectrum[:, 0] / atoms for spectrum in kkr.partners(K, T, mean2, mean1))
     if options.mode == "off":
-        return Constrained(pair, noise, before, before, slope)
+        return Constrained(pair, noise, before, before, slope, measured, predicted)
     after = project(pair, energy_ev, K, T, projections(K, T, noise, options.mode), field)
     g2, g1 = electron_densities(after.absorption[:, sample], after.phase[:, sample], energy_ev)
-    return Constrained(after, noise, before, residual_per_absorber(K, T, g2, g1, density), slope)
+    return Constrained(after, noise, before, residual_per_absorber(K, T, g2, g1, density), slope, measured, predicted)
 
 
 def project(pair: Pair, energy_ev: Array, K: Array, T: Array, matrices: list[Array], field: Mask) -> Pair:

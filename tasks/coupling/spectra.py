@@ -239,6 +239,10 @@ class Spectra:
     """(E,) rms over the specimen of g' - K g'' - T c [electrons per absorber atom]."""
     kk_residual_before: Array
     """(E,)."""
+    kk_measured: Array
+    """(E,) mean of g' - T c over the specimen before the constraint [electrons per absorber atom]."""
+    kk_predicted: Array
+    """(E,) the same from the absorption, K g''."""
     kk_slope: float
     sigma_absorption: Array
     """(E,) standard error of absorption in vacuum."""
@@ -323,6 +327,8 @@ def _spectra(aligned: Aligned, before: Pair, found: Constrained) -> Spectra:
         shift_px=aligned.shift_px,
         kk_residual=found.residual_after,
         kk_residual_before=found.residual_before,
+        kk_measured=found.measured,
+        kk_predicted=found.predicted,
         kk_slope=found.slope,
         sigma_absorption=in_vacuum(before.absorption),
         sigma_phase=in_vacuum(before.phase),

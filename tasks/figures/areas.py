@@ -17,13 +17,15 @@ from tasks.figures.panel import (
     add_scale_bar,
     common_views,
     formula_text,
+    legend_above,
+    letter_panels,
     plain_text,
     shared_limits,
     show_image,
 )
 from tasks.figures.quantities import axis_label, quantity
 from tasks.figures.study import Area, Specimen, Study
-from tasks.figures.style import AREA_COLOURS, FAINT, INK, PAGE_MM, new_figure
+from tasks.figures.style import AREA_COLOURS, FAINT, PAGE_MM, REFERENCE_COLOURS, new_figure
 from tasks.xanes.model import eq1
 
 _PERCENTILES = (4, 50, 96)
@@ -62,29 +64,53 @@ def area_mask(area: Area, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def area_spectra(study: Study, specimen: Specimen) -> Figure:
-    """Where the areas lie, their mean absorption and their mean phase against energy."""
-    figure = new_figure(PAGE_MM, 56)
+    """Where the areas lie, their mean absorption with eq. 1 fitted to it, and their mean phase, with standard errors."""
+    figure = new_figure(PAGE_MM, 60)
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 2.1))[0]
     areas = choose_areas(specimen)
-    _show_areas(left.subplots(), study, specimen, areas)
+    shown = left.subplots()
+    _show_areas(shown, study, specimen, areas)
     panels = right.subplots(1, len(specimen.image_names), squeeze=False)[0]
+    letter_panels([shown, *panels])
     for axes, name in zip(panels, specimen.image_names, strict=True):
         for area, colour in zip(areas, AREA_COLOURS, strict=False):
-            spectrum = specimen.image(name)[:, area_mask(area, specimen.absorption.shape)].mean(axis=1)
-            axes.plot(specimen.energy_ev, spectrum, "o-", color=colour, markersize=2, label=plain_text(area.name))
+            inside = area_mask(area, specimen.absorption.shape)
+            one = specimen.sigma_absorption if name == "absorption" else specimen.sigma_phase
+            spectrum, sigma = tasks.areas.mean_spectrum(specimen.image(name), one, inside)
+            fit = study.fitted(specimen.energy_ev, spectrum, sigma) if name == "absorption" else None
+            plot_spectrum(axes, specimen.energy_ev, spectrum, sigma, colour, fit, plain_text(area.name))
         axes.set_ylabel(axis_label(name))
         axes.set_xlabel("Energy (eV)")
-    panels[0].legend(title="Area", title_fontsize=7)
+    legend_above(panels[0], title="Areas", ncols=3)
     _tell_ratios(panels[-1], study, specimen, areas)
     return figure
 
 
+def plot_spectrum(
+    axes: Axes,
+    energy_ev: NDArray[Any],
+    values: NDArray[Any],
+    sigma: NDArray[Any],
+    colour: str,
+    fit: tasks.areas.AreaFit | None = None,
+    label: str = "",
+) -> None:
+    """Points (E,) with bars of one standard error, and the fitted curve; a thin line joins them where there is none."""
+    bars = np.where(np.isfinite(sigma), sigma, 0.0)
+    style = "o" if fit is not None else "o-"
+    axes.errorbar(
+        energy_ev, values, bars, fmt=style, color=colour, markersize=2.2, linewidth=0.6, elinewidth=0.7, label=label or None
+    )
+    if fit is not None:
+        axes.plot(fit.curve_energy_ev, fit.curve, color=colour, linewidth=0.9)
+
+
 def _tell_ratios(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area, ...]) -> None:
     """A legend of the areas' electron ratios."""
-    told = [one for one in (area_electrons(specimen, area) for area in areas) if one is not None]
-    if told:
-        words = [f"{ratio:.1f} ± {sigma:.1f}" for ratio, sigma in told]
-        axes.legend(axes.lines[: len(words)], words, title=f"Electrons per {study.absorber}", title_fontsize=7)
+    told = [(area, area_electrons(specimen, area)) for area in areas]
+    words = [f"{plain_text(area.name)}: {one[0]:.1f} ± {one[1]:.1f}" for area, one in told if one is not None]
+    if words:
+        legend_above(axes, axes.containers[: len(words)], words, title=f"Electrons per {study.absorber} atom", ncols=3)
 
 
 def area_electrons(specimen: Specimen, area: Area) -> tuple[float, float] | None:
@@ -108,7 +134,6 @@ def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area,
             plain_text(area.name),
             ((area.x + area.radius_px) * p, (area.y - area.radius_px) * p),
             fontsize=7,
-            fontweight="bold",
             color=colour,
             path_effects=[withStroke(linewidth=1.8, foreground="white")],
         )
@@ -131,18 +156,18 @@ def normalised_spectrum(specimen: Specimen, area: Area) -> NDArray[np.float64]:
 
 def reference_spectra(study: Study, specimen: Specimen) -> Figure:
     """Normalised absorption of the areas, with the reference compounds dashed and eq. 1 fitted to them in thin grey."""
-    figure = new_figure(PAGE_MM / 2, 70)
+    figure = new_figure(0.6 * PAGE_MM, 80)
     axes = figure.subplots()
     energy = specimen.energy_ev
     for area, colour in zip(choose_areas(specimen), AREA_COLOURS, strict=False):
         spectrum = normalised_spectrum(specimen, area)
-        axes.plot(energy, spectrum, "o-", color=colour, markersize=2, label=plain_text(f"Area {area.name}"))
+        axes.plot(energy, spectrum, "o-", color=colour, markersize=2, linewidth=0.6, label=plain_text(f"Area {area.name}"))
     for i, reference in enumerate(study.references):
         near = (reference.energy_ev >= energy[0]) & (reference.energy_ev <= energy[-1])
         axes.plot(
             reference.energy_ev[near],
             reference.absorption[near],
-            color=INK,
+            color=REFERENCE_COLOURS[i % len(REFERENCE_COLOURS)],
             label=formula_text(reference.name),
             linestyle=_REFERENCE_DASHES[i % len(_REFERENCE_DASHES)],
         )
@@ -151,5 +176,5 @@ def reference_spectra(study: Study, specimen: Specimen) -> Figure:
             axes.plot(fine, eq1(fine, reference.parameters), color=FAINT, linewidth=0.6, zorder=1)
     axes.set_xlabel("Energy (eV)")
     axes.set_ylabel("Normalised absorption")
-    axes.legend()
+    legend_above(axes, ncols=3)
     return figure

@@ -1,6 +1,7 @@
 """Domains of all specimens together (the paper's Figs 3, S3 and S9); domain k has colour k in every figure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +10,18 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from tasks.figures.panel import heading, plain_text, shared_limits, shorten, show_domains, specimen_panels
+from tasks.areas import AreaFit
+from tasks.figures.areas import plot_spectrum
+from tasks.figures.panel import (
+    heading,
+    legend_above,
+    letter_panels,
+    plain_text,
+    shared_limits,
+    shorten,
+    show_domains,
+    specimen_panels,
+)
 from tasks.figures.quantities import axis_label, density_label
 from tasks.figures.study import PooledDomains, Specimen, Study
 from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, new_figure
@@ -61,7 +73,7 @@ def elbow(domains: PooledDomains) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("Number of domains k")
     axes.set_ylabel("Inertia, relative to k = 1")
-    axes.legend()
+    legend_above(axes)
     return figure
 
 
@@ -96,8 +108,9 @@ def densities(study: Study, n_domains: int) -> Figure:
     for axes, name in zip(panels, names, strict=True):
         values, labels = domain_pixels(study, name)
         _density_by_domain(axes, values, labels, shared_limits([values], 0.5, 99.5), n_domains)
-        axes.set_xlabel(axis_label(name, study.absorber))
+        axes.set_xlabel(axis_label(name, study.absorber, lines=2))
         axes.set_ylabel(density_label(name))
+    letter_panels(panels)
     _explain_domains(figure, n_domains)
     return figure
 
@@ -120,6 +133,7 @@ def _density(axes: Axes, pixels: NDArray[np.float64], span: tuple[float, float],
             fontsize=6.5,
             color=DOMAIN_COLOURS[k - 1],
             fontweight="bold",
+            fontfamily="DejaVu Sans",
         )
 
 
@@ -140,15 +154,17 @@ def smooth_density(pixels: NDArray[np.float64], span: tuple[float, float]) -> tu
 
 
 def fractions(study: Study, domains: PooledDomains) -> Figure:
-    """Share of every domain in each specimen, weighted by the absorber's amount; beside it each group's."""
+    """Share of every domain in each specimen, weighted by the absorber's amount; beside it each group's, or the one specimen's,
+    with intervals."""
     names = [heading(specimen, _NAME_MM).split("\n")[0] for specimen in study.specimens if not specimen.standard]
-    with_groups = domains.group_fraction is not None and len(study.groups()) > 1
-    figure = new_figure(PAGE_MM, max(7 * len(names) + 26, 58 if with_groups else 34))
-    ratios = [1.35, 1] if with_groups else [1]
-    bars, *rest = figure.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)[0]
+    beside = _shares_with_intervals(study, domains, names)
+    figure = new_figure(PAGE_MM, max(7 * len(names) + 26, 62 if beside else 34))
+    bars, *rest = figure.subplots(1, 2 if beside else 1, squeeze=False, width_ratios=[1.35, 1] if beside else [1])[0]
     _stacked_bars(bars, names, domains.fraction)
-    if with_groups:
-        _group_bars(rest[0], study, domains)
+    if beside:
+        _share_bars(rest[0], *beside)
+        _number_domains(rest[0], domains.fraction.shape[1], domains.domain_agreement)
+        letter_panels((bars, *rest))
     _explain_domains(figure, domains.fraction.shape[1])
     return figure
 
@@ -174,24 +190,33 @@ def _stacked_bars(axes: Axes, names: Sequence[str], fraction: NDArray[np.float64
     axes.set_xlabel("Share of the absorber")
 
 
-def _group_bars(axes: Axes, study: Study, domains: PooledDomains) -> None:
-    shares = np.asarray(domains.group_fraction)
+def _shares_with_intervals(
+    study: Study, domains: PooledDomains, names: Sequence[str]
+) -> tuple[Sequence[str], NDArray[np.float64], NDArray[np.float64] | None] | None:
+    """Names, shares (G, k) and intervals (2, G, k) of the groups; of one specimen its own; None where nothing is left to say."""
+    if len(names) == 1 and domains.fraction_interval is not None:
+        return names, domains.fraction, domains.fraction_interval
+    groups = [plain_text(shorten(group, 28)) for group in study.groups()]
+    if domains.group_fraction is None or (len(groups) < 2 and domains.group_interval is None):
+        return None
+    return groups, domains.group_fraction, domains.group_interval
+
+
+def _share_bars(axes: Axes, names: Sequence[str], shares: NDArray[np.float64], intervals: NDArray[np.float64] | None) -> None:
     n_groups, n_domains = shares.shape
     width = 0.8 / n_groups
-    for g, (group, share) in enumerate(zip(study.groups(), shares, strict=True)):
+    for g, (group, share) in enumerate(zip(names, shares, strict=True)):
         at = np.arange(1, n_domains + 1) + (g - (n_groups - 1) / 2) * width
         hatch = _HATCHES[g % len(_HATCHES)]
         axes.bar(at, share, width * 0.92, color=DOMAIN_COLOURS[:n_domains], edgecolor="white", linewidth=0.5, hatch=hatch)
-        if domains.group_interval is not None:
-            interval = np.clip(np.abs(domains.group_interval[:, g] - share), 0, None)
+        if intervals is not None:
+            interval = np.clip(np.abs(intervals[:, g] - share), 0, None)
             axes.errorbar(at, share, interval, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.5)
-        axes.bar(0, 0, color="#888888", edgecolor="white", linewidth=0.5, hatch=hatch, label=plain_text(shorten(group, 28)))
+        axes.bar(0, 0, color="#888888", edgecolor="white", linewidth=0.5, hatch=hatch, label=group)
     axes.set_xlim(0.4, n_domains + 0.6)
-    _number_domains(axes, n_domains, domains.domain_agreement)
-    axes.set_ylabel("Share in the group")
-    # room for the legend above the intervals
-    axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
-    axes.legend(handlelength=1.6, handleheight=1.1, loc="upper center", ncols=min(n_groups, 3))
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("Share of the absorber" if n_groups == 1 else "Share in the group")
+    legend_above(axes, handlelength=1.6, handleheight=1.1)
 
 
 def _number_domains(axes: Axes, n_domains: int, agreement: NDArray[np.float64] | None) -> None:
@@ -205,35 +230,59 @@ def _number_domains(axes: Axes, n_domains: int, agreement: NDArray[np.float64] |
 
 
 def mean_spectra(study: Study, domains: PooledDomains) -> Figure:
-    """Mean absorption of each domain: as measured, and normalised to its edge jump around the edge."""
+    """Mean absorption of each domain: as measured, and normalised to its edge jump around the edge; lines are eq. 1."""
     spectra, energy = np.asarray(domains.mean_absorption), np.asarray(domains.energy_ev)
-    normalised = _normalise(study, spectra)
+    normalised = _offsets_and_jumps(study, len(spectra))
     figure = new_figure(PAGE_MM if normalised is not None else 0.6 * PAGE_MM, 64)
     panels = figure.subplots(1, 2 if normalised is not None else 1, squeeze=False)[0]
+    errors = _mean_errors(study, len(spectra), energy.size)
+    fits = [study.fitted(energy, spectrum, sigma) for spectrum, sigma in zip(spectra, errors, strict=True)]
     for k, spectrum in enumerate(spectra):
-        panels[0].plot(energy, spectrum, "o-", color=DOMAIN_COLOURS[k], markersize=2)
+        plot_spectrum(panels[0], energy, spectrum, errors[k], DOMAIN_COLOURS[k], fits[k])
     panels[0].set_ylabel(f"Mean {axis_label('absorption').lower().replace('|o|', '|O|')}")
     if normalised is not None:
         energies, _ = domain_pixels(study, "edge_energy")
         edge = float(np.median(energies)) if energies.size else float(energy.mean())
         near = (energy > edge - 18) & (energy < edge + 22)
-        for k, spectrum in enumerate(normalised):
-            panels[1].plot(energy[near], spectrum[near], "o-", color=DOMAIN_COLOURS[k], markersize=2)
+        for k, (offset, jump) in enumerate(normalised):
+            fit = scaled_fit(fits[k], offset, jump)
+            plot_spectrum(
+                panels[1], energy[near], ((spectra[k] - offset) / jump)[near], (errors[k] / jump)[near], DOMAIN_COLOURS[k], fit
+            )
+        panels[1].set_xlim(energy[near].min(initial=edge - 18) - 1, energy[near].max(initial=edge + 22) + 1)
         panels[1].set_ylabel("Normalised absorption")
+        letter_panels(panels)
     for axes in panels:
         axes.set_xlabel("Energy (eV)")
     _explain_domains(figure, len(spectra))
     return figure
 
 
-def _normalise(study: Study, spectra: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _mean_errors(study: Study, n_domains: int, n_energies: int) -> NDArray[np.float64]:
+    """(k, E) standard errors of the domains' mean absorption, errors of pixels taken as independent; NaN where unknown."""
+    variance = np.zeros((n_domains, n_energies))
+    n_pixels = np.zeros((n_domains, 1))
+    for specimen in grouped_specimens(study):
+        sizes = np.bincount(np.asarray(specimen.label).ravel(), minlength=n_domains + 1)[1 : n_domains + 1, None]
+        sigma = np.full(n_energies, np.nan) if specimen.sigma_absorption is None else np.asarray(specimen.sigma_absorption)
+        variance += sizes * sigma**2
+        n_pixels += sizes
+    return np.asarray(np.sqrt(variance) / np.maximum(n_pixels, 1))
+
+
+def scaled_fit(fit: AreaFit | None, offset: float, jump: float) -> AreaFit | None:
+    """The curve of a spectrum that is normalised to 0 before the edge and a jump of 1."""
+    return fit and replace(fit, curve=(fit.curve - offset) / jump)
+
+
+def _offsets_and_jumps(study: Study, n_domains: int) -> list[tuple[float, float]] | None:
+    """Mean offset and edge jump of each domain's pixels; None without maps."""
     needed = ("offset", "edge_jump", "edge_energy")
     if not all(name in specimen.maps for specimen in grouped_specimens(study) for name in needed):
         return None
     (offset, labels), (jump, _) = domain_pixels(study, "offset"), domain_pixels(study, "edge_jump")
-    numbers = range(1, len(spectra) + 1)
-    means = [(offset[labels == k].mean(), jump[labels == k].mean()) if (labels == k).any() else (0, 0) for k in numbers]
-    return np.stack([(spectrum - a) / (b or np.nan) for spectrum, (a, b) in zip(spectra, means, strict=True)])
+    chosen = [labels == k for k in range(1, n_domains + 1)]
+    return [(float(offset[one].mean()), float(jump[one].mean())) if one.any() else (0.0, np.nan) for one in chosen]
 
 
 def scatter_matrix(study: Study, n_domains: int) -> Figure:
@@ -253,9 +302,9 @@ def scatter_matrix(study: Study, n_domains: int) -> Figure:
         for axes in grid[i, i + 1 :]:
             axes.set_axis_off()
         grid[-1, i].set_xlim(*_widened(spans[i]))
-        grid[-1, i].set_xlabel(axis_label(name, study.absorber))
+        grid[-1, i].set_xlabel(axis_label(name, study.absorber, lines=2))
         if i > 0:
-            grid[i, 0].set_ylabel(axis_label(name, study.absorber))
+            grid[i, 0].set_ylabel(axis_label(name, study.absorber, lines=2))
     _explain_domains(figure, n_domains)
     return figure
 
@@ -271,7 +320,7 @@ def _density_by_domain(
 def _scatter(
     axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], labels: NDArray[np.int64], span: tuple[float, float]
 ) -> None:
-    axes.scatter(x, y, c=np.array(DOMAIN_COLOURS)[labels - 1], s=1.2, linewidths=0, alpha=0.5)
+    axes.scatter(x, y, c=np.array(DOMAIN_COLOURS)[labels - 1], s=1.2, linewidths=0, alpha=0.5, rasterized=True)
     axes.set_ylim(*_widened(span))
 
 

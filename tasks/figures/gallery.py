@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from matplotlib.figure import Figure
 
 from tasks.figures import areas, domains, images, maps, reconstruction, status
 from tasks.figures.study import PooledDomains, Specimen, Study
-from tasks.figures.style import draw_png
+from tasks.figures.style import draw_png, draw_vector
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,24 @@ class Drawing:
     Attributes
     ----------
     title, caption : str
-    draw : callable
-        The PNG file's bytes.
+    build : callable
+        The figure.
     dataset : str, optional
         Name of the specimen that it shows; None for a figure of the whole study.
     """
 
     title: str
     caption: str
-    draw: Callable[[], bytes]
+    build: Callable[[], Figure]
     dataset: str | None = None
+
+    def draw(self) -> bytes:
+        """The PNG file's bytes."""
+        return draw_png(self.title, self.build)
+
+    def draw_vector(self, file_format: Literal["pdf", "svg"]) -> bytes:
+        """The bytes of the PDF or SVG file."""
+        return draw_vector(file_format, self.title, self.build)
 
 
 def figure_list(study: Study) -> dict[str, Drawing]:
@@ -47,7 +56,7 @@ def figure_list(study: Study) -> dict[str, Drawing]:
 
 def drawing(title: str, caption: str, build: Callable[..., Figure], *args: object, dataset: str | None = None) -> Drawing:
     """The figure that ``build(*args)`` returns."""
-    return Drawing(title, caption, partial(draw_png, title, build, *args), dataset)
+    return Drawing(title, caption, partial(build, *args), dataset)
 
 
 def _of_the_study(study: Study) -> Iterator[tuple[str, Drawing]]:
@@ -140,7 +149,7 @@ def _of_the_domains(study: Study, pooled: PooledDomains) -> Iterator[tuple[str, 
             "domain-spectra",
             drawing(
                 "Spectra of the domains",
-                "Mean absorption of each domain, and the same normalised to its edge jump.",
+                "Mean absorption of each domain with eq. 1 fitted to it, and the same normalised to its edge jump.",
                 domains.mean_spectra,
                 study,
                 pooled,
@@ -180,7 +189,7 @@ def _of_a_specimen(study: Study, specimen: Specimen) -> Iterator[tuple[str, Draw
             f"area-spectra-{name}",
             drawing(
                 "Spectra of areas",
-                "Mean absorption and phase of the marked areas against energy.",
+                "Mean absorption, with eq. 1 fitted to it, and phase of the marked areas, with standard errors.",
                 areas.area_spectra,
                 study,
                 specimen,
@@ -216,14 +225,15 @@ def _of_a_reconstruction(specimen: Specimen) -> Iterator[tuple[str, Drawing]]:
                 dataset=name,
             ),
         )
-    if specimen.kk_residual is not None and specimen.energy_ev.size > 1:
+    if specimen.kramers_kronig is not None and specimen.energy_ev.size > 1:
         yield (
             f"kramers-kronig-{name}",
             drawing(
-                "Kramers-Kronig residual",
-                "Residual of the Kramers-Kronig relation before and after the constraint.",
+                "Kramers-Kronig relation",
+                "Phase predicted from the absorption beside the measured one, and the residual, before the constraint.",
                 reconstruction.kramers_kronig,
                 specimen,
+                specimen.kramers_kronig,
                 dataset=name,
             ),
         )

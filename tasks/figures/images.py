@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from tasks.figures.panel import add_colour_bar, add_scale_bar, common_views, shared_limits, show_image
+from tasks.figures.panel import add_colour_bar, add_scale_bar, common_views, letter_panels, shared_limits, show_image
 from tasks.figures.quantities import axis_label, quantity
 from tasks.figures.study import Specimen, Study
 from tasks.figures.style import PAGE_MM, new_figure
@@ -19,6 +19,7 @@ def complex_images(study: Study, specimen: Specimen) -> Figure:
     view = common_views(specimens, _MARGIN)[specimens.index(specimen)]
     figure = new_figure(PAGE_MM, min(0.42 * PAGE_MM * view.aspect, 110) + 10, images=True)
     panels = figure.subplots(1, 2)
+    letter_panels(panels)
     for axes, name, which in zip(panels, ("absorption", specimen.image_names[-1]), (-1, 0), strict=True):
         limits = shared_limits([one.image(name)[which] for one in specimens if name in one.image_names], 0.5, 99.8)
         shown = show_image(axes, specimen.image(name)[which], specimen.pixel_size_m, view, quantity(name).cmap, limits)

@@ -15,6 +15,7 @@ from tasks.figures.panel import (
     common_views,
     formula_text,
     heading,
+    letter_panels,
     plain_text,
     shared_limits,
     shorten,
@@ -53,7 +54,7 @@ def state_maps(study: Study, names: Sequence[str]) -> Figure:
     for name in names:
         images: list[NDArray[Any]] = [specimen.values(name) for specimen in specimens]
         # a bar as high as one of seven panels has no room for the label on one line
-        label = axis_label(name, study.absorber).replace("Standard error of ", "Standard error of\n")
+        label = axis_label(name, study.absorber, lines=2)
         rows.append(Row(label, quantity(name).cmap, shared_limits(images), images))
     return _table_of_maps(specimens, rows)
 
@@ -88,6 +89,7 @@ def _table_of_maps(specimens: Sequence[Specimen], rows: Sequence[Row]) -> Figure
             grid[i, 0].set_ylabel(heading(specimen, panel_mm))
         else:
             grid[0, i].set_title(heading(specimen, panel_mm), fontsize=7)
+    letter_panels(grid[0] if in_rows else grid[:, 0])
     add_scale_bar(grid[-1, 0])
     return figure
 
@@ -119,10 +121,11 @@ def histograms(study: Study, names: Sequence[str]) -> Figure:
         edges = np.linspace(low - 0.04 * (high - low), high + 0.04 * (high - low), 70)
         for axes, specimen, image in zip(column, specimens, images, strict=True):
             _histogram(axes, image[np.isfinite(image)], edges, specimen_colour(study, specimen))
-        column[-1].set_xlabel(axis_label(name, study.absorber))
+        column[-1].set_xlabel(axis_label(name, study.absorber, lines=2))
     for axes, specimen in zip(grid[:, 0], specimens, strict=True):
         axes.set_ylabel(heading(specimen, _NAME_MM).split("\n")[0], rotation=0, ha="right", va="center")
     figure.supylabel("Share of pixels", fontsize=7.5)
+    letter_panels(grid[0])
     _explain_groups(figure, study)
     return figure
 

@@ -1,7 +1,7 @@
 """One image panel: an array with its frame, its scale bar and the limits it shares with others."""
 
 import re
-import textwrap
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
@@ -21,6 +22,8 @@ from tasks.figures.study import Specimen
 from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, new_figure
 
 UM_PER_M = 1e6
+MAX_FORMULA = 30
+"""Longest formula or name of a compound that a figure writes out [letters]."""
 _COLUMNS = 6
 
 
@@ -189,17 +192,60 @@ def add_colour_bar(axes: Axes, shown: ScalarMappable, label: str, **options: Any
     return bar
 
 
+def letter_panels(panels: Iterable[Axes]) -> None:
+    """Name panels a, b, c ... at their upper left corners."""
+    for letter, axes in zip("abcdefghijklmnopqrstuvwxyz", panels, strict=False):
+        axes.annotate(
+            letter,
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(-3, 3),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=9,
+            fontweight="bold",
+            fontfamily="DejaVu Sans",
+        )
+
+
+def legend_above(axes: Axes, *args: Any, ncols: int = 2, **options: Any) -> Legend:
+    """Legend of ``axes`` above them, where it hides no data."""
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.3, "columnspacing": 1.2}
+    legend: Legend = axes.legend(*args, **place, ncols=ncols, title_fontsize=7, alignment="left", **options)
+    return legend
+
+
 def heading(specimen: Specimen, width_mm: float) -> str:
     """Title and group of a specimen, broken into lines that fit above a panel; a very long title ends in dots."""
     n_characters = max(int(width_mm / 1.35), 8)
-    title = textwrap.fill(specimen.title, n_characters, max_lines=2, placeholder="…")
+    title = broken(specimen.title, n_characters)
     below = "standard" if specimen.standard else shorten(specimen.group, n_characters)
     return plain_text(f"{title}\n{below}" if below else title)
 
 
+def broken(text: str, n_characters: int) -> str:
+    """A text on at most two lines of ``n_characters``, broken between words where it can be; a longer one ends in dots."""
+    text = " ".join(text.split())
+    if text_width(text) <= n_characters:
+        return text
+    first = shorten(text, n_characters).removesuffix("…")
+    first = first.rpartition(" ")[0] or first
+    return f"{first}\n{shorten(text[len(first) :].strip(), n_characters)}"
+
+
 def shorten(text: str, n_characters: int) -> str:
-    """A text of at most ``n_characters``; a longer one ends in dots."""
-    return text if len(text) <= n_characters else f"{text[: n_characters - 1]}…"
+    """A text as wide as at most ``n_characters``; a longer one ends in dots."""
+    if text_width(text) <= n_characters:
+        return text
+    while text_width(text) > n_characters - 1:
+        text = text[: max(len(text) - 1 - (text_width(text) - n_characters) // 2, 0)]
+    return f"{text}…"
+
+
+def text_width(text: str) -> int:
+    """Width of a text in common Latin letters; a Chinese, Japanese or Korean sign, or a W, is as wide as two."""
+    return sum(2 if sign in "mwMW@%" or unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
 def plain_text(text: str) -> str:
@@ -208,5 +254,5 @@ def plain_text(text: str) -> str:
 
 
 def formula_text(formula: str) -> str:
-    """A chemical formula with its numbers set low: ``LiVO2``, ``Li10/7V6/7O2``."""
-    return re.sub(r"(\d+(?:[./]\d+)?)", r"$_{\1}$", plain_text(formula))
+    """A chemical formula with its numbers set low: ``LiVO2``, ``Li10/7V6/7O2``; a very long one ends in dots."""
+    return re.sub(r"(\d+(?:[./]\d+)?)", r"$_{\1}$", plain_text(shorten(formula, MAX_FORMULA)))

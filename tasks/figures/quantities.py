@@ -15,8 +15,8 @@ class Quantity:
 
 QUANTITIES: Final[dict[str, Quantity]] = {
     "edge_energy": Quantity("Edge energy", "eV", "viridis"),
-    "pre_edge_ratio": Quantity(r"PE/$\Delta\mu$", "eV", "cividis"),
-    "electron_ratio": Quantity(r"Re[$N_e$]/$N_{{{absorber}}}$", "", "plasma"),
+    "pre_edge_ratio": Quantity(r"Pre-edge area over jump, PE/$\Delta\mu$", "eV", "cividis"),
+    "electron_ratio": Quantity(r"Electrons per absorber, Re[$N_e$]/$N_{{{absorber}}}$", "", "plasma"),
     "edge_jump": Quantity(r"Edge jump $\Delta\mu$", "", "viridis"),
     "edge_width": Quantity("Edge width", "eV", "viridis"),
     "offset": Quantity("Offset", "", "viridis"),
@@ -27,11 +27,11 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "white_line_height": Quantity("White-line height", "", "cividis"),
     "white_line_energy": Quantity("White-line energy", "eV", "viridis"),
     "white_line_width": Quantity("White-line width", "eV", "viridis"),
-    "n_absorber": Quantity(r"$N_{{{absorber}}}$", r"m$^{-2}$", "viridis"),
-    "n_electron": Quantity(r"Re[$N_e$]", r"m$^{-2}$", "viridis"),
+    "n_absorber": Quantity(r"Absorber density, $N_{{{absorber}}}$", r"m$^{-2}$", "viridis"),
+    "n_electron": Quantity(r"Electron density, Re[$N_e$]", r"m$^{-2}$", "viridis"),
     "absorption": Quantity(r"Absorption $-\ln|O|$", "", "gray_r"),
     "phase": Quantity("Phase", "rad", "bone"),
-    "residual": Quantity("Residual", "", "magma"),
+    "residual": Quantity("Residual of the fit", "", "magma"),
 }
 
 
@@ -45,10 +45,16 @@ def quantity(name: str) -> Quantity:
     return QUANTITIES.get(name, Quantity(name.replace("_", " ").capitalize()))
 
 
-def axis_label(name: str, absorber: str = "V") -> str:
-    """Symbol and unit of a variable, for an axis or a colour bar."""
+def axis_label(name: str, absorber: str = "V", *, lines: int = 1) -> str:
+    """Name and unit of a variable for an axis or a colour bar; on two lines its symbol stands on the second."""
     found = quantity(name)
     symbol = found.symbol.replace("{{{absorber}}}", "{" + absorber + "}")
+    if lines > 1:
+        symbol = (
+            symbol.replace("Standard error of ", "Standard error of\n", 1)
+            if "error" in symbol
+            else symbol.replace(", ", ",\n", 1)
+        )
     return f"{symbol} ({found.unit})" if found.unit else symbol
 
 

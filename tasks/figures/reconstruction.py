@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from tasks.figures.panel import add_colour_bar, add_scale_bar, colour_map, show_image, whole_view
-from tasks.figures.study import Reconstruction, Specimen
+from tasks.figures.panel import add_colour_bar, add_scale_bar, colour_map, legend_above, letter_panels, show_image, whole_view
+from tasks.figures.study import KramersKronig, Reconstruction, Specimen
 from tasks.figures.style import FAINT, INK, PAGE_MM, new_figure
 
 _PER_UM = 1e-6
 _NM = 1e9
+_ROUNDING = 1e-3
 
 
 def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
@@ -29,7 +30,7 @@ def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
     if reconstruction.noise_error is not None:
         noise = float(np.median(reconstruction.noise_error))
         axes.axhline(noise, color=INK, linewidth=0.9, linestyle="--", label="photon noise")
-        axes.legend(loc="upper right")
+        legend_above(axes)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(_decimal))
@@ -76,12 +77,15 @@ def resolution(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
         axes.set_ylim(min(0.0, float(np.nanmin(curve))), 1.05)
         axes.set_xlabel("Spatial frequency (µm$^{-1}$)")
         axes.set_ylabel(name)
-        _add_threshold(axes, name, frequency, reconstruction)
+        _add_threshold(axes, name, frequency, curve, reconstruction)
+    letter_panels(panels)
     _explain_energies(figure, list(panels), specimen.energy_ev, scale)
     return figure
 
 
-def _add_threshold(axes: Axes, name: str, frequency: NDArray[np.float64], reconstruction: Reconstruction) -> None:
+def _add_threshold(
+    axes: Axes, name: str, frequency: NDArray[np.float64], curve: NDArray[Any], reconstruction: Reconstruction
+) -> None:
     resolved = reconstruction.resolution_m if name == "FRC" else reconstruction.prtf_resolution_m
     if name == "PRTF":
         axes.axhline(1 / np.e, color=INK, linewidth=0.9, linestyle="--", label="1/e")
@@ -90,9 +94,22 @@ def _add_threshold(axes: Axes, name: str, frequency: NDArray[np.float64], recons
         axes.plot(frequency[0], threshold, color=INK, linewidth=0.9, linestyle="--", label="half bit")
     if resolved is not None and np.isfinite(resolved).any():
         median = float(np.nanmedian(resolved))
-        axes.axvline(_PER_UM / median, color=FAINT, linewidth=0.9, label=f"median: {median * _NM:.0f} nm full period")
+        axes.axvline(_PER_UM / median, color=FAINT, linewidth=0.9, label=_resolution_text(median, resolved, frequency, curve))
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="lower left")
+        legend_above(axes, ncols=1)
+
+
+def _resolution_text(
+    median_m: float, resolved_m: NDArray[Any], frequency_per_um: NDArray[np.float64], curve: NDArray[Any]
+) -> str:
+    """The median full period, and at how many energies the curve stays above its threshold up to the finest ring."""
+    known = np.isfinite(curve)
+    finest_per_m = np.max(np.where(known, frequency_per_um, 0.0), axis=1) / _PER_UM
+    n_limited = int(np.count_nonzero(resolved_m * finest_per_m[: len(resolved_m)] <= 1 + _ROUNDING))
+    text = f"full period {median_m * _NM:.0f} nm (median)"
+    if n_limited == len(resolved_m):
+        return f"full period {median_m * _NM:.0f} nm, limited by the pixel"
+    return f"{text}; limited by the pixel at {n_limited} of {len(resolved_m)} energies" if n_limited else text
 
 
 def probe(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
@@ -106,6 +123,7 @@ def probe(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
     ends = [0, -1] if specimen.energy_ev.size > 1 else [0]
     figure = new_figure(PAGE_MM * len(ends) / 2, 40, images=True)
     panels = figure.subplots(1, 2 * len(ends))
+    letter_panels(panels)
     strongest = max(float(np.abs(probes[i, 0]).max()) for i in ends)
     for k, i in enumerate(ends):
         amplitude = np.abs(probes[i, 0])
@@ -118,22 +136,28 @@ def probe(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
         second = show_image(panels[2 * k + 1], angle, pixel_size_m, view, "twilight", (-np.pi, np.pi))
         panels[2 * k].set_title(f"{specimen.energy_ev[i]:.1f} eV{share}", loc="left")
         add_scale_bar(panels[2 * k])
-        add_colour_bar(panels[2 * k], first, "Amplitude")
+        add_colour_bar(panels[2 * k], first, "Amplitude (count$^{1/2}$)")
         bar = add_colour_bar(panels[2 * k + 1], second, "Phase (rad)")
         bar.set_ticks([-np.pi, 0, np.pi], labels=["−π", "0", "π"])
     return figure
 
 
-def kramers_kronig(specimen: Specimen) -> Figure:
-    """Kramers-Kronig residual of every energy, before and after the constraint."""
-    figure = new_figure(0.6 * PAGE_MM, 55)
-    axes = figure.subplots()
-    if specimen.kk_residual_before is not None:
-        axes.plot(specimen.energy_ev, specimen.kk_residual_before, "o-", color="#D55E00", label="before")
-    if specimen.kk_residual is not None:
-        axes.plot(specimen.energy_ev, specimen.kk_residual, "s-", color="#0072B2", label="after")
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("Energy (eV)")
-    axes.set_ylabel("KK residual (e$^{-}$ per absorber)")
-    axes.legend()
+def kramers_kronig(specimen: Specimen, found: KramersKronig) -> Figure:
+    """What the Kramers-Kronig relation says of the data before the constraint: the phase that the absorption predicts beside
+    the measured one, and what is left of every pixel."""
+    figure = new_figure(PAGE_MM, 62)
+    left, right = figure.subplots(1, 2)
+    left.plot(specimen.energy_ev, found.measured, "o", color="#0072B2", markersize=3, label="from the phase")
+    left.plot(specimen.energy_ev, found.predicted, "-", color="#D55E00", label="predicted from the absorption")
+    left.set_ylabel("f′ of the edge (e$^{-}$ per absorber)")
+    slope: dict[str, Any] = (
+        {} if found.slope is None else {"title": f"slope over all pixels {found.slope:.2f} (1 where they agree)"}
+    )
+    legend_above(left, **slope)
+    right.plot(specimen.energy_ev, found.residual, "o-", color=INK, markersize=2.5)
+    right.set_ylim(bottom=0)
+    right.set_ylabel("Residual, rms (e$^{-}$ per absorber)")
+    for axes in (left, right):
+        axes.set_xlabel("Energy (eV)")
+    letter_panels((left, right))
     return figure

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.areas import AreaFit, fit_mean
+from tasks.errors import EnergyGridError
+
 
 @dataclass(frozen=True)
 class Reconstruction:
@@ -36,6 +39,20 @@ class Reconstruction:
     """(E,) full period [m] at which ``frc`` meets half a bit; NaN where it could not be told."""
     prtf_resolution_m: NDArray[np.float64] | None = None
     """(E,) full period [m] at which ``prtf`` falls to 1/e; NaN where it does not."""
+
+
+@dataclass(frozen=True)
+class KramersKronig:
+    """How well absorption and phase agreed before they were made to; (E,) arrays [electrons per absorber atom]."""
+
+    residual: NDArray[Any]
+    """Rms over the specimen of what the relation leaves unexplained."""
+    measured: NDArray[Any]
+    """Mean over the specimen of the phase's f', its smooth part taken out."""
+    predicted: NDArray[Any]
+    """The same from the absorption."""
+    slope: float | None = None
+    """Of measured on predicted, over all pixels; 1 where absorption and phase agree."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +92,9 @@ class Specimen:
     standard : bool
         A reference compound: mapped like the rest, but no part of the domains.
     reconstruction : Reconstruction, optional
-    kk_residual, kk_residual_before : (E,) arrays, optional
-        Kramers-Kronig residual of each energy [e- per absorber], after and before the constraint.
+    kramers_kronig : KramersKronig, optional
+    sigma_absorption, sigma_phase : (E,) arrays, optional
+        Standard deviation of one pixel of ``absorption`` [1] and ``phase`` [rad].
     mixture : (R, Y, X) array, optional
         Share of each of the study's references in every pixel; NaN where masked.
     areas : tuple of Area
@@ -95,8 +113,9 @@ class Specimen:
     group: str = ""
     standard: bool = False
     reconstruction: Reconstruction | None = None
-    kk_residual: NDArray[Any] | None = None
-    kk_residual_before: NDArray[Any] | None = None
+    kramers_kronig: KramersKronig | None = None
+    sigma_absorption: NDArray[Any] | None = None
+    sigma_phase: NDArray[Any] | None = None
     mixture: NDArray[Any] | None = None
     areas: tuple[Area, ...] = ()
 
@@ -178,6 +197,8 @@ class Study:
     references : tuple of ReferenceSpectrum
     theory : mapping of float
         Theoretical electron ratio by formula, drawn as lines in its histogram.
+    edge_energy_ev : float, optional
+        Tabulated energy of the edge [eV]; without it no curves are fitted to spectra.
     """
 
     specimens: tuple[Specimen, ...]
@@ -186,6 +207,16 @@ class Study:
     domains: PooledDomains | None = None
     references: tuple[ReferenceSpectrum, ...] = ()
     theory: Mapping[str, float] = field(default_factory=dict)
+    edge_energy_ev: float | None = None
+
+    def fitted(self, energy_ev: NDArray[Any], absorption: NDArray[Any], sigma: NDArray[Any]) -> AreaFit | None:
+        """Eq. 1 fitted to a spectrum (E,); None where its energies cannot determine it, or the edge is not known."""
+        if self.edge_energy_ev is None or not np.isfinite(absorption).all():
+            return None
+        try:
+            return fit_mean(energy_ev, absorption, sigma, self.edge_energy_ev)
+        except EnergyGridError:
+            return None
 
     def groups(self) -> tuple[str, ...]:
         """Names of the groups, in the order in which the specimens first name them, standards left out."""

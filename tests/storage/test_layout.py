@@ -57,6 +57,14 @@ def test_a_wrong_shape_or_dtype_is_refused() -> None:
         spec.chunk_shape((3,))
 
 
+def test_categories_say_what_their_values_mean() -> None:
+    status, label = RESULTS["{dataset}/maps"]["status"].attributes(), RESULTS["{dataset}/domains"]["label"].attributes()
+    assert status["flag_values"] == [0, 1, 2, 3, 4, 5]
+    assert status["flag_meanings"] == "ok at_bound not_converged masked_vacuum masked_jump masked_not_finite"
+    assert label["flag_meanings"].split()[:3] == ["outside", "domain_1", "domain_2"]
+    assert len(label["flag_values"]) == len(label["flag_meanings"].split()) == 13
+
+
 def test_groups_are_found_by_path() -> None:
     assert results_group("ds_1/maps") is RESULTS["{dataset}/maps"]
     assert results_group("domains") is RESULTS["domains"]

@@ -93,6 +93,9 @@ def test_pixel_is_the_finest_and_fields_are_nan_outside(measured: Measured) -> N
     assert spectra.absorption.dtype == np.float32
     assert np.isfinite(spectra.absorption[:, spectra.sample_mask]).all()
     assert spectra.kk_slope == pytest.approx(1.0, abs=0.05)
+    assert np.ptp(spectra.kk_predicted) > 2
+    assert np.corrcoef(spectra.kk_measured, spectra.kk_predicted)[0, 1] > 0.98
+    assert np.ptp(spectra.kk_measured) == pytest.approx(np.ptp(spectra.kk_predicted), rel=0.1)
     assert spectra.kk_residual.max() < 1e-6 < spectra.kk_residual_before.min()
     assert spectra.sigma_absorption == pytest.approx(0.001, rel=0.3)
 

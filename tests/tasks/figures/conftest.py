@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.special import erf
 
-from tasks.figures.study import PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
+from tasks.figures.study import KramersKronig, PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
 
 ENERGY_EV = np.concatenate([np.linspace(5420, 5458, 6), np.linspace(5460, 5490, 26), np.linspace(5494, 5540, 8)])
 STATES = np.array([[5474.2, 0.9, 36.0], [5475.6, 1.7, 39.5], [5477.3, 2.4, 41.0], [5479.0, 3.3, 44.5]])
@@ -53,6 +53,12 @@ def make_reconstruction(rng: np.random.Generator, n_energies: int) -> Reconstruc
     )
 
 
+def make_kramers_kronig(rng: np.random.Generator) -> KramersKronig:
+    predicted = -4.0 / (1 + ((ENERGY_EV - 5478) / 8) ** 2)
+    measured = predicted + rng.normal(0, 0.1, ENERGY_EV.size)
+    return KramersKronig(1 + 0.2 * rng.random(ENERGY_EV.size), measured, predicted, 0.98)
+
+
 def make_specimen(seed: int, group: str, shares: NDArray, standard: bool = False) -> Specimen:
     """A particle whose domains have the given shares of its area."""
     rng = np.random.default_rng(seed)
@@ -90,8 +96,9 @@ def make_specimen(seed: int, group: str, shares: NDArray, standard: bool = False
             "status": np.where(inside, np.where(kept, 0, 4), 3).astype(np.int8),
         },
         reconstruction=make_reconstruction(rng, ENERGY_EV.size),
-        kk_residual=0.3 + 0.05 * rng.random(ENERGY_EV.size),
-        kk_residual_before=1 + 0.2 * rng.random(ENERGY_EV.size),
+        kramers_kronig=make_kramers_kronig(rng),
+        sigma_absorption=np.full(ENERGY_EV.size, 1.5e-3),
+        sigma_phase=np.full(ENERGY_EV.size, 4e-3),
     )
 
 
@@ -127,6 +134,7 @@ def study() -> Study:
         ),
         references=references,
         theory={"Li10/7V6/7O2": 39.7, "LiVO2": 35.0, "LiVO3": 43.1},
+        edge_energy_ev=5465.0,
     )
 
 

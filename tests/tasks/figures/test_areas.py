@@ -49,6 +49,11 @@ def test_drawn_spectra_are_the_areas_means(study: Study) -> None:
     absorption, phase = [axes for axes in figure.axes if axes.get_xlabel() == "Energy (eV)"]
     inside = area_mask(areas[0], one.absorption.shape)
     np.testing.assert_allclose(absorption.lines[0].get_ydata(), one.absorption[:, inside].mean(axis=1), rtol=1e-5)
+    bars = absorption.containers[0].lines[2][0].get_segments()
+    np.testing.assert_allclose([bar[1, 1] - bar[0, 1] for bar in bars], 2 * 1.5e-3 / np.sqrt(inside.sum()), rtol=1e-4)
+    curves = [line for line in absorption.lines if len(line.get_xdata()) == 400]
+    on_points = np.interp(one.energy_ev, curves[0].get_xdata(), curves[0].get_ydata())
+    np.testing.assert_allclose(on_points, absorption.lines[0].get_ydata(), atol=2e-3)
     np.testing.assert_allclose(phase.lines[0].get_ydata(), one.phase[:, inside].mean(axis=1), rtol=1e-5)
     np.testing.assert_allclose(phase.lines[0].get_xdata(), one.energy_ev)
 
@@ -58,6 +63,7 @@ def test_references_are_overlaid(study: Study) -> None:
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names == ["Area A", "Area B", "Area C", "V$_{2}$O$_{3}$", "V$_{2}$O$_{5}$"]
     assert [line.get_linestyle() for line in axes.lines[:3]] == ["-"] * 3
+    assert len({line.get_color() for line in axes.lines}) == 5
     assert all(line.get_linestyle() != "-" for line in axes.lines[3:])
 
 
@@ -87,9 +93,11 @@ def test_an_area_s_ratio_is_its_electrons_over_its_atoms(study: Study) -> None:
 
 def test_the_phase_panel_tells_the_ratios(study: Study) -> None:
     one = with_amounts(study.specimens[0])
-    told = [area_electrons(one, area) for area in choose_areas(one)]
+    told = [(area.name, *area_electrons(one, area)) for area in choose_areas(one)]
     whole = replace(study, specimens=(one, *study.specimens[1:]))
     legend = area_spectra(whole, one).axes[-1].get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == [f"{ratio:.1f} ± {sigma:.1f}" for ratio, sigma in told]
-    assert legend.get_title().get_text() == "Electrons per V"
+    assert [text.get_text() for text in legend.get_texts()] == [
+        f"{name}: {ratio:.1f} ± {sigma:.1f}" for name, ratio, sigma in told
+    ]
+    assert legend.get_title().get_text() == "Electrons per V atom"
     assert area_spectra(study, study.specimens[0]).axes[-1].get_legend() is None

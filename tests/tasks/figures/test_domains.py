@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
+from matplotlib.container import ErrorbarContainer
 
 from tasks.figures.domains import (
     densities,
@@ -16,6 +17,8 @@ from tasks.figures.domains import (
 )
 from tasks.figures.study import PooledDomains, Study
 from tasks.figures.style import DOMAIN_COLOURS
+
+ENERGY_EV = np.concatenate([np.linspace(5420, 5458, 6), np.linspace(5460, 5490, 26), np.linspace(5494, 5540, 8)])
 
 
 def pooled(study: Study) -> PooledDomains:
@@ -65,15 +68,22 @@ def test_bars_are_as_long_as_the_fractions(study: Study) -> None:
     np.testing.assert_allclose(heights, np.asarray(pooled(study).group_fraction).ravel())
 
 
-def test_one_group_has_no_second_panel(study: Study) -> None:
-    some = replace(study, specimens=study.specimens[:3])
-    assert len(fractions(some, replace(pooled(study), fraction=pooled(study).fraction[:3])).axes) == 1
+def test_one_specimen_s_shares_have_their_intervals(study: Study) -> None:
+    one, shares = replace(study, specimens=study.specimens[:1]), pooled(study).fraction[:1]
+    alone = replace(pooled(study), fraction=shares, group_fraction=shares, group_interval=None)
+    assert len(fractions(one, alone).axes) == 1
+    bounds = np.stack([shares - 0.02, shares + 0.04])
+    _, beside = fractions(one, replace(alone, fraction_interval=bounds)).axes
+    (bars,) = [one.lines[2][0].get_segments() for one in beside.containers if isinstance(one, ErrorbarContainer)]
+    np.testing.assert_allclose([bar[:, 1] for bar in bars], bounds[:, 0].T)
 
 
 def test_spectra_of_domains_are_normalised_by_their_own_jump(study: Study) -> None:
     left, right = mean_spectra(study, pooled(study)).axes
-    np.testing.assert_allclose(left.lines[2].get_ydata(), np.asarray(pooled(study).mean_absorption)[2])
-    half_way = [np.interp(0.5, *sorted_rise(line)) for line in right.lines]
+    drawn = [line.get_ydata() for line in left.lines if len(line.get_xdata()) == ENERGY_EV.size]
+    np.testing.assert_allclose(drawn[2], np.asarray(pooled(study).mean_absorption)[2])
+    points = [line for line in right.lines if len(line.get_xdata()) < ENERGY_EV.size]
+    half_way = [np.interp(0.5, *sorted_rise(line)) for line in points]
     np.testing.assert_allclose(half_way, [5474.2, 5475.6, 5477.3, 5479.0], atol=0.8)
 
 
@@ -85,7 +95,11 @@ def sorted_rise(line) -> tuple[np.ndarray, np.ndarray]:
 
 def test_densities_have_the_domains_colours(study: Study) -> None:
     panels = densities(study, 4).axes
-    assert [axes.get_xlabel() for axes in panels] == ["Edge energy (eV)", r"PE/$\Delta\mu$ (eV)", "Re[$N_e$]/$N_{V}$"]
+    assert [axes.get_xlabel() for axes in panels] == [
+        "Edge energy (eV)",
+        "Pre-edge area over jump,\n" + r"PE/$\Delta\mu$ (eV)",
+        "Electrons per absorber,\nRe[$N_e$]/$N_{V}$",
+    ]
     assert [to_rgba(line.get_color()) for line in panels[0].lines] == [to_rgba(c) for c in DOMAIN_COLOURS[:4]]
 
 

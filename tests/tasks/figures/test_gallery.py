@@ -1,6 +1,7 @@
 import io
 import warnings
 from dataclasses import replace
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -12,7 +13,7 @@ from tasks.figures.areas import area_spectra
 from tasks.figures.gallery import figure_list
 from tasks.figures.images import complex_images
 from tasks.figures.study import Specimen, Study
-from tasks.figures.style import draw_png
+from tasks.figures.style import DPI, MM_PER_INCH, PAGE_MM, draw_png
 
 
 def test_a_whole_study_has_every_figure_and_each_is_a_picture(pair: Study) -> None:
@@ -52,8 +53,7 @@ def test_one_energy_gives_what_one_energy_can(pair: Study) -> None:
         phase=one.image("phase")[:1],
         maps={},
         label=None,
-        kk_residual=None,
-        kk_residual_before=None,
+        kramers_kronig=None,
         sample_mask=None,
         reconstruction=replace(
             one.reconstruction,
@@ -86,7 +86,7 @@ def emptied(specimen: Specimen) -> Specimen:
         absorption=np.full_like(specimen.absorption, np.nan),
         phase=np.full_like(specimen.phase, np.nan),
         reconstruction=None,
-        kk_residual=None,
+        kramers_kronig=None,
     )
 
 
@@ -115,6 +115,34 @@ def test_users_titles_break_nothing(pair: Study) -> None:
         assert draw_png("$", build, renamed, *rest).startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["W" * 200, "粒" * 200, "long name " * 20])
+def test_no_name_widens_a_figure_or_covers_its_data(pair: Study, name: str) -> None:
+    named = replace(
+        pair,
+        specimens=tuple(replace(s, title=name, group=name + s.name) for s in pair.specimens),
+        theory={name: 39.0},
+        references=tuple(replace(one, name=name) for one in pair.references),
+    )
+    assert named.domains is not None
+    for build, *rest in (
+        (maps.state_maps, ("edge_energy", "electron_ratio")),
+        (maps.histograms, ("electron_ratio",)),
+        (domains.domain_maps, 4),
+        (domains.fractions, named.domains),
+        (areas.reference_spectra, named.specimens[0]),
+    ):
+        width = imread(io.BytesIO(draw_png("W", build, named, *rest))).shape[1]
+        assert width < 1.05 * PAGE_MM / MM_PER_INCH * DPI
+
+
+@pytest.mark.parametrize(("file_format", "begins"), [("pdf", b"%PDF-1.4"), ("svg", b"<?xml")])
+def test_a_figure_is_drawn_as_vectors_too(pair: Study, file_format: Literal["pdf", "svg"], begins: bytes) -> None:
+    figure = figure_list(replace(pair, specimens=tuple(replace(s, title="粒子") for s in pair.specimens)))["domain-maps"]
+    first, second = (figure.draw_vector(file_format) for _ in range(2))
+    assert first.startswith(begins)
+    assert first == second
+
+
 TITLES = (
     "バナジウム酸リチウム 粒子３",
     "钒酸锂颗粒，脱锂后",
@@ -128,7 +156,7 @@ TITLES = (
 
 @pytest.mark.parametrize("title", TITLES)
 def test_titles_in_many_languages_have_their_glyphs(pair: Study, title: str) -> None:
-    named = replace(pair, specimens=tuple(replace(s, title=title, group=title) for s in pair.specimens))
+    named = replace(pair, specimens=tuple(replace(s, title=title, group=f"{title} {s.name}") for s in pair.specimens))
     for build, *rest in ((maps.state_maps, ("edge_energy",)), (domains.fractions, pair.domains)):
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # matplotlib warns of a glyph that no font has

@@ -82,7 +82,7 @@ def test_groups_have_colours_and_standards_are_grey(study: Study) -> None:
 
 def test_labels_name_the_absorber_and_the_unit() -> None:
     assert axis_label("edge_energy") == "Edge energy (eV)"
-    assert axis_label("electron_ratio", "Fe") == "Re[$N_e$]/$N_{Fe}$"
+    assert axis_label("electron_ratio", "Fe") == "Electrons per absorber, Re[$N_e$]/$N_{Fe}$"
     assert axis_label("edge_energy_sigma") == "Standard error of edge energy (eV)"
     assert axis_label("something_new") == "Something new"
     assert density_label("edge_energy") == "Density (eV$^{-1}$)"

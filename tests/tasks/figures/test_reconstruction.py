@@ -38,7 +38,7 @@ def test_resolution_draws_both_measures_with_their_thresholds(specimen: Specimen
     assert prtf.get_xlim()[1] == pytest.approx(33)
     assert any(np.allclose(line.get_ydata(), 1 / np.e) for line in prtf.lines)
     labels = [text.get_text() for text in frc.get_legend().get_texts()]
-    assert labels == ["half bit", "median: 48 nm full period"]
+    assert labels == ["half bit", "full period 48 nm (median)"]
 
 
 def test_resolution_takes_a_frequency_axis_an_energy_and_no_prtf(specimen: Specimen, found: Reconstruction) -> None:
@@ -73,7 +73,28 @@ def test_a_missing_probe_is_an_error(specimen: Specimen, found: Reconstruction) 
         probe(specimen, replace(found, probe=None))
 
 
-def test_residual_is_drawn_before_and_after(specimen: Specimen) -> None:
-    before, after = kramers_kronig(specimen).axes[0].lines
-    np.testing.assert_allclose(before.get_ydata(), specimen.kk_residual_before)
-    np.testing.assert_allclose(after.get_ydata(), specimen.kk_residual)
+def test_the_predicted_phase_stands_beside_the_measured_one_with_the_residual(specimen: Specimen) -> None:
+    evidence = specimen.kramers_kronig
+    assert evidence is not None
+    figure = kramers_kronig(specimen, evidence)
+    (measured, predicted), (residual,) = (axes.lines for axes in figure.axes)
+    np.testing.assert_allclose(measured.get_ydata(), evidence.measured)
+    np.testing.assert_allclose(predicted.get_ydata(), evidence.predicted)
+    np.testing.assert_allclose(residual.get_ydata(), evidence.residual)
+    assert "slope over all pixels 0.98" in figure.axes[0].get_legend().get_title().get_text()
+
+
+@pytest.mark.parametrize(
+    ("n_limited", "text"),
+    [
+        (40, "full period 30 nm, limited by the pixel"),
+        (3, "full period 48 nm (median); limited by the pixel at 3 of 40 energies"),
+    ],
+)
+def test_a_curve_that_never_crosses_is_limited_by_the_pixel(
+    specimen: Specimen, found: Reconstruction, n_limited: int, text: str
+) -> None:
+    periods = np.full(specimen.energy_ev.size, 48e-9)
+    periods[:n_limited] = 1 / 33e6
+    frc = resolution(specimen, replace(found, resolution_m=periods)).axes[1]
+    assert text in [entry.get_text() for entry in frc.get_legend().get_texts()]
