@@ -157,13 +157,14 @@ class Retention:
 
 
 def past_rounds(graph: Graph) -> set[str]:
-    """Keys of rounds and couplings that only further rounds and couplings read: a finished run has no use for them."""
+    """Keys of rounds that only further rounds and couplings read, and of all couplings: a finished run has no use for them."""
     readers: dict[str, set[str]] = {name: set() for name in graph.steps}
     for step in graph.steps.values():
         for needed in step.needs:
             readers[needed].add(step.stage)
     steps = ((step, readers[name]) for name, step in graph.steps.items())
-    return {step.key for step, stages in steps if step.stage in ROUND_STAGES and stages and stages.issubset(ROUND_STAGES)}
+    past = (step for step, stages in steps if step.stage == "couple" or (stages and stages.issubset(ROUND_STAGES)))
+    return {step.key for step in past if step.stage in ROUND_STAGES}
 
 
 def is_expired(run: Row, max_age_s: float | None) -> bool:

@@ -42,8 +42,8 @@ class Gauge:
     def factor(self, shape: tuple[int, int], centre: tuple[float, float] | None = None) -> NDArray[np.complex64]:
         """(Y, X) complex64, to multiply the object with; ``centre`` [px] is the middle of the array by default."""
         y, x = _centred_axes(shape, centre)
-        plane = self.phase_rad + self.slope_rad_px[0] * y[:, None] + self.slope_rad_px[1] * x[None, :]
-        return np.asarray(np.exp(self.log_gain + 1j * plane), dtype=np.complex64)
+        down = np.exp(self.log_gain + 1j * (self.phase_rad + self.slope_rad_px[0] * y))
+        return np.asarray(down[:, None] * np.exp(1j * self.slope_rad_px[1] * x), dtype=np.complex64)
 
     def onto_probe(self, probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """The probe (M, N, N) with the inverse factor; the constant phase, which no pattern shows, is kept."""

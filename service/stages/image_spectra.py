@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
-from service.stages.couple import kk_attributes
+from service.stages.couple.step import impose_on, kk_attributes
 from service.stages.reconstruct import ReconstructStep
 from service.stages.spectra import F64, SpectraStep
 from service.workflow.step import StepAttributes, StepRef
@@ -31,7 +31,7 @@ class ImageSpectraStep(SpectraStep):
         Whether I0 is taken out of absorption alone.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         *SpectraStep.arrays,
         ArraySpec("incident_intensity", ("energy",), F64, "count", "I0 from the empty area"),
@@ -53,20 +53,16 @@ class ImageSpectraStep(SpectraStep):
     def _with_phase(self, context: StageContext) -> tuple[dict[str, NDArray[Any]], StepAttributes, list[str]]:
         from tasks.coupling.outliers import shift_warnings
         from tasks.coupling.resolution import image_resolution
-        from tasks.coupling.spectra import Spectra, couple, resample
+        from tasks.coupling.spectra import Spectra, align
 
         read = [context.read_image(self.dataset, scan.name) for scan in self.scans]
         context.check_stop()
         objects, canvases = [arrays["object"] for arrays in read], [scan.canvas for scan in self.scans]
         seen = [arrays["seen"].astype(np.float32) for arrays in read]
-        spectra, corrections = couple(objects, seen, canvases, self._energy_ev, self.absorber, self.formula, self.align, self.kkr)
+        aligned = align(objects, seen, canvases, self._energy_ev, self.align)
+        spectra, _ = impose_on(aligned, self)
         arrays = {one.name: np.asarray(getattr(spectra, one.name)) for one in fields(Spectra) if one.name != "kk_slope"}
-        flat = [
-            image * correction.gauge.factor(canvas.shape)
-            for image, correction, canvas in zip(objects, corrections, canvases, strict=True)
-        ]
-        images = resample(flat, canvases, spectra.grid, spectra.shift_px)
-        arrays |= image_resolution(images, spectra.grid, spectra.sample_mask)
+        arrays |= image_resolution(aligned.images, spectra.grid, spectra.sample_mask)
         return arrays, kk_attributes(spectra), shift_warnings(spectra.energy_ev, spectra.shift_px)
 
     def _without_phase(self, context: StageContext) -> tuple[dict[str, NDArray[Any]], StepAttributes, list[str]]:

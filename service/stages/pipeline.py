@@ -6,6 +6,11 @@
                                                      per dataset ------------------------------------------------+
                             references (mixtures) of each,  pooled over datasets:  domains -> results -> figures <----+
 
+Coupling of many or large energies, for a next round or for spectra, is split into parts (`service.stages.couple.split`):
+
+    grid -> register -> share -> flatten -> sample -> assess -> weights -> constrain -> correct, or correlate and join
+    one     energies    one      energies   one       tiles     one        tiles        energies               one
+
 Nothing here reads a file or knows of Dask.
 """
 
@@ -17,7 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from service.stages.couple import CoupleStep, CouplingStep
+from service.stages.couple.split import add_corrections, add_correlations, add_parts, is_split
+from service.stages.couple.step import CoupleStep, CouplingStep
 from service.stages.domains import DomainsStep
 from service.stages.figures import FiguresStep
 from service.stages.fit import FitStep
@@ -27,9 +33,9 @@ from service.stages.orientation import OrientationStep
 from service.stages.reconstruct import ReconstructStep
 from service.stages.references import ReferencesStep
 from service.stages.results import ResultsStep
-from service.stages.spectra import SpectraStep
+from service.stages.spectra import JoinSpectraStep, SpectraStep
 from service.workflow.graph import Graph
-from service.workflow.inputs import MIN_ENERGIES, RunInput, ScanInput
+from service.workflow.inputs import MIN_ENERGIES, RunInput, ScanInput, energy_label
 from service.workflow.step import Step, StepRef
 from tasks.options import NEED_PHASE, ReconstructOptions, RunOptions
 from tasks.ptycho.probe import ProbeSpec
@@ -133,13 +139,14 @@ def add_rounds(graph: Graph, dataset: RunInput, options: RunOptions, label: str)
         started[scan.name] = graph.add(dataclasses.replace(step, pilot=pilot, reference=seed))
     states = tuple(started[scan.name] for scan in dataset.scans)
     for number, n_cycles in enumerate([] if dataset.is_open else later, start=2):
-        correction = None
+        corrections: Sequence[tuple[Any, int | None]] = [(None, None)] * len(states)
         if dataset.is_spectrum:
-            correction = graph.add(coupling_step(CoupleStep, f"{label}-round{number - 1}", dataset, options, states))
+            couple = coupling_step(CoupleStep, f"{label}-round{number - 1}", dataset, options, states)
+            corrections = list(add_corrections(graph, couple))
         steps = [round_step(dataset, scan, options, f"{label}-round{number}", n_cycles, orientation) for scan in dataset.scans]
         states = tuple(
-            graph.add(dataclasses.replace(step, previous=states[i], correction=correction, index=i if correction else None))
-            for i, step in enumerate(steps)
+            graph.add(dataclasses.replace(step, previous=state, correction=correction, index=index))
+            for step, state, (correction, index) in zip(steps, states, corrections, strict=True)
         )
     return states
 
@@ -214,10 +221,17 @@ def coupling_step(stage: type[CouplingT], label: str, dataset: RunInput, options
     )
 
 
-def spectra_step(label: str, dataset: RunInput, options: RunOptions, states: States) -> SpectraStep:
-    """The step that makes spectra of a dataset's reconstructions, or of its images."""
+def spectra_step(graph: Graph, label: str, dataset: RunInput, options: RunOptions, states: States) -> SpectraStep:
+    """The step that makes spectra of a dataset's reconstructions, whose parts may be steps of their own, or of its images."""
     if dataset.kind != "images":
-        return coupling_step(SpectraStep, label, dataset, options, states)
+        whole = coupling_step(SpectraStep, label, dataset, options, states)
+        if not is_split(whole):
+            return whole
+        parts = add_parts(graph, whole)
+        correlated = add_correlations(graph, whole, parts)
+        named = {one.name: getattr(whole, one.name) for one in dataclasses.fields(whole)}
+        read = {one.name: getattr(parts, one.name) for one in dataclasses.fields(parts) if one.name != "groups"}
+        return JoinSpectraStep(**named, **read, correlated=correlated)
     return ImageSpectraStep(
         label=label,
         dataset=dataset.id,
@@ -234,7 +248,7 @@ def spectra_step(label: str, dataset: RunInput, options: RunOptions, states: Sta
 def add_spectroscopy(graph: Graph, chain: Chain, options: RunOptions) -> Chain:
     """Add the steps from the last round's objects to maps of chemical state; the chain with these steps."""
     dataset, label, absorber = chain.dataset, chain.label, Absorber(**chain.dataset.absorber)
-    spectra = graph.add(spectra_step(label, dataset, options, chain.states))
+    spectra = graph.add(spectra_step(graph, label, dataset, options, chain.states))
     canvas_shape = dataset.scans[0].canvas.shape
     n_tiles = max(1, math.ceil(math.prod(canvas_shape) / PIXELS_A_TILE))
     tiles = tuple(
@@ -306,9 +320,3 @@ def optics_of(dataset: RunInput) -> ProbeSpec | None:
     """Optics of a dataset's probe, where they were described."""
     described = dataset.measurement.get("probe")
     return None if described is None else ProbeSpec(**described)
-
-
-def energy_label(energy_ev: float) -> str:
-    """An energy as part of a name: ``5420.0eV``, with more digits only where they are needed."""
-    digits = next((n for n in (1, 3) if abs(energy_ev - round(energy_ev, n)) < 1e-6), 6)
-    return f"{energy_ev:.{digits}f}eV"

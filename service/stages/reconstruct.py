@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from service.stages.context import StageContext
-from service.stages.couple import read_correction
+from service.stages.couple.step import read_correction
 from service.stages.scans import Probe, check_orientation, cycles_cost, probe_of_pilot, read_measured, read_reference
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
@@ -19,7 +19,8 @@ from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.state import State
 
 if TYPE_CHECKING:
-    from service.stages.couple import CoupleStep
+    from service.stages.couple.energies import CorrectStep
+    from service.stages.couple.step import CoupleStep
     from service.stages.orientation import OrientationStep
     from tasks.ptycho.reconstruction import Reconstruction
     from tasks.ptycho.scan import Scan
@@ -50,7 +51,7 @@ class ReconstructStep(Step):
     correction : StepRef, optional
         The coupling of all energies after that round.
     index : int, optional
-        Place of this energy among those coupled.
+        Place of this energy among those of the correction.
     orientation : StepRef, optional
         The step that found the orientation of the frames, where one had to.
     pilot : StepRef, optional
@@ -80,7 +81,7 @@ class ReconstructStep(Step):
     options: ReconstructOptions
     n_cycles: int
     previous: StepRef[ReconstructStep] | None = None
-    correction: StepRef[CoupleStep] | None = None
+    correction: StepRef[CoupleStep | CorrectStep] | None = None
     index: int | None = None
     orientation: StepRef[OrientationStep] | None = None
     pilot: StepRef[ReconstructStep] | None = None

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
-from service.stages.couple import CouplingStep, couple_energies, kk_attributes
-from service.workflow.step import StepAttributes
+from service.stages.couple.energies import grid_of
+from service.stages.couple.step import CouplingStep, align_energies, gauge_of, impose_on, kk_attributes
+from service.workflow.step import StepAttributes, StepRef
 from storage.layout import ArraySpec
 from tasks.arrays import pad
 
+if TYPE_CHECKING:
+    from service.stages.couple.energies import CorrelateStep, FlattenStep
+    from service.stages.couple.exchange import GridStep, SampleStep, ShareStep, WeightsStep
+    from service.stages.couple.tiles import ConstrainStep
+    from tasks.gauge import Gauge
+
 F32, F64 = ("float32",), ("float64",)
+JOINED_PIXEL_S: Final = 0.1e-6
+"""Estimated time that joining takes for each pixel of each energy's canvas [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +33,7 @@ class SpectraStep(CouplingStep):
     """Spectra of one dataset, their resolution, and warnings of the energies that stand out."""
 
     stage: ClassVar[str] = "spectra"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("energy_ev", ("energy",), F64, "eV", "photon energy, as calibrated"),
         ArraySpec("y_m", ("y",), F64, "m", "position down"),
@@ -48,26 +59,112 @@ class SpectraStep(CouplingStep):
     )
 
     def run(self, context: StageContext) -> StepAttributes:
-        from tasks.coupling.outliers import coupling_warnings
         from tasks.coupling.resolution import spectrum_resolution
         from tasks.coupling.spectra import Spectra
 
-        spectra, corrections = couple_energies(context, self)
+        aligned = align_energies(context, self)
+        spectra, corrections = impose_on(aligned, self)
         gauges = [correction.gauge for correction in corrections]
-        read = [context.read(state, "probe", "prtf", "errors") for state in self.states]
+        read = self._read_states(context)
         arrays: dict[str, NDArray[Any]] = {
             one.name: np.asarray(getattr(spectra, one.name)) for one in fields(Spectra) if one.name != "kk_slope"
         }
-        arrays["probe"] = pad([gauge.onto_probe(state["probe"]) for gauge, state in zip(gauges, read, strict=True)], 0)
-        arrays |= spectrum_resolution(
-            spectra,
-            (context.read(state, "object")["object"] for state in self.states),
-            gauges,
-            [scan.canvas for scan in self.scans],
-            [state["prtf"] for state in read],
-            [scan.n_pixels for scan in self.scans],
-        )
-        r_factor = np.array([state["errors"][-1] for state in read])
+        canvases, n_pixels = [scan.canvas for scan in self.scans], [scan.n_pixels for scan in self.scans]
+        arrays |= spectrum_resolution(aligned, canvases, [state["prtf"] for state in read], n_pixels)
+        return self._write(context, arrays, gauges, read, kk_attributes(spectra))
+
+    def _read_states(self, context: StageContext) -> list[dict[str, NDArray[Any]]]:
+        return [context.read(state, "probe", "prtf", "errors") for state in self.states]
+
+    def _write(
+        self,
+        context: StageContext,
+        arrays: dict[str, NDArray[Any]],
+        gauges: Sequence[Gauge],
+        states: Sequence[dict[str, NDArray[Any]]],
+        attributes: StepAttributes,
+    ) -> StepAttributes:
+        """Store the spectra, with the probes in the common gauge and warnings of energies that stand out."""
+        from tasks.coupling.outliers import coupling_warnings
+
+        arrays["probe"] = pad([gauge.onto_probe(state["probe"]) for gauge, state in zip(gauges, states, strict=True)], 0)
+        r_factor = np.array([state["errors"][-1] for state in states])
         noise = np.array([context.attributes(state)["noise_error"] for state in self.states], float)
-        warnings = coupling_warnings(spectra.energy_ev, r_factor, noise, spectra.kk_residual, spectra.shift_px)
-        return context.write(arrays, warnings=warnings, **kk_attributes(spectra))
+        warnings = coupling_warnings(arrays["energy_ev"], r_factor, noise, arrays["kk_residual"], arrays["shift_px"])
+        return context.write(arrays, warnings=warnings, **attributes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinSpectraStep(SpectraStep):
+    """Spectra of one dataset whose coupling was split into parts, put together.
+
+    Parameters
+    ----------
+    grid, shared, sample, weights : StepRef
+    flat, correlated : tuple of StepRef
+        One a group of energies.
+    tiles : tuple of StepRef
+    """
+
+    version: ClassVar[int] = 1
+
+    grid: StepRef[GridStep]
+    shared: StepRef[ShareStep]
+    sample: StepRef[SampleStep]
+    weights: StepRef[WeightsStep]
+    flat: tuple[StepRef[FlattenStep], ...]
+    tiles: tuple[StepRef[ConstrainStep], ...]
+    correlated: tuple[StepRef[CorrelateStep], ...]
+
+    @property
+    def cost(self) -> float:
+        return JOINED_PIXEL_S * sum(math.prod(scan.canvas.shape) for scan in self.scans)
+
+    def run(self, context: StageContext) -> StepAttributes:
+        from tasks.coupling.resolution import Rings, transfers
+
+        grid, shared = context.read(self.grid, "y_m", "x_m"), context.read(self.shared, "field", "vacuum")
+        sample = context.read(self.sample)
+        arrays: dict[str, NDArray[Any]] = {
+            "energy_ev": np.array([scan.energy_ev for scan in self.scans]) + self.align.energy_offset_ev,
+            **grid,
+            **self._images(context, shared["field"]),
+            "vacuum_mask": shared["vacuum"],
+            "sample_mask": sample["sample"],
+            "shift_px": sample["shift_px"],
+            **self._residuals(context, int(np.count_nonzero(sample["sample"]))),
+        }
+        told = [context.read(step, "gauge", "sigma_absorption", "sigma_phase") for step in self.flat]
+        arrays |= {name: np.concatenate([one[name] for one in told]) for name in ("sigma_absorption", "sigma_phase")}
+        gauges = [gauge_of(row) for one in told for row in one["gauge"]]
+        states, n_pixels = self._read_states(context), [scan.n_pixels for scan in self.scans]
+        rings = Rings.of(sample["sample"], max(n_pixels), grid_of(grid))
+        arrays |= rings.correlations(np.concatenate([context.read(step)["frc"] for step in self.correlated]))
+        canvases = [scan.canvas for scan in self.scans]
+        arrays |= transfers(rings.frequency_per_m, [state["prtf"] for state in states], n_pixels, canvases)
+        attributes = {**context.attributes(self.weights), "kk_residual": float(arrays["kk_residual"].mean())}
+        held = {name: attributes[name] for name in ("kk_residual_before", "kk_residual", "kk_slope")}
+        return self._write(context, arrays, gauges, states, held)
+
+    def _images(self, context: StageContext, field: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        """Absorption and phase of all energies, NaN outside the field, from every group of every tile."""
+        found = {}
+        for name in ("absorption", "phase"):
+            images = np.empty((len(self.scans), *field.shape), np.float32)
+            row = 0
+            for tile in self.tiles:
+                groups = context.read(tile, *(f"{name}{number}" for number in range(len(self.flat))))
+                values = np.concatenate(list(groups.values()))
+                images[:, row : row + values.shape[1]] = values
+                row += values.shape[1]
+            images[:, ~field] = np.nan
+            found[name] = images
+        return found
+
+    def _residuals(self, context: StageContext, n_pixels: int) -> dict[str, NDArray[Any]]:
+        """What the Kramers-Kronig relation says of the specimen [electrons per absorber], by the names of the spectra."""
+        read = context.read(self.weights)
+        left = np.sum([context.read(tile, "left")["left"] for tile in self.tiles], axis=0)
+        after = np.sqrt(left / max(n_pixels, 1)) / float(read["density"])
+        before = {"kk_residual_before": "residual", "kk_measured": "measured", "kk_predicted": "predicted"}
+        return {name: read[stored] for name, stored in before.items()} | {"kk_residual": after}

@@ -69,3 +69,9 @@ class RunInput:
     def is_spectrum(self) -> bool:
         """Whether all energies have arrived and there are enough of them for spectra."""
         return not self.is_open and len(self.scans) >= MIN_ENERGIES
+
+
+def energy_label(energy_ev: float) -> str:
+    """An energy as part of a name: ``5420.0eV``, with more digits only where they are needed."""
+    digits = next((n for n in (1, 3) if abs(energy_ev - round(energy_ev, n)) < 1e-6), 6)
+    return f"{energy_ev:.{digits}f}eV"

@@ -47,6 +47,8 @@ class Step(ABC):
     ----------
     stage : str
         Name of the stage.
+    part : str
+        Tells kinds of steps within a stage apart, in their names and keys; "" of a stage that has one kind.
     version : int
         Raised when the stage computes something else from the same fields, so that no older result is taken for new.
     arrays : tuple of storage.layout.ArraySpec
@@ -56,6 +58,7 @@ class Step(ABC):
     """
 
     stage: ClassVar[str]
+    part: ClassVar[str] = ""
     version: ClassVar[int]
     arrays: ClassVar[tuple[ArraySpec, ...]] = ()
     is_optional: ClassVar[bool] = False
@@ -83,13 +86,13 @@ class Step(ABC):
     @property
     def name(self) -> str:
         """Name of the step within its run's graph, and on the dashboard."""
-        return f"{self.stage}{self.label}"
+        return f"{self.stage}{self.part}{self.label}"
 
     @cached_property
     def key(self) -> str:
         """Digest of all that the result depends on, and the stage's name."""
         keyed = {one.name: with_keys(getattr(self, one.name)) for one in fields(self) if one.metadata.get("in_key", True)}
-        return f"{digest([self.stage, self.version, keyed])}-{self.stage}"
+        return f"{digest([self.stage + self.part, self.version, keyed])}-{self.stage}"
 
     @property
     def ref(self) -> StepRef[Self]:

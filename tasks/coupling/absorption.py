@@ -4,7 +4,7 @@ As for complex objects, what acts on the transmission comes before the logarithm
 alone cannot tell: here the incident intensity of each energy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.registration import Grid, common_grid, to_grid
-from tasks.coupling.spectra import register, shared_field
-from tasks.errors import EnergyGridError, VacuumError
+from tasks.coupling.alignment import require_ascending
+from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, to_grid
+from tasks.errors import RegistrationError, VacuumError
 from tasks.gauge import RIM_PX, find_empty, require_vacuum, ripple_of
 from tasks.options import AlignOptions
 from tasks.ptycho.scan import Canvas
@@ -28,6 +28,7 @@ SAMPLE_SIGMAS = 6.0
 LEAST_TRANSMISSION = 1e-6
 N_COMPONENTS = 2
 """Components beside the mean in which images of different energies may differ while they are registered."""
+DRIFT_ROUNDS = 4
 CHEMISTRY_ROUNDS = 12
 SMALL_STEP_PX = 0.02
 
@@ -82,11 +83,13 @@ def absorption_spectra(
         I0 is not known and too little of the field is empty.
     RegistrationError, EnergyGridError
     """
-    if np.any(np.diff(energy_ev) <= 0):
-        raise EnergyGridError(f"energies must ascend and differ, got {list(energy_ev)}")
+    require_ascending(energy_ev)
     fields = [np.isfinite(image) for image in images]
     levels = np.array([0.0 if is_normalised else np.median(image[seen]) for image, seen in zip(images, fields, strict=True)])
-    flat = [np.exp(level - np.where(seen, image, level)) for image, seen, level in zip(images, fields, levels, strict=True)]
+    flat = [
+        np.exp(level - np.where(seen, image, level).astype(float))
+        for image, seen, level in zip(images, fields, levels, strict=True)
+    ]
     grid = common_grid(canvases, fields)
     shifts = np.zeros((len(flat), 2))
     if options.drift == "find":
@@ -160,6 +163,36 @@ def _displacements(images: Array, basis: Array, root: Array) -> Array:
         matrix = np.block([[gram, across], [across.T, gradient @ gradient.T]])
         steps.append(np.linalg.lstsq(matrix, np.concatenate([product, gradient @ target]), rcond=None)[0][-2:])
     return np.stack(steps)
+
+
+def register(images_at: Callable[[Array], NDArray[Any]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid) -> Array:
+    """(E, 2) drift [grid px]: whole pixels against the middle energy, then sub-pixel against the mean.
+
+    ``images_at(shifts)`` returns the images (E, Y, X) that are compared, such as the phases, displaced back by shifts (E, 2).
+    """
+    shifts = np.zeros((len(canvases), 2))
+    weight = ndimage.gaussian_filter(shared_field(fields, canvases, grid, shifts).astype(float), 2.0)
+    images = images_at(shifts)
+    middle = images[len(images) // 2]
+    shifts = np.stack([coarse_shift(middle, image, weight) for image in images])
+    for _ in range(DRIFT_ROUNDS if len(canvases) > 1 else 0):
+        images = images_at(shifts)
+        mean = images.mean(axis=0)
+        shifts = shifts + np.stack([fine_shift(mean, image, weight) for image in images])
+        shifts -= shifts.mean(axis=0)
+    return shifts
+
+
+def shared_field(fields: Sequence[Mask], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> Mask:
+    """(Y, X) bool: pixels inside the field of view of every energy; `RegistrationError` where there are none."""
+    seen = [to_grid(f.astype(float), c, grid, s) > 0.9 for f, c, s in zip(fields, canvases, shifts, strict=True)]
+    shared = np.logical_and.reduce(seen)
+    if not shared.any():
+        raise RegistrationError(
+            "the fields of all energies must share an area, theirs have no pixel in common once the drift is undone: "
+            f"it is up to {np.abs(shifts).max():.0f} px. Did the stage lose its place, or was another field scanned?"
+        )
+    return np.asarray(shared)
 
 
 def log_transmission(flat: Sequence[NDArray[Any]], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> Array:

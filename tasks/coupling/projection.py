@@ -25,6 +25,9 @@ Mask = NDArray[np.bool_]
 BAND_SPLIT_PX = 3.0
 """Standard deviation of the Gaussian that separates low from high spatial frequencies."""
 
+REACH_PX = int(4 * BAND_SPLIT_PX + 0.5)
+"""Pixels further away have no part in a smoothed one."""
+
 STRIP_PX = 32
 """Width of the strips in which images are smoothed."""
 
@@ -103,10 +106,9 @@ def smooth(images: Array) -> Array:
 
 def _strips(n: int) -> Iterator[tuple[slice, slice]]:
     """Strips of ``n`` pixels, each with the wider one that its smooth values are made of."""
-    reach = int(4 * BAND_SPLIT_PX + 0.5)
     for first in range(0, n, STRIP_PX):
         last = min(first + STRIP_PX, n)
-        yield slice(first, last), slice(max(first - reach, 0), min(last + reach, n))
+        yield slice(first, last), slice(max(first - REACH_PX, 0), min(last + REACH_PX, n))
 
 
 def split_bands(images: Array, field: Mask) -> tuple[Array, Array]:
@@ -192,20 +194,79 @@ def constrain(
     options : KKROptions
     """
     K, T = kkr.window_matrix(energy_ev), kkr.outside_columns(energy_ev, absorber, formula)
-    g2, g1 = electron_densities(pair.absorption, pair.phase, energy_ev)
-    bands = zip(split_bands(g2, field), split_bands(g1, field), strict=True)
-    noise = measure_noise(K, T, [(absorption[:, sample], phase[:, sample]) for absorption, phase in bands])
-    density = absorber_density(energy_ev, g2[:, sample], absorber)
-    before = residual_per_absorber(K, T, g2[:, sample], g1[:, sample], density)
-    slope = kkr.slope(K, T, g2[:, sample], g1[:, sample])
-    mean2, mean1 = (spectra[:, sample].mean(axis=1, keepdims=True) for spectra in (g2, g1))
+    seen = assess(moments_of(pair, energy_ev, field, sample), energy_ev, K, T, absorber)
+    if options.mode == "off":
+        return Constrained(pair, seen.noise, seen.residual, seen.residual, seen.slope, seen.measured, seen.predicted)
+    after = project(pair, energy_ev, K, T, projections(K, T, seen.noise, options.mode), field)
+    left = residual_squares(after, energy_ev, K, T, sample)
+    residual = np.sqrt(left / max(int(sample.sum()), 1)) / seen.density
+    return Constrained(after, seen.noise, seen.residual, residual, seen.slope, seen.measured, seen.predicted)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of g'' and g' by band over the specimen's pixels, which are all that the weights depend on.
+
+    Those of several areas add up to those of all of them.
+    """
+
+    n_pixels: int
+    products: Array
+    """(4E, 4E) sum over pixels of all products of g'' and g' at low, then at high spatial frequency [e-^2 m^-4]."""
+    sums: Array
+    """(4E,) sum over pixels of the same [e- m^-2]."""
+
+    def representatives(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """g'' and g' of each band, low frequencies first, (E, 4E) each: as few pixels as have the same second moments."""
+        values, directions = np.linalg.eigh(self.products)
+        few = directions * np.sqrt(np.maximum(values, 0) * len(values) / max(self.n_pixels, 1))
+        low_g2, low_g1, high_g2, high_g1 = few.reshape(4, -1, len(values))
+        return (low_g2, low_g1), (high_g2, high_g1)
+
+
+def moments_of(pair: Pair, energy_ev: Array, field: Mask, sample: Mask) -> Moments:
+    """Moments over the pixels of ``sample`` (Y, X), `REACH_PX` or more from where ``pair`` is cut out of a larger area."""
+    densities = electron_densities(pair.absorption, pair.phase, energy_ev)
+    bands = zip(*(split_bands(values, field) for values in densities), strict=True)
+    pixels = np.concatenate([values[:, sample] for band in bands for values in band])
+    return Moments(int(sample.sum()), pixels @ pixels.T, pixels.sum(axis=1))
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the specimen's pixels tell of the relation before it is imposed."""
+
+    noise: tuple[Noise, Noise]
+    """Of each band, low frequencies first."""
+    density: float
+    """Rms of the absorber's projected density [m^-2]."""
+    residual: Array
+    """(E,) rms of g' - K g'' - T c [electrons per absorber atom]."""
+    slope: float
+    """Of g' - T c on K g''."""
+    measured: Array
+    """(E,) mean of g' - T c [electrons per absorber atom]."""
+    predicted: Array
+    """(E,) the same from the absorption, K g''."""
+
+
+def assess(moments: Moments, energy_ev: Array, K: Array, T: Array, absorber: Absorber) -> Assessment:
+    """Noise by band, density, residual and slope, from the moments of all of the specimen."""
+    low, high = moments.representatives()
+    g2, g1 = low[0] + high[0], low[1] + high[1]
+    density = absorber_density(energy_ev, g2, absorber)
+    residual = residual_per_absorber(K, T, g2, g1, density)
+    low2, low1, high2, high1 = moments.sums.reshape(4, -1, 1) / max(moments.n_pixels, 1)
+    mean2, mean1 = low2 + high2, low1 + high1
     atoms = absorber_density(energy_ev, mean2, absorber)
     measured, predicted = (spectrum[:, 0] / atoms for spectrum in kkr.partners(K, T, mean2, mean1))
-    if options.mode == "off":
-        return Constrained(pair, noise, before, before, slope, measured, predicted)
-    after = project(pair, energy_ev, K, T, projections(K, T, noise, options.mode), field)
-    g2, g1 = electron_densities(after.absorption[:, sample], after.phase[:, sample], energy_ev)
-    return Constrained(after, noise, before, residual_per_absorber(K, T, g2, g1, density), slope, measured, predicted)
+    return Assessment(measure_noise(K, T, [low, high]), density, residual, kkr.slope(K, T, g2, g1), measured, predicted)
+
+
+def residual_squares(pair: Pair, energy_ev: Array, K: Array, T: Array, sample: Mask) -> Array:
+    """(E,) sum over the pixels of ``sample`` (Y, X) of the squared residual of the relation [e-^2 m^-4]."""
+    g2, g1 = electron_densities(pair.absorption[:, sample], pair.phase[:, sample], energy_ev)
+    return np.asarray(np.sum(kkr.residual(K, T, g2, g1) ** 2, axis=1))
 
 
 def project(pair: Pair, energy_ev: Array, K: Array, T: Array, matrices: list[Array], field: Mask) -> Pair:

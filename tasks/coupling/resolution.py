@@ -1,14 +1,14 @@
 """Resolution of every energy of a spectrum: what each reconstruction explains, and what it has in common with the next."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.coupling.registration import Grid
-from tasks.coupling.spectra import Spectra, resample
-from tasks.gauge import Gauge
+from tasks.coupling.spectra import Aligned
 from tasks.ptycho.resolution import (
     PRTF_THRESHOLD,
     detector_frequencies,
@@ -45,12 +45,7 @@ def energy_resolution(prtf: Array, n_pixels: int, pixel_size_m: float) -> dict[s
 
 
 def spectrum_resolution(
-    spectra: Spectra,
-    objects: Iterable[NDArray[np.complex64]],
-    gauges: Sequence[Gauge],
-    canvases: Sequence[Canvas],
-    prtfs: Sequence[Array],
-    n_pixels: Sequence[int],
+    aligned: Aligned, canvases: Sequence[Canvas], prtfs: Sequence[Array], n_pixels: Sequence[int]
 ) -> dict[str, Array]:
     """Transfer of every energy, correlation with the next one, and the full periods they stand for, on one frequency axis.
 
@@ -59,11 +54,7 @@ def spectrum_resolution(
 
     Parameters
     ----------
-    spectra : Spectra
-        What the objects became.
-    objects : E arrays (Yc, Xc) complex64
-    gauges : E Gauge
-        What brings each object to the common gauge.
+    aligned : Aligned
     canvases : E Canvas
     prtfs : E arrays (F_e,) float32
     n_pixels : E int
@@ -75,15 +66,25 @@ def spectrum_resolution(
         ``frequency_per_m`` and ``half_bit`` (F,), ``prtf`` and ``frc`` (E, F), ``resolution_m`` and
         ``prtf_resolution_m`` (E,).
     """
-    grid = spectra.grid
-    frequency = detector_frequencies(max(n_pixels), grid.pixel_size_m)
+    grid = aligned.grid
+    rings = Rings.of(aligned.sample, max(n_pixels), grid)
+    curves = neighbour_frc(aligned.images, rings.window, grid.pixel_size_m, rings.frequency_per_m)
+    return rings.correlations(curves) | transfers(rings.frequency_per_m, prtfs, n_pixels, canvases)
+
+
+def transfers(frequency: Array, prtfs: Sequence[Array], n_pixels: Sequence[int], canvases: Sequence[Canvas]) -> dict[str, Array]:
+    """Transfer ``prtf`` (E, F) of every energy at the same frequencies (F,), and ``prtf_resolution_m`` (E,).
+
+    Parameters
+    ----------
+    frequency : (F,) array [1/m]
+    prtfs : E arrays (F_e,) float32
+    n_pixels : E int
+    canvases : E Canvas
+    """
     curves = [energy_resolution(prtf, n, canvas.pixel_size_m) for prtf, n, canvas in zip(prtfs, n_pixels, canvases, strict=True)]
-    flat = [image * gauge.factor((image.shape[0], image.shape[1])) for image, gauge in zip(objects, gauges, strict=True)]
-    images = resample(flat, canvases, grid, spectra.shift_px)
     transfer = [np.interp(frequency, curve["frequency_per_m"], curve["prtf"][0], right=np.nan) for curve in curves]
-    inside = spectra.sample_mask if spectra.sample_mask.any() else np.isfinite(spectra.absorption[0])
     return {
-        **correlations(images, soft_window(inside), grid.pixel_size_m, frequency),
         "prtf": np.stack(transfer).astype(np.float32),
         "prtf_resolution_m": np.concatenate([curve["prtf_resolution_m"] for curve in curves]),
     }
@@ -103,20 +104,41 @@ def image_resolution(images: Array, grid: Grid, specimen: NDArray[np.bool_]) -> 
     Returns
     -------
     dict of array
-        As `correlations`.
+        As `Rings.correlations`.
     """
-    inside = specimen if specimen.any() else np.ones_like(specimen)
-    frequency = detector_frequencies(min(grid.shape), grid.pixel_size_m)
-    return correlations(images, soft_window(inside), grid.pixel_size_m, frequency)
+    rings = Rings.of(specimen, min(grid.shape), grid)
+    return rings.correlations(neighbour_frc(images, rings.window, grid.pixel_size_m, rings.frequency_per_m))
 
 
-def correlations(images: Array, window: Array, pixel_size_m: float, frequency: Array) -> dict[str, Array]:
-    """``frequency_per_m`` and ``half_bit`` (F,), ``frc`` (E, F) of neighbouring images (E, Y, X) and ``resolution_m`` (E,)."""
-    threshold = half_bit(window, pixel_size_m, frequency)
-    curves = neighbour_frc(images, window, pixel_size_m, frequency)
-    return {
-        "frequency_per_m": frequency,
-        "frc": curves,
-        "half_bit": threshold,
-        "resolution_m": np.array([resolved_period_m(frequency, curve, threshold) for curve in curves]),
-    }
+@dataclass(frozen=True)
+class Rings:
+    """The rings of frequencies in which images are correlated, and the window around the specimen."""
+
+    window: Array
+    """(Y, X)."""
+    frequency_per_m: Array
+    """(F,)."""
+    pixel_size_m: float
+
+    @classmethod
+    def of(cls, specimen: NDArray[np.bool_], n_pixels: int, grid: Grid) -> "Rings":
+        """Rings of frames of ``n_pixels``, about the specimen (Y, X) or, where that is nowhere, about all."""
+        inside = specimen if specimen.any() else np.ones_like(specimen)
+        return cls(soft_window(inside), detector_frequencies(n_pixels, grid.pixel_size_m), grid.pixel_size_m)
+
+    def correlations(self, curves: Array) -> dict[str, Array]:
+        """All that follows from the correlation (E - 1, F) of each energy with the next.
+
+        Returns
+        -------
+        dict of array
+            ``frequency_per_m`` and ``half_bit`` (F,), ``frc`` (E, F), whose last is the one before, and ``resolution_m`` (E,).
+        """
+        threshold = half_bit(self.window, self.pixel_size_m, self.frequency_per_m)
+        curves = np.concatenate([curves, curves[-1:]])
+        return {
+            "frequency_per_m": self.frequency_per_m,
+            "frc": curves,
+            "half_bit": threshold,
+            "resolution_m": np.array([resolved_period_m(self.frequency_per_m, curve, threshold) for curve in curves]),
+        }

@@ -4,20 +4,31 @@ The order matters: pixel size, gauge, drift, logarithm, Kramers-Kronig. Everythi
 complex object itself, in one interpolation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.coupling.alignment import (
+    EnergyObject,
+    Object,
+    as_object,
+    find_sample,
+    flatten,
+    own_gauge,
+    reference_index,
+    register,
+    register_reference,
+    require_ascending,
+    require_finite,
+    share,
+)
 from tasks.coupling.correction import Correction
 from tasks.coupling.projection import Constrained, Pair, constrain
-from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, to_canvas, to_grid
-from tasks.errors import EnergyGridError, RegistrationError, VacuumError
-from tasks.gauge import Gauge, anchored, field_of_view, find_vacuum, measure_gauge, require_vacuum, smooth_phase
+from tasks.coupling.registration import Grid, common_grid, to_canvas
+from tasks.gauge import Gauge, field_of_view
 from tasks.options import AlignOptions, KKROptions
 from tasks.ptycho.scan import Canvas
 from tasks.scattering import Absorber
@@ -25,26 +36,22 @@ from tasks.scattering import Absorber
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-DRIFT_ROUNDS = 4
-SAMPLE_SIGMAS = 6.0
-"""The specimen is where the mean phase lies this many standard errors of the vacuum below zero, ..."""
-BLUR_PX = 3
-"""... but for pixels that hold less than half of what is this far away or nearer: the blurred edge of thick matter."""
-
 
 @dataclass(frozen=True)
 class Aligned:
-    """Objects of all energies on one grid, vacuum at one."""
+    """Objects of all energies on one grid, zero absorption and phase in vacuum."""
 
     energy_ev: Array
     """(E,)."""
     grid: Grid
-    images: NDArray[np.complex64]
-    """(E, Y, X)."""
+    absorption: NDArray[np.float32]
+    """(E, Y, X) amplitude absorption."""
+    phase: NDArray[np.float32]
+    """(E, Y, X) [rad]."""
     shift_px: Array
     """(E, 2): where the specimen sits relative to its mean place [grid px]."""
     gauges: tuple[Gauge, ...]
-    """What each canvas was multiplied with."""
+    """What each object was multiplied with."""
     field: Mask
     """(Y, X): seen at every energy."""
     vacuum: Mask
@@ -52,9 +59,14 @@ class Aligned:
     sample: Mask
     """(Y, X): the specimen."""
 
+    @property
+    def images(self) -> NDArray[np.complex64]:
+        """(E, Y, X) complex64: the objects; 1 outside the field."""
+        return as_object(self.absorption, self.phase)
+
 
 def align(
-    objects: Sequence[NDArray[np.complex64]],
+    objects: Sequence[Object],
     doses: Sequence[NDArray[np.float32]],
     canvases: Sequence[Canvas],
     energy_ev: Array,
@@ -72,147 +84,37 @@ def align(
 
     Raises
     ------
-    VacuumError, RegistrationError
+    VacuumError, RegistrationError, EnergyGridError
     """
-    if np.any(np.diff(energy_ev) <= 0):
-        raise EnergyGridError(f"energies must ascend and differ, got {list(energy_ev)}")
-    require_finite(objects, energy_ev)
-    fields = [field_of_view(dose) for dose in doses]
-    grid = common_grid(canvases, fields)
-    vacua = first_vacua(objects, canvases, fields, grid, options)
-    gauges = [measure_gauge(image, vacuum, dose) for image, vacuum, dose in zip(objects, vacua, doses, strict=True)]
-    flat = _flat(objects, gauges)
-    shifts = np.zeros((len(objects), 2))
-    if options.drift == "find":
-        shifts = register(partial(_phases, flat, vacua, canvases, grid), canvases, fields, grid)
-    field = shared_field(fields, canvases, grid, shifts)
-    mean = np.exp(1j * _phases(flat, vacua, canvases, grid, shifts).mean(axis=0)).astype(np.complex64)
-    vacuum = _boxed(field, options) if options.vacuum_box else find_vacuum(mean, field, options.min_vacuum_fraction)
-    gauges = [
-        measure_gauge(image, to_canvas(vacuum.astype(float), grid, canvas, shift) > 0.9, dose)
-        for image, dose, canvas, shift in zip(objects, doses, canvases, shifts, strict=True)
-    ]
-    images = resample(_flat(objects, gauges), canvases, grid, shifts)
-    sample = find_sample(images, field, vacuum)
-    return Aligned(energy_ev, grid, images, shifts, tuple(gauges), field, vacuum, sample)
-
-
-def require_finite(objects: Sequence[NDArray[np.complex64]], energy_ev: Array) -> None:
-    """Raise `RegistrationError` where an object is not a number."""
-    for image, energy in zip(objects, energy_ev, strict=True):
-        n_bad = int(np.count_nonzero(~np.isfinite(image)))
-        if n_bad:
-            raise RegistrationError(
-                f"objects must be finite, that of {energy:.1f} eV is not at {n_bad} of {image.size} px: did its reconstruction "
-                "diverge (reconstruct.alpha, reconstruct.beta), or are its counts no counts?"
-            )
-
-
-def first_vacua(
-    objects: Sequence[NDArray[np.complex64]],
-    canvases: Sequence[Canvas],
-    fields: Sequence[Mask],
-    grid: Grid,
-    options: AlignOptions,
-) -> list[Mask]:
-    """Vacuum on each canvas before the drift is known: the stated box, else what is empty in each object itself."""
-    if options.vacuum_box is None:
-        return [find_vacuum(image, field, options.min_vacuum_fraction) for image, field in zip(objects, fields, strict=True)]
-    box = _box(grid.shape, options.vacuum_box).astype(float)
-    vacua = [(to_canvas(box, grid, c, np.zeros(2)) > 0.9) & field for c, field in zip(canvases, fields, strict=True)]
-    for vacuum, field in zip(vacua, fields, strict=True):
-        require_vacuum(vacuum, field, options.min_vacuum_fraction)
-    return vacua
-
-
-def register(images_at: Callable[[Array], NDArray[Any]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid) -> Array:
-    """(E, 2) drift [grid px]: whole pixels against the middle energy, then sub-pixel against the mean.
-
-    ``images_at(shifts)`` returns the images (E, Y, X) that are compared, such as the phases, displaced back by shifts (E, 2).
-    """
-    shifts = np.zeros((len(canvases), 2))
-    weight = ndimage.gaussian_filter(shared_field(fields, canvases, grid, shifts).astype(float), 2.0)
-    images = images_at(shifts)
-    middle = images[len(images) // 2]
-    shifts = np.stack([coarse_shift(middle, image, weight) for image in images])
-    for _ in range(DRIFT_ROUNDS if len(canvases) > 1 else 0):
-        images = images_at(shifts)
-        mean = images.mean(axis=0)
-        shifts = shifts + np.stack([fine_shift(mean, image, weight) for image in images])
-        shifts -= shifts.mean(axis=0)
-    return shifts
-
-
-def resample(
-    flat: Sequence[NDArray[np.complex64]], canvases: Sequence[Canvas], grid: Grid, shifts: Array
-) -> NDArray[np.complex64]:
-    """(E, Y, X) complex64: every object on the grid, displaced back; 1 outside its canvas."""
-    images = [to_grid(image, canvas, grid, shift, fill=1.0) for image, canvas, shift in zip(flat, canvases, shifts, strict=True)]
-    return np.stack(images).astype(np.complex64)
-
-
-def shared_field(fields: Sequence[Mask], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> Mask:
-    """(Y, X) bool: pixels inside the field of view of every energy; `RegistrationError` where there are none."""
-    seen = [to_grid(f.astype(float), c, grid, s) > 0.9 for f, c, s in zip(fields, canvases, shifts, strict=True)]
-    shared = np.logical_and.reduce(seen)
-    if not shared.any():
-        raise RegistrationError(
-            "the fields of all energies must share an area, theirs have no pixel in common once the drift is undone: "
-            f"it is up to {np.abs(shifts).max():.0f} px. Did the stage lose its place, or was another field scanned?"
-        )
-    return np.asarray(shared)
-
-
-def find_sample(images: NDArray[np.complex64], field: Mask, vacuum: Mask) -> Mask:
-    """(Y, X) bool: connected matter, where the mean phase is significantly below the vacuum's.
-
-    A thick specimen is blurred by the resolution far into the vacuum, with phases many times the noise. Such a pixel is
-    told by its neighbours, which are much deeper; a thin one that is flat is not.
-
-    Raises
-    ------
-    VacuumError
-        There is no matter.
-    """
-    phases = np.stack([anchored(smooth_phase(image, field), vacuum) for image in images])
-    depth = -np.where(field, ndimage.gaussian_filter(phases.mean(axis=0), 1.0), 0.0)
-    noise = float(np.std(depth[vacuum]))
-    sharp = depth > 0.5 * ndimage.maximum_filter(depth, size=2 * BLUR_PX + 1)
-    matter = ndimage.binary_opening((depth > SAMPLE_SIGMAS * noise) & sharp & field, iterations=2)
-    if not matter.any():
-        raise VacuumError(
-            "the field must hold a specimen: nowhere does the mean phase lie below that of the vacuum by more than its noise, "
-            f"{noise:.2g} rad. Is the field blank, or the specimen outside it?"
-        )
-    return np.asarray(ndimage.binary_fill_holes(matter) & ~vacuum)
-
-
-def _flat(objects: Sequence[NDArray[np.complex64]], gauges: Sequence[Gauge]) -> list[NDArray[np.complex64]]:
-    return [image * gauge.factor((image.shape[0], image.shape[1])) for image, gauge in zip(objects, gauges, strict=True)]
-
-
-def _phases(
-    flat: Sequence[NDArray[np.complex64]], vacua: Sequence[Mask], canvases: Sequence[Canvas], grid: Grid, shifts: Array
-) -> NDArray[Any]:
-    """(E, Y, X) phases; ``vacua``, one a canvas, are where each is zero, which fixes the whole turns."""
-    images = resample(flat, canvases, grid, shifts)
-    everywhere = np.ones(grid.shape, bool)
-    empty = [to_grid(v.astype(float), c, grid, s) > 0.9 for v, c, s in zip(vacua, canvases, shifts, strict=True)]
-    return np.stack([anchored(smooth_phase(image, everywhere), vacuum) for image, vacuum in zip(images, empty, strict=True)])
-
-
-def _boxed(field: Mask, options: AlignOptions) -> Mask:
-    assert options.vacuum_box is not None
-    vacuum = _box((field.shape[0], field.shape[1]), options.vacuum_box) & field
-    require_vacuum(vacuum, field, options.min_vacuum_fraction)
-    return vacuum
-
-
-def _box(shape: tuple[int, int], box: tuple[int, int, int, int]) -> Mask:
-    y0, y1, x0, x1 = box
-    inside = np.zeros(shape, bool)
-    inside[y0:y1, x0:x1] = True
-    return inside
+    require_ascending(energy_ev)
+    seen = [EnergyObject(*one) for one in zip(objects, doses, canvases, strict=True)]
+    for one, energy in zip(seen, energy_ev, strict=True):
+        require_finite(one.object, float(energy))
+    grid = common_grid(canvases, [field_of_view(dose) for dose in doses])
+    own = [own_gauge(one, grid, options) for one in seen]
+    middle = reference_index(len(seen))
+    reference = register_reference(seen[middle], own[middle], grid)
+    found = [register(one, gauge, reference, grid, options) for one, gauge in zip(seen, own, strict=True)]
+    shared = share(
+        np.stack([one.shift_px for one in found]),
+        np.mean([one.phase for one in found], axis=0),
+        np.logical_and.reduce([one.field for one in found]),
+        grid,
+        options,
+    )
+    flat = [flatten(*one, shared, grid, options) for one in zip(seen, own, (one.shift_px for one in found), strict=True)]
+    phase = np.stack([one.phase for one in flat])
+    return Aligned(
+        energy_ev,
+        grid,
+        np.stack([one.absorption for one in flat]),
+        phase,
+        np.stack([one.shift_px for one in flat]),
+        tuple(one.gauge for one in flat),
+        shared.field,
+        shared.vacuum,
+        find_sample(phase.mean(axis=0, dtype=float), shared.field, shared.vacuum),
+    )
 
 
 @dataclass(frozen=True)
@@ -281,40 +183,52 @@ def couple(
     ------
     VacuumError, RegistrationError, EnergyGridError, FormulaError
     """
-    aligned = align(objects, doses, canvases, energy_ev, align_options)
-    before = logarithm(aligned)
-    found = constrain(before, energy_ev, absorber, formula, aligned.field, aligned.sample, kkr_options)
-    change = kkr_options.gamma * ((before.absorption - found.pair.absorption) + 1j * (found.pair.phase - before.phase))
-    change *= ndimage.gaussian_filter(aligned.sample.astype(float), 1.0)
+    return impose(align(objects, doses, canvases, energy_ev, align_options), canvases, absorber, formula, kkr_options)
+
+
+def impose(
+    aligned: Aligned, canvases: Sequence[Canvas], absorber: Absorber, formula: str, kkr_options: KKROptions
+) -> tuple[Spectra, list[Correction]]:
+    """Impose Kramers-Kronig on aligned objects; spectra and corrections as `couple` returns them."""
+    before = Pair(aligned.absorption.astype(float), aligned.phase.astype(float))
+    found = constrain(before, aligned.energy_ev, absorber, formula, aligned.field, aligned.sample, kkr_options)
+    edge = sample_edge(aligned.sample)
     corrections = [
-        Correction(correction_factor(image, aligned.grid, canvas, shift, gauge), gauge)
-        for image, canvas, shift, gauge in zip(change, canvases, aligned.shift_px, aligned.gauges, strict=True)
+        Correction(correction_factor(change * edge, aligned.grid, canvas, shift, gauge), gauge)
+        for change, canvas, shift, gauge in zip(
+            changes(before, found.pair, kkr_options.gamma), canvases, aligned.shift_px, aligned.gauges, strict=True
+        )
     ]
     return _spectra(aligned, before, found), corrections
 
 
-def logarithm(aligned: Aligned) -> Pair:
-    """``A = -ln|O|`` and the continuous phase of every energy; zero outside the field."""
-    inside = aligned.field
-    absorption = np.where(inside, -np.log(np.maximum(np.abs(aligned.images), 1e-6)), 0.0)
-    phase = np.stack([anchored(smooth_phase(image, inside), aligned.vacuum) for image in aligned.images])
-    return Pair(absorption.astype(float), np.where(inside, phase, 0.0))
+def changes(before: Pair, after: Pair, gamma: float) -> NDArray[np.complex64]:
+    """(E, Y, X) complex64: what is added to ln O, ``gamma`` times the constraint's change."""
+    change = (before.absorption - after.absorption) + 1j * (after.phase - before.phase)
+    return np.asarray(gamma * change, dtype=np.complex64)
+
+
+def sample_edge(sample: Mask) -> NDArray[np.float32]:
+    """(Y, X) float32: 1 in the specimen, fading out over its edge; corrections are multiplied with it."""
+    return np.asarray(ndimage.gaussian_filter(sample.astype(np.float32), 1.0))
 
 
 def correction_factor(
-    change: NDArray[np.complex128], grid: Grid, canvas: Canvas, shift_px: Array, gauge: Gauge
+    change: NDArray[np.complex64], grid: Grid, canvas: Canvas, shift_px: Array, gauge: Gauge
 ) -> NDArray[np.complex64]:
     """(Yc, Xc) complex64: ``exp(change)`` on an energy's own canvas, times the gauge; only the change is interpolated."""
     own = to_canvas(change, grid, canvas, shift_px)
     return np.asarray(np.exp(own) * gauge.factor(canvas.shape), dtype=np.complex64)
 
 
+def rms_in_vacuum(images: NDArray[np.floating], vacuum: Mask) -> Array:
+    """(E,) root mean square of images (E, Y, X) over the vacuum, which is their noise: there they are zero."""
+    return np.asarray(np.sqrt(np.mean(images[:, vacuum].astype(float) ** 2, axis=1)))
+
+
 def _spectra(aligned: Aligned, before: Pair, found: Constrained) -> Spectra:
     def shown(images: Array) -> NDArray[np.float32]:
         return np.where(aligned.field, images, np.nan).astype(np.float32)
-
-    def in_vacuum(images: Array) -> Array:
-        return np.asarray(np.sqrt(np.mean(images[:, aligned.vacuum] ** 2, axis=1)))
 
     return Spectra(
         energy_ev=aligned.energy_ev,
@@ -330,6 +244,6 @@ def _spectra(aligned: Aligned, before: Pair, found: Constrained) -> Spectra:
         kk_measured=found.measured,
         kk_predicted=found.predicted,
         kk_slope=found.slope,
-        sigma_absorption=in_vacuum(before.absorption),
-        sigma_phase=in_vacuum(before.phase),
+        sigma_absorption=rms_in_vacuum(before.absorption, aligned.vacuum),
+        sigma_phase=rms_in_vacuum(before.phase, aligned.vacuum),
     )

@@ -5,6 +5,7 @@ The FRC compares neighbouring energies, which are independent measurements of ne
 have in common is signal. Resolution is the full period at which a curve meets its threshold: 1/e, and half a bit.
 """
 
+import itertools
 from typing import Any
 
 import jax
@@ -140,10 +141,9 @@ def half_bit(window: Array, pixel_size_m: float, frequency_per_m: Array) -> NDAr
 def neighbour_frc(
     images: NDArray[np.complex64], window: Array, pixel_size_m: float, frequency_per_m: Array
 ) -> NDArray[np.float32]:
-    """(E, F) float32: `frc` of each of the images (E, Y, X) with the next one, of the last with the one before."""
-    pairs = [(e, e + 1) for e in range(len(images) - 1)]
-    curves = [frc(images[a], images[b], window, pixel_size_m, frequency_per_m) for a, b in pairs]
-    return np.stack([*curves, curves[-1]])
+    """(E - 1, F) float32: `frc` of each of the images (E, Y, X) with the next one."""
+    curves = [frc(one, other, window, pixel_size_m, frequency_per_m) for one, other in itertools.pairwise(images)]
+    return np.stack(curves) if curves else np.empty((0, len(frequency_per_m)), np.float32)
 
 
 def resolved_period_m(frequency_per_m: Array, curve: NDArray[np.floating], threshold: NDArray[np.floating] | float) -> float:

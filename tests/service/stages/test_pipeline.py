@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from service.stages.couple import CoupleStep
-from service.stages.pipeline import STAGE_NAMES, STAGES, build_graph, energy_label
+from service.stages.couple.step import CoupleStep
+from service.stages.pipeline import STAGE_NAMES, STAGES, build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.graph import Graph
-from service.workflow.inputs import RunInput, ScanInput
+from service.workflow.inputs import RunInput, ScanInput, energy_label
 from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas
 
@@ -272,5 +272,5 @@ def test_stages_are_known_without_loading_their_numerics() -> None:
 
 
 def test_every_stage_has_the_file_of_its_name() -> None:
-    assert [stage.__module__ for stage in STAGES] == [f"service.stages.{name}" for name in STAGE_NAMES]
+    assert [stage.__module__.removesuffix(".step") for stage in STAGES] == [f"service.stages.{name}" for name in STAGE_NAMES]
     assert all(stage.version >= 1 for stage in STAGES)

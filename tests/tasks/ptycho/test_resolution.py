@@ -116,7 +116,6 @@ def test_correlation_of_neighbours_says_what_the_truth_says(pair):
     window = soft_window(aligned.sample)
     threshold = half_bit(window, pixel, frequency)
     curves = neighbour_frc(aligned.images, window, pixel, frequency)
-    np.testing.assert_array_equal(curves[0], curves[1])
     found = resolved_period_m(frequency, curves[0], threshold)
     # against the truth the correlation is sqrt(S / (S + N)), between two images S / (S + N)
     true = [frc(image, truth, window, pixel, frequency) for image, truth in zip(aligned.images, truths, strict=True)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.stages.context import StageContext
 from service.workflow.inputs import ScanInput
@@ -15,13 +16,19 @@ from storage.layout import ArraySpec
 from tasks.options import AlignOptions, KKROptions
 
 if TYPE_CHECKING:
+    from service.stages.couple.energies import CorrectStep
     from service.stages.reconstruct import ReconstructStep
     from tasks.coupling.correction import Correction
-    from tasks.coupling.spectra import Spectra
+    from tasks.coupling.spectra import Aligned, Spectra
+    from tasks.gauge import Gauge
     from tasks.scattering import Absorber
 
-COUPLED_PIXEL_S: Final = 1e-6
+COUPLED_PIXEL_S: Final = 3e-6
 """Estimated time that coupling takes for each pixel of each energy's canvas [s]."""
+CORRECTION_ARRAYS: Final = (
+    ArraySpec("image{energy}", ("y", "x"), ("complex64",), "1", "factor on the object of one energy, on its own canvas"),
+    ArraySpec("gauge", ("energy", "term"), ("float64",), "1", "log gain, phase [rad] and slopes [rad/pixel] of each gauge"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,46 +65,57 @@ class CoupleStep(CouplingStep):
     """The barrier between two rounds: it needs every energy of one round, and the next round of each needs it."""
 
     stage: ClassVar[str] = "couple"
-    version: ClassVar[int] = 3
-    arrays: ClassVar[tuple[ArraySpec, ...]] = (
-        ArraySpec("image{energy}", ("y", "x"), ("complex64",), "1", "factor on the object of one energy, on its own canvas"),
-        ArraySpec("gauge", ("energy", "term"), ("float64",), "1", "log gain, phase [rad] and slopes [rad/pixel] of each gauge"),
-    )
+    version: ClassVar[int] = 4
+    arrays: ClassVar[tuple[ArraySpec, ...]] = CORRECTION_ARRAYS
 
     def run(self, context: StageContext) -> StepAttributes:
-        spectra, corrections = couple_energies(context, self)
+        spectra, corrections = impose_on(align_energies(context, self), self)
         arrays = {f"image{i}": correction.image for i, correction in enumerate(corrections)}
-        gauges = [correction.gauge for correction in corrections]
-        arrays["gauge"] = np.array([[gauge.log_gain, gauge.phase_rad, *gauge.slope_rad_px] for gauge in gauges])
+        arrays["gauge"] = np.stack([gauge_row(correction.gauge) for correction in corrections])
         return context.write(arrays, **kk_attributes(spectra))
 
 
-def couple_energies(context: StageContext, step: CouplingStep) -> tuple[Spectra, list[Correction]]:
-    """Coupled spectra, and the correction that each energy takes back (`tasks.coupling.spectra.couple`)."""
-    from tasks.coupling.spectra import couple
+def align_energies(context: StageContext, step: CouplingStep) -> Aligned:
+    """Objects of all energies on one grid (`tasks.coupling.spectra.align`)."""
+    from tasks.coupling.spectra import align
 
     read = [context.read(state, "object", "dose") for state in step.states]
     context.check_stop()
-    return couple(
+    return align(
         [arrays["object"] for arrays in read],
         [arrays["dose"] for arrays in read],
         [scan.canvas for scan in step.scans],
         np.array([scan.energy_ev for scan in step.scans]) + step.align.energy_offset_ev,
-        step.absorber,
-        step.formula,
         step.align,
-        step.kkr,
     )
 
 
-def read_correction(context: StageContext, step: StepRef[CoupleStep], index: int) -> Correction:
-    """The correction of the energy at ``index`` among those coupled."""
+def impose_on(aligned: Aligned, step: CouplingStep) -> tuple[Spectra, list[Correction]]:
+    """Coupled spectra, and the correction that each energy takes back (`tasks.coupling.spectra.impose`)."""
+    from tasks.coupling.spectra import impose
+
+    return impose(aligned, [scan.canvas for scan in step.scans], step.absorber, step.formula, step.kkr)
+
+
+def read_correction(context: StageContext, step: StepRef[CoupleStep | CorrectStep], index: int) -> Correction:
+    """The correction of the energy at ``index`` among those of the step."""
     from tasks.coupling.correction import Correction
-    from tasks.gauge import Gauge
 
     arrays = context.read(step, f"image{index}", "gauge")
-    log_gain, phase_rad, slope_y, slope_x = (float(value) for value in arrays["gauge"][index])
-    return Correction(arrays[f"image{index}"], Gauge(log_gain, phase_rad, (slope_y, slope_x)))
+    return Correction(arrays[f"image{index}"], gauge_of(arrays["gauge"][index]))
+
+
+def gauge_row(gauge: Gauge) -> NDArray[np.float64]:
+    """(4,) a gauge as it is stored."""
+    return np.array([gauge.log_gain, gauge.phase_rad, *gauge.slope_rad_px])
+
+
+def gauge_of(row: NDArray[np.float64]) -> Gauge:
+    """The gauge that is stored as a row (4,)."""
+    from tasks.gauge import Gauge
+
+    log_gain, phase_rad, slope_y, slope_x = (float(value) for value in row)
+    return Gauge(log_gain, phase_rad, (slope_y, slope_x))
 
 
 def kk_attributes(spectra: Spectra) -> StepAttributes:

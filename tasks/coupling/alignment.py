@@ -1,0 +1,283 @@
+"""Objects of all energies brought to one pixel, one gauge and one place.
+
+Each energy is measured alone, registered against one of them, and then against the mean of all. What passes between energies
+are numbers and images that are sums over energies, so energies can be aligned in separate processes;
+`tasks.coupling.spectra.align` does all of them in one.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tasks.coupling.registration import Grid, coarse_shift, fine_shift, to_canvas, to_grid
+from tasks.errors import EnergyGridError, RegistrationError, VacuumError
+from tasks.gauge import Gauge, anchored, field_of_view, find_empty, find_vacuum, measure_gauge, require_vacuum, smooth_phase
+from tasks.options import AlignOptions
+from tasks.ptycho.scan import Canvas
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Object = NDArray[np.complex64]
+
+REGISTER_STEPS: Final = 4
+"""Gauss-Newton steps of the drift against one energy, at most."""
+REFINE_STEPS: Final = 2
+"""Further steps against the mean of all energies, at most."""
+DRIFT_TOLERANCE_PX: Final = 0.005
+INSIDE: Final = 0.9
+"""A resampled mask holds the pixels of at least this much."""
+SAMPLE_SIGMAS: Final = 6.0
+"""The specimen is where the mean phase lies this many standard errors of the vacuum below zero, ..."""
+BLUR_PX: Final = 3
+"""... but for pixels that hold less than half of what is this far away or nearer: the blurred edge of thick matter."""
+
+
+@dataclass(frozen=True)
+class EnergyObject:
+    """The object of one energy as its reconstruction leaves it."""
+
+    object: Object
+    """(Yc, Xc) complex64."""
+    dose: NDArray[np.float32]
+    """(Yc, Xc) photons on each pixel (`tasks.ptycho.scan.illumination`)."""
+    canvas: Canvas
+
+
+@dataclass(frozen=True)
+class OwnGauge:
+    """What an object tells by itself: where the scan went, where it is empty, and the gauge that this fixes."""
+
+    field: Mask
+    """(Yc, Xc)."""
+    vacuum: Mask
+    """(Yc, Xc)."""
+    gauge: Gauge
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One energy on the common grid, in the place of the reference."""
+
+    shift_px: Array
+    """(2,) where the specimen sits relative to the reference [grid px]."""
+    phase: Array
+    """(Y, X) [rad], displaced back; 0 in vacuum."""
+    field: Mask
+    """(Y, X)."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all energies have in common, once the drift is known."""
+
+    offset_px: Array
+    """(2,) mean shift of all energies against the reference [grid px]; images are in their mean place."""
+    phase: Array
+    """(Y, X) mean phase [rad]."""
+    field: Mask
+    """(Y, X): seen at every energy."""
+    vacuum: Mask
+    """(Y, X): empty at every energy."""
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Absorption and phase of one energy on the common grid, in the mean place of all, zero in vacuum and outside the field."""
+
+    absorption: NDArray[np.float32]
+    """(Y, X) amplitude absorption ``-ln|O|``."""
+    phase: NDArray[np.float32]
+    """(Y, X) [rad], continuous."""
+    shift_px: Array
+    """(2,) where the specimen sits relative to its mean place [grid px]."""
+    gauge: Gauge
+    """What the object was multiplied with."""
+
+
+def require_ascending(energy_ev: Array) -> None:
+    """Raise `EnergyGridError` where energies do not ascend or are alike."""
+    if np.any(np.diff(energy_ev) <= 0):
+        raise EnergyGridError(f"energies must ascend and differ, got {list(energy_ev)}")
+
+
+def require_finite(object_: Object, energy_ev: float) -> None:
+    """Raise `RegistrationError` where an object is not a number."""
+    n_bad = int(np.count_nonzero(~np.isfinite(object_)))
+    if n_bad:
+        raise RegistrationError(
+            f"objects must be finite, that of {energy_ev:.1f} eV is not at {n_bad} of {object_.size} px: did its reconstruction "
+            "diverge (reconstruct.alpha, reconstruct.beta), or are its counts no counts?"
+        )
+
+
+def reference_index(n_energies: int) -> int:
+    """Place of the energy against which all are registered."""
+    return n_energies // 2
+
+
+def own_gauge(seen: EnergyObject, grid: Grid, options: AlignOptions) -> OwnGauge:
+    """Field, vacuum and gauge of one object; the vacuum is the stated box, else what is empty in the object itself.
+
+    Raises
+    ------
+    VacuumError
+    """
+    field = field_of_view(seen.dose)
+    if options.vacuum_box is None:
+        vacuum = find_vacuum(seen.object, field, options.min_vacuum_fraction)
+    else:
+        box = _box(grid.shape, options.vacuum_box).astype(np.float32)
+        vacuum = (to_canvas(box, grid, seen.canvas, np.zeros(2)) > INSIDE) & field
+        require_vacuum(vacuum, field, options.min_vacuum_fraction)
+    return OwnGauge(field, vacuum, measure_gauge(seen.object, vacuum, seen.dose))
+
+
+def register_reference(seen: EnergyObject, own: OwnGauge, grid: Grid) -> Registered:
+    """The energy against which the others are registered."""
+    still = np.zeros(2)
+    return Registered(still, _phase(seen, own, grid, still), _on_grid(own.field, seen.canvas, grid, still))
+
+
+def register(seen: EnergyObject, own: OwnGauge, reference: Registered, grid: Grid, options: AlignOptions) -> Registered:
+    """The drift of one energy against the reference: whole pixels, then fractions.
+
+    Raises
+    ------
+    RegistrationError
+        The images do not resemble each other.
+    VacuumError
+        They show nothing.
+    """
+    shift = np.zeros(2)
+    if options.drift == "find":
+        weight = _weight(reference.field & _on_grid(own.field, seen.canvas, grid, shift))
+        shift = coarse_shift(reference.phase, _phase(seen, own, grid, shift), weight)
+        try:
+            shift = _refined(seen, own, reference.phase, weight, shift, grid, REGISTER_STEPS)
+        except RegistrationError:
+            find_sample(reference.phase, reference.field, _on_grid(own.vacuum, seen.canvas, grid, np.zeros(2)))
+            raise  # there is a specimen, and it is another
+    return Registered(shift, _phase(seen, own, grid, shift), _on_grid(own.field, seen.canvas, grid, shift))
+
+
+def share(shifts_px: Array, mean_phase: Array, field: Mask, grid: Grid, options: AlignOptions) -> Shared:
+    """What all energies have in common, in the mean place of the specimen.
+
+    Parameters
+    ----------
+    shifts_px : (E, 2) array
+        Against the reference.
+    mean_phase : (Y, X) array
+        Mean over energies of `Registered.phase`.
+    field : (Y, X) bool array
+        Pixels in the fields of all energies.
+
+    Raises
+    ------
+    RegistrationError
+        The fields share no area.
+    VacuumError
+    """
+    offset = shifts_px.mean(axis=0)
+    here = Canvas(grid.shape, grid.pixel_size_m, (float(grid.y_m[0]), float(grid.x_m[0])))
+    field = _on_grid(field, here, grid, -offset)
+    if not field.any():
+        raise RegistrationError(
+            "the fields of all energies must share an area, theirs have no pixel in common once the drift is undone: "
+            f"it is up to {np.abs(shifts_px - offset).max():.0f} px. Did the stage lose its place, or was another field scanned?"
+        )
+    phase = np.where(field, to_grid(mean_phase, here, grid, -offset), 0.0)
+    least = options.min_vacuum_fraction
+    vacuum = find_empty(phase, field, least) if options.vacuum_box is None else _box(grid.shape, options.vacuum_box) & field
+    require_vacuum(vacuum, field, least)
+    return Shared(offset, phase, field, vacuum)
+
+
+def flatten(seen: EnergyObject, own: OwnGauge, shift_px: Array, shared: Shared, grid: Grid, options: AlignOptions) -> Flat:
+    """One energy in its final gauge and place, the drift refined against the mean of all.
+
+    Parameters
+    ----------
+    seen, own
+    shift_px : (2,) array
+        As `register` found it.
+    shared : Shared
+    grid : Grid
+    options : AlignOptions
+    """
+    shift = shift_px - shared.offset_px
+    if options.drift == "find":
+        shift = _refined(seen, own, shared.phase, _weight(shared.field), shift, grid, REFINE_STEPS)
+    vacuum = to_canvas(shared.vacuum.astype(np.float32), grid, seen.canvas, shift) > INSIDE
+    gauge = measure_gauge(seen.object, vacuum, seen.dose)
+    image = _resampled(seen, gauge, grid, shift)
+    absorption = np.where(shared.field, -np.log(np.maximum(np.abs(image), 1e-6)), 0.0).astype(np.float32)
+    phase = np.where(shared.field, anchored(smooth_phase(image, shared.field), shared.vacuum), 0.0).astype(np.float32)
+    return Flat(absorption, phase, shift, gauge)
+
+
+def find_sample(mean_phase: Array, field: Mask, vacuum: Mask) -> Mask:
+    """(Y, X) bool: connected matter, where the mean phase is significantly below the vacuum's.
+
+    A thick specimen is blurred by the resolution far into the vacuum, with phases many times the noise. Such a pixel is
+    told by its neighbours, which are much deeper; a thin one that is flat is not.
+
+    Raises
+    ------
+    VacuumError
+        There is no matter.
+    """
+    depth = -np.where(field, ndimage.gaussian_filter(mean_phase, 1.0), 0.0)
+    noise = float(np.std(depth[vacuum]))
+    sharp = depth > 0.5 * ndimage.maximum_filter(depth, size=2 * BLUR_PX + 1)
+    matter = ndimage.binary_opening((depth > SAMPLE_SIGMAS * noise) & sharp & field, iterations=2)
+    if not matter.any():
+        raise VacuumError(
+            "the field must hold a specimen: nowhere does the mean phase lie below that of the vacuum by more than its noise, "
+            f"{noise:.2g} rad. Is the field blank, or the specimen outside it?"
+        )
+    return np.asarray(ndimage.binary_fill_holes(matter) & ~vacuum)
+
+
+def as_object(absorption: NDArray[np.float32], phase: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """``exp(-A + i phi)``, complex64."""
+    return np.asarray(np.exp(-absorption + 1j * phase), dtype=np.complex64)
+
+
+def _refined(seen: EnergyObject, own: OwnGauge, reference: Array, weight: Array, shift: Array, grid: Grid, n_steps: int) -> Array:
+    """(2,) shift after Gauss-Newton steps of one energy's phase against ``reference`` (Y, X)."""
+    for _ in range(n_steps):
+        step = fine_shift(reference, _phase(seen, own, grid, shift), weight)
+        shift = shift + step
+        if np.abs(step).max() < DRIFT_TOLERANCE_PX:
+            break
+    return shift
+
+
+def _phase(seen: EnergyObject, own: OwnGauge, grid: Grid, shift: Array) -> Array:
+    """(Y, X) phase [rad], displaced back; the object's own vacuum, where it is zero, fixes the whole turns."""
+    image = _resampled(seen, own.gauge, grid, shift)
+    return anchored(smooth_phase(image, np.ones(grid.shape, bool)), _on_grid(own.vacuum, seen.canvas, grid, shift))
+
+
+def _resampled(seen: EnergyObject, gauge: Gauge, grid: Grid, shift: Array) -> Object:
+    """(Y, X) complex64: the object in a gauge, displaced back; 1 outside its canvas."""
+    return np.asarray(to_grid(seen.object * gauge.factor(seen.canvas.shape), seen.canvas, grid, shift, fill=1.0))
+
+
+def _on_grid(mask: Mask, canvas: Canvas, grid: Grid, shift: Array) -> Mask:
+    return np.asarray(to_grid(mask.astype(np.float32), canvas, grid, shift) > INSIDE)
+
+
+def _weight(field: Mask) -> Array:
+    return np.asarray(ndimage.gaussian_filter(field.astype(float), 2.0))
+
+
+def _box(shape: tuple[int, int], box: tuple[int, int, int, int]) -> Mask:
+    y0, y1, x0, x1 = box
+    inside = np.zeros(shape, bool)
+    inside[y0:y1, x0:x1] = True
+    return inside
