@@ -16,11 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.client import Client
 from api.cli.progress import show_run, show_uploads
 from api.cli.serve import open_server
 from api.cli.simulate import Measurement, measure
 from api.cli.terminal import console, plain_errors
+from api.client.ptyxas import Client
 from service.errors import ConflictError, ServiceError
 from service.settings import Settings
 from storage.results import ResultsStore

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from api.cli.client import Client
-from api.cli.terminal import LOCAL, Key, Url, console, plain_errors, safe
+from api.cli.terminal import Key, Url, console, plain_errors, safe
+from api.client.ptyxas import LOCAL, Client
 
 commands = typer.Typer()
 

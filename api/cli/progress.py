@@ -8,8 +8,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from api.cli.client import Client
 from api.cli.terminal import safe
+from api.client.ptyxas import Client
 
 N_UPLOADS: Final = 3
 """Files sent at the same time; the service parses one while the next arrives."""

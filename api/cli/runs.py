@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.client import Client
 from api.cli.submit import OptionsFile, check_options, follow, read_options, show_address, with_compounds
-from api.cli.terminal import LOCAL, AsJson, Key, Url, console, plain_errors, print_json, print_table, safe, show_warning
+from api.cli.terminal import AsJson, Key, Url, console, plain_errors, print_json, print_table, safe, show_warning
+from api.client.ptyxas import LOCAL, Client
 
 commands = typer.Typer()
 

@@ -15,12 +15,12 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.client import Client
 from api.cli.demo import assess_run, free_port, prepare, running, wait_until_started, with_cycles
 from api.cli.progress import show_run, show_uploads
 from api.cli.serve import open_server
 from api.cli.simulate import Measurement, measure
 from api.cli.terminal import console, plain_errors
+from api.client.ptyxas import Client
 from service.errors import ServiceError
 from service.settings import Settings
 from storage.results import ResultsStore

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.client import Client
 from api.cli.progress import show_run, show_uploads
-from api.cli.terminal import LOCAL, Key, Url, console, plain_errors, safe, show_warning
+from api.cli.terminal import Key, Url, console, plain_errors, safe, show_warning
+from api.client.ptyxas import LOCAL, Client
 
 if TYPE_CHECKING:
     from tasks.scattering import Absorber

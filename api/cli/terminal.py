@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from api.client.ptyxas import PtyxasError
 from service.errors import ServiceError
 from storage.errors import StorageError
 from tasks.errors import TaskError
@@ -19,7 +20,6 @@ console: Final = Console()
 Url = Annotated[str, typer.Option(envvar="PTYXAS_URL", help="Address of the service.")]
 Key = Annotated[str | None, typer.Option(envvar="PTYXAS_API_KEY", help="API key, where the service needs one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the service answers.")]
-LOCAL: Final = "http://127.0.0.1:8000"
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def plain_errors() -> Iterator[None]:
         for item in error.errors():
             show_error(f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}")
         raise typer.Exit(2) from None
-    except (ServiceError, StorageError, TaskError, OSError, ValueError) as error:
+    except (PtyxasError, ServiceError, StorageError, TaskError, OSError, ValueError) as error:
         show_error(str(error))
         raise typer.Exit(1) from None
 

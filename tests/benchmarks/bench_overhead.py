@@ -19,7 +19,7 @@ from typing import Any
 from bench_service import serving
 from pydantic import TypeAdapter
 
-from api.cli.client import Client
+from api.client.ptyxas import Client
 from storage.writers.cxi import write_cxi
 from tasks.ptycho.probe import ProbeSpec
 from tasks.simulation.specimen import Simulation, SimulationOptions, simulate

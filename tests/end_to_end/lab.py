@@ -23,7 +23,7 @@ import zarr
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from api.cli.client import PREFIX, Client
+from api.client.ptyxas import PREFIX, Client
 from storage.results import ResultsStore
 from storage.writers.cxi import write_cxi
 from tasks.ptycho.probe import ProbeSpec

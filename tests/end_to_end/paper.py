@@ -22,9 +22,9 @@ import psutil
 from lab import ServiceProcess
 from rich.console import Console
 
-from api.cli.client import Client
 from api.cli.demo import assess_run, errors_table
 from api.cli.simulate import Measurement, measure
+from api.client.ptyxas import Client
 from service.settings import Settings
 from tasks.simulation.specimen import SimulationOptions
 

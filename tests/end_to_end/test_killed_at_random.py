@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import pytest
 
-from api.cli.client import UnreachableError
+from api.client.ptyxas import UnreachableError
 from service.execution.task import WORKER_ENVIRONMENT
 
 SEED = int(os.environ.get("PTYXAS_TEST_SEED", random.SystemRandom().randrange(10**6)))

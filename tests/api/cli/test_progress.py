@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from api.cli.client import Client, RefusedError
 from api.cli.progress import show_run, show_uploads
+from api.client.ptyxas import Client, RefusedError
 
 
 class FakeClient(Client):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from api.cli.client import Client
 from api.cli.main import app
 from api.cli.submit import check_energies, options_of, read_probe, stored_dataset, with_compounds
+from api.client.ptyxas import Client
 from tasks.scattering import Absorber
 
 

@@ -1,38 +1,73 @@
-"""A client of the service over HTTP, for the command line and for scripts."""
+"""A client of ptyxas over HTTP, for notebooks, scripts and the command line: ``ptyxas.connect()``."""
+
+from __future__ import annotations
 
 import base64
+import glob
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import httpx
 
-from service.errors import FieldError, ServiceError
-from service.settings import LOOPBACK_HOSTS
+if TYPE_CHECKING:
+    import xarray as xr
 
 PREFIX: Final = "/api/v1"
+LOCAL: Final = "http://127.0.0.1:8000"
+LOOPBACK_HOSTS: Final = ("127.0.0.1", "::1", "localhost")
 BLOCK_BYTES: Final = 1 << 20
 RECONNECT_S: Final = 1.0
 STREAM_TIMEOUT_S: Final = 60.0
 """The service sends something at least every 15 s [s]."""
 
 
-class RefusedError(ServiceError, RuntimeError):
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one field of a request."""
+
+    field: str
+    message: str
+
+
+class PtyxasError(Exception):
+    """Root of this module's errors."""
+
+
+class RefusedError(PtyxasError, RuntimeError):
     """The service answered with a problem; ``faults`` names the fields at fault."""
 
-    def __init__(self, code: str, detail: str, faults: tuple[FieldError, ...] = ()) -> None:
+    def __init__(self, code: str, detail: str, faults: tuple[Fault, ...] = ()) -> None:
         super().__init__(detail)
         self.code = code
         self.faults = faults
 
 
-class UnreachableError(ServiceError, ConnectionError):
+class UnreachableError(PtyxasError, ConnectionError):
     """No service answers at the address."""
+
+
+class RunEndedError(PtyxasError, RuntimeError):
+    """A run ended without results: it failed or was cancelled."""
+
+
+def connect(url: str | None = None, key: str | None = None) -> Client:
+    """A client of the service at ``url``.
+
+    Parameters
+    ----------
+    url : str, optional
+        By default the environment's ``PTYXAS_URL``, else a service on this machine.
+    key : str, optional
+        API key; by default the environment's ``PTYXAS_API_KEY``.
+    """
+    return Client(url or os.environ.get("PTYXAS_URL", LOCAL), key or os.environ.get("PTYXAS_API_KEY"))
 
 
 def found_token(url: str) -> str | None:
@@ -54,7 +89,7 @@ class Client:
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(30.0, read=660.0))
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -153,6 +188,108 @@ class Client:
         """The present state of a run."""
         return self.call("GET", f"/runs/{run_id}")
 
+    def create(
+        self,
+        title: str,
+        *,
+        formula: str,
+        element: str,
+        edge: str = "K",
+        name: str | None = None,
+        group: str = "",
+        probe: Mapping[str, Any] | None = None,
+        **described: Any,
+    ) -> str:
+        """Create an open dataset and return its id.
+
+        Parameters
+        ----------
+        title, formula, element, edge : str
+            What it is called, the specimen's formula, and the absorption edge that was measured.
+        name : str, optional
+            Name of the sample; the title where not given.
+        group : str
+            Samples of one group are compared with those of others.
+        probe : mapping, optional
+            ``{"kind": "kb", "fwhm_m": 3e-7}`` and the like; a default probe where not given.
+        **described
+            Anything else that ``POST /datasets`` takes: ``distance_m``, ``detector_pixel_size_m``, ``orientation``, ``kind`` ...
+        """
+        sample = {"name": name or title, "formula": formula, "group": group}
+        spec = {"title": title, "sample": sample, "absorber": {"element": element, "edge": edge}, **described}
+        return str(self.create_dataset(spec | ({"probe": dict(probe)} if probe else {}))["id"])
+
+    def upload(self, dataset_id: str, files: str | Iterable[str | Path], *, seal: bool = True) -> dict[str, Any]:
+        """Send scan files, one per energy, seal the dataset, and return its state.
+
+        Parameters
+        ----------
+        dataset_id : str
+        files : str or iterable of paths
+            A text is a pattern such as ``scans/*.cxi``.
+        seal : bool
+            False leaves the dataset open for more scans; a run on it is live.
+
+        Raises
+        ------
+        FileNotFoundError
+            No file is meant.
+        RefusedError, UnreachableError
+        """
+        paths = [Path(file) for file in (sorted(glob.glob(files)) if isinstance(files, str) else files)]
+        if not paths:
+            raise FileNotFoundError(f"there are no files to upload: {files!r} means none")
+        for path in paths:
+            self.put_scan(dataset_id, path)
+        return self.seal(dataset_id) if seal else self.dataset(dataset_id)
+
+    def register(self, path: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a dataset of a file or folder that the service reads in place; ``spec`` as `create_dataset` takes it."""
+        return self.call("POST", "/datasets/register", json={**spec, "path": path})
+
+    def watch(self, run_id: str, show: Callable[[str], object] = print) -> dict[str, Any]:
+        """Follow a run to its end, telling of each tenth of its way by ``show``, and return it.
+
+        Raises
+        ------
+        RunEndedError
+            It failed or was cancelled.
+        """
+        shown = -1
+        for event in self.follow(run_id):
+            tenth = int(10 * (event.get("progress") or 0))
+            if tenth > shown:
+                shown = tenth
+                show(f"{run_id}: {10 * tenth} %")
+        run = self.run(run_id)
+        if run["state"] != "succeeded":
+            raise RunEndedError(f"run {run_id} has {run['state']}: {run.get('error') or 'it was cancelled'}")
+        return run
+
+    def results(self, run_id: str) -> xr.DataTree:
+        """The published results of a run, which are read over HTTP as they are used; `load` reads all of a part."""
+        import xarray as xr
+
+        store = f"/runs/{run_id}/results.zarr"
+        self.read(f"{store}/zarr.json")  # says why there are none; xarray would find no file
+        secret = self._http.headers.get("authorization")
+        options: dict[str, Any] = {"storage_options": {"client_kwargs": {"headers": {"Authorization": secret}}}} if secret else {}
+        return xr.open_datatree(f"{self.url}{PREFIX}{store}", engine="zarr", **options)
+
+    def figures(self, run_id: str, folder: str | Path) -> list[Path]:
+        """Copy the figures of a run, as PNG files, into a folder; returns their paths."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        files = []
+        for figure in self.call("GET", f"/runs/{run_id}/figures")["items"]:
+            files.append(target / f"{Path(figure['name']).name}.png")
+            files[-1].write_bytes(self.read(f"/runs/{run_id}/figures/{figure['name']}.png"))
+        return files
+
+    def delete(self, item_id: str) -> None:
+        """Delete a dataset or a run, by its id."""
+        self.call("DELETE", f"/{'runs' if item_id.startswith('run_') else 'datasets'}/{item_id}")
+
     def follow(self, run_id: str) -> Iterator[dict[str, Any]]:
         """Yield the events of a run until it ends, across interruptions and restarts of the service; the last is ``end``.
 
@@ -195,11 +332,11 @@ def blocks(path: Path, on_bytes: Callable[[int], None]) -> Iterator[bytes]:
             on_bytes(len(block))
 
 
-def refusal(response: httpx.Response) -> ServiceError:
+def refusal(response: httpx.Response) -> RefusedError:
     """The problem in an answer, as an error."""
     try:
         problem = response.json()
-        faults = tuple(FieldError(**fault) for fault in problem["errors"])
+        faults = tuple(Fault(**fault) for fault in problem["errors"])
         return RefusedError(problem["code"], problem["detail"], faults)
     except (ValueError, KeyError, TypeError):
         return RefusedError("unknown", f"{response.status_code} {response.reason_phrase} from {response.url}")
