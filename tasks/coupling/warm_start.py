@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.registration import coarse_shift, fine_shift, interpolation_matrix
+from tasks.coupling.registration import coarse_shift, fine_shift
 from tasks.errors import RegistrationError, WarmStartError
 from tasks.gauge import field_of_view, smooth_phase
 from tasks.ptycho.probe import resample, scale_to_power
@@ -35,9 +35,10 @@ MIN_CORRELATION = 0.97
 """Correlation of the phases of quick image and reference, smoothed by `CORRELATION_PX`, below which they are not one specimen:
 spectra of one specimen at 1e4 to 1e8 photons a frame gave 0.999, two particles 0.92."""
 CORRELATION_PX = 2.0
-SEED_BAND = 0.3, 0.5
-"""Spatial frequencies [1/px] between which the seed fades out. In the corners of the square of frequencies hardly a photon
-corrects what interpolation leaves there: without the fade A is 1.6 times as wrong at the edge (1e8 photons a frame)."""
+SEED_BAND = 0.45, 0.55
+"""Spatial frequencies [1/px] between which the seed fades out: in the corners of their square hardly a photon corrects what
+is wrong. The band must reach to the rim of the detector: speckles there are connected with the rest by few photons, and find
+their phase only after tens of cycles where the seed does not contain them."""
 MAX_GAIN = 4.0
 """A contrast that differs from the reference's by more is no measurement of the same specimen; the reference's is then kept."""
 
@@ -154,9 +155,22 @@ def _matrices(source: Canvas, target: Canvas, shift_m: Array) -> tuple[Array, Ar
 
     def along(k: int) -> Array:
         at_m = target.origin_m[k] + np.arange(target.shape[k], dtype=float) * target.pixel_size_m - float(shift_m[k])
-        return interpolation_matrix(np.asarray(at_m - source.origin_m[k], float) / source.pixel_size_m, source.shape[k])
+        return fourier_matrix(np.asarray(at_m - source.origin_m[k], float) / source.pixel_size_m, source.shape[k])
 
     return along(0), along(1)
+
+
+def fourier_matrix(target_px: Array, n_source: int) -> Array:
+    """(T, n): interpolation of samples at 0..n-1 by their Fourier series, at the points ``target_px``; zero rows outside.
+
+    Exact for every frequency below Nyquist, where a kernel of finite width is wrong near it. The number of samples is even.
+    """
+    distance = target_px[:, None] - np.arange(n_source)
+    sine, cosine = (function(np.pi / n_source * distance) for function in (np.sin, np.cos))
+    at_sample = np.abs(sine) < 1e-9
+    kernel = np.where(at_sample, 1.0, np.sin(np.pi * distance) * cosine / (n_source * np.where(at_sample, 1.0, sine)))
+    within = (target_px >= -0.5) & (target_px <= n_source - 0.5)
+    return np.where(within[:, None], kernel, 0.0)
 
 
 def band_limited(object_: Object) -> Object:

@@ -101,11 +101,14 @@ def scale_to_power(probe: NDArray[np.complex64], power: float) -> NDArray[np.com
 
 
 def resample(probe: NDArray[np.complex64], ratio: float) -> NDArray[np.complex64]:
-    """The same field (M, N, N) on pixels ``ratio`` times as large, by its Fourier series; 0 outside its window."""
+    """The same field (M, N, N) on pixels ``ratio`` times as large, by its Fourier series.
+
+    Outside its window the field is continued periodically, as the discrete far field takes it: a cut to zero there would add
+    more light far from the beam than a focused probe has.
+    """
     n = probe.shape[-1]
     place = pixel_coordinates(n) * ratio
     waves = np.exp(2j * np.pi * np.multiply.outer(place, np.fft.fftfreq(n)))
-    waves[np.abs(place) > n / 2] = 0
     spectrum = np.fft.fft2(np.fft.ifftshift(probe, axes=(1, 2))) / n**2
     return np.asarray((waves @ spectrum @ waves.T).astype(np.complex64))
 
