@@ -49,7 +49,7 @@ class Service:
         paths = DataPaths(settings.datasets_dir, settings.artifacts_dir, settings.runs_dir)
         datasets = DatasetRepository(self._catalogue, DatasetStore(settings.datasets_dir))
         inputs = RunInputReader(datasets)
-        self._runner = Runner(runs, paths, loader(inputs, Limits(settings)), work.perform)
+        self._runner = Runner(runs, paths, loader(inputs, Limits(settings)), work.perform, keep_rounds=settings.keep_rounds)
         self._cluster = Cluster(settings, self._runner.hear_progress)
         self.datasets = Datasets(settings, datasets, self._runner.wake, runs.users_of)
         self.runs = Runs(settings, runs, paths, inputs, self._runner, lambda: self.dashboard_url)

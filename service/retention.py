@@ -19,8 +19,7 @@ from service.records.run_inputs import RunInputReader
 from service.records.run_repository import OPTIONS
 from service.records.views import ENDED
 from service.settings import Settings
-from service.stages.pipeline import build_graph
-from service.workflow.graph import Graph
+from service.stages.pipeline import build_graph, past_rounds
 from storage.artifacts import ArtifactStore
 from storage.atomic import abandoned, remove_tree, size_of
 from storage.catalogue.catalogue import Catalogue
@@ -30,7 +29,6 @@ from storage.errors import ArtifactMissingError
 
 LEFTOVER_S: Final = 3600.0
 """A folder on its way into the store that nobody touched for this long has no writer any more."""
-ROUND_STAGES: Final = ("reconstruct", "couple")
 
 log = logging.getLogger(__name__)
 
@@ -154,17 +152,6 @@ class Retention:
             is_orphan = path.name.startswith(("run_", ".deleted-")) and path.name not in known
             if is_orphan and age_of(path) >= LEFTOVER_S:
                 yield Garbage("run", path.name, path, size_of(path), age_of(path))
-
-
-def past_rounds(graph: Graph) -> set[str]:
-    """Keys of rounds that only further rounds and couplings read, and of all couplings: a finished run has no use for them."""
-    readers: dict[str, set[str]] = {name: set() for name in graph.steps}
-    for step in graph.steps.values():
-        for needed in step.needs:
-            readers[needed].add(step.stage)
-    steps = ((step, readers[name]) for name, step in graph.steps.items())
-    past = (step for step, stages in steps if step.stage == "couple" or (stages and stages.issubset(ROUND_STAGES)))
-    return {step.key for step in past if step.stage in ROUND_STAGES}
 
 
 def is_expired(run: Row, max_age_s: float | None) -> bool:

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     max_run_cost: Annotated[float, Field(gt=0)] | None = None
     """Largest run accepted, as cycles x frames x pixels of a frame, over all energies, with pilots, probe modes, corrections of
     positions and couplings; none for no limit."""
+    keep_rounds: bool = False
+    """Keep the rounds and couplings that only later ones needed when a run has succeeded; else they go at once."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 512 * MEBIBYTE
     """Uploads and runs are refused when less disk than this is free."""
     ingest_memory_bytes: Annotated[int, Field(ge=256 * MEBIBYTE)] = 2 * 1024 * MEBIBYTE

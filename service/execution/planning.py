@@ -1,13 +1,17 @@
 """Plans of runs: graphs and what of them is stored, found out beside the run loop, because thousands of steps take seconds."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from service.records.run_repository import RunRecord
-from service.stages.pipeline import build_graph
+from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
+from storage.artifacts import ArtifactStore
 from tasks.options import RunOptions
+
+log = logging.getLogger(__name__)
 
 LoadInputs = Callable[[Sequence[str], RunOptions], list[RunInput]]
 """Inputs of a run, by the ids of its datasets and its options; raises where they cannot make a run."""
@@ -47,3 +51,13 @@ def make_plan(
 
     graph.unfinished(look)
     return Plan(inputs, graph, frozenset(key for key, is_there in answers.items() if is_there))
+
+
+def remove_past_rounds(artifacts: ArtifactStore, graph: Graph, others: Iterable[Graph]) -> None:
+    """Remove the rounds that a run, which has succeeded, needs no more and no other run's graph holds."""
+    wanted = {step.key for other in others for step in other.steps.values()}
+    for key in past_rounds(graph) - wanted:
+        try:
+            artifacts.delete(key)
+        except OSError as error:  # removed by another, or the file system refuses: retention finds it later
+            log.warning("a round that is no longer needed could not be removed: %s", error)

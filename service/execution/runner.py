@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from service.errors import SchedulerUnavailableError, ServiceError
 from service.execution.metrics import Metrics
-from service.execution.planning import LoadInputs, Plan, make_plan
+from service.execution.planning import LoadInputs, Plan, make_plan, remove_past_rounds
 from service.execution.submission import Executor, Submissions
 from service.execution.task import Outcome, Work
 from service.execution.worker import StepResult
@@ -67,6 +67,8 @@ class Runner:
         Inputs of a run, by the ids of its datasets and its options; raises where they cannot make a run.
     work : callable
         What a worker runs for each step (`service.execution.worker.perform`).
+    keep_rounds : bool
+        Keep rounds that only later rounds needed when a run succeeds.
 
     Attributes
     ----------
@@ -74,11 +76,7 @@ class Runner:
     """
 
     def __init__(
-        self,
-        records: RunRepository,
-        paths: DataPaths,
-        load_inputs: LoadInputs,
-        work: Work,
+        self, records: RunRepository, paths: DataPaths, load_inputs: LoadInputs, work: Work, *, keep_rounds: bool = False
     ) -> None:
         self.metrics = Metrics()
         self._records = records
@@ -86,6 +84,7 @@ class Runner:
         self._artifacts = ArtifactStore(paths.artifacts)
         self._load_inputs = load_inputs
         self._work = work
+        self._keep_rounds = keep_rounds
         self._runs: dict[str, RunProgress] = {}
         self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -233,6 +232,8 @@ class Runner:
         self._records.end_run(run.run_id, state, error)
         self._runs.pop(run.run_id, None)
         log.log(logging.WARNING if error else logging.INFO, "%s %s", state, error or "", extra={"run": run.run_id})
+        if state == "succeeded" and not self._keep_rounds:
+            self._planners.submit(remove_past_rounds, self._artifacts, run.graph, [one.graph for one in self._runs.values()])
 
     # ---- steps go out and come back --------------------------------------------------------------------------------
 

@@ -59,6 +59,7 @@ SPECTRAL_STAGES: Final = tuple(stage.stage for stage in (CoupleStep, SpectraStep
 """Stages that need more than one energy."""
 RECONSTRUCTING_STAGES: Final = tuple(stage.stage for stage in (OrientationStep, ReconstructStep, CoupleStep))
 """Stages that need diffraction patterns."""
+ROUND_STAGES: Final = ("reconstruct", "couple")
 ONLY_IMAGES: Final = "all datasets are images, which need no reconstruction"
 ONLY_STANDARDS: Final = "all datasets are standards, which are no part of the domains"
 PIXELS_A_TILE: Final = 40_000
@@ -314,6 +315,17 @@ def add_domains(graph: Graph, chains: Sequence[Chain], options: RunOptions) -> S
         maps=tuple(chain.maps for chain in grouped if chain.maps),
     )
     return graph.add(step)
+
+
+def past_rounds(graph: Graph) -> set[str]:
+    """Keys of rounds that only further rounds and couplings read, and of all couplings: a finished run has no use for them."""
+    readers: dict[str, set[str]] = {name: set() for name in graph.steps}
+    for step in graph.steps.values():
+        for needed in step.needs:
+            readers[needed].add(step.stage)
+    steps = ((step, readers[name]) for name, step in graph.steps.items())
+    past = (step for step, stages in steps if step.stage == "couple" or (stages and stages.issubset(ROUND_STAGES)))
+    return {step.key for step in past if step.stage in ROUND_STAGES}
 
 
 def optics_of(dataset: RunInput) -> ProbeSpec | None:

@@ -14,9 +14,9 @@ from service.errors import InvalidInputError
 from service.records.run_repository import OPTIONS as OPTIONS_OF_RUNS
 from service.records.run_repository import RunRepository
 from service.records.views import RunState
-from service.retention import Retention, past_rounds
+from service.retention import Retention
 from service.settings import Settings
-from service.stages.pipeline import build_graph
+from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore

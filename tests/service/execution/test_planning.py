@@ -1,15 +1,18 @@
 """Plans: the graph of a run, and which of its results are there already."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from service.errors import InvalidInputError
-from service.execution.planning import make_plan
+from service.execution.planning import make_plan, remove_past_rounds
 from service.records.run_repository import OPTIONS, RunRecord
-from service.stages.pipeline import build_graph
+from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.inputs import RunInput
 from service.workflow.progress import RunProgress
+from storage.artifacts import ArtifactStore
 from tasks.options import RunOptions
 
 SHORT: RunOptions = OPTIONS.validate_python({"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}})
@@ -41,3 +44,21 @@ def test_what_cannot_be_read_is_raised(run_input: Callable[..., RunInput]) -> No
 
     with pytest.raises(InvalidInputError, match="a is damaged"):
         make_plan(RECORD, [], refuse, lambda key: False)
+
+
+def test_rounds_of_a_run_that_succeeded_go_unless_another_has_them(run_input: Callable[..., RunInput], tmp_path: Path) -> None:
+    graph, artifacts = build_graph([run_input()], SHORT, "run_1"), ArtifactStore(tmp_path)
+    for step in graph.steps.values():
+        artifacts.write(step.key, {"x": np.ones(3)}, {})
+    past = past_rounds(graph)
+    assert {step.name for step in graph.steps.values() if step.key in past} >= {"couple-round1"}
+    weaker = OPTIONS.validate_python({"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10, "gamma": 0.5}})
+    other = build_graph([run_input()], weaker, "run_2")
+    remove_past_rounds(artifacts, graph, [other])
+    shared = past & {step.key for step in other.steps.values()}
+    assert len(shared) == 12, "first rounds, before the coupling"
+    assert set(artifacts.keys()) == {step.key for step in graph.steps.values()} - (past - shared)
+    remove_past_rounds(artifacts, graph, [])
+    assert set(artifacts.keys()) == {step.key for step in graph.steps.values()} - past
+    remove_past_rounds(artifacts, graph, [])
+    assert graph.unfinished(artifacts.has) == set(), "nothing is computed again"

@@ -1,0 +1,135 @@
+"""The coupling of all energies on Dask: wall and processor time on one worker and on two, and the longest step.
+
+python tests/benchmarks/bench_coupling_workers.py [ENERGIES] [PIXELS]
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import Client, Future, LocalCluster, get_worker
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from scipy import ndimage
+from scipy.special import erf
+
+from service.execution.task import WORKER_ENVIRONMENT, keep_memory
+from service.execution.worker import perform
+from service.stages.context import DataPaths, StepRequest
+from service.stages.pipeline import build_graph
+from service.stages.reconstruct import ReconstructStep
+from service.workflow.graph import Graph
+from service.workflow.inputs import RunInput, ScanInput
+from storage.artifacts import ArtifactStore
+from tasks.gauge import Gauge
+from tasks.options import RunOptions
+from tasks.ptycho.scan import Canvas
+
+OPTIONS = {"reconstruct": {"cycles": 30, "start_from": "optics"}, "kkr": {"start": 10, "every": 20}}
+"""One barrier between two rounds, and the spectra."""
+STAGES = ("couple", "spectra")
+
+
+def dataset(n_energies: int, side: int) -> RunInput:
+    """A dataset that was never measured."""
+    scans = []
+    for i, energy in enumerate(np.linspace(5420, 5540, n_energies)):
+        pixel = 15e-9 * 5540 / energy
+        canvas = Canvas((side, side), pixel, (-pixel * (side - 1) / 2, -pixel * (side - 1) / 2))
+        scans.append(ScanInput(f"s{i}", float(energy), 4, 64, f"{i:064x}", canvas))
+    return RunInput("ds", "ds", "", "LiVO2", {"element": "V", "edge": "K"}, {"probe": None}, tuple(scans))
+
+
+def object_of(step: ReconstructStep, side: int) -> NDArray[np.complex64]:
+    """A disc with some structure, in a gauge and a place of its own, with noise."""
+    rng, scale = np.random.default_rng(int(step.energy_ev * 100)), step.scan.canvas.pixel_size_m / 15e-9
+    y, x = (np.indices((side, side)) - (side - 1) / 2) * scale
+    down, right = rng.normal(0, 2, 2)
+    disc = ndimage.gaussian_filter(np.clip(0.3 * side - np.hypot(y - down, x - right), 0, 4) / 4, 1)
+    disc *= 1 + 0.2 * np.sin((y - down) / 8) * np.cos((x - right) / 10)
+    noise = rng.normal(0, 3e-3, (2, side, side))
+    gauge = Gauge(rng.normal(0, 0.05), rng.uniform(-3, 3), (rng.normal(0, 0.005), rng.normal(0, 0.005)))
+    absorption = disc * (0.05 + 0.05 * (1 + erf((step.energy_ev - 5470) / 4))) + noise[0]
+    image = np.exp(-absorption + 1j * (noise[1] - 0.7 * disc))
+    return np.asarray(image / gauge.factor((side, side)), dtype=np.complex64)
+
+
+def write_states(paths: DataPaths, graph: Graph, side: int) -> None:
+    """Store all rounds as reconstructions would leave them."""
+    dose = np.pad(np.full((side - side // 8, side - side // 8), 1e4, np.float32), side // 16)
+    for step in graph.steps.values():
+        if isinstance(step, ReconstructStep):
+            arrays: dict[str, NDArray[Any]] = {
+                "object": object_of(step, side), "dose": dose, "probe": np.ones((1, 64, 64), np.complex64),
+                "errors": np.ones(5, np.float32), "prtf": np.linspace(1, 0, 33, dtype=np.float32),
+            }  # fmt: skip
+            ArtifactStore(paths.artifacts).write(step.key, arrays, {"warnings": [], "noise_error": 0.9})
+
+
+def run_step(request: StepRequest, *_: None) -> dict[str, Any]:
+    """Perform a step; who did, how long it took, and how much of that in storage and on the processor."""
+    keep_memory()
+    began = time.thread_time()
+    result = perform(request, lambda _: None)
+    if result.fate != "done":
+        raise RuntimeError(f"{request.step.name}: {result.message}")
+    cpu = time.thread_time() - began
+    return {"name": request.step.name, "worker": get_worker().address, "seconds": result.seconds, "cpu": cpu,
+            "storage": result.storage_seconds}  # fmt: skip
+
+
+def measure(graph: Graph, paths: DataPaths, n_workers: int) -> tuple[float, list[dict[str, Any]]]:
+    """Wall time [s] of all coupling steps on some workers, and what each step took."""
+    steps = [step for step in graph.steps.values() if step.stage in STAGES]
+    settings = {"threads_per_worker": 1, "env": WORKER_ENVIRONMENT, "dashboard_address": None}
+    with LocalCluster(n_workers=n_workers, **settings) as cluster, Client(cluster) as client:
+        client.run(warm_up)
+        began = time.monotonic()
+        futures: dict[str, Future] = {}
+        for number, step in enumerate(steps):
+            needed = [futures[name] for name in step.needs if name in futures]
+            futures[step.name] = client.submit(run_step, StepRequest("run", step, paths), *needed, pure=False, priority=-number)
+        found = client.gather(list(futures.values()))
+        return time.monotonic() - began, found
+
+
+def warm_up() -> None:
+    """Load what a worker of a running service has loaded."""
+    import xraydb  # noqa: F401
+    from skimage.registration import phase_cross_correlation  # noqa: F401
+
+    import tasks.coupling.spectra  # noqa: F401
+
+
+def main() -> None:
+    """Print a table, and the kinds of steps."""
+    n_energies, side = (int(text) for text in (*sys.argv[1:], "40", "608")[:2]) if len(sys.argv) > 2 else (40, 608)
+    options = TypeAdapter(RunOptions).validate_python(OPTIONS)
+    walls = {}
+    for n_workers in (1, 2):
+        with tempfile.TemporaryDirectory(dir=".") as folder:
+            paths = DataPaths(*(Path(folder).resolve() / name for name in ("datasets", "units", "runs")))
+            graph = build_graph([dataset(n_energies, side)], options, "run")
+            write_states(paths, graph, side)
+            walls[n_workers], found = measure(graph, paths, n_workers)
+        kinds: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for one in found:
+            step = graph.steps[one["name"]]
+            kinds[step.stage + step.part].append(one)
+        total = {key: sum(one[key] for one in found) for key in ("cpu", "storage")}
+        print(f"{n_workers} workers: {walls[n_workers]:.1f} s, {total['cpu']:.1f} s of processors", end=", ")
+        print(f"{total['storage']:.1f} s of storage")
+        for kind, ones in kinds.items():
+            longest = max(one["seconds"] for one in ones)
+            print(f"  {kind:18} {len(ones):3} steps {sum(one['cpu'] for one in ones):6.2f} s  longest {longest:.2f} s"
+                  f"  storage {1e3 * sum(one['storage'] for one in ones) / len(ones):.0f} ms each")  # fmt: skip
+    print(json.dumps({"energies": n_energies, "pixels": side, "speed_up": walls[1] / walls[2]}))
+
+
+if __name__ == "__main__":
+    main()
