@@ -158,12 +158,12 @@ def assess(
     absorption_sd, phase_sd = (_mean_sd((seen - so)[:, inside]) for seen, so in zip(spectra, true, strict=True))
     return Assessment(
         edge_energy_off_ev=_median(errors["edge_energy"]),
-        edge_energy_sd_ev=_robust_sd(errors["edge_energy"]),
+        edge_energy_sd_ev=robust_sd(errors["edge_energy"]),
         pre_edge_ratio_off_ev=_median(errors["pre_edge_ratio"]),
-        pre_edge_ratio_sd_ev=_robust_sd(errors["pre_edge_ratio"]),
+        pre_edge_ratio_sd_ev=robust_sd(errors["pre_edge_ratio"]),
         n_absorber_ratio=float(np.sum(maps["n_absorber"][inside]) / np.sum(truth.n_absorber[inside])),
         electron_ratio_off=_median(errors["electron_ratio"]),
-        electron_ratio_sd=_robust_sd(errors["electron_ratio"]),
+        electron_ratio_sd=robust_sd(errors["electron_ratio"]),
         adjusted_rand=float(adjusted_rand_score(truth.state[labelled], labels[labelled])),
         coverage=float((kept & truth.particle).sum() / truth.particle.sum()),
         absorption_sd=absorption_sd,
@@ -175,10 +175,11 @@ def _median(values: Array) -> float:
     return float(np.median(values))
 
 
-def _robust_sd(values: Array) -> float:
+def robust_sd(values: Array) -> float:
+    """1.4826 times the median absolute deviation of values (K,): the standard deviation of normal ones."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def _mean_sd(errors: Array) -> float:
     """Rms over energies of the robust standard deviation of errors (E, n)."""
-    return float(np.sqrt(np.mean([_robust_sd(of_energy) ** 2 for of_energy in errors])))
+    return float(np.sqrt(np.mean([robust_sd(of_energy) ** 2 for of_energy in errors])))

@@ -62,8 +62,8 @@ class Specimen:
         its = Reference(state.object, state.probe, canvas, dose, scan.mean_photons, len(scan.counts))
         return state.cycle, WarmStart(its)
 
-    def errors(self, energy: int, state: State) -> tuple[float, float]:
-        """Rms error of A and of the phase [rad] in the particle's interior, in the vacuum's gauge, without a displacement."""
+    def errors(self, energy: int, state: State) -> NDArray[np.float64]:
+        """Errors (2, K) of A and of the phase [rad] in the particle's interior, in the vacuum's gauge, without a displacement."""
         simulation, canvas = self.simulation, self.canvas(energy)
         drift_m, scan = simulation.drift_m[energy], simulation.scans[energy]
         y_m, x_m = (canvas.origin_m[k] + np.arange(canvas.shape[k]) * canvas.pixel_size_m - drift_m[k] for k in (0, 1))
@@ -77,18 +77,16 @@ class Specimen:
         return without_displacement(error[inside], [slope[inside] for slope in np.gradient(np.log(truth))])
 
 
-def without_displacement(error: NDArray[np.complex128], slopes: list[NDArray[np.complex128]]) -> tuple[float, float]:
-    """Rms of the real and of the imaginary part of an error (K,), after a fit of the two gradients (K,) of ln O."""
+def without_displacement(error: NDArray[np.complex128], slopes: list[NDArray[np.complex128]]) -> NDArray[np.float64]:
+    """Real and imaginary part (2, K) of an error (K,), after a fit of the two gradients (K,) of ln O."""
     rows = np.stack(slopes, axis=1)
     split, values = np.concatenate([rows.real, rows.imag]), np.concatenate([error.real, error.imag])
-    rest = (values - split @ np.linalg.lstsq(split, values, rcond=None)[0]).reshape(2, -1)
-    absorption, phase = np.sqrt(np.mean(rest**2, axis=1))
-    return float(absorption), float(phase)
+    return np.asarray((values - split @ np.linalg.lstsq(split, values, rcond=None)[0]).reshape(2, -1))
 
 
-def rms(values: list[tuple[float, float]]) -> NDArray[np.float64]:
-    """Root mean square over energies of the two errors."""
-    return np.asarray(np.sqrt(np.mean(np.square(values), axis=0)))
+def rms(errors: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Root mean square over energies and pixels of the two errors."""
+    return np.asarray(np.sqrt(np.mean([np.mean(error**2, axis=1) for error in errors], axis=0)))
 
 
 def print_specimen(seed: int, photons: float, cold_cycles: int) -> None:

@@ -5,7 +5,9 @@ import re
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from limit import Measurement, fisher_information
 
 
 @pytest.fixture
@@ -37,3 +39,33 @@ def test_what_a_run_spends_outside_its_kernels(bench: Callable[..., None], capsy
     assert sum(float(seconds) for _, seconds in parts) == pytest.approx(wall, abs=0.1)
     assert all(float(seconds) >= 0 for _, seconds in parts), said
     assert re.search(r"outside kernels: [\d.]+%", said)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Measurement:
+    """Nine frames of 8 x 8 of a random object, every pixel of the detector good."""
+    rng = np.random.default_rng(0)
+    wave = rng.normal(size=(2, 8, 8)) @ np.diag(np.hanning(10)[1:-1])
+    corners = np.stack(np.meshgrid([0, 2, 4], [0, 2, 4], indexing="ij"), axis=-1).reshape(-1, 2)
+    object_ = np.exp(-rng.uniform(0, 0.2, (12, 12)) - 1j * rng.uniform(0, 1, (12, 12)))
+    return Measurement(object_, 30 * (wave[0] + 1j * wave[1]), corners, np.zeros((9, 2)), np.ones((8, 8), bool))
+
+
+def test_every_photon_through_a_pixel_tells_of_its_absorption_or_of_its_phase(tiny: Measurement) -> None:
+    """With the probe known, both add up to four times the photons: |dpsi/dA|^2 = |dpsi/dphi|^2 = |P O|^2."""
+    information = np.diag(fisher_information(tiny))[: 2 * 144].reshape(2, 12, 12)
+    photons = np.zeros((12, 12))
+    for row, column in tiny.corners:
+        patch = tiny.object[row : row + 8, column : column + 8]
+        photons[row : row + 8, column : column + 8] += np.abs(tiny.probe * patch) ** 2
+    np.testing.assert_allclose(information.sum(axis=0), 4 * photons, rtol=1e-9)
+
+
+def test_what_no_pattern_shows_has_no_information(tiny: Measurement) -> None:
+    information, probe = fisher_information(tiny), tiny.probe.ravel()
+    nothing, everywhere = np.zeros(144), np.ones(144)
+    absorbed = np.concatenate([everywhere, nothing, probe.real, probe.imag])
+    turned = np.concatenate([nothing, everywhere, probe.imag, -probe.real])
+    probe_turned = np.concatenate([nothing, nothing, -probe.imag, probe.real])
+    for direction in (absorbed, turned, probe_turned):
+        assert direction @ information @ direction < 1e-9 * np.trace(information)
