@@ -1,9 +1,10 @@
 """How far the reconstruction and the maps are from what their photons allow: errors over the Cramer-Rao bound.
 
 A small simulated particle, 64 positions of 32 x 32 (`limit` needs the information matrix of all its pixels), forty energies by
-the defaults. Of the images: A and the phase of single energies in the interior, before they are coupled. Of the maps: from images as they are (A alone bounds them) and after
-the Kramers-Kronig constraint (A and the phase together do), every pixel fitted alone and with the prior, which knows more than the bound. "Scatter" is what remains of an error
-from one drawing of the photons to the next: it is noise, the rest repeats::
+the defaults. Of the images: A and the phase of single energies in the interior, before they are coupled. Of the maps: from
+images as they are (A alone bounds them) and after the Kramers-Kronig constraint (A and the phase together do), every pixel
+fitted alone and with the prior, which knows more than the bound. "Scatter" is what remains of an error from one drawing of the
+photons to the next: it is noise, the rest repeats::
 
     python tests/benchmarks/bench_limit.py --seeds 601 602 --photons 1e8 1e7 1e6
 """
