@@ -1,4 +1,4 @@
-"""Fixtures that tests of several packages share: files of measurements, real or simulated, and a particle of two oxides."""
+"""Fixtures that tests of several packages share, and how tests are divided among the processes of ``pytest -n``."""
 
 import os
 from collections.abc import Callable, Generator
@@ -8,9 +8,34 @@ from pathlib import Path
 import pytest
 from measurements import measurement
 from oxides import OXYGEN_ATOMS, OxideMixture, measure_oxides
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 os.environ["TTY_COMPATIBLE"] = "0"
 """The processes of ``pytest -n`` have FORCE_COLOR set, which makes rich take a pipe for a terminal of 80 columns."""
+
+END_TO_END = "tests/end_to_end/"
+OWN_SERVICE = {f"{END_TO_END}test_{name}.py" for name in ("benchmarks", "killed_at_random", "siemens_star")}
+"""End-to-end tests that do not use the service, the datasets and the runs that the others there share."""
+
+
+class OneSharedService(LoadFileScheduling):
+    """Tests of one file run in one process, and so do all that share the service of the end-to-end tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return END_TO_END if file.startswith(END_TO_END) and file not in OWN_SERVICE else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneSharedService:
+    """How ``pytest -n`` divides the tests."""
+    return OneSharedService(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the end-to-end tests: their longest group would else be what one process does while the others idle."""
+    items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))
 
 
 @pytest.hookimpl(wrapper=True)

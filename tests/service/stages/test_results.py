@@ -38,6 +38,8 @@ EDGES_EV = (5478.0, 5480.0)
 """Edge energies of the two halves of the made-up specimen."""
 STUCK_EV = 5515.0
 """The energy at which R stayed high."""
+DRAWN = ("domain-maps", "elbow", "resolution-ds_a", "resolution-ds_b")
+"""Figures of the two specimens that are drawn here."""
 
 
 def published(paths: DataPaths, group: str) -> xr.Dataset:
@@ -132,7 +134,10 @@ def study(tmp_path_factory: pytest.TempPathFactory, options_of: Options, compute
     options = options_of(reconstruct={"cycles": 5}, kkr={"mode": "off"}, domains={"n_domains": 2})
     graph = build_graph([made_up("ds_a"), made_up("ds_b")], options, "run_1")
     write_states(paths, graph, 0)
-    compute(paths, graph)
+    every = gallery.figure_list
+    with pytest.MonkeyPatch.context() as patch:  # drawing is slow, and tested in tests/tasks/figures
+        patch.setattr(gallery, "figure_list", lambda study: {name: every(study)[name] for name in DRAWN})
+        compute(paths, graph)
     return paths, graph
 
 
