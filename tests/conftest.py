@@ -9,7 +9,7 @@ import pytest
 from measurements import measurement
 from oxides import OXYGEN_ATOMS, OxideMixture, measure_oxides
 from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ["TTY_COMPATIBLE"] = "0"
 """The processes of ``pytest -n`` have FORCE_COLOR set, which makes rich take a pipe for a terminal of 80 columns."""
@@ -19,18 +19,18 @@ OWN_SERVICE = {f"{END_TO_END}test_{name}.py" for name in ("benchmarks", "killed_
 """End-to-end tests that do not use the service, the datasets and the runs that the others there share."""
 
 
-class OneSharedService(LoadFileScheduling):
-    """Tests of one file run in one process, and so do all that share the service of the end-to-end tests."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return END_TO_END if file.startswith(END_TO_END) and file not in OWN_SERVICE else file
+def process_group(nodeid: str) -> str:
+    """Group of a test whose tests run in one process: its file, or all that share the service of the end-to-end tests."""
+    file = nodeid.partition("::")[0]
+    return END_TO_END if file.startswith(END_TO_END) and file not in OWN_SERVICE else file
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneSharedService:
-    """How ``pytest -n`` divides the tests."""
-    return OneSharedService(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """What ``pytest -n`` divides the tests with."""
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = process_group
+    return scheduler
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

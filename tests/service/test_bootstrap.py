@@ -5,7 +5,9 @@ import io
 import os
 import stat
 import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from pydantic import TypeAdapter
 
 from service.bootstrap import Service, build, sweep
 from service.errors import ConflictError
+from service.records.views import RunView
 from service.retention import Retention
 from service.settings import Settings
 from tasks.options import RunOptions
@@ -20,7 +23,7 @@ from tasks.options import RunOptions
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
-def small_scan(energy_ev=5420.0) -> bytes:
+def small_scan(energy_ev: float = 5420.0) -> bytes:
     rng = np.random.default_rng(1)
     y, x = np.meshgrid(np.arange(5), np.arange(5), indexing="ij")
     r2 = ((np.indices((32, 32)) - 16) ** 2).sum(axis=0)
@@ -35,7 +38,7 @@ def small_scan(energy_ev=5420.0) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("service"), workers=1, dashboard_port=0, min_free_bytes=0)
     service = build(settings)
     service.start()
@@ -43,7 +46,7 @@ def service(tmp_path_factory):
     service.stop()
 
 
-def fill(service, n_energies=1):
+def fill(service: Service, n_energies: int = 1) -> str:
     spec = {
         "title": "a specimen", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"},
         "probe": {"kind": "gaussian", "fwhm_m": 3e-7}, "distance_m": 0.5, "detector_pixel_size_m": 75e-6,
@@ -52,18 +55,18 @@ def fill(service, n_energies=1):
     for number in range(n_energies):
         body = small_scan(5420.0 + number)
 
-        async def stream(body=body):
+        async def stream(body: bytes = body) -> AsyncIterator[bytes]:
             yield body
 
         asyncio.run(service.datasets.put_scan(dataset_id, f"e{number}", stream()))
     return dataset_id
 
 
-def options(**stages):
+def options(**stages: Any) -> RunOptions:
     return TypeAdapter(RunOptions).validate_python(stages)
 
 
-def wait(service, run_id, *states, timeout=300):
+def wait(service: Service, run_id: str, *states: str, timeout: float = 300) -> RunView:
     until = time.monotonic() + timeout
     while (view := service.runs.get(run_id)).state not in states and time.monotonic() < until:
         time.sleep(0.05)
@@ -71,9 +74,9 @@ def wait(service, run_id, *states, timeout=300):
     return view
 
 
-def test_a_measurement_goes_in_and_pictures_come_out(service):
+def test_a_measurement_goes_in_and_pictures_come_out(service: Service) -> None:
     assert service.unready_reason() is None
-    assert service.dashboard_url.startswith("http://127.0.0.1")
+    assert str(service.dashboard_url).startswith("http://127.0.0.1")
     assert service.versions()["numpy"] == np.__version__
     dataset_id = fill(service)
     service.datasets.seal(dataset_id)
@@ -82,7 +85,7 @@ def test_a_measurement_goes_in_and_pictures_come_out(service):
     assert view.state == "succeeded", view.error
     stages = {stage.name: stage for stage in view.stages}
     assert stages["reconstruct"].state == "done"
-    assert "one energy" in stages["fit"].note
+    assert "one energy" in str(stages["fit"].note)
     assert service.runs.image(run_id, dataset_id, "phase").startswith(b"\x89PNG")
     measures = service.measures()
     assert measures.n_runs == {"succeeded": 1}
@@ -92,12 +95,12 @@ def test_a_measurement_goes_in_and_pictures_come_out(service):
     assert f"images-{dataset_id}" in [figure.name for figure in service.runs.figures(run_id)]
 
 
-def test_two_services_do_not_share_a_folder(service):
+def test_two_services_do_not_share_a_folder(service: Service) -> None:
     with pytest.raises(ConflictError, match="another ptyxas service"):
         build(service.settings).start()
 
 
-def test_a_live_run_shows_what_it_has_and_is_cancelled_within_two_seconds(service):
+def test_a_live_run_shows_what_it_has_and_is_cancelled_within_two_seconds(service: Service) -> None:
     dataset_id = fill(service, n_energies=2)
     run_id = service.runs.submit(
         [dataset_id], options(reconstruct={"cycles": 20, "start_from": "optics"}, kkr={"start": 10, "every": 10})
@@ -113,7 +116,7 @@ def test_a_live_run_shows_what_it_has_and_is_cancelled_within_two_seconds(servic
     assert time.monotonic() - began < 2
 
 
-def test_a_long_reconstruction_lets_go_of_its_worker_within_two_seconds(service):
+def test_a_long_reconstruction_lets_go_of_its_worker_within_two_seconds(service: Service) -> None:
     dataset_id = fill(service)
     service.datasets.seal(dataset_id)
     run_id = service.runs.submit([dataset_id], options(reconstruct={"cycles": 100_000}, kkr={"mode": "off"})).id
@@ -123,13 +126,14 @@ def test_a_long_reconstruction_lets_go_of_its_worker_within_two_seconds(service)
     service.runs.cancel(run_id)
     wait(service, run_id, "cancelled", timeout=5)
     began = time.monotonic()
+    assert service._cluster._client is not None
     busy = service._cluster._client.processing
     while any(busy().values()) and time.monotonic() < began + 10:
         time.sleep(0.05)
     assert time.monotonic() - began < 2
 
 
-def test_what_dead_writers_left_is_gone_at_the_start(tmp_path):
+def test_what_dead_writers_left_is_gone_at_the_start(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, workers=1)
     service = Service(settings)
     dead, alive = settings.artifacts_dir / "ab" / ".staging-dead", settings.datasets_dir / ".staging-alive"

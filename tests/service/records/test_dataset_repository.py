@@ -16,6 +16,7 @@ from service.records.dataset_repository import NO_PROJECT
 from service.records.run_inputs import RunInputReader
 from service.records.views import DatasetFilter
 from storage.datasets import store as dataset_store
+from storage.datasets.scans import ScanInfo, info_of
 
 
 def described(path: Path, **changed: Any) -> None:
@@ -160,8 +161,12 @@ def test_an_upload_reads_no_scan_that_is_known(bench: Any, scan_bytes: Callable[
     path.write_bytes(scan_bytes(5500.0))
     known = bench.repository.get(dataset_id).scans
     read: list[str] = []
-    info_of = dataset_store.info_of
-    monkeypatch.setattr(dataset_store, "info_of", lambda path: read.append(path.name) or info_of(path))
+
+    def note_and_read(path: Path) -> ScanInfo:
+        read.append(path.name)
+        return info_of(path)
+
+    monkeypatch.setattr(dataset_store, "info_of", note_and_read)
     bench.store.add_scan(dataset_id, "new", path, known=known)
     bench.repository.add_scans(dataset_id, ["new"])
     assert set(read) == {"new"}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -29,20 +30,20 @@ LIMITS = IngestLimits(memory_bytes=1 << 30, timeout_s=5, output_bytes=1 << 20)
 PRELUDE = "from service.uploads.sandbox import IngestLimits, set_limits; set_limits(IngestLimits({}, {}, {}));"
 
 
-def under_limits(code: str, memory=4 << 30, seconds=60, output=1 << 30) -> subprocess.CompletedProcess[str]:
+def under_limits(code: str, memory: int = 4 << 30, seconds: int = 60, output: int = 1 << 30) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PRELUDE.format(memory, seconds, output) + code]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_memory_is_limited():
+def test_memory_is_limited() -> None:
     assert "MemoryError" in under_limits("bytearray(5 << 30)").stderr
 
 
-def test_time_is_limited():
+def test_time_is_limited() -> None:
     assert under_limits("exec('while True: pass')", seconds=1).returncode in (-signal.SIGXCPU, -signal.SIGKILL)
 
 
-def test_what_is_written_is_limited():
+def test_what_is_written_is_limited() -> None:
     done = under_limits("import tempfile; f = tempfile.TemporaryFile(); f.write(bytes(2 << 20)); f.flush()", output=1 << 20)
     assert "too large" in done.stderr.lower() or done.returncode == -signal.SIGXFSZ
 
@@ -51,7 +52,7 @@ def test_what_is_written_is_limited():
     ("exit_code", "words"),
     [(None, "longer"), (-signal.SIGXCPU, "longer"), (-signal.SIGXFSZ, "proportion"), (-signal.SIGSEGV, "damaged")],
 )
-def test_a_death_is_told_in_plain_words(exit_code, words):
+def test_a_death_is_told_in_plain_words(exit_code: int | None, words: str) -> None:
     message, faults = death_notice(exit_code, LIMITS)
     assert words in message
     assert faults[0].field == "file"
@@ -60,13 +61,13 @@ def test_a_death_is_told_in_plain_words(exit_code, words):
 @pytest.mark.parametrize(
     ("kind", "error"), [("invalid", InvalidInputError), ("conflict", ConflictError), ("missing", NotFoundError)]
 )
-def test_refusals_become_errors(kind, error):
+def test_refusals_become_errors(kind: str, error: type[Exception]) -> None:
     with pytest.raises(error, match="no"):
         unpack({"kind": kind, "message": "no", "faults": [{"field": "counts", "message": "no"}]})
 
 
 @pytest.mark.parametrize("answer", [b"no JSON", None])
-def test_a_child_that_answers_nonsense_or_nothing_has_given_no_answer(answer):
+def test_a_child_that_answers_nonsense_or_nothing_has_given_no_answer(answer: bytes | None) -> None:
     ours, theirs = multiprocessing.Pipe(duplex=False)
     if answer is not None:
         theirs.send_bytes(answer)
@@ -75,7 +76,7 @@ def test_a_child_that_answers_nonsense_or_nothing_has_given_no_answer(answer):
     ours.close()
 
 
-def test_a_file_that_takes_too_long_is_given_up(tmp_path):
+def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     store = DatasetStore(tmp_path / "datasets")
     store.create("ds_a", {"probe": None})
     file = io.BytesIO()
@@ -86,11 +87,11 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path):
         ingest(IngestOrder(str(store.root), "ds_a", "a", str(path)), memory_bytes=4 << 30, timeout_s=1e-6)
 
 
-def test_a_full_disk_is_not_the_files_fault(tmp_path, monkeypatch):
+def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = DatasetStore(tmp_path / "datasets")
     store.create("ds_a", {"probe": None})
 
-    def fill_up(*_, **__):
+    def fill_up(*_: object, **__: object) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(DatasetStore, "add_scan", fill_up)
@@ -99,11 +100,11 @@ def test_a_full_disk_is_not_the_files_fault(tmp_path, monkeypatch):
         unpack(reply)
 
 
-def test_an_error_of_the_decoder_names_its_likely_causes(tmp_path, monkeypatch):
+def test_an_error_of_the_decoder_names_its_likely_causes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = DatasetStore(tmp_path / "datasets")
     store.create("ds_a", {"probe": None})
 
-    def fail(*_, **__):
+    def fail(*_: object, **__: object) -> NoReturn:
         raise OSError("Can't synchronously read data (filter returned failure during read)")
 
     monkeypatch.setattr(DatasetStore, "add_scan", fail)
@@ -112,13 +113,13 @@ def test_an_error_of_the_decoder_names_its_likely_causes(tmp_path, monkeypatch):
         unpack(reply)
 
 
-def test_a_defocused_beam_is_wider_than_its_focus():
+def test_a_defocused_beam_is_wider_than_its_focus() -> None:
     assert beam_width_m({"kind": "zone_plate"}, 5420.0) is None
     assert beam_width_m({"kind": "kb", "fwhm_m": 3e-7}, 5420.0) == pytest.approx(3e-7)
     assert beam_width_m({"kind": "kb", "fwhm_m": 3e-7, "defocus_m": 4e-4}, 5420.0) == pytest.approx(4.3e-7, rel=0.05)
 
 
-def test_sockets_of_a_killed_service_are_removed(tmp_path):
+def test_sockets_of_a_killed_service_are_removed(tmp_path: Path) -> None:
     note, left, other = tmp_path / "note", tmp_path / "pymp-left", tmp_path / "something-else"
     for folder in (left, other):
         folder.mkdir()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from storage.readers.format import open_scan
 from storage.writers.cxi import write_cxi
@@ -16,9 +17,9 @@ def test_a_scan_survives_the_file(tmp_path: Path) -> None:
     write_cxi(tmp_path / "a.cxi", counts, positions_m, mask, 5466.5, 1.34, 75e-6)
     with open_scan(tmp_path / "a.cxi") as [source]:
         assert source.faults == ()
+        assert source.frames is not None
         np.testing.assert_array_equal(source.frames[()], counts)
         np.testing.assert_array_equal(source.positions_m, positions_m)
         np.testing.assert_array_equal(source.mask, mask)
-        np.testing.assert_allclose(
-            [source.energy_ev, source.distance_m, source.detector_pixel_size_m], [5466.5, 1.34, 75e-6], rtol=1e-9
-        )
+        found = source.energy_ev, source.distance_m, source.detector_pixel_size_m
+        assert found == pytest.approx((5466.5, 1.34, 75e-6), rel=1e-9)

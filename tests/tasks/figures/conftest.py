@@ -1,6 +1,7 @@
 """A study of six particles in two groups and one standard, made up of plain arrays with known values."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,16 +23,16 @@ def particle(rng: np.random.Generator, radius_px: float) -> NDArray[np.bool_]:
     y, x = np.indices(SHAPE) - np.array([SHAPE[0] / 2, SHAPE[1] / 2 + rng.uniform(-6, 6)])[:, None, None]
     angle = np.arctan2(y, x)
     rim = sum(rng.normal(0, 0.12 / n) * np.cos(n * angle + rng.uniform(0, 6)) for n in range(2, 7))
-    return np.hypot(y, x) < radius_px * (1 + np.asarray(rim))
+    return np.asarray(np.hypot(y, x) < radius_px * (1 + np.asarray(rim)))
 
 
-def spectrum(edge_energy: NDArray, pre_edge_ratio: NDArray) -> NDArray:
+def spectrum(edge_energy: NDArray[Any], pre_edge_ratio: NDArray[Any]) -> NDArray[Any]:
     """(E, n) eq. 1 with an edge jump of 1."""
     e = ENERGY_EV[:, None]
     edge = 0.5 * (1 + erf((e - edge_energy) / 4.0))
     pre_edge = pre_edge_ratio / (np.pi * 1.2) / (1 + ((e - edge_energy + 9) / 1.2) ** 2)
     white_line = 0.35 / (1 + ((e - edge_energy - 9) / 5.0) ** 2)
-    return edge + pre_edge + white_line
+    return np.asarray(edge + pre_edge + white_line)
 
 
 def make_reconstruction(rng: np.random.Generator, n_energies: int) -> Reconstruction:
@@ -59,7 +60,7 @@ def make_kramers_kronig(rng: np.random.Generator) -> KramersKronig:
     return KramersKronig(1 + 0.2 * rng.random(ENERGY_EV.size), measured, predicted, 0.98)
 
 
-def make_specimen(seed: int, group: str, shares: NDArray, standard: bool = False) -> Specimen:
+def make_specimen(seed: int, group: str, shares: NDArray[Any], standard: bool = False) -> Specimen:
     """A particle whose domains have the given shares of its area."""
     rng = np.random.default_rng(seed)
     inside = particle(rng, 34)
@@ -102,7 +103,7 @@ def make_specimen(seed: int, group: str, shares: NDArray, standard: bool = False
     )
 
 
-def mean_absorption(specimens: list[Specimen]) -> NDArray:
+def mean_absorption(specimens: list[Specimen]) -> NDArray[Any]:
     """(k, E) mean spectrum of each domain over the pixels of all specimens."""
     pixels = np.concatenate([s.absorption[:, s.label > 0] for s in specimens if s.label is not None], axis=1)
     labels = np.concatenate([s.label[s.label > 0] for s in specimens if s.label is not None])

@@ -1,9 +1,11 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.container import ErrorbarContainer
+from panels import panels
 
 from tasks.figures.domains import (
     densities,
@@ -49,18 +51,18 @@ def test_pixels_of_domains_leave_out_standards_and_masked_ones(study: Study) -> 
 
 def test_maps_show_every_specimen_but_the_standard(study: Study) -> None:
     figure = domain_maps(study, 4)
-    assert sum(bool(axes.images) for axes in figure.axes) == 6
+    assert sum(bool(axes.images) for axes in panels(figure)) == 6
     assert [patch.get_label() for patch in figure.legends[0].get_patches()] == ["1", "2", "3", "4"]
 
 
 def test_elbow_is_circled_where_it_was_found(study: Study) -> None:
-    (axes,) = elbow(pooled(study)).axes
+    (axes,) = panels(elbow(pooled(study)))
     circle = next(line for line in axes.lines if line.get_label() == "elbow: k = 4")
     assert (circle.get_xdata()[0], circle.get_ydata()[0]) == (4, pytest.approx(0.08))
 
 
 def test_bars_are_as_long_as_the_fractions(study: Study) -> None:
-    bars, groups = fractions(study, pooled(study)).axes
+    bars, groups = panels(fractions(study, pooled(study)))
     widths = np.array([patch.get_width() for patch in bars.patches]).reshape(4, 6).T
     np.testing.assert_allclose(widths, pooled(study).fraction)
     np.testing.assert_allclose(widths.sum(axis=1), 1)
@@ -71,15 +73,15 @@ def test_bars_are_as_long_as_the_fractions(study: Study) -> None:
 def test_one_specimen_s_shares_have_their_intervals(study: Study) -> None:
     one, shares = replace(study, specimens=study.specimens[:1]), pooled(study).fraction[:1]
     alone = replace(pooled(study), fraction=shares, group_fraction=shares, group_interval=None)
-    assert len(fractions(one, alone).axes) == 1
+    assert len(panels(fractions(one, alone))) == 1
     bounds = np.stack([shares - 0.02, shares + 0.04])
-    _, beside = fractions(one, replace(alone, fraction_interval=bounds)).axes
+    _, beside = panels(fractions(one, replace(alone, fraction_interval=bounds)))
     (bars,) = [one.lines[2][0].get_segments() for one in beside.containers if isinstance(one, ErrorbarContainer)]
     np.testing.assert_allclose([bar[:, 1] for bar in bars], bounds[:, 0].T)
 
 
 def test_spectra_of_domains_are_normalised_by_their_own_jump(study: Study) -> None:
-    left, right = mean_spectra(study, pooled(study)).axes
+    left, right = panels(mean_spectra(study, pooled(study)))
     drawn = [line.get_ydata() for line in left.lines if len(line.get_xdata()) == ENERGY_EV.size]
     np.testing.assert_allclose(drawn[2], np.asarray(pooled(study).mean_absorption)[2])
     points = [line for line in right.lines if len(line.get_xdata()) < ENERGY_EV.size]
@@ -87,25 +89,25 @@ def test_spectra_of_domains_are_normalised_by_their_own_jump(study: Study) -> No
     np.testing.assert_allclose(half_way, [5474.2, 5475.6, 5477.3, 5479.0], atol=0.8)
 
 
-def sorted_rise(line) -> tuple[np.ndarray, np.ndarray]:
+def sorted_rise(line: Any) -> tuple[np.ndarray, np.ndarray]:
     x, y = line.get_xdata(), line.get_ydata()
     rising = slice(np.argmax(x > 5472.5), np.argmax(y) + 1)
     return y[rising], x[rising]
 
 
 def test_densities_have_the_domains_colours(study: Study) -> None:
-    panels = densities(study, 4).axes
-    assert [axes.get_xlabel() for axes in panels] == [
+    drawn = panels(densities(study, 4))
+    assert [axes.get_xlabel() for axes in drawn] == [
         "Edge energy (eV)",
         "Pre-edge area over jump,\n" + r"PE/$\Delta\mu$ (eV)",
         "Electrons per absorber,\nRe[$N_e$]/$N_{V}$",
     ]
-    assert [to_rgba(line.get_color()) for line in panels[0].lines] == [to_rgba(c) for c in DOMAIN_COLOURS[:4]]
+    assert [to_rgba(line.get_color()) for line in drawn[0].lines] == [to_rgba(c) for c in DOMAIN_COLOURS[:4]]
 
 
 def test_scatter_matrix_puts_each_pair_on_its_axes(study: Study) -> None:
     figure = scatter_matrix(study, 4)
-    grid = np.array(figure.axes[:9]).reshape(3, 3)
+    grid = np.array(panels(figure)[:9]).reshape(3, 3)
     offsets = np.asarray(grid[2, 0].collections[0].get_offsets())
     assert 500 < offsets.shape[0] <= 6000
     assert 5470 < offsets[:, 0].min() < offsets[:, 0].max() < 5483

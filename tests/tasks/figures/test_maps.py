@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from panels import panels
 
 from tasks.figures.images import complex_images
 from tasks.figures.maps import histograms, mixture_maps, specimen_colour, state_maps
@@ -18,11 +19,11 @@ NAMES = ("edge_energy", "pre_edge_ratio", "electron_ratio")
 def test_one_colour_scale_a_quantity_and_one_field_of_view(study: Study, n_specimens: int) -> None:
     some = replace(study, specimens=study.specimens[:n_specimens])
     figure = state_maps(some, NAMES)
-    panels = [axes for axes in figure.axes if axes.images]
-    assert len(panels) == 3 * n_specimens
-    limits = {axes.images[0].get_clim() for axes in panels}
+    drawn = [axes for axes in panels(figure) if axes.images]
+    assert len(drawn) == 3 * n_specimens
+    limits = {axes.images[0].get_clim() for axes in drawn}
     assert len(limits) == 3
-    assert len({round(float(np.ptp(axes.get_xlim())), 6) for axes in panels}) == 1
+    assert len({round(float(np.ptp(axes.get_xlim())), 6) for axes in drawn}) == 1
 
 
 def test_masked_pixels_are_white_in_the_png(study: Study) -> None:
@@ -39,23 +40,23 @@ def test_masked_pixels_are_white_in_the_png(study: Study) -> None:
 def test_a_map_shows_the_values_it_was_given(study: Study) -> None:
     one = study.specimens[0]
     figure = state_maps(replace(study, specimens=(one,)), ("edge_energy",))
-    shown = next(axes.images[0] for axes in figure.axes if axes.images).get_array()
+    shown = next(axes.images[0] for axes in panels(figure) if axes.images).get_array()
     np.testing.assert_array_equal(np.ma.getmaskarray(shown), ~one.kept())
     np.testing.assert_allclose(shown.compressed(), one.maps["edge_energy"][one.kept()])
 
 
 def test_absorption_is_drawn_at_the_highest_and_phase_at_the_lowest_energy(study: Study) -> None:
     one = study.specimens[1]
-    first, second = [axes for axes in complex_images(study, one).axes if axes.images]
+    first, second = [axes for axes in panels(complex_images(study, one)) if axes.images]
     np.testing.assert_allclose(first.images[0].get_array(), one.absorption[-1])
-    np.testing.assert_allclose(second.images[0].get_array(), one.phase[0])
+    np.testing.assert_allclose(second.images[0].get_array(), one.image("phase")[0])
     assert "5540.0 eV" in first.get_title(loc="left")
     assert "5420.0 eV" in second.get_title(loc="left")
 
 
 def test_images_of_different_specimens_share_their_scale(study: Study) -> None:
     figures = [complex_images(study, specimen) for specimen in study.specimens[:2]]
-    limits = [[axes.images[0].get_clim() for axes in figure.axes if axes.images] for figure in figures]
+    limits = [[axes.images[0].get_clim() for axes in panels(figure) if axes.images] for figure in figures]
     assert len(limits[0]) == 2
     assert limits[0] == limits[1]
 
@@ -63,7 +64,7 @@ def test_images_of_different_specimens_share_their_scale(study: Study) -> None:
 def test_histograms_mark_the_median_and_the_theory(study: Study) -> None:
     some = replace(study, specimens=study.specimens[:2])
     figure = histograms(some, NAMES)
-    grid = np.array(figure.axes[:6]).reshape(2, 3)
+    grid = np.array(panels(figure)[:6]).reshape(2, 3)
     for axes, specimen in zip(grid[:, 0], some.specimens, strict=True):
         median = np.nanmedian(specimen.values("edge_energy"))
         assert any(line.get_xdata()[0] == pytest.approx(median) for line in axes.lines)
@@ -94,10 +95,10 @@ def test_mixtures_have_a_row_a_reference_on_a_scale_from_0_to_1(study: Study) ->
         replace(one, mixture=np.where(one.kept(), np.array([0.25, 0.75])[:, None, None], np.nan)) for one in study.specimens[:3]
     ]
     figure = mixture_maps(replace(study, specimens=(*some, study.specimens[3])))
-    panels = [axes for axes in figure.axes if axes.images]
-    assert len(panels) == 3 * len(study.references)
-    assert {axes.images[0].get_clim() for axes in panels} == {(0.0, 1.0)}
-    labels = [bar.get_ylabel() for axes in panels for bar in axes.child_axes]
+    drawn = [axes for axes in panels(figure) if axes.images]
+    assert len(drawn) == 3 * len(study.references)
+    assert {axes.images[0].get_clim() for axes in drawn} == {(0.0, 1.0)}
+    labels = [bar.get_ylabel() for axes in drawn for bar in axes.child_axes]
     assert labels == ["V$_{2}$O$_{3}$", "V$_{2}$O$_{5}$"]
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,7 +26,7 @@ from tasks.figures.style import DOMAIN_COLOURS
 
 
 def drawn_pixels(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
@@ -57,7 +59,7 @@ def test_scale_bar_is_as_long_on_paper_as_it_says() -> None:
     view = whole_view(image.shape, pixel_size_m)
     show_image(axes, image, pixel_size_m, view, "gray_r", (0, 1))
     add_scale_bar(axes)
-    dark = (drawn_pixels(figure) < 80).all(axis=2)
+    dark = np.asarray(np.all(drawn_pixels(figure) < 80, axis=2))
     longest = max(longest_run(row) for row in dark)
     # 50 pixels of 20 nm lie on 0.8 x 4 inch at 200 dpi = 640 px, and the bar says 200 nm
     assert [text.get_text().strip() for text in axes.texts] == ["200 nm"]
@@ -167,4 +169,4 @@ def test_panels_of_specimens_have_one_length_scale_and_the_bar_starts_at_its_fra
     assert len(bars) == 1
     axes, bar = bars[0]
     assert axes is panels[6]
-    assert bar.get_xdata()[0] == pytest.approx(axes.get_xlim()[0])
+    assert np.asarray(bar.get_xdata())[0] == pytest.approx(axes.get_xlim()[0])

@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_dull_images_draw(image: np.ndarray) -> None:
         ({"image": np.zeros((0, 3))}, "real \\(Y, X\\) array"),
     ],
 )
-def test_wrong_arguments_are_named(change: dict, rule: str) -> None:
+def test_wrong_arguments_are_named(change: dict[str, Any], rule: str) -> None:
     with pytest.raises(InvalidOptionError, match=rule):
         render_image(**{"image": RAMP, "pixel_size_m": 15e-9, **change})
 

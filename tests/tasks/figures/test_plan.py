@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from panels import panels
 from PIL import Image
 
 from tasks.figures.plan import plan_figure, plan_png
@@ -11,12 +12,12 @@ from tasks.planning.plan import Plan, PlanOptions, plan_energies
 
 
 @pytest.fixture(scope="module")
-def plan():
+def plan() -> Plan:
     return plan_energies(PlanOptions(energies=11, step_ev=4.0, dose="split"))
 
 
 def test_energies_stand_on_the_expected_spectra(plan: Plan) -> None:
-    above, below = plan_figure(plan).axes
+    above, below = panels(plan_figure(plan))
     points = above.collections[-1].get_offsets()
     np.testing.assert_allclose(points[:, 0], plan.energy_ev)
     assert points[0, 1] < 1 < 4 < points[-1, 1]

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from panels import panels
 
 from tasks.figures.reconstruction import convergence, kramers_kronig, probe, resolution
 from tasks.figures.study import Reconstruction, Specimen, Study
@@ -19,22 +20,22 @@ def found(specimen: Specimen) -> Reconstruction:
 
 
 def test_every_energy_has_its_convergence(specimen: Specimen, found: Reconstruction) -> None:
-    axes = convergence(specimen, found).axes[0]
+    axes = panels(convergence(specimen, found))[0]
     *energies, noise = axes.lines
     assert len(energies) == specimen.energy_ev.size
-    np.testing.assert_allclose(noise.get_ydata(), found.noise_error[0])
+    np.testing.assert_allclose(noise.get_ydata(), np.asarray(found.noise_error)[0])
     np.testing.assert_allclose(axes.lines[3].get_ydata(), found.error[3])
     assert axes.lines[0].get_xdata()[0] == 1
 
 
 def test_small_r_factors_are_read_as_powers_of_ten(specimen: Specimen, found: Reconstruction) -> None:
-    axes = convergence(specimen, replace(found, error=found.error * 1e-3)).axes[0]
+    axes = panels(convergence(specimen, replace(found, error=found.error * 1e-3)))[0]
     form = axes.yaxis.get_major_formatter()
     assert [form(value) for value in (0.05, 1e-3, 5e-5)] == ["0.05", "0.001", r"$5 \times 10^{-5}$"]
 
 
 def test_resolution_draws_both_measures_with_their_thresholds(specimen: Specimen, found: Reconstruction) -> None:
-    prtf, frc, *_ = resolution(specimen, found).axes
+    prtf, frc, *_ = panels(resolution(specimen, found))
     assert prtf.get_xlim()[1] == pytest.approx(33)
     assert any(np.allclose(line.get_ydata(), 1 / np.e) for line in prtf.lines)
     labels = [text.get_text() for text in frc.get_legend().get_texts()]
@@ -45,26 +46,26 @@ def test_resolution_takes_a_frequency_axis_an_energy_and_no_prtf(specimen: Speci
     assert found.frequency_per_m is not None
     stretched = found.frequency_per_m * np.linspace(1, 1.02, specimen.energy_ev.size)[:, None]
     unresolved = np.full(specimen.energy_ev.size, np.nan)
-    axes = resolution(
-        specimen, replace(found, prtf=None, frequency_per_m=stretched, resolution_m=unresolved, half_bit=None)
-    ).axes[0]
+    axes = panels(
+        resolution(specimen, replace(found, prtf=None, frequency_per_m=stretched, resolution_m=unresolved, half_bit=None))
+    )[0]
     assert axes.get_ylabel() == "FRC"
     assert axes.lines[-1].get_xdata()[-1] == pytest.approx(33 * 1.02)
 
 
 def test_probe_shows_both_ends_of_the_range_on_one_scale(specimen: Specimen, found: Reconstruction) -> None:
     assert found.probe is not None
-    panels = [axes for axes in probe(specimen, found).axes if axes.images]
-    assert len(panels) == 4
-    assert panels[0].images[0].get_clim() == panels[2].images[0].get_clim()
-    np.testing.assert_allclose(panels[0].images[0].get_array(), np.abs(found.probe[0, 0]))
-    assert np.ma.getmaskarray(panels[1].images[0].get_array())[0, 0]
+    drawn = [axes for axes in panels(probe(specimen, found)) if axes.images]
+    assert len(drawn) == 4
+    assert drawn[0].images[0].get_clim() == drawn[2].images[0].get_clim()
+    np.testing.assert_allclose(drawn[0].images[0].get_array(), np.abs(found.probe[0, 0]))
+    assert np.ma.getmaskarray(drawn[1].images[0].get_array())[0, 0]
 
 
 def test_a_probe_s_modes_are_told(specimen: Specimen, found: Reconstruction) -> None:
     assert found.probe is not None
     two = np.concatenate([found.probe, 0.5 * found.probe], axis=1)
-    axes = probe(specimen, replace(found, probe=two)).axes[0]
+    axes = panels(probe(specimen, replace(found, probe=two)))[0]
     assert "mode 1 (80 %)" in axes.get_title(loc="left")
 
 
@@ -77,11 +78,11 @@ def test_the_predicted_phase_stands_beside_the_measured_one_with_the_residual(sp
     evidence = specimen.kramers_kronig
     assert evidence is not None
     figure = kramers_kronig(specimen, evidence)
-    (measured, predicted), (residual,) = (axes.lines for axes in figure.axes)
+    (measured, predicted), (residual,) = (axes.lines for axes in panels(figure))
     np.testing.assert_allclose(measured.get_ydata(), evidence.measured)
     np.testing.assert_allclose(predicted.get_ydata(), evidence.predicted)
     np.testing.assert_allclose(residual.get_ydata(), evidence.residual)
-    assert "slope over all pixels 0.98" in figure.axes[0].get_legend().get_title().get_text()
+    assert "slope over all pixels 0.98" in panels(figure)[0].get_legend().get_title().get_text()
 
 
 @pytest.mark.parametrize(
@@ -96,5 +97,5 @@ def test_a_curve_that_never_crosses_is_limited_by_the_pixel(
 ) -> None:
     periods = np.full(specimen.energy_ev.size, 48e-9)
     periods[:n_limited] = 1 / 33e6
-    frc = resolution(specimen, replace(found, resolution_m=periods)).axes[1]
+    frc = panels(resolution(specimen, replace(found, resolution_m=periods)))[1]
     assert text in [entry.get_text() for entry in frc.get_legend().get_texts()]

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def test_a_pixel_has_the_colour_of_its_status(study: Study, status: Status) -> N
     one = study.specimens[0]
     plain = replace(one, maps={**one.maps, "status": np.full(one.kept().shape, status, dtype=np.int8)})
     figure = status_maps(replace(study, specimens=(plain,)))
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     box = figure.axes[0].get_window_extent()
     pixels = np.asarray(canvas.buffer_rgba())[::-1]

@@ -1,10 +1,12 @@
 """What photon noise leaves of the misfit is known; a mode is added where the beam lacked coherence, and only there."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.options import ReconstructOptions
@@ -12,17 +14,20 @@ from tasks.ptycho.coherence import ASKED_AFTER, BRIGHT, noise_misfit, share_left
 from tasks.ptycho.cycle import prepare
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe, power_fractions
-from tasks.ptycho.scan import Placement, plan_canvas
+from tasks.ptycho.scan import Canvas, Placement, Scan, plan_canvas
 from tasks.ptycho.solver import init
-from tasks.ptycho.state import orthogonalised
+from tasks.ptycho.state import State, orthogonalised
 from tasks.simulation.specimen import SimulationOptions, simulate
 
 SMALL = SimulationOptions(
     n_energies=1, n_positions_side=8, n_pixels=48, n_states=1, n_grains=1, radius_m=0.3e-6, pixel_size_m=20e-9
 )
 
+Case = tuple[Scan, Canvas, NDArray[np.complex64]]
+"""A scan, its canvas and the first guess of its probe."""
 
-def case(seed, photons):
+
+def case(seed: int, photons: float) -> Case:
     """One energy's scan, its canvas and the first guess of its probe."""
     simulation = simulate(replace(SMALL, seed=seed, photons=photons))
     scan = simulation.scans[0]
@@ -31,7 +36,7 @@ def case(seed, photons):
     return scan, canvas, initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
 
 
-def partly_coherent(seed, photons, share):
+def partly_coherent(seed: int, photons: float, share: float) -> Case:
     """The same beam over a smooth random object, with ``share`` of its power in a second mode; whole pixels, Poisson counts."""
     scan, canvas, guess = case(seed, photons)
     n, rng = scan.n_pixels, np.random.default_rng(seed)
@@ -47,13 +52,13 @@ def partly_coherent(seed, photons, share):
     return replace(scan, counts=counts, positions_m=positions_m, mask=np.ones_like(scan.mask)), canvas, guess
 
 
-def reconstruct(one, cycles, **options):
+def reconstruct(one: Case, cycles: int, **options: Any) -> State:
     scan, canvas, probe = one
     chosen = ReconstructOptions(cycles=cycles, **options)
     return run_cycles(scan, canvas, init(canvas, probe, chosen), cycles, chosen)
 
 
-def test_the_noise_of_a_root_is_a_quarter_where_it_is_bright_and_twice_the_mean_where_it_is_dark():
+def test_the_noise_of_a_root_is_a_quarter_where_it_is_bright_and_twice_the_mean_where_it_is_dark() -> None:
     share = share_left()
     step = BRIGHT / (len(share) - 1)
     assert share[-1] * BRIGHT**2 == pytest.approx(0.25, rel=0.005)
@@ -61,7 +66,7 @@ def test_the_noise_of_a_root_is_a_quarter_where_it_is_bright_and_twice_the_mean_
 
 
 @pytest.mark.parametrize("photons", [1e3, 1e5, 1e7])
-def test_what_photon_noise_leaves_is_what_counts_of_the_model_leave(photons):
+def test_what_photon_noise_leaves_is_what_counts_of_the_model_leave(photons: float) -> None:
     """Poisson counts of a known model, dark to bright, with frames of unlike flux and pixels that are masked."""
     rng = np.random.default_rng(3)
     scan, canvas, probe = case(0, photons)
@@ -83,7 +88,7 @@ def test_what_photon_noise_leaves_is_what_counts_of_the_model_leave(photons):
     assert noise_misfit(jnp.asarray(image), jnp.asarray(probe), frames) == pytest.approx(np.mean(left), rel=0.01)
 
 
-def test_a_partially_coherent_probe_is_told_by_its_modes():
+def test_a_partially_coherent_probe_is_told_by_its_modes() -> None:
     """A fifth of the power in a second mode: one mode cannot explain it, two find its share."""
     one, two = (reconstruct(partly_coherent(0, 1e6, 0.2), 70, probe_modes=modes) for modes in (1, 2))
     assert two.errors[-1] < 0.1 * one.errors[-1]
@@ -93,46 +98,49 @@ def test_a_partially_coherent_probe_is_told_by_its_modes():
 
 
 @pytest.mark.parametrize(("photons", "share"), [(1e6, 0.2), (1e8, 0.02)])
-def test_a_mode_is_added_where_the_beam_was_partly_coherent(photons, share):
+def test_a_mode_is_added_where_the_beam_was_partly_coherent(photons: float, share: float) -> None:
     one = partly_coherent(0, photons, share)
     grown, single = (reconstruct(one, 120, probe_modes=modes) for modes in ("auto", 1))
     assert len(grown.probe) == 2
     assert power_fractions(grown.probe) == pytest.approx([1 - share, share], abs=0.2 * share)
     assert grown.errors[-1] < 0.5 * single.errors[-1]
+    assert grown.noise_error is not None
     assert grown.errors[-1] < 2.5 * grown.noise_error
 
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("photons", "times"), [(1e5, 1.3), (1e6, 1.3), (1e8, 2.5)])
-def test_a_coherent_beam_keeps_its_one_mode_at_no_cost(seed, photons, times):
+def test_a_coherent_beam_keeps_its_one_mode_at_no_cost(seed: int, photons: float, times: float) -> None:
     one = case(seed, photons)
     auto, single = (reconstruct(one, 80, probe_modes=modes) for modes in ("auto", 1))
     np.testing.assert_array_equal(auto.object, single.object)
+    assert auto.noise_error is not None
     assert auto.errors[-1] < times * auto.noise_error
 
 
-def test_wrong_flux_is_not_taken_for_a_lack_of_coherence():
+def test_wrong_flux_is_not_taken_for_a_lack_of_coherence() -> None:
     """The misfit is far above photon noise, but a mode on trial does not lower it, and leaves nothing behind."""
     scan, canvas, guess = case(0, 1e8)
     flux = np.random.default_rng(0).uniform(0.8, 1.2, (len(scan.counts), 1, 1))
     one = replace(scan, counts=np.rint(scan.counts * flux).astype(scan.counts.dtype)), canvas, guess
-    heard = []
+    heard: list[int] = []
     chosen = ReconstructOptions(cycles=70)
     auto = run_cycles(scan=one[0], canvas=canvas, state=init(canvas, guess, chosen), n_cycles=70, options=chosen,
                       on_cycle=lambda cycle, _: heard.append(cycle))  # fmt: skip
     single = reconstruct(one, 70, probe_modes=1)
+    assert auto.noise_error is not None
     assert auto.errors[-1] > 3 * auto.noise_error
     assert len(heard) > len(auto.errors) == 70, "no mode was tried"
     np.testing.assert_array_equal(auto.object, single.object)
 
 
-def test_the_rule_of_the_paper_keeps_the_modes_it_was_given():
+def test_the_rule_of_the_paper_keeps_the_modes_it_was_given() -> None:
     grown = reconstruct(partly_coherent(0, 1e8, 0.2), ASKED_AFTER[0] + 25, probe_update="position", settle=0)
     assert len(grown.probe) == 1
     assert len(grown.errors) == ASKED_AFTER[0] + 25
 
 
-def test_a_probe_grows_alike_in_one_piece_and_in_two():
+def test_a_probe_grows_alike_in_one_piece_and_in_two() -> None:
     one = partly_coherent(1, 1e8, 0.2)
     scan, canvas, probe = one
     chosen = ReconstructOptions(cycles=120)

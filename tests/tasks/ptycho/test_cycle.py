@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.ptycho.cycle import COPIES_PX, displaced_copies, gather_probe_over_cycle, prepare, sum_copies
@@ -19,7 +22,7 @@ from tasks.ptycho.scan import Canvas, Scan
 @pytest.mark.parametrize(
     ("spec", "tolerance"), [(ProbeSpec("kb", 300e-9), 1e-3), (ProbeSpec("zone_plate", outer_zone_m=60e-9, defocus_m=2e-4), 0.02)]
 )
-def test_copies_with_gradient_reach_any_fraction(spec, tolerance):
+def test_copies_with_gradient_reach_any_fraction(spec: ProbeSpec, tolerance: float) -> None:
     probe = jnp.asarray(initial_probe(spec, 5465.0, 15e-9, 64, 1.0))
     fraction = np.array([0.25 + 0.01, -0.5 + 0.02])
     copy = COPIES_PX[np.argmin(np.sum((COPIES_PX - fraction) ** 2, axis=1))]
@@ -31,7 +34,7 @@ def test_copies_with_gradient_reach_any_fraction(spec, tolerance):
     assert float(jnp.linalg.norm(reached - exact) / jnp.linalg.norm(exact)) < tolerance
 
 
-def test_gathering_is_the_adjoint_of_copying():
+def test_gathering_is_the_adjoint_of_copying() -> None:
     rng = np.random.default_rng(0)
     ramps = jnp.asarray(shift_ramps(rng.uniform(-0.5, 0.5, (5, 2)), 33))
     probe = (rng.normal(size=(2, 33, 33)) + 1j * rng.normal(size=(2, 33, 33))).astype(np.complex64)
@@ -41,7 +44,7 @@ def test_gathering_is_the_adjoint_of_copying():
     assert forward == pytest.approx(backward, rel=1e-4)
 
 
-def random_scan(seed, n=32, side=4):
+def random_scan(seed: int, n: int = 32, side: int = 4) -> tuple[Scan, Canvas, NDArray[np.complex64]]:
     """Sixteen frames of a smooth random object under two modes, and a probe that is not quite the one that lit it."""
     rng = np.random.default_rng(seed)
     raster = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), axis=-1).reshape(-1, 2) * 4.0
@@ -54,7 +57,9 @@ def random_scan(seed, n=32, side=4):
     return Scan(counts.astype(np.uint16), positions, np.ones((n, n), bool), 5465.0, 1.0, 75e-6), canvas, probe
 
 
-def visits(image, probe, canvas, positions):
+def visits(
+    image: NDArray[Any], probe: NDArray[Any], canvas: Canvas, positions: NDArray[np.float64]
+) -> Iterator[tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Yield place, displacing ramp, displaced probe and far field of each position, in double precision."""
     n = probe.shape[-1]
     for corner in canvas.corners_px(positions, n):
@@ -66,7 +71,7 @@ def visits(image, probe, canvas, positions):
 
 
 @pytest.mark.parametrize("subpixel", [True, False])
-def test_energies_in_a_batch_are_what_they_are_alone(subpixel):
+def test_energies_in_a_batch_are_what_they_are_alone(subpixel: bool) -> None:
     cases = [random_scan(seed) for seed in (0, 1, 2)]
     frames = [prepare(scan, canvas, subpixel)[0] for scan, canvas, _ in cases]
     order = jnp.asarray(np.random.default_rng(0).permutation(16))
@@ -80,7 +85,7 @@ def test_energies_in_a_batch_are_what_they_are_alone(subpixel):
             np.testing.assert_allclose(a, b[k], rtol=1e-4, atol=2e-4 * float(np.abs(a).max()))
 
 
-def test_a_gathered_cycle_is_what_its_equations_say():
+def test_a_gathered_cycle_is_what_its_equations_say() -> None:
     """One visit at a time in NumPy and double precision, the probe displaced exactly, its correction not only by copies."""
     scan, canvas, probe = random_scan(0)
     order = np.random.default_rng(7).permutation(len(scan.counts))
@@ -105,7 +110,7 @@ def test_a_gathered_cycle_is_what_its_equations_say():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.125, 0.3])
-def test_copies_lie_where_a_raster_of_one_fraction_needs_them(fraction):
+def test_copies_lie_where_a_raster_of_one_fraction_needs_them(fraction: tuple[float, float]) -> None:
     """Whole pixels, or all the same part of one: every frame's copy is exact, and nothing is left to the gradient."""
     scan, canvas, _ = random_scan(0)
     corners = np.rint(canvas.corners_px(scan.positions_m, 32)) + fraction
@@ -116,7 +121,7 @@ def test_copies_lie_where_a_raster_of_one_fraction_needs_them(fraction):
     np.testing.assert_allclose(at, corners, atol=1e-4)
 
 
-def test_patterns_are_the_only_array_beside_the_counts():
+def test_patterns_are_the_only_array_beside_the_counts() -> None:
     """A child's peak of memory while 100 MiB of patterns are made of 50 MiB of counts."""
     program = """
 import pathlib

@@ -1,32 +1,38 @@
 """ePIE recovers a known object, stops and goes on exactly, and leaves masked pixels to the model."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.gauge import measure_gauge
 from tasks.options import ReconstructOptions
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe
-from tasks.ptycho.scan import plan_canvas
+from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.schedule import object_step_size
 from tasks.ptycho.solver import init
+from tasks.ptycho.state import State
 from tasks.simulation.chemical_states import electrons_per_formula
-from tasks.simulation.specimen import SimulationOptions, simulate, transmission_at
+from tasks.simulation.specimen import Simulation, SimulationOptions, simulate, transmission_at
 
 SMALL = SimulationOptions(
     n_energies=1, n_positions_side=8, n_pixels=48, n_states=1, n_grains=1, radius_m=0.3e-6, pixel_size_m=20e-9
 )
 
+Measured = tuple[Simulation, Scan, Canvas, NDArray[np.complex64]]
+"""A simulation, its scan, the canvas and the first guess of the probe."""
+
 
 @pytest.fixture(scope="module")
-def measured():
+def measured() -> Measured:
     return prepare(SMALL)
 
 
-def prepare(options):
+def prepare(options: SimulationOptions) -> Measured:
     simulation = simulate(options)
     scan = simulation.scans[0]
     canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
@@ -36,11 +42,11 @@ def prepare(options):
     return simulation, scan, canvas, probe
 
 
-def object_errors(simulation, scan, canvas, state):
+def object_errors(simulation: Simulation, scan: Scan, canvas: Canvas, state: State) -> tuple[float, float, float]:
     """In the particle's interior, of ln(O / truth) after the vacuum's gauge: rms, slow part of the phase, fast part."""
     axes = [canvas.origin_m[k] + np.arange(canvas.shape[k]) * canvas.pixel_size_m - simulation.drift_m[0, k] for k in (0, 1)]
     electrons = electrons_per_formula(simulation.specimen.states, simulation.energies_ev, simulation.absorber)[0]
-    ratio = state.object / transmission_at(simulation.specimen, electrons, *axes, scan.energy_ev)
+    ratio = state.object / transmission_at(simulation.specimen, electrons, axes[0], axes[1], scan.energy_ev)
     particle = simulation.specimen.thickness(*np.meshgrid(*axes, indexing="ij")) > 0
     around = ndimage.binary_dilation(particle, iterations=9) & ~ndimage.binary_dilation(particle, iterations=2)
     error = np.log(ratio * measure_gauge(ratio.astype(np.complex64), around).factor(ratio.shape))
@@ -49,24 +55,24 @@ def object_errors(simulation, scan, canvas, state):
     return rms(error[inside]), float(np.std(slow[inside].imag)), rms((error - slow)[inside])
 
 
-def rms(values):
+def rms(values: NDArray[Any]) -> float:
     return float(np.sqrt(np.mean(np.abs(values) ** 2)))
 
 
-def reconstruct(measured, cycles, **options):
+def reconstruct(measured: tuple[Any, Scan, Canvas, NDArray[np.complex64]], cycles: int, **options: Any) -> State:
     _, scan, canvas, probe = measured
     chosen = ReconstructOptions(cycles=cycles, **options)
     return run_cycles(scan, canvas, init(canvas, probe, chosen), cycles, chosen)
 
 
-def test_recovers_the_object(measured):
+def test_recovers_the_object(measured: Measured) -> None:
     state = reconstruct(measured, 100)
     error, _, _ = object_errors(*measured[:3], state)
     assert state.errors[-1] < 2e-5 < state.errors[0]
     assert error < 0.004
 
 
-def test_fractions_of_a_pixel_beat_rounded_positions(measured):
+def test_fractions_of_a_pixel_beat_rounded_positions(measured: Measured) -> None:
     exact, rounded = (
         object_errors(*measured[:3], reconstruct(measured, 120, subpixel=subpixel, probe_update="position", settle=0))
         for subpixel in (True, False)
@@ -75,26 +81,26 @@ def test_fractions_of_a_pixel_beat_rounded_positions(measured):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_defaults_leave_a_fifth_less_error_than_plain_epie(seed):
+def test_the_defaults_leave_a_fifth_less_error_than_plain_epie(seed: int) -> None:
     case = prepare(replace(SMALL, seed=seed, n_pixels=64))
     plain = {"subpixel": False, "probe_update": "position", "settle": 0}
     ours, epie = (object_errors(*case[:3], reconstruct(case, 120, **options)) for options in ({}, plain))
     assert ours[0] < 0.8 * epie[0]
 
 
-def test_gathered_probe_leaves_less_slow_phase_than_epie(measured):
+def test_gathered_probe_leaves_less_slow_phase_than_epie(measured: Measured) -> None:
     gathered, epie = (
         object_errors(*measured[:3], reconstruct(measured, 120, probe_update=rule, settle=0)) for rule in ("cycle", "position")
     )
     assert gathered[1] < 0.8 * epie[1]
 
 
-def test_momentum_of_the_object_leaves_less_error_at_equal_cycles(measured):
+def test_momentum_of_the_object_leaves_less_error_at_equal_cycles(measured: Measured) -> None:
     heavy, light = (object_errors(*measured[:3], reconstruct(measured, 60, object_momentum=m)) for m in (0.8, 0))
     assert heavy[0] < 0.75 * light[0]
 
 
-def test_momentum_starts_anew_after_a_stumble():
+def test_momentum_starts_anew_after_a_stumble() -> None:
     sparse = SimulationOptions(seed=7, n_energies=1, n_pixels=64, step_m=220e-9, n_positions_side=9)
     simulation, scan, canvas, _ = prepare(sparse)
     wide = replace(simulation.probe_guess, fwhm_m=1.35 * sparse.probe.fwhm_m)
@@ -103,7 +109,7 @@ def test_momentum_starts_anew_after_a_stumble():
     assert state.errors[-1] < 3e-5
 
 
-def test_a_probe_that_is_far_is_warmed_up_and_a_near_one_left_alone(measured):
+def test_a_probe_that_is_far_is_warmed_up_and_a_near_one_left_alone(measured: Measured) -> None:
     simulation, scan, canvas, near = measured
     power = scan.counts.sum() / len(scan.counts)
     optics = replace(simulation.probe_guess, fwhm_m=200e-9)
@@ -114,7 +120,7 @@ def test_a_probe_that_is_far_is_warmed_up_and_a_near_one_left_alone(measured):
     np.testing.assert_array_equal(default.object, untouched.object)
 
 
-def test_few_photons_do_not_diverge_and_a_settling_step_leaves_less_of_their_noise():
+def test_few_photons_do_not_diverge_and_a_settling_step_leaves_less_of_their_noise() -> None:
     weak = prepare(replace(SMALL, photons=1e6))
     settled, stirred = (
         object_errors(*weak[:3], reconstruct(weak, 120, probe_update="position", settle=settle)) for settle in (1 / 3, 0)
@@ -123,7 +129,7 @@ def test_few_photons_do_not_diverge_and_a_settling_step_leaves_less_of_their_noi
     assert object_errors(*weak[:3], reconstruct(weak, 120))[0] < 0.012
 
 
-def test_stopping_and_going_on_changes_nothing(measured):
+def test_stopping_and_going_on_changes_nothing(measured: Measured) -> None:
     _, scan, canvas, probe = measured
     options = ReconstructOptions(cycles=12, seed=3)
     far = probe[:, ::-1] * np.exp(1j * np.linspace(-3, 3, probe.shape[-1]) ** 2)  # so that the warm-up is stopped in
@@ -137,7 +143,7 @@ def test_stopping_and_going_on_changes_nothing(measured):
     np.testing.assert_array_equal(parts.errors, whole.errors)
 
 
-def test_object_step_settles_over_the_last_third():
+def test_object_step_settles_over_the_last_third() -> None:
     options = ReconstructOptions(cycles=90, settle=1 / 3)
     steps = [object_step_size(cycle, options) for cycle in range(90)]
     assert steps[:59] == [1.0] * 59
@@ -146,7 +152,7 @@ def test_object_step_settles_over_the_last_third():
     assert object_step_size(89, ReconstructOptions(cycles=90, settle=0)) == 1.0
 
 
-def test_the_seed_decides_the_order(measured):
+def test_the_seed_decides_the_order(measured: Measured) -> None:
     _, scan, canvas, probe = measured
     images = []
     for seed in (1, 1, 2):
@@ -156,7 +162,7 @@ def test_the_seed_decides_the_order(measured):
     assert np.abs(images[0] - images[2]).max() > 1e-4
 
 
-def test_masked_and_saturated_pixels_are_left_to_the_model(measured):
+def test_masked_and_saturated_pixels_are_left_to_the_model(measured: Measured) -> None:
     _, scan, canvas, probe = measured
     options = ReconstructOptions(cycles=3)
     clean = run_cycles(scan, canvas, init(canvas, probe, options), 3, options)
@@ -172,19 +178,19 @@ def test_masked_and_saturated_pixels_are_left_to_the_model(measured):
     )
 
 
-def test_an_ill_fitting_probe_step_of_zero_keeps_the_probe(measured):
+def test_an_ill_fitting_probe_step_of_zero_keeps_the_probe(measured: Measured) -> None:
     _, scan, canvas, probe = measured
     options = ReconstructOptions(cycles=2, beta=0.0)
     state = run_cycles(scan, canvas, init(canvas, probe, options), 2, options)
     np.testing.assert_allclose(state.probe, probe, atol=1e-3 * np.abs(probe).max())
 
 
-def test_the_caller_hears_of_every_cycle_and_can_stop(measured):
+def test_the_caller_hears_of_every_cycle_and_can_stop(measured: Measured) -> None:
     _, scan, canvas, probe = measured
     options = ReconstructOptions(cycles=5)
     heard = []
 
-    def listen(cycle, error):
+    def listen(cycle: int, error: float) -> None:
         heard.append((cycle, error))
         if cycle == 3:
             raise KeyboardInterrupt

@@ -1,24 +1,31 @@
 """Energies together are what they are alone, to rounding, whatever way each goes."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.options import ReconstructOptions
-from tasks.ptycho.driver import Reconstruction, batch_bytes, run_cycles, run_together
+from tasks.ptycho.driver import batch_bytes, run_cycles, run_together
 from tasks.ptycho.probe import initial_probe
-from tasks.ptycho.scan import plan_canvas
+from tasks.ptycho.reconstruction import Reconstruction
+from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.solver import init
+from tasks.ptycho.state import State
 from tasks.simulation.specimen import SimulationOptions, simulate
 
 SMALL = SimulationOptions(
     n_energies=3, n_positions_side=6, n_pixels=48, n_states=1, n_grains=1, radius_m=0.25e-6, pixel_size_m=20e-9
 )
 
+Energy = tuple[Scan, Canvas, NDArray[np.complex64]]
+"""A scan, its canvas and the first guess of its probe."""
+
 
 @pytest.fixture(scope="module")
-def energies():
+def energies() -> list[Energy]:
     """Scan, canvas and first guess of three energies; one guess is far off, one scan is shorter than the others."""
     simulation = simulate(SMALL)
     found = []
@@ -37,9 +44,11 @@ def energies():
     [{}, {"subpixel": False}, {"position_refinement": "points", "refine_start": 6}],
     ids=["default", "rounded", "refined"],
 )
-def test_a_batch_is_what_its_energies_are_alone(energies, chosen):
+def test_a_batch_is_what_its_energies_are_alone(energies: list[Energy], chosen: dict[str, Any]) -> None:
     options = ReconstructOptions(cycles=12, **chosen)
-    alone, cycles, heard = [], [], []
+    alone: list[State] = []
+    cycles: list[Reconstruction] = []
+    heard: list[tuple[int, int]] = []
     for number, (scan, canvas, probe) in enumerate(energies):
         options_of = replace(options, seed=number)
         state = init(canvas, probe, options_of)
@@ -56,7 +65,7 @@ def test_a_batch_is_what_its_energies_are_alone(energies, chosen):
     assert sorted(heard) == [(number, cycle) for number in range(4) for cycle in range(1, 13)]
 
 
-def test_the_papers_job_fits_a_graphics_card():
+def test_the_papers_job_fits_a_graphics_card() -> None:
     """40 energies, 289 positions, frames of 256 x 256: 9 GiB of 80."""
     one = batch_bytes(289, 256, 1, (544, 544))
     assert 40 * one == pytest.approx(9 * 2**30, rel=0.1)

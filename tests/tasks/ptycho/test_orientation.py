@@ -1,9 +1,11 @@
 """Which way up the detector is: found in all eight cases, or said that nothing tells."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.errors import OrientationError
 from tasks.ptycho.orientation import (
@@ -24,19 +26,22 @@ SMALL = SimulationOptions(
     n_energies=1, n_positions_side=8, n_pixels=48, n_states=1, n_grains=1, radius_m=0.3e-6, pixel_size_m=20e-9
 )
 
+Measured = tuple[Scan, NDArray[np.complex64]]
+"""A scan and the first guess of its probe."""
+
 
 @pytest.fixture(scope="module")
-def measured():
+def measured() -> Measured:
     simulation = simulate(SMALL)
     scan = simulation.scans[0]
     power = scan.counts.sum() / len(scan.counts)
     return scan, initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
 
 
-def undone(scan, orientation):
+def undone(scan: Scan, orientation: int) -> Scan:
     """The scan as a detector would deliver it whose frames need ``orientation``: undone step by step, last first."""
 
-    def turned_back(frames):
+    def turned_back(frames: NDArray[Any]) -> NDArray[Any]:
         if orientation & 4:
             frames = np.swapaxes(frames, -2, -1)
         for bit, axis in ((2, -1), (1, -2)):
@@ -48,7 +53,7 @@ def undone(scan, orientation):
 
 
 @pytest.mark.parametrize("orientation", range(8))
-def test_every_orientation_is_found(measured, orientation):
+def test_every_orientation_is_found(measured: Measured, orientation: int) -> None:
     """The probe's guess is round, so it is the same in all of them; only the phase's sign tells a half turn."""
     scan, probe = measured
     verdict = find_orientation(undone(scan, orientation), probe)
@@ -57,7 +62,7 @@ def test_every_orientation_is_found(measured, orientation):
     assert verdict.errors[orientation] == verdict.errors[orientation ^ HALF_TURN]
 
 
-def test_positions_are_turned_the_other_way_round():
+def test_positions_are_turned_the_other_way_round() -> None:
     """A frame's pixel goes where ``orientation`` puts it, and positions on the detector's axes follow it back."""
     step = np.array([[2.0, 5.0]])
     for orientation in range(8):
@@ -67,7 +72,7 @@ def test_positions_are_turned_the_other_way_round():
         assert ((x, y) if orientation & 4 else (y, x)) == (2.0, 5.0)
 
 
-def test_two_orientations_are_one_after_the_other():
+def test_two_orientations_are_one_after_the_other() -> None:
     point = np.array([[2.0, 5.0]])
     for first in range(8):
         for then in range(8):
@@ -76,7 +81,7 @@ def test_two_orientations_are_one_after_the_other():
 
 
 @pytest.mark.parametrize(("given", "needed"), [(0, 4), (1, 0), (4, 5)])
-def test_a_wrong_orientation_is_named_and_the_right_one_suggested(measured, given, needed):
+def test_a_wrong_orientation_is_named_and_the_right_one_suggested(measured: Measured, given: Any, needed: Any) -> None:
     """The frames need ``needed``, and ``given`` was applied to them."""
     scan, probe = measured
     turned = undone(scan, needed)
@@ -89,24 +94,24 @@ def test_a_wrong_orientation_is_named_and_the_right_one_suggested(measured, give
         require_fit(turned, probe, given)
 
 
-def test_a_right_orientation_passes(measured):
+def test_a_right_orientation_passes(measured: Measured) -> None:
     require_fit(*measured, 0)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_frames_that_show_nothing_contradict_no_orientation(seed):
+def test_frames_that_show_nothing_contradict_no_orientation(seed: int) -> None:
     """The same round spot everywhere under a probe of another width: one orientation fits up to twice as well by chance."""
     rng = np.random.default_rng(seed)
     n = 48
     r2 = ((np.indices((n, n)) - n // 2) ** 2).sum(axis=0)
     counts = rng.poisson(200 * np.exp(-r2 / 30), (36, n, n)).astype(np.uint16)
-    positions_m = np.indices((6, 6)).reshape(2, -1).T * 100e-9
+    positions_m: NDArray[np.float64] = np.indices((6, 6), np.float64).reshape(2, -1).T * 100e-9
     scan = Scan(counts, positions_m, np.ones((n, n), bool), 5450.0, 0.5, 75e-6)
     power = float(counts.sum(dtype=float) / len(counts))
     require_fit(scan, initial_probe(ProbeSpec("gaussian", 3e-7), 5450.0, scan.pixel_size_m, n, power), 0)
 
 
-def test_an_orientation_that_nothing_tells_is_an_error_that_says_why():
+def test_an_orientation_that_nothing_tells_is_an_error_that_says_why() -> None:
     alike = Verdict(0, dict.fromkeys(range(8), 0.02), -0.5)
     with pytest.raises(OrientationError, match=r"0: 0.02, 1: 0.02.*positions' unit"):
         require_clear(alike)
@@ -116,7 +121,7 @@ def test_an_orientation_that_nothing_tells_is_an_error_that_says_why():
     assert require_clear(Verdict(2, errors, -0.4)) == 2
 
 
-def test_contrast_is_that_of_matter_whatever_the_ramp():
+def test_contrast_is_that_of_matter_whatever_the_ramp() -> None:
     rng = np.random.default_rng(0)
     thickness = np.clip(np.cumsum(rng.normal(size=(40, 40)), axis=1), 0, None) * 0.02
     y, x = np.indices(thickness.shape)

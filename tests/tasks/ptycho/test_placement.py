@@ -1,11 +1,13 @@
 """Displaced frames are put back where they were taken, dim ones found dim; what is already right is left alone."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from scipy import ndimage
 
@@ -16,13 +18,17 @@ from tasks.ptycho.placement import Slopes, corrected, misfit_slopes
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.scan import Placement, Scan, illumination, plan_canvas
 from tasks.ptycho.solver import init
+from tasks.ptycho.state import State
 
 N, SIDE, PIXEL_M, PHOTONS = 64, 8, 15e-9, 1e8
 OPTICS = ProbeSpec("gaussian", fwhm_m=300e-9, defocus_m=400e-6)
 
+Measured = tuple[Scan, NDArray[np.complex64]]
+"""A scan and the first guess of its probe."""
+
 
 @pytest.fixture(scope="module")
-def measured():
+def measured() -> Measured:
     """A raster over a rough object and its vacuum, 1e8 photons a frame, every frame cut and displaced exactly."""
     rng = np.random.default_rng(3)
     axis = (np.arange(SIDE) - (SIDE - 1) / 2) * 150e-9
@@ -48,7 +54,7 @@ def measured():
     return scan, initial_probe(replace(OPTICS, defocus_m=200e-6), 5465.0, PIXEL_M, N, PHOTONS)
 
 
-def displaced(scan, kind):
+def displaced(scan: Scan, kind: str) -> tuple[Scan, NDArray[np.float64]]:
     """The scan with wrong positions, and by how much [px]: up to 3 px by an affine map, by chance, or both."""
     rng = np.random.default_rng(1)
     centred = scan.positions_m - scan.positions_m.mean(axis=0)
@@ -58,19 +64,19 @@ def displaced(scan, kind):
     return replace(scan, positions_m=scan.positions_m + error * PIXEL_M), error
 
 
-def reconstruct(scan, probe, cycles, **chosen):
+def reconstruct(scan: Scan, probe: NDArray[np.complex64], cycles: int, **chosen: Any) -> State:
     options = ReconstructOptions(cycles=cycles, **chosen)
     canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
     return run_cycles(scan, canvas, init(canvas, probe, options), cycles, options)
 
 
-def rms_px(displacement):
+def rms_px(displacement: NDArray[Any]) -> float:
     """Of the displacements, without what all have in common."""
     return float(np.sqrt(np.mean(np.sum((displacement - displacement.mean(axis=0)) ** 2, axis=1))))
 
 
 @pytest.mark.parametrize("kind", ["affine", "points"])
-def test_errors_of_three_pixels_are_found_to_a_third(measured, kind):
+def test_errors_of_three_pixels_are_found_to_a_third(measured: Measured, kind: str) -> None:
     scan, probe = measured
     wrong, error = displaced(scan, kind)
     state = reconstruct(wrong, probe, 80, position_refinement=kind)
@@ -80,21 +86,21 @@ def test_errors_of_three_pixels_are_found_to_a_third(measured, kind):
     assert state.errors[-1] < 0.2 * reconstruct(wrong, probe, 80).errors[-1]
 
 
-def test_positions_that_are_right_stay_so(measured):
+def test_positions_that_are_right_stay_so(measured: Measured) -> None:
     scan, probe = measured
     state = reconstruct(scan, probe, 80, position_refinement="points")
     assert rms_px(state.displacement_px) < 0.2
 
 
-def test_a_frame_that_shows_nothing_goes_back_to_where_it_was_measured():
+def test_a_frame_that_shows_nothing_goes_back_to_where_it_was_measured() -> None:
     displacement = np.array([[0.5, 0.0], [-0.5, 0.0]])
-    nothing = Slopes(np.zeros((2, 3, 3)), np.zeros((2, 3)), np.ones(2))
+    nothing = Slopes(jnp.zeros((2, 3, 3)), jnp.zeros((2, 3)), jnp.ones(2))
     options = ReconstructOptions(position_refinement="points")
     found = corrected(Placement(displacement, np.ones(2)), nothing, np.zeros((2, 2)), options)
     np.testing.assert_allclose(found.displacement_px, 0)
 
 
-def test_drifting_flux_is_found_to_half_a_percent(measured):
+def test_drifting_flux_is_found_to_half_a_percent(measured: Measured) -> None:
     scan, probe = measured
     rng = np.random.default_rng(2)
     flux = (1 + 0.1 * np.sin(np.linspace(0, 5, SIDE**2))) * rng.uniform(0.98, 1.02, SIDE**2)
@@ -107,7 +113,7 @@ def test_drifting_flux_is_found_to_half_a_percent(measured):
     assert state.errors[-1] < 0.1 * reconstruct(dim, probe, 80).errors[-1]
 
 
-def test_stopping_and_going_on_changes_nothing_with_moving_frames(measured):
+def test_stopping_and_going_on_changes_nothing_with_moving_frames(measured: Measured) -> None:
     scan, probe = measured
     options = ReconstructOptions(cycles=24, position_refinement="points", frame_flux=True, refine_start=3)
     wrong, _ = displaced(scan, "points")
@@ -121,7 +127,7 @@ def test_stopping_and_going_on_changes_nothing_with_moving_frames(measured):
 
 
 @pytest.mark.parametrize("subpixel", [True, False])
-def test_slopes_are_those_of_the_misfit_and_the_same_in_a_batch(measured, subpixel):
+def test_slopes_are_those_of_the_misfit_and_the_same_in_a_batch(measured: Measured, subpixel: bool) -> None:
     scan, probe = measured
     scan = replace(scan, counts=scan.counts[20:30], positions_m=scan.positions_m[20:30])
     canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, N)
@@ -147,7 +153,7 @@ def test_slopes_are_those_of_the_misfit_and_the_same_in_a_batch(measured, subpix
         np.testing.assert_allclose(one, two[1], rtol=1e-3, atol=1e-4 * float(np.abs(one).max()))
 
 
-def test_no_frame_leaves_the_canvas(measured):
+def test_no_frame_leaves_the_canvas(measured: Measured) -> None:
     scan, _ = measured
     canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, N)
     far = Placement(np.full((SIDE**2, 2), 500.0), np.ones(SIDE**2))
@@ -159,6 +165,6 @@ def test_no_frame_leaves_the_canvas(measured):
         assert illumination(canvas, positions_m, probe).sum() == pytest.approx(SIDE**2 * N**2)
 
 
-def test_rounded_positions_are_not_refined():
+def test_rounded_positions_are_not_refined() -> None:
     with pytest.raises(ValidationError, match="rounding would undo it"):
         ReconstructOptions(position_refinement="points", subpixel=False)

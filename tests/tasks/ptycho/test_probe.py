@@ -1,26 +1,29 @@
 """Probes from the optics have the width, the power and the place they were asked for."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from tasks.errors import InvalidOptionError
 from tasks.ptycho.probe import ProbeSpec, add_modes, initial_probe, kb_focus, kb_profile, resample, scale_to_power
 
 
-def fwhm(profile, step):
+def fwhm(profile: NDArray[Any], step: float) -> float:
     half = np.flatnonzero(profile >= profile.max() / 2)
     left, right = half[0], half[-1]
     level = profile.max() / 2
     edge_left = left - (profile[left] - level) / (profile[left] - profile[left - 1])
     edge_right = right + (profile[right] - level) / (profile[right] - profile[right + 1])
-    return (edge_right - edge_left) * step
+    return float((edge_right - edge_left) * step)
 
 
 @pytest.mark.parametrize(
     "spec", [ProbeSpec("kb", 300e-9), ProbeSpec("kb", 300e-9, apodisation=0.9), ProbeSpec("gaussian", 300e-9)]
 )
-def test_focus_has_the_width_asked_for(spec):
+def test_focus_has_the_width_asked_for(spec: ProbeSpec) -> None:
     probe = initial_probe(spec, 5465.0, 15e-9, 128, 1e6)
     intensity = np.abs(probe[0]) ** 2
     assert fwhm(intensity[64], 15e-9) == pytest.approx(300e-9, rel=0.01)
@@ -29,37 +32,37 @@ def test_focus_has_the_width_asked_for(spec):
     assert intensity.sum() == pytest.approx(1e6, rel=1e-4)
 
 
-def test_zone_plate_focus_is_an_airy_disc_of_its_outer_zone():
+def test_zone_plate_focus_is_an_airy_disc_of_its_outer_zone() -> None:
     probe = initial_probe(ProbeSpec("zone_plate", outer_zone_m=50e-9, stop_diameter_m=0.0), 5465.0, 5e-9, 128, 1.0)
     # first zero of the Airy pattern: 1.22 outer zone widths
     profile = np.abs(probe[0, 64, 64:]) ** 2
     assert np.argmin(profile[:20]) * 5e-9 == pytest.approx(1.22 * 50e-9, abs=5e-9)
 
 
-def test_defocus_widens_and_conserves():
+def test_defocus_widens_and_conserves() -> None:
     sharp, wide = (kb_focus(ProbeSpec(defocus_m=d, apodisation=0.9), 5465.0, 15e-9, 128) for d in (0.0, 2e-3))
     assert np.sum(np.abs(wide) ** 2) == pytest.approx(np.sum(np.abs(sharp) ** 2), rel=0.02)
     assert np.abs(wide).max() < 0.8 * np.abs(sharp).max()
 
 
-def test_sharp_aperture_in_focus_is_a_sinc_at_any_distance():
+def test_sharp_aperture_in_focus_is_a_sinc_at_any_distance() -> None:
     y_m = np.linspace(-700e-9, 700e-9, 97)
     profile = kb_profile(ProbeSpec(fwhm_m=300e-9), 5465.0, y_m)
     np.testing.assert_allclose(profile / 256, np.sinc(0.8859 * y_m / 300e-9), atol=2e-3)
 
 
-def test_modes_are_added_with_little_power():
+def test_modes_are_added_with_little_power() -> None:
     probe = add_modes(initial_probe(ProbeSpec(), 5465.0, 15e-9, 64, 1.0), 3)
     power = np.sum(np.abs(probe) ** 2, axis=(1, 2))
     assert power[1:] == pytest.approx([0.05, 0.05], rel=1e-3)
 
 
-def test_supplied_without_an_array_says_where_it_was_sought():
+def test_supplied_without_an_array_says_where_it_was_sought() -> None:
     with pytest.raises(InvalidOptionError, match="illumination"):
         initial_probe(ProbeSpec("supplied"), 5465.0, 15e-9, 64, 1.0)
 
 
-def test_a_resized_probe_is_the_same_field_on_another_pixel():
+def test_a_resized_probe_is_the_same_field_on_another_pixel() -> None:
     spec = ProbeSpec("gaussian", fwhm_m=200e-9, defocus_m=3e-4)
     for ratio in (0.98, 1.03):
         one, other = (initial_probe(spec, 5465.0, pixel, 64, 1.0) for pixel in (15e-9, 15e-9 * ratio))
@@ -87,19 +90,19 @@ def test_a_resampled_probe_has_no_more_light_far_from_the_beam():
         {"outer_diameter_m": 1e-9, "stop_diameter_m": 1e-9},
     ],
 )
-def test_a_stop_that_covers_its_zone_plate_is_refused(sizes):
+def test_a_stop_that_covers_its_zone_plate_is_refused(sizes: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="stop_diameter_m must be below outer_diameter_m, or no light passes"):
         ProbeSpec(kind="zone_plate", **sizes)
     assert ProbeSpec(kind="kb", **sizes).kind == "kb"
 
 
 @pytest.mark.parametrize("probe", [np.zeros((1, 8, 8), np.complex64), np.full((1, 8, 8), np.nan, np.complex64)])
-def test_a_probe_without_light_is_refused(probe):
+def test_a_probe_without_light_is_refused(probe: NDArray[Any]) -> None:
     with pytest.raises(InvalidOptionError, match="light in its window"):
         scale_to_power(probe, 1e6)
 
 
-def test_optics_too_coarse_for_the_frames_give_a_sentence():
+def test_optics_too_coarse_for_the_frames_give_a_sentence() -> None:
     spec = ProbeSpec(kind="zone_plate", outer_zone_m=1e-3)
     with pytest.raises(InvalidOptionError, match="light in its window"):
         initial_probe(spec, 5465.0, 15e-9, 32, 1e6)
@@ -113,5 +116,5 @@ def test_optics_too_coarse_for_the_frames_give_a_sentence():
         ({"kind": "supplied"}, "as in the files"),
     ],
 )
-def test_optics_in_words(spec, words):
+def test_optics_in_words(spec: dict[str, Any], words: str) -> None:
     assert ProbeSpec(**spec).in_words() == words

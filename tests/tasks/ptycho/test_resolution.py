@@ -1,9 +1,11 @@
 """Resolution: rings against noise of known strength, reconstructions against the truth, amplitudes against their model."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.coupling.spectra import align
 from tasks.options import AlignOptions, ReconstructOptions
@@ -20,8 +22,9 @@ from tasks.ptycho.resolution import (
     ring_numbers,
     soft_window,
 )
-from tasks.ptycho.scan import illumination, plan_canvas
+from tasks.ptycho.scan import Canvas, Scan, illumination, plan_canvas
 from tasks.ptycho.solver import init
+from tasks.ptycho.state import State
 from tasks.simulation.chemical_states import electrons_per_formula
 from tasks.simulation.specimen import SimulationOptions, simulate, transmission_at
 
@@ -29,12 +32,12 @@ PIXEL_M = 10e-9
 FREQUENCY = np.arange(33) / (64 * PIXEL_M)
 
 
-def noise(seed, shape=(96, 128)):
+def noise(seed: int, shape: tuple[int, int] = (96, 128)) -> NDArray[np.complex64]:
     rng = np.random.default_rng(seed)
     return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
 
 
-def test_correlation_is_the_share_of_common_signal_and_keeps_its_sign():
+def test_correlation_is_the_share_of_common_signal_and_keeps_its_sign() -> None:
     window = np.ones((96, 128))
     common, a, b = noise(0), noise(1), noise(2)
     measured = frc(1 + common + a, 1 + common + 0.5 * b, window, PIXEL_M, FREQUENCY)
@@ -43,7 +46,7 @@ def test_correlation_is_the_share_of_common_signal_and_keeps_its_sign():
     assert abs(np.mean(frc(1 + a, 1 + b, window, PIXEL_M, FREQUENCY)[3:])) < 0.02
 
 
-def test_half_a_bit_needs_more_correlation_where_a_ring_has_few_pixels():
+def test_half_a_bit_needs_more_correlation_where_a_ring_has_few_pixels() -> None:
     many = half_bit(np.ones((2048, 2048)), PIXEL_M, FREQUENCY)
     # SNR / (1 + SNR) at SNR = sqrt(2) / 2 - 1 / 2
     assert many[-1] == pytest.approx(0.2071 / 1.2071, abs=0.02)
@@ -52,14 +55,14 @@ def test_half_a_bit_needs_more_correlation_where_a_ring_has_few_pixels():
     assert (np.diff(few[1:]) < 0.03).all()
 
 
-def test_a_window_leaves_fewer_independent_pixels():
+def test_a_window_leaves_fewer_independent_pixels() -> None:
     window = np.zeros((128, 128))
     window[32:96, 32:96] = 1
     small = half_bit(np.ones((64, 64)), PIXEL_M, FREQUENCY)
     np.testing.assert_allclose(half_bit(window, PIXEL_M, FREQUENCY)[8:], small[8:], rtol=0.05)
 
 
-def test_independent_noise_in_a_window_stays_below_half_a_bit():
+def test_independent_noise_in_a_window_stays_below_half_a_bit() -> None:
     window = np.zeros((128, 128), bool)
     window[40:90, 45:80] = True
     soft = soft_window(window)
@@ -70,8 +73,8 @@ def test_independent_noise_in_a_window_stays_below_half_a_bit():
     assert np.mean([(curve > threshold)[4:].mean() for curve in curves]) < 0.03
 
 
-def test_period_is_read_between_rings_and_a_single_dip_is_passed_over():
-    frequency = np.arange(6) * 1e7
+def test_period_is_read_between_rings_and_a_single_dip_is_passed_over() -> None:
+    frequency = 1e7 * np.arange(6.0)
     curve = np.array([1, 0.9, 0.4, 0.8, 0.6, 0.2])
     assert resolved_period_m(frequency, curve, 0.5) == pytest.approx(1 / 4.25e7)
     assert resolved_period_m(frequency, curve, 0.1) == pytest.approx(1 / 5e7)
@@ -79,7 +82,7 @@ def test_period_is_read_between_rings_and_a_single_dip_is_passed_over():
     assert np.isnan(resolved_period_m(frequency, np.full(6, np.nan), 0.5))
 
 
-def test_rings_are_as_wide_on_both_axes_of_an_oblong_image():
+def test_rings_are_as_wide_on_both_axes_of_an_oblong_image() -> None:
     ring = ring_numbers((64, 128), PIXEL_M, FREQUENCY[1])
     assert ring[7, 0] == 7
     assert ring[0, 14] == 7
@@ -87,7 +90,7 @@ def test_rings_are_as_wide_on_both_axes_of_an_oblong_image():
 
 
 @pytest.fixture(scope="module")
-def pair():
+def pair() -> Any:
     """Two energies of a weakly lit specimen, reconstructed and brought to one grid, and the truth on that grid."""
     options = SimulationOptions(
         n_energies=2, n_positions_side=9, n_pixels=64, n_states=1, n_grains=1, radius_m=0.4e-6, photons=1e6, flux_spread=0.0
@@ -100,16 +103,16 @@ def pair():
         power = scan.counts.sum() / len(scan.counts)
         probe = initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
         canvases.append(canvas)
-        states.append(run_cycles(scan, canvas, init(canvas, probe, chosen), chosen.cycles, chosen))
+        states.append(run_cycles(scan, canvas, init(canvas, probe, chosen), chosen.max_cycles, chosen))
     doses = [illumination(c, s.positions_m, state.probe) for c, s, state in zip(canvases, scans, states, strict=True)]
     aligned = align([state.object for state in states], doses, canvases, simulation.energies_ev, AlignOptions())
     electrons = electrons_per_formula(simulation.specimen.states, simulation.energies_ev, simulation.absorber)
     axes = [(aligned.grid.y_m, aligned.grid.x_m)[k] - simulation.drift_m[:, k].mean() for k in (0, 1)]
-    truths = [transmission_at(simulation.specimen, electrons[e], *axes, simulation.energies_ev[e]) for e in (0, 1)]
+    truths = [transmission_at(simulation.specimen, electrons[e], axes[0], axes[1], simulation.energies_ev[e]) for e in (0, 1)]
     return scans, canvases, states, aligned, truths
 
 
-def test_correlation_of_neighbours_says_what_the_truth_says(pair):
+def test_correlation_of_neighbours_says_what_the_truth_says(pair: Any) -> None:
     scans, _, _, aligned, truths = pair
     pixel = aligned.grid.pixel_size_m
     frequency = detector_frequencies(scans[0].n_pixels, pixel)
@@ -124,7 +127,7 @@ def test_correlation_of_neighbours_says_what_the_truth_says(pair):
     assert found == pytest.approx(wanted, rel=0.15)
 
 
-def test_transfer_is_one_for_the_exact_model_and_falls_with_the_photons(pair):
+def test_transfer_is_one_for_the_exact_model_and_falls_with_the_photons(pair: Any) -> None:
     scans, canvases, states, _, _ = pair
     scan, canvas, state = scans[0], canvases[0], states[0]
     exact = prtf(replace(scan, counts=model_intensity(scan, canvas, state)), canvas, state)
@@ -139,7 +142,7 @@ def test_transfer_is_one_for_the_exact_model_and_falls_with_the_photons(pair):
     assert transfer[0] > 0.9
 
 
-def test_masked_pixels_do_not_count(pair):
+def test_masked_pixels_do_not_count(pair: Any) -> None:
     scans, canvases, states, _, _ = pair
     scan, canvas, state = scans[0], canvases[0], states[0]
     spoilt = scan.counts.copy()
@@ -147,7 +150,7 @@ def test_masked_pixels_do_not_count(pair):
     np.testing.assert_array_equal(prtf(replace(scan, counts=spoilt), canvas, state), prtf(scan, canvas, state))
 
 
-def model_intensity(scan, canvas, state):
+def model_intensity(scan: Scan, canvas: Canvas, state: State) -> NDArray[Any]:
     """(P, N, N) float32: what the state says of every frame, beam centre in the middle, without JAX."""
     n = scan.n_pixels
     frequency = np.fft.fftfreq(n)
@@ -163,7 +166,7 @@ def model_intensity(scan, canvas, state):
     return np.stack(frames).astype(np.float32)
 
 
-def ring_means(frames):
+def ring_means(frames: NDArray[Any]) -> NDArray[Any]:
     n = frames.shape[-1]
     ring = np.fft.fftshift(ring_numbers((n, n), 1.0, 1 / n)).ravel()
     return (np.bincount(ring, frames.mean(axis=0).ravel()) / np.bincount(ring))[: n // 2 + 1]

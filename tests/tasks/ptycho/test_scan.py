@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.errors import GeometryError
 from tasks.ptycho.scan import MARGIN_PX, Scan, check_geometry, illumination, plan_canvas
@@ -9,7 +10,7 @@ from tasks.ptycho.scan import MARGIN_PX, Scan, check_geometry, illumination, pla
 RASTER = np.stack(np.meshgrid(np.arange(5.0), np.arange(7.0), indexing="ij"), axis=-1).reshape(-1, 2) * 150e-9
 
 
-def test_every_frame_lies_on_the_canvas_and_the_origin_is_where_it_says():
+def test_every_frame_lies_on_the_canvas_and_the_origin_is_where_it_says() -> None:
     canvas = plan_canvas(RASTER + 3e-6, 15e-9, 64)
     corners = canvas.corners_px(RASTER + 3e-6, 64)
     assert corners.min() == pytest.approx(MARGIN_PX)
@@ -19,22 +20,22 @@ def test_every_frame_lies_on_the_canvas_and_the_origin_is_where_it_says():
     np.testing.assert_allclose(centre, RASTER[8] + 3e-6, atol=1e-15)
 
 
-def test_neighbouring_energies_share_a_shape():
+def test_neighbouring_energies_share_a_shape() -> None:
     shapes = {plan_canvas(RASTER, pixel, 64).shape for pixel in np.linspace(14.7e-9, 15e-9, 9)}
     assert len(shapes) == 1
 
 
-def test_positions_in_the_wrong_unit_are_named():
+def test_positions_in_the_wrong_unit_are_named() -> None:
     with pytest.raises(GeometryError, match="metres"):
         plan_canvas(RASTER * 1e9, 15e-9, 64)
 
 
-def test_scan_pixel_is_lambda_z_over_np():
+def test_scan_pixel_is_lambda_z_over_np() -> None:
     scan = Scan(np.zeros((1, 96, 96), np.uint16), np.zeros((1, 2)), np.ones((96, 96), bool), 5420.0, 0.5, 75e-6)
     assert scan.pixel_size_m == pytest.approx(1.239841984e-6 / 5420 * 0.5 / (96 * 75e-6))
 
 
-def test_the_mean_pattern_counts_a_pixel_only_where_it_was_good():
+def test_the_mean_pattern_counts_a_pixel_only_where_it_was_good() -> None:
     """One masked, one at the end of its range in half of the frames, one in all; more frames than a block holds."""
     counts = np.full((40, 256, 256), 7, np.uint16)
     counts[::2, 0, 1] = counts[:, 0, 2] = np.iinfo(np.uint16).max
@@ -49,7 +50,7 @@ def test_the_mean_pattern_counts_a_pixel_only_where_it_was_good():
     assert good[1:].all()
 
 
-def test_a_sane_scan_has_no_faults():
+def test_a_sane_scan_has_no_faults() -> None:
     assert check_geometry(RASTER, 15e-9, 64, 300e-9) == []
 
 
@@ -67,12 +68,12 @@ def test_a_sane_scan_has_no_faults():
         (RASTER[:1], None, "positions_m", "at least 2"),
     ],
 )
-def test_insane_scans_name_field_and_cause(positions, fwhm, field, says):
+def test_insane_scans_name_field_and_cause(positions: NDArray[np.float64], fwhm: float | None, field: str, says: str) -> None:
     faults = check_geometry(positions, 15e-9, 64, fwhm)
     assert any(name == field and says in message for name, message in faults)
 
 
-def test_illumination_counts_the_photons_of_every_frame():
+def test_illumination_counts_the_photons_of_every_frame() -> None:
     canvas = plan_canvas(RASTER, 15e-9, 32)
     probe = np.full((2, 32, 32), 3 + 4j, np.complex64)
     dose = illumination(canvas, RASTER, probe)
