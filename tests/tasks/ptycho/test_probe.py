@@ -72,7 +72,7 @@ def test_a_resized_probe_is_the_same_field_on_another_pixel() -> None:
         np.testing.assert_allclose(found[inside], other[inside], atol=2e-3 * np.abs(other).max())
 
 
-def test_a_resampled_probe_has_no_more_light_far_from_the_beam():
+def test_a_resampled_probe_has_no_more_light_far_from_the_beam() -> None:
     """Its tails reach to the rim of its window, so that a cut there would scatter over the whole frame."""
     probe = initial_probe(ProbeSpec("kb", fwhm_m=300e-9, defocus_m=4e-4, apodisation=0.9), 5465.0, 22.5e-9, 64, 1e8)
     frequency = np.fft.fftfreq(64)
