@@ -122,10 +122,14 @@ class Bench:
             assert time.monotonic() < until, [(run.submitted, run.stages()) for run in self.runner._runs.values()]
             time.sleep(0.02)
 
+    def begun_by(self, stage: str) -> list[str]:
+        """Runs that began a step of a stage, once for each time."""
+        return [path.stem.split()[2] for path in self.paths.runs.glob(f"* {stage}.begun")]
+
     def wait_for_beginning(self, stage: str, timeout: float = WAIT_S) -> str:
         """Wait until a step of a stage has been begun, and return the run that began it."""
         until = time.monotonic() + timeout
-        while not (runs := [path.stem.split()[2] for path in self.paths.runs.glob(f"* {stage}.begun")]):
+        while not (runs := self.begun_by(stage)):
             assert time.monotonic() < until, f"no step of {stage} was begun"
             time.sleep(0.02)
         return runs[0]
