@@ -38,7 +38,15 @@ def event_ids(lab, run, after, n=None):
 
 
 @pytest.fixture(scope="module")
-def survivor(own_lab, specimen, writers, options, tmp_path_factory):
+def rounds_are_kept():
+    """What was written when can be seen after the run has succeeded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PTYXAS_KEEP_ROUNDS", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def survivor(rounds_are_kept, own_lab, specimen, writers, options, tmp_path_factory):
     """Service, dataset, run, its events, and what was finished when the first service died."""
     folder = tmp_path_factory.mktemp("killed")
     with own_lab(folder / "data") as lab:

@@ -130,6 +130,7 @@ def arena(own_lab, specimen, writers, options, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", str(witness))
         patch.setenv("PTYXAS_TEST_LOG", str(folder / "computations"))
+        patch.setenv("PTYXAS_KEEP_ROUNDS", "1")  # to see when each was written
         arena = Arena(folder, own_lab, specimen(0, N_ENERGIES), writers["cxi"], options)
         arena.open()
         yield arena
