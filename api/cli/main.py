@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 COMMANDS: Final = {
     "serve": ("api.cli.serve", "Serve HTTP, with Dask, the catalogue and the stores in one process tree."),
     "submit": ("api.cli.submit", "Send scan files as one dataset and start a run."),
+    "follow": ("api.cli.follow", "Send the files of a folder as they are complete, while a live run grows beside it."),
     "watch": ("api.cli.submit", "Follow a run to its end; exits with 0 if it succeeds."),
     "run": ("api.cli.runs", "Start a run on datasets that the service has; what an earlier run finished is not computed again."),
     "datasets": ("api.cli.runs", "List the datasets of the service, newest first."),

@@ -19,25 +19,33 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
+Formula = Annotated[str, typer.Option(help="Chemical formula of the specimen.")]
+Group = Annotated[str, typer.Option(help="Group in which the specimen is compared.")]
+Element = Annotated[str, typer.Option(help="Absorbing element.")]
+Edge = Annotated[str, typer.Option(help="Its absorption edge.")]
+Probe = Annotated[str, typer.Option(help="Probe as JSON; by default as the files say.")]
+Distance = Annotated[float | None, typer.Option(help="Specimen to detector; by default as the files say.")]
+Orientation = Annotated[str, typer.Option(help="0-7: flip rows 1, flip columns 2, transpose 4; or auto.")]
+OptionList = Annotated[list[str] | None, typer.Option("--option", "-o", help="e.g. reconstruct.cycles=300; repeatable.")]
 OptionsFile = Annotated[Path | None, typer.Option("--options", help="TOML file of options, a table a stage.", exists=True)]
 
 
 @commands.command()
 def submit(
     files: Annotated[list[Path], typer.Argument(help="Scan files, one energy each.", exists=True, dir_okay=False)],
-    formula: Annotated[str, typer.Option(help="Chemical formula of the specimen.")],
+    formula: Formula,
     title: Annotated[str, typer.Option(help="Title of the dataset; by default the name of the first file's folder.")] = "",
-    group: Annotated[str, typer.Option(help="Group in which the specimen is compared.")] = "",
+    group: Group = "",
     standard: Annotated[bool, typer.Option("--standard", help="A known compound: left out of the domains.")] = False,
-    absorber: Annotated[str, typer.Option(help="Absorbing element.")] = "V",
-    edge: Annotated[str, typer.Option(help="Its absorption edge.")] = "K",
-    probe: Annotated[str, typer.Option(help="Probe as JSON; by default as the files say.")] = "",
-    distance_m: Annotated[float | None, typer.Option(help="Specimen to detector; by default as the files say.")] = None,
+    absorber: Element = "V",
+    edge: Edge = "K",
+    probe: Probe = "",
+    distance_m: Distance = None,
     pixel_size_m: Annotated[float | None, typer.Option(help="Detector pixel; by default as the files say.")] = None,
-    orientation: Annotated[str, typer.Option(help="0-7: flip rows 1, flip columns 2, transpose 4; or auto.")] = "0",
+    orientation: Orientation = "0",
     reference: Annotated[list[Path] | None, typer.Option(help="XDI spectrum of a compound; repeatable.", exists=True)] = None,
     foil: Annotated[Path | None, typer.Option(help="XDI spectrum of a metal foil: calibrates the energies.", exists=True)] = None,
-    option: Annotated[list[str] | None, typer.Option("--option", "-o", help="e.g. reconstruct.cycles=300; repeatable.")] = None,
+    option: OptionList = None,
     options_file: OptionsFile = None,
     name: Annotated[str, typer.Option(help="Name of the run.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")] = False,

@@ -1,0 +1,253 @@
+"""Command that sends the files of a folder while a beamline writes it: follow."""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from api.cli.submit import (
+    Distance,
+    Edge,
+    Element,
+    Formula,
+    Group,
+    OptionList,
+    OptionsFile,
+    Orientation,
+    Probe,
+    check_options,
+    read_options,
+    read_probe,
+    show_address,
+)
+from api.cli.terminal import LOCAL, Key, Url, console, plain_errors, safe, show_warning
+from api.client.ptyxas import Client, RefusedError, UnreachableError
+
+commands = typer.Typer()
+
+LOOK_S: Final = 1.0
+"""Time between two looks at the folder [s]."""
+PASSING: Final = frozenset(
+    {"busy", "catalogue-busy", "catalogue-unavailable", "not-ready", "quota-exceeded", "storage-full", "too-many-runs"}
+)
+"""Codes of refusals that may be over later; any other is the file's fault."""
+Version = tuple[int, int]
+"""Size [bytes] and time of the last change [ns] of a file."""
+
+
+@dataclass
+class FolderWatch:
+    """The files of a folder that match a pattern, and which of them are complete.
+
+    Attributes
+    ----------
+    folder : Path
+    pattern : str
+        As of ``Path.glob``; ``**/`` for folders below.
+    rest_s : float
+        A file is complete when its size and the time of its change have rested for so long [s].
+    marker : str
+        Where given, a file is complete when there is one of its name with this ending, such as ``.done``.
+    """
+
+    folder: Path
+    pattern: str
+    rest_s: float
+    marker: str = ""
+    _seen: dict[Path, tuple[Version, float]] = field(default_factory=dict)
+
+    def complete(self, now: float) -> Iterator[tuple[Path, Version]]:
+        """Files that are complete at the time ``now`` [s, of a clock that never goes back], in the order of their names."""
+        for path in sorted(self.folder.glob(self.pattern)):
+            if self.marker and path.name.endswith(self.marker):
+                continue
+            try:
+                if not path.is_file():
+                    continue
+                status = path.stat()
+            except OSError:
+                continue  # gone, or not readable yet
+            version = (status.st_size, status.st_mtime_ns)
+            known, since = self._seen.get(path, (None, now))
+            since = since if known == version else now
+            self._seen[path] = (version, since)
+            marked = path.with_name(path.name + self.marker).exists() if self.marker else now - since >= self.rest_s
+            if marked and status.st_size > 0:
+                yield path, version
+
+    def name_of(self, path: Path) -> str:
+        """Name of a file as a scan: its path below the folder, in the characters that a scan's name may have."""
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", path.relative_to(self.folder).as_posix())
+        return name[-128:].lstrip(".-") or "scan"
+
+
+@dataclass
+class Sender:
+    """Sends each complete file once, and names those that cannot be read.
+
+    Attributes
+    ----------
+    client : Client
+    dataset_id : str
+    say : callable
+        Prints a sentence.
+    warn : callable
+        Prints a sentence about something that is wrong.
+    """
+
+    client: Client
+    dataset_id: str
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+    sent: dict[Path, Version] = field(default_factory=dict)
+    refused: dict[Path, Version] = field(default_factory=dict)
+
+    def send(self, path: Path, name: str, version: Version) -> None:
+        """Send a file unless the service has it or has refused this version of it.
+
+        Raises
+        ------
+        UnreachableError
+        RefusedError
+            The service cannot take it now; it may later.
+        """
+        if version in (self.sent.get(path), self.refused.get(path)):
+            return
+        try:
+            self.client.put_scan(self.dataset_id, path, name)
+        except UnreachableError:
+            raise
+        except RefusedError as error:
+            if error.code in PASSING:
+                raise
+            self.refused[path] = version
+            self.warn(f"{path.name} cannot be used and is left out: {error}")
+        except OSError as error:
+            self.refused[path] = version
+            self.warn(f"{path.name} cannot be read and is left out until it changes: {error}")
+        else:
+            self.sent[path] = version
+            self.say(f"{path.name} sent")
+
+
+def follow_folder(
+    watch: FolderWatch, sender: Sender, n_energies: int | None, tick: Callable[[], None], wait: Callable[[], None]
+) -> dict[str, Any]:
+    """Send files until the dataset holds ``n_energies``, for ever without; the dataset as it then stands.
+
+    Parameters
+    ----------
+    watch : FolderWatch
+    sender : Sender
+    n_energies : int or None
+    tick : callable
+        Called after every look that found the service, once the dataset holds a scan.
+    wait : callable
+        Waits until the next look.
+    """
+    troubled = ""
+    while True:
+        try:
+            for path, version in watch.complete(time.monotonic()):
+                sender.send(path, watch.name_of(path), version)
+            dataset = sender.client.dataset(sender.dataset_id)
+            if dataset["scans"]:
+                tick()
+            if n_energies is not None and len(dataset["scans"]) >= n_energies:
+                return dataset
+            troubled = ""
+        except (UnreachableError, RefusedError) as error:
+            if isinstance(error, RefusedError) and error.code not in PASSING:
+                raise
+            if str(error) != troubled:
+                sender.warn(f"{error}; trying again")
+            troubled = str(error)
+        wait()
+
+
+def label_of(folder: Path, pattern: str) -> str:
+    """Label by which the dataset of a folder is found again."""
+    return "follow:" + hashlib.sha256(f"{folder.resolve()}\0{pattern}".encode()).hexdigest()[:16]
+
+
+def dataset_of(client: Client, label: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The newest open dataset with the label, or a new one."""
+    found: list[dict[str, Any]] = client.call("GET", "/datasets", params={"label": label, "state": "open", "limit": 1})["items"]
+    if found:
+        return found[0]
+    created = client.create_dataset(spec)
+    return client.call("PATCH", f"/datasets/{created['id']}", json={"labels": [label]})
+
+
+@commands.command()
+def follow(
+    folder: Annotated[Path, typer.Argument(help="Folder that is written.", exists=True, file_okay=False)],
+    formula: Formula,
+    pattern: Annotated[str, typer.Option(help="Names of the files; **/ for folders below.")] = "*",
+    energies: Annotated[int | None, typer.Option(help="Energies to wait for; then the dataset is sealed.", min=1)] = None,
+    rest_s: Annotated[float, typer.Option(help="A file is complete when it has not changed for so long.", min=0)] = 5.0,
+    marker: Annotated[str, typer.Option(help="Or when there is a file of its name with this ending, e.g. .done.")] = "",
+    title: Annotated[str, typer.Option(help="Title of the dataset; by default the folder's name.")] = "",
+    group: Group = "",
+    kind: Annotated[str, typer.Option(help="diffraction or images.")] = "diffraction",
+    absorber: Element = "V",
+    edge: Edge = "K",
+    probe: Probe = "",
+    distance_m: Distance = None,
+    orientation: Orientation = "0",
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Start a live run with the first file.")] = True,
+    option: OptionList = None,
+    options_file: OptionsFile = None,
+    url: Url = LOCAL,
+    key: Key = None,
+) -> None:
+    """Send the files of a folder as they are complete, while a live run grows beside it; stopped and started, it goes on."""
+    with plain_errors(), Client(url, key) as client:
+        spec = {
+            "title": title or folder.resolve().name,
+            "kind": kind,
+            "sample": {"name": title or folder.resolve().name, "formula": formula, "group": group},
+            "absorber": {"element": absorber, "edge": edge},
+            "distance_m": distance_m,
+            "probe": read_probe(probe) if probe else None,
+            "orientation": int(orientation) if orientation.isdecimal() else orientation,
+        }
+        options = check_options(read_options(options_file, option or []))
+        dataset = dataset_of(client, label_of(folder, pattern), spec)
+        console.print(f"dataset {safe(dataset['id'])}", highlight=False)
+        sender = Sender(client, dataset["id"], lambda text: console.print(safe(text), highlight=False), show_warning)
+        watch = FolderWatch(folder.resolve(), pattern, rest_s, marker)
+        live = LiveRun(client, dataset["id"], options) if run else None
+        try:
+            ended = follow_folder(watch, sender, energies, live.start if live else lambda: None, lambda: time.sleep(LOOK_S))
+        except KeyboardInterrupt:
+            console.print("stopped; the same command goes on from here", highlight=False)
+            return
+        client.seal(dataset["id"])
+        console.print(f"sealed with {len(ended['scans'])} energies", highlight=False)
+
+
+@dataclass
+class LiveRun:
+    """The run beside the folder: started once, also across restarts of the command."""
+
+    client: Client
+    dataset_id: str
+    options: Mapping[str, Any]
+    state: Literal["unknown", "started"] = "unknown"
+
+    def start(self) -> None:
+        """Start the run unless the dataset has one; the same request twice is one run."""
+        if self.state == "started":
+            return
+        body = {"datasets": [self.dataset_id], "options": dict(self.options), "name": ""}
+        key = f"follow-{self.dataset_id}-{hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]}"
+        started = self.client.call("POST", "/runs", json=body, headers={"Idempotency-Key": key})
+        self.state = "started"
+        show_address(self.client, started["id"])
