@@ -26,8 +26,8 @@ from api.cli.submit import (
     read_probe,
     show_address,
 )
-from api.cli.terminal import LOCAL, Key, Url, console, plain_errors, safe, show_warning
-from api.client.ptyxas import Client, RefusedError, UnreachableError
+from api.cli.terminal import Key, Url, console, plain_errors, safe, show_warning
+from api.client.ptyxas import LOCAL, Client, RefusedError, UnreachableError
 
 commands = typer.Typer()
 

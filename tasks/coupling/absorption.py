@@ -108,7 +108,7 @@ def absorption_spectra(
         sample_mask=_sample(absorption.mean(axis=0), field, vacuum),
         shift_px=shifts,
         sigma_absorption=_noise(absorption, field, vacuum),
-        incident_intensity=np.exp(2 * (offsets - levels)),
+        incident_intensity=np.exp(2 * (np.asarray(offsets, np.float64) - levels)),
     )
 
 
@@ -234,6 +234,6 @@ def _sample(absorption: Array, field: Mask, vacuum: Mask) -> Mask:
 
 def _noise(absorption: Array, field: Mask, vacuum: Mask) -> Array:
     if vacuum.any():
-        return np.asarray(np.std(absorption[:, vacuum], axis=1))
+        return np.asarray(np.std(absorption[:, vacuum], axis=1), np.float64)
     inner = ndimage.binary_erosion(field, iterations=RIM_PX)
-    return np.array([ripple_of(image, inner) for image in absorption])
+    return np.array([ripple_of(image, inner) for image in absorption], np.float64)

@@ -64,6 +64,11 @@ def test_without_i0_too_little_empty_area_is_an_error_that_says_so() -> None:
         found(absorption() - 3.0, min_vacuum_fraction=0.9)
 
 
+def test_counts_in_single_precision_have_errors_in_double() -> None:
+    spectra = found(np.asarray(absorption() - 0.5 * np.log(I0)[:, None, None], np.float32), drift="none")
+    assert spectra.sigma_absorption.dtype == spectra.incident_intensity.dtype == np.float64
+
+
 def test_a_stated_box_is_taken_for_i0() -> None:
     spectra = found(absorption() - 0.5 * np.log(I0)[:, None, None], vacuum_box=(3, 11, 3, 11))
     assert spectra.vacuum_mask.sum() == 64
