@@ -72,6 +72,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.http_metrics = HttpMetrics()
+    app.state.keys = None
     app.state.closing = asyncio.Event()
     app.state.drawing = CapacityLimiter(N_DRAWN)
     app.state.exporting = CapacityLimiter(N_EXPORTED)
@@ -95,7 +96,8 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
     hosts = None
     app.add_middleware(JsonETags)
     if settings.api_keys_file is not None:
-        app.add_middleware(ApiKeyCheck, keys=ApiKeys(settings.api_keys_file))
+        app.state.keys = ApiKeys(settings.api_keys_file)
+        app.add_middleware(ApiKeyCheck, keys=app.state.keys)
     else:
         hosts = LOOPBACK_HOSTS.union(settings.allowed_hosts)
     if settings.cors_origins:

@@ -9,6 +9,13 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Paths for load balancers, which have neither key nor token."""
 
 
+COOKIE: Final = "ptyxas-key"
+"""Cookie of a browser whose user has signed in with a key."""
+SIGN_IN: Final = "/sign-in"
+SIGN_IN_PATHS: Final = frozenset({SIGN_IN, "/assets/style.css", "/assets/icon.svg"})
+"""What a browser may load before its user has signed in."""
+
+
 def secret_of(authorization: str) -> str:
     """The key or token in an ``Authorization`` header; empty if there is none."""
     scheme, _, value = authorization.partition(" ")

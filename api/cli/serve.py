@@ -1,9 +1,12 @@
 """The command serve, and the server that the demonstrations start."""
 
+import os
 import resource
+import tomllib
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -22,21 +25,39 @@ commands = typer.Typer()
 
 @commands.command()
 @with_flags(Settings.model_fields)
-def serve(**given: Any) -> None:
+def serve(
+    file: Annotated[Path | None, typer.Option("--settings", help="TOML file of settings, by their names.")] = None, **given: Any
+) -> None:
     """Serve HTTP, with Dask, the catalogue and the stores in one process tree.
 
-    Every flag may also be set as PTYXAS_<NAME> in the environment.
+    Every flag may also be set as PTYXAS_<NAME> in the environment, or in a file. A flag goes before the environment, and the
+    environment before the file.
     """
     from service.logging_setup import write_logs
 
     with plain_errors():
-        settings = Settings(**given)
+        settings = Settings(**(read_settings(file) if file else {}) | given)
         raise_file_limit()
         write_logs(settings.log_level, settings.log_format)
         server = open_server(settings, partial(show_start, settings))
         server.run()
         if not server.started:
             raise typer.Exit(1)
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Settings of a TOML file, but for those that the environment has.
+
+    Raises
+    ------
+    ValueError, OSError
+        The file cannot be read, or is no TOML.
+    """
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no TOML file of settings: {error}") from error
+    return {name: value for name, value in found.items() if f"PTYXAS_{name.upper()}" not in map(str.upper, os.environ)}
 
 
 def show_start(settings: Settings, url: str) -> None:

@@ -16,7 +16,7 @@ from api.middleware.api_keys import scope_needed
 from service.api_keys import Key, Scope, make_key, read_keys, write_keys
 from service.settings import Settings
 
-LOOKS = ("/", "/api/v1/runs", "/assets/style.css")
+LOOKS = ("/", "/api/v1/runs", "/assets/page.js")
 WHOLE = ("/metrics", "/dask")
 
 
@@ -103,3 +103,48 @@ def test_a_page_of_an_allowed_site_may_ask_before_it_has_a_key(locked: tuple[str
 @pytest.mark.parametrize("header", ["", "Bearer", "Basic !!!", "Basic /w==", "Digest a=b", "Basic YQ=="])
 def test_headers_without_a_key(header: str) -> None:
     assert secret_of(header) == ""
+
+
+PAGE = {"Accept": "text/html"}
+
+
+def test_a_browser_signs_in_with_a_key_and_goes_where_it_wanted(locked: tuple[str, dict[str, str], Path]) -> None:
+    url, secrets, path = locked
+    with httpx.Client(base_url=url, headers=PAGE, follow_redirects=True) as browser:
+        form = browser.get("/?run=run_1")
+        assert (form.status_code, form.url.path, form.url.params["next"]) == (200, "/sign-in", "/?run=run_1")
+        assert browser.get("/assets/style.css").status_code == 200
+        refused = browser.post("/sign-in", data={"key": secrets["over"], "next": "/"})
+        assert (refused.status_code, "unknown, revoked or expired" in refused.text, dict(browser.cookies)) == (401, True, {})
+        entered = browser.post("/sign-in", data={"key": secrets["writer"], "next": "/api/v1/runs"})
+        assert (entered.status_code, entered.url.path) == (200, "/api/v1/runs")
+        cookie = entered.history[0].headers["set-cookie"].lower()
+        assert all(word in cookie for word in ("httponly", "samesite=lax", "path=/"))
+        write_keys(path, [key for key in read_keys(path) if key.name != "writer"])
+        assert browser.get("/api/v1/runs").url.path == "/sign-in"
+        browser.post("/sign-in")
+        assert dict(browser.cookies) == {}
+
+
+def test_a_cookie_writes_only_for_pages_of_this_host(locked: tuple[str, dict[str, str], Path]) -> None:
+    url, secrets, _ = locked
+    body = {"title": "t", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}}
+
+    def status(origin: dict[str, str]) -> int:
+        cookie = {"Cookie": f"ptyxas-key={secrets['writer']}"}
+        return httpx.post(f"{url}/api/v1/datasets", json=body, headers=cookie | origin).status_code
+
+    assert status({"Origin": url}) == 201
+    assert status({}) == 403
+    assert status({"Origin": "https://elsewhere.example"}) == 403
+    assert status({"Origin": "null"}) == 403
+    assert status({"Origin": url, "Authorization": "Bearer wrong"}) == 401
+
+
+@pytest.mark.parametrize(
+    "address", ["//elsewhere.example", "https://elsewhere.example", "/\\\\elsewhere.example", "javascript:x", ""]
+)
+def test_a_sign_in_leads_nowhere_else(locked: tuple[str, dict[str, str], Path], address: str) -> None:
+    url, secrets, _ = locked
+    entered = httpx.post(f"{url}/sign-in", data={"key": secrets["reader"], "next": address})
+    assert (entered.status_code, entered.headers["location"]) == (303, "/")
