@@ -19,7 +19,7 @@ MOST_CYCLES: Final = 100_000
 """Upper bound of every number of cycles."""
 AUTO_CYCLES: Final = 800
 """Cycles after which ``reconstruct.cycles="auto"`` ends an energy that has not converged."""
-EXPECTED_CYCLES: Final = {"cold": 150, "warm": 40}
+EXPECTED_CYCLES: Final = {"cold": 150, "warm": 55}
 """Cycles that ``auto`` takes from the optics, and from a reference."""
 
 Descriptor = Literal[

@@ -61,7 +61,7 @@ class ReconstructStep(Step):
     """
 
     stage: ClassVar[str] = "reconstruct"
-    version: ClassVar[int] = 10
+    version: ClassVar[int] = 11
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("object", ("y", "x"), ("complex64",), "1", "object O"),
         ArraySpec("probe", ("mode", "v", "u"), ("complex64",), "1", "probe [square root of counts]"),

@@ -32,7 +32,7 @@ GAUGE_EVERY = 20
 """Cycles between two fixes of the flux gauge, where the flux of the frames is free."""
 MIN_CYCLES_COLD = 40
 """Cycles from the optics before convergence is considered."""
-MIN_CYCLES_WARM = 20
+MIN_CYCLES_WARM = 30
 """Cycles from another energy before convergence is considered."""
 
 
