@@ -12,6 +12,7 @@ import os
 import time
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -35,7 +36,7 @@ from tasks.simulation.specimen import Simulation, SimulationOptions, simulate, t
 PARTICLE = SimulationOptions(n_energies=1, n_positions_side=8, n_pixels=64, radius_m=0.35e-6)
 
 EPIE = {"probe_update": "position", "settle": 0}
-RULES: dict[str, dict] = {
+RULES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "defaults, rounded": {"subpixel": False},
     "defaults, no momentum": {"object_momentum": 0, "momentum": 0},
@@ -61,7 +62,7 @@ STOPS_PX = {
 Case = tuple[Simulation, Scan, Canvas, np.ndarray]
 
 
-def case(seed: int, photons: float, energy: int = 0, **about: object) -> Case:
+def case(seed: int, photons: float, energy: int = 0, **about: Any) -> Case:
     """One energy of a specimen, and the first guess of its probe."""
     simulation = simulate(replace(PARTICLE, seed=seed, photons=photons, **about))
     scan = simulation.scans[energy]
@@ -71,7 +72,7 @@ def case(seed: int, photons: float, energy: int = 0, **about: object) -> Case:
     return simulation, scan, canvas, guess
 
 
-def reconstruct(one: Case, cycles: int, **chosen: object) -> State:
+def reconstruct(one: Case, cycles: int, **chosen: Any) -> State:
     """So many cycles of a rule."""
     _, scan, canvas, probe = one
     options = ReconstructOptions(cycles=cycles, **chosen)
@@ -83,7 +84,7 @@ def object_error(one: Case, state: State) -> float:
     simulation, scan, canvas, _ = one
     axes = [canvas.origin_m[k] + np.arange(canvas.shape[k]) * canvas.pixel_size_m - simulation.drift_m[0, k] for k in (0, 1)]
     electrons = electrons_per_formula(simulation.specimen.states, simulation.energies_ev[:1], simulation.absorber)[0]
-    truth = transmission_at(simulation.specimen, electrons, *axes, scan.energy_ev)
+    truth = transmission_at(simulation.specimen, electrons, axes[0], axes[1], scan.energy_ev)
     particle = simulation.specimen.thickness(*np.meshgrid(*axes, indexing="ij")) > 0
     around = ndimage.binary_dilation(particle, iterations=9) & ~ndimage.binary_dilation(particle, iterations=2)
     ratio = (state.object / truth).astype(np.complex64)
@@ -96,7 +97,7 @@ def object_error(one: Case, state: State) -> float:
     return float(np.linalg.norm(values) / np.linalg.norm(np.log(truth[inside])))
 
 
-def seconds_a_cycle(rule: dict) -> float:
+def seconds_a_cycle(rule: dict[str, Any]) -> float:
     """Processor time of a cycle, compiled, without what a start costs."""
     one = case(0, 1e8)
     times = []

@@ -94,7 +94,8 @@ def report(rule: str, seeds: list[Found], pixel_size_m: float) -> None:
 def draw(found: dict[str, Found], pixel_size_m: float) -> Figure:
     """The hub by each rule, the correlation of the halves' fields, and that of their spokes."""
     figure = new_figure(PAGE_MM, 0.64 * PAGE_MM, images=True)
-    above, below = figure.subfigures(2, 1, height_ratios=(1.1, 1))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.1, 1))
+    above, below = parts
     images, curves = above.subplots(1, len(found)), below.subplots(1, 2)
     limits = tuple(np.percentile(np.angle(found["defaults"].whole[HUB]), (1, 99)))
     for axes, (rule, one) in zip(images, found.items(), strict=True):
@@ -122,7 +123,7 @@ def _draw_field(axes: Axes, found: dict[str, Found], pixel_size_m: float) -> Non
 
 
 def _draw_spokes(axes: Axes, found: dict[str, Found], pixel_size_m: float) -> None:
-    period_nm = star.spoke_period_m(star.RADII_PX, pixel_size_m) * 1e9
+    period_nm = 1e9 * np.array([star.spoke_period_m(radius_px, pixel_size_m) for radius_px in star.RADII_PX])
     for (rule, one), colour in zip(found.items(), COLOURS, strict=True):
         end_nm = star.spoke_period_m(star.inner_end_px(one.agreement), pixel_size_m) * 1e9
         axes.plot(period_nm, one.agreement, color=colour, label=f"{rule}: {end_nm:.0f} nm")

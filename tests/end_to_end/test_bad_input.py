@@ -3,21 +3,30 @@
 import base64
 import hashlib
 import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import h5py
+import httpx
 import numpy as np
 import pytest
+from lab import Lab, Measure, Writer
+
+from tasks.ptycho.scan import Scan
 
 JOULE_EV = 1.602176634e-19
+Change = Callable[[Any], None]
+"""Spoils the group of a measurement in a CXI file."""
 
 
 @pytest.fixture(scope="module")
-def scan(specimen):
+def scan(specimen: Measure) -> Scan:
     return specimen(0).scans[3]
 
 
 @pytest.fixture(scope="module")
-def dataset(lab, specimen, writers, tmp_path_factory):
+def dataset(lab: Lab, specimen: Measure, writers: dict[str, Writer], tmp_path_factory: pytest.TempPathFactory) -> str:
     """An open dataset with one good scan, which all bad ones leave alone."""
     path = tmp_path_factory.mktemp("files") / "good"
     writers["cxi"](path, specimen(0).scans[0])
@@ -27,10 +36,10 @@ def dataset(lab, specimen, writers, tmp_path_factory):
 
 
 @pytest.fixture
-def intact(lab, dataset):
+def intact(lab: Lab, dataset: str) -> Iterator[str]:
     """The dataset, checked after the test: not a byte of it has changed."""
 
-    def state():
+    def state() -> Any:
         folder = lab.serving.data_dir / "datasets" / dataset
         files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
         return lab.client.call("GET", f"/datasets/{dataset}"), {
@@ -43,10 +52,10 @@ def intact(lab, dataset):
     assert list((lab.serving.data_dir / "uploads").iterdir()) == [], "nothing half-way is left lying about"
 
 
-def problem(answer, status, code):
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    told = answer.json()
+    told: dict[str, Any] = answer.json()
     assert (told["status"], told["code"]) == (status, code)
     assert told["type"].endswith(code)
     assert told["title"]
@@ -54,7 +63,7 @@ def problem(answer, status, code):
     return told
 
 
-def refused(answer, field, *words, status=422, code="invalid-input"):
+def refused(answer: httpx.Response, field: str, *words: str, status: int = 422, code: str = "invalid-input") -> None:
     told = problem(answer, status, code)
     messages = [error["message"] for error in told["errors"] if error["field"] == field]
     assert messages, told["errors"]
@@ -63,7 +72,7 @@ def refused(answer, field, *words, status=422, code="invalid-input"):
         assert word in told["detail"]
 
 
-def cxi(tmp_path, scan, writers, change):
+def cxi(tmp_path: Path, scan: Scan, writers: dict[str, Writer], change: Change) -> Path:
     path = tmp_path / "scan"
     writers["cxi"](path, scan)
     with h5py.File(path, "a") as file:
@@ -71,30 +80,30 @@ def cxi(tmp_path, scan, writers, change):
     return path
 
 
-def replace(node, name, values):
+def replace(node: h5py.Group, name: str, values: Any) -> None:
     del node[name]
     node[name] = values
 
 
-def without(*names):
-    def change(entry):
+def without(*names: str) -> Change:
+    def change(entry: h5py.Group) -> None:
         for name in names:
             del entry[name]
 
     return change
 
 
-def with_one_position_less(entry):
+def with_one_position_less(entry: h5py.Group) -> None:
     positions = entry["instrument_1/detector_1/translation"][...]
     replace(entry, "instrument_1/detector_1/translation", positions[:-1])
 
 
-def with_position_nowhere(entry):
+def with_position_nowhere(entry: h5py.Group) -> None:
     entry["instrument_1/detector_1/translation"][5, 0] = np.nan
 
 
-def with_count(value):
-    def change(entry):
+def with_count(value: float) -> Change:
+    def change(entry: h5py.Group) -> None:
         counts = entry["instrument_1/detector_1/data"][...].astype(np.float32)
         counts[7, 20, 21] = value
         replace(entry, "instrument_1/detector_1/data", counts)
@@ -102,7 +111,7 @@ def with_count(value):
     return change
 
 
-def with_energy_of_the_good_scan(entry):
+def with_energy_of_the_good_scan(entry: h5py.Group) -> None:
     replace(entry, "instrument_1/source_1/energy", 5420.0 * JOULE_EV)
 
 
@@ -125,13 +134,15 @@ BAD_CXI = {
 
 
 @pytest.mark.parametrize("change, field, words", BAD_CXI.values(), ids=BAD_CXI)  # noqa: PT006
-def test_a_bad_scan_is_refused_by_field(lab, intact, scan, writers, tmp_path, change, field, words):
+def test_a_bad_scan_is_refused_by_field(
+    lab: Lab, intact: str, scan: Scan, writers: dict[str, Writer], tmp_path: Path, change: Change, field: str, words: str
+) -> None:
     path = cxi(tmp_path, scan, writers, change)
     refused(lab.put(intact, "bad", path), field, *words)
 
 
-def test_every_fault_is_named_at_once(lab, intact, scan, writers, tmp_path):
-    def change(entry):
+def test_every_fault_is_named_at_once(lab: Lab, intact: str, scan: Scan, writers: dict[str, Writer], tmp_path: Path) -> None:
+    def change(entry: h5py.Group) -> None:
         del entry["instrument_1/source_1/energy"]
         with_one_position_less(entry)
         with_count(-3)(entry)
@@ -140,7 +151,7 @@ def test_every_fault_is_named_at_once(lab, intact, scan, writers, tmp_path):
     assert {"energy_ev", "positions_m", "counts"} <= {error["field"] for error in told["errors"]}
 
 
-def test_a_bad_archive_is_refused_by_field(lab, intact, scan, tmp_path):
+def test_a_bad_archive_is_refused_by_field(lab: Lab, intact: str, scan: Scan, tmp_path: Path) -> None:
     path = tmp_path / "bad"
     with path.open("wb") as file:
         np.savez(file, counts=-scan.counts.astype(np.int32), energy_ev=5465.0, distance_m=1.0, detector_pixel_size_m=75e-6)
@@ -150,7 +161,7 @@ def test_a_bad_archive_is_refused_by_field(lab, intact, scan, tmp_path):
 
 
 @pytest.mark.parametrize("body", [b"not HDF5 at all", b"\x89HDF\r\n\x1a\n" + bytes(200), b"PK\x03\x04" + bytes(60), b""])
-def test_a_file_in_no_format_is_refused(lab, intact, tmp_path, body):
+def test_a_file_in_no_format_is_refused(lab: Lab, intact: str, tmp_path: Path, body: Any) -> None:
     path = tmp_path / "bad"
     path.write_bytes(body)
     told = problem(lab.put(intact, "bad", path), 422, "invalid-input")
@@ -158,7 +169,7 @@ def test_a_file_in_no_format_is_refused(lab, intact, tmp_path, body):
     assert told["errors"][0]["field"] in ("file", "format", "body")
 
 
-def test_a_file_cut_short_is_refused(lab, intact, scan, writers, tmp_path):
+def test_a_file_cut_short_is_refused(lab: Lab, intact: str, scan: Scan, writers: dict[str, Writer], tmp_path: Path) -> None:
     path = tmp_path / "whole"
     writers["cxi"](path, scan)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -166,7 +177,7 @@ def test_a_file_cut_short_is_refused(lab, intact, scan, writers, tmp_path):
     assert told["errors"][0]["field"]
 
 
-def test_bytes_that_changed_on_the_way_are_refused(lab, intact, scan, writers):
+def test_bytes_that_changed_on_the_way_are_refused(lab: Lab, intact: str, scan: Scan, writers: dict[str, Writer]) -> None:
     file = io.BytesIO()
     np.savez(file, counts=scan.counts)
     digest = base64.b64encode(hashlib.sha256(b"what was meant").digest()).decode()
@@ -176,7 +187,9 @@ def test_bytes_that_changed_on_the_way_are_refused(lab, intact, scan, writers):
     refused(answer, "Content-Digest", code="digest-mismatch")
 
 
-def test_other_bytes_under_a_name_that_is_taken_are_refused(lab, intact, scan, specimen, writers, tmp_path):
+def test_other_bytes_under_a_name_that_is_taken_are_refused(
+    lab: Lab, intact: str, scan: Scan, specimen: Measure, writers: dict[str, Writer], tmp_path: Path
+) -> None:
     path = tmp_path / "other"
     writers["cxi"](path, scan)
     assert "good" in problem(lab.put(intact, "good", path), 409, "conflict")["detail"]
@@ -184,7 +197,7 @@ def test_other_bytes_under_a_name_that_is_taken_are_refused(lab, intact, scan, s
     assert lab.put(intact, "good", path).status_code == 200, "the same measurement again is no error"
 
 
-def test_no_dataset_takes_a_scan_for_another(lab, scan, writers, tmp_path):
+def test_no_dataset_takes_a_scan_for_another(lab: Lab, scan: Scan, writers: dict[str, Writer], tmp_path: Path) -> None:
     path = tmp_path / "scan"
     writers["cxi"](path, scan)
     assert "ds_0123456789abcdef" in problem(lab.put("ds_0123456789abcdef", "a", path), 404, "not-found")["detail"]
@@ -202,24 +215,24 @@ BAD_RUNS = {
 
 
 @pytest.mark.parametrize("body, field", BAD_RUNS.values(), ids=BAD_RUNS)  # noqa: PT006
-def test_a_bad_run_is_refused_by_field(lab, intact, body, field):
+def test_a_bad_run_is_refused_by_field(lab: Lab, intact: str, body: Any, field: str) -> None:
     runs = lab.client.call("GET", "/runs")["items"]
     given = {"datasets": [intact], **body} if field != "datasets" else body
     refused(lab.http.post("/runs", json=given), field)
     assert lab.client.call("GET", "/runs")["items"] == runs
 
 
-def test_a_misspelt_option_gets_a_hint(lab, intact):
+def test_a_misspelt_option_gets_a_hint(lab: Lab, intact: str) -> None:
     answer = lab.http.post("/runs", json={"datasets": [intact], "options": {"reconstruct": {"cyles": 10}}})
     refused(answer, "options.reconstruct.cyles", "did you mean 'cycles'?")
 
 
-def test_a_run_on_a_dataset_that_is_not_there_is_refused(lab):
+def test_a_run_on_a_dataset_that_is_not_there_is_refused(lab: Lab) -> None:
     answer = lab.http.post("/runs", json={"datasets": ["ds_0123456789abcdef"]})
     assert "ds_0123456789abcdef" in problem(answer, 404, "not-found")["detail"]
 
 
-def test_what_was_there_before_can_still_be_used(lab, dataset):
+def test_what_was_there_before_can_still_be_used(lab: Lab, dataset: str) -> None:
     lab.client.seal(dataset)
     job = lab.run([dataset], {"reconstruct": {"cycles": 10}})
     assert job.view["state"] == "succeeded", job.view["error"]

@@ -3,31 +3,36 @@
 import importlib.util
 import threading
 from pathlib import Path
+from typing import Any, Self
 
 import psutil
 import pytest
+from lab import Lab
 
 STORAGE_TESTS = Path(__file__).resolve().parents[1] / "storage"
 GIBIBYTE = 2**30
 
 
-def load(name):
+def load(name: str) -> Any:
     """A file of the tests of storage as a module."""
     spec = importlib.util.spec_from_file_location(f"hostile_{name}", STORAGE_TESTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="module")
-def corpus():
-    return load("datasets/test_store_hostile").CORPUS
+def corpus() -> dict[str, Any]:
+    found: dict[str, Any] = load("datasets/test_store_hostile").CORPUS
+    return found
 
 
 class Files:
     """What the corpus builds its files with."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         writers = load("conftest")
         self.measurement, self.npz, self.plain = writers.measurement, writers.write_npz, writers.write_plain
         self.cxi, self.zip, self.zarr_metadata = writers.write_cxi, writers.write_zip, writers.zarr_metadata
@@ -36,42 +41,42 @@ class Files:
 class Watch:
     """The most memory that the service and what parses its files have taken, Dask's workers left out."""
 
-    def __init__(self, pid):
+    def __init__(self, pid: int) -> None:
         self.service = psutil.Process(pid)
         self.most, self._done = 0, threading.Event()
         self._thread = threading.Thread(target=self._look)
 
-    def _look(self):
+    def _look(self) -> None:
         while not self._done.wait(0.02):
             self.most = max(self.most, sum(map(resident, [self.service, *self._parsers()])))
 
-    def _parsers(self):
+    def _parsers(self) -> list[psutil.Process]:
         return [child for child in self.service.children(recursive=True) if "forkserver" in " ".join(words(child))]
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._done.set()
         self._thread.join()
 
 
-def words(process):
+def words(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except psutil.Error:
         return []
 
 
-def resident(process):
+def resident(process: psutil.Process) -> int:
     try:
         return process.memory_info().rss
     except psutil.Error:
         return 0
 
 
-def test_all_are_refused_and_the_service_stays_small(lab, corpus, tmp_path):
+def test_all_are_refused_and_the_service_stays_small(lab: Lab, corpus: dict[str, Any], tmp_path: Path) -> None:
     assert len(corpus) >= 25
     dataset = lab.create(title="besieged")
     accepted = {}

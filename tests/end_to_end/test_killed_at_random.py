@@ -13,14 +13,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from lab import Array, Lab, Measure, OpenLab, Writer
 
 from api.client.ptyxas import UnreachableError
 from service.execution.task import WORKER_ENVIRONMENT
+from tasks.simulation.specimen import Simulation
 
 SEED = int(os.environ.get("PTYXAS_TEST_SEED", random.SystemRandom().randrange(10**6)))
 N_ENERGIES = 10
@@ -34,33 +38,35 @@ LOOK_NS = 100_000_000
 WAIT_S = 900
 """A disturbed run takes three minutes, and seven on a machine that is busy with others."""
 DASK = Path(sys.executable).with_name("dask")
+Strike = Callable[[random.Random], None]
+"""Kills something, chosen by a sequence of random numbers."""
 
 
-def finished_steps(data_dir):
+def finished_steps(data_dir: Path) -> dict[str, int]:
     """When each finished step was put in its place, by the rename's mark on its folder [ns since 1970], by its key."""
-    found = {}
+    found: dict[str, int] = {}
     for manifest in data_dir.glob("units/*/[!.]*/manifest.json"):
         with contextlib.suppress(FileNotFoundError):
             found[manifest.parent.name] = manifest.parent.stat().st_ctime_ns
     return found
 
 
-def kill(processes):
+def kill(processes: Iterable[psutil.Process]) -> None:
     """SIGKILL to all of them, none having time to notice the others' end."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
 
 
-def tree(pid):
+def tree(pid: int) -> list[psutil.Process]:
     """A process and all it started."""
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
 
 
-def workers_below(pid):
+def workers_below(pid: int) -> list[psutil.Process]:
     """Dask's worker processes among those that a process started."""
-    found = []
+    found: list[psutil.Process] = []
     for process in psutil.Process(pid).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             is_worker = process.environ().get("OMP_NUM_THREADS") == "1"
@@ -71,38 +77,39 @@ def workers_below(pid):
 class Arena:
     """One data folder, a service on it, and the runs that are being disturbed."""
 
-    def __init__(self, folder, open_lab, specimen, writer, options):
+    lab: Lab
+
+    def __init__(self, folder: Path, open_lab: OpenLab, specimen: Simulation, writer: Writer, options: dict[str, Any]) -> None:
         self.data_dir, self.log = folder / "data", folder / "computations"
         self._folder, self._open_lab, self._specimen, self._writer, self._options = folder, open_lab, specimen, writer, options
         self._stack = contextlib.ExitStack()
-        self.lab = None
 
-    def open(self, *flags):
+    def open(self, *flags: str) -> None:
         """Start the service, again if need be."""
         self._stack.close()
         self.lab = self._stack.enter_context(self._open_lab(self.data_dir, *flags))
 
-    def close(self):
+    def close(self) -> None:
         self._stack.close()
 
-    def submit(self):
+    def submit(self) -> tuple[str, str]:
         """The same measurement again, as a dataset of its own that shares no step with the others: dataset and run."""
         dataset = self.lab.upload(self._specimen, self._folder, [self._writer])
         return dataset, self.lab.client.submit([dataset], self._options)["id"]
 
-    def wait_for_steps(self, before, n_steps, run):
+    def wait_for_steps(self, before: int, n_steps: int, run: str) -> None:
         """Until so many steps more than ``before`` are finished, or the run has ended."""
         until = time.monotonic() + WAIT_S
         while len(finished_steps(self.data_dir)) < before + n_steps:
             assert time.monotonic() < until, f"seed {SEED}: {n_steps} steps were not finished: {self.state(run)}"
             time.sleep(0.01)
 
-    def state(self, run):
+    def state(self, run: str) -> Any:
         with contextlib.suppress(UnreachableError):
             return self.lab.client.run(run)
         return "the service is down"
 
-    def end_of(self, run):
+    def end_of(self, run: str) -> dict[str, Any]:
         """The run once it has ended."""
         until = time.monotonic() + WAIT_S
         while (view := self.lab.client.run(run))["state"] in ("queued", "running"):
@@ -110,7 +117,7 @@ class Arena:
             time.sleep(0.1)
         return view
 
-    def disturb(self, cluster, strikes):
+    def disturb(self, cluster: str, strikes: dict[str, Strike]) -> tuple[str, dict[str, Any]]:
         """A run during which ``strikes[kind](moments)`` happen at random moments: its dataset, and the run as it ended."""
         moments = random.Random(f"{SEED} {cluster}")
         kinds = moments.sample(DEATHS[cluster], k=len(DEATHS[cluster]))
@@ -124,7 +131,13 @@ class Arena:
 
 
 @pytest.fixture(scope="module")
-def arena(own_lab, specimen, writers, options, tmp_path_factory):
+def arena(
+    own_lab: OpenLab,
+    specimen: Measure,
+    writers: dict[str, Writer],
+    options: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Arena]:
     folder = tmp_path_factory.mktemp("arena")
     witness = Path(__file__).with_name("witness.py")
     with pytest.MonkeyPatch.context() as patch:
@@ -138,7 +151,7 @@ def arena(own_lab, specimen, writers, options, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(arena):
+def undisturbed(arena: Arena) -> dict[str, Array]:
     dataset, run = arena.submit()
     ended = arena.end_of(run)
     assert ended["state"] == "succeeded", ended["error"]
@@ -146,7 +159,7 @@ def undisturbed(arena):
     return arena.lab.arrays(run, dataset)
 
 
-def check(arena, undisturbed, dataset, run):
+def check(arena: Arena, undisturbed: dict[str, Array], dataset: str, run: dict[str, Any]) -> None:
     """The three promises."""
     assert run["state"] == "succeeded", f"seed {SEED}: {run['error']}"
     assert {stage["state"] for stage in run["stages"]} <= {"done", "skipped"}
@@ -160,12 +173,12 @@ def check(arena, undisturbed, dataset, run):
     assert again == [], f"seed {SEED}: computed although finished"
 
 
-def test_workers_and_service_killed(arena, undisturbed):
-    def kill_worker(moments):
+def test_workers_and_service_killed(arena: Arena, undisturbed: dict[str, Array]) -> None:
+    def kill_worker(moments: random.Random) -> None:
         living = workers_below(arena.lab.serving.process.pid)
         kill(living and [moments.choice(living)])
 
-    def kill_service(moments):
+    def kill_service(moments: random.Random) -> None:
         process = arena.lab.serving.process
         # now with all it started, now leaving orphans that work on beside the next service until they notice
         kill(moments.choice([tree(process.pid), [psutil.Process(process.pid)]]))
@@ -178,7 +191,7 @@ def test_workers_and_service_killed(arena, undisturbed):
 class Cluster:
     """A Dask scheduler and a worker, started again as systemd or Kubernetes would where they end."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -190,33 +203,33 @@ class Cluster:
         self._supervisor = threading.Thread(target=self._keep_workers)
         self._supervisor.start()
 
-    def _start(self, *command):
+    def _start(self, *command: str) -> subprocess.Popen[bytes]:
         environment = os.environ | WORKER_ENVIRONMENT
         return subprocess.Popen(
             [str(DASK), *command], stdout=self._log, stderr=self._log, env=environment, start_new_session=True
         )
 
-    def _start_scheduler(self):
+    def _start_scheduler(self) -> subprocess.Popen[bytes]:
         return self._start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
 
-    def _start_workers(self):
+    def _start_workers(self) -> subprocess.Popen[bytes]:
         return self._start(
             "worker", self.address, "--host", "127.0.0.1", "--nworkers", "1", "--nthreads", "1", "--no-dashboard",
             "--local-directory", str(self._folder),
         )  # fmt: skip
 
-    def kill_scheduler(self, moments):
+    def kill_scheduler(self, moments: random.Random) -> None:
         kill([psutil.Process(self.scheduler.pid)])
         self.scheduler.wait()
         time.sleep(moments.uniform(0, 1))
         self.scheduler = self._start_scheduler()
 
-    def _keep_workers(self):
+    def _keep_workers(self) -> None:
         while not self._closing.wait(0.2):
             if self.workers.poll() is not None:
                 self.workers = self._start_workers()
 
-    def close(self):
+    def close(self) -> None:
         self._closing.set()
         self._supervisor.join()
         for process in (self.workers, self.scheduler):
@@ -226,7 +239,7 @@ class Cluster:
         self._log.close()
 
 
-def test_external_scheduler_killed(arena, undisturbed, tmp_path):
+def test_external_scheduler_killed(arena: Arena, undisturbed: dict[str, Array], tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
     try:
         arena.open("--scheduler", cluster.address)
