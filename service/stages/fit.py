@@ -58,7 +58,7 @@ class FitStep(Step):
         ArraySpec("residual", ("pixel",), F64, "1", "standard deviation of one data point about the fit"),
         ArraySpec("chi2", ("pixel",), F64, "1", "weighted sum of squared residuals"),
         ArraySpec("status", ("pixel",), ("int8",), "1", "what became of the pixel's fit"),
-        ArraySpec("extra", ("parameter", "pixel"), F64, "1", "parameters that eq. 1 does not have, in their units"),
+        ArraySpec("extra", ("extra_parameter", "pixel"), F64, "1", "parameters that eq. 1 does not have, in their units"),
         *(ArraySpec(name, ("pixel",), F64, "eV", "edge energy of the normalised spectrum") for name in EDGE_ENERGIES),
     )
 

@@ -109,3 +109,15 @@ def test_one_image_is_published_as_it_is(
     compute(paths, build_graph([dataset], options_of(), "run_1"), "results")
     found = zarr.open_array(paths.results("run_1") / "ds_a/spectra/absorption", mode="r")[0]
     np.testing.assert_allclose(np.asarray(found), -0.5 * np.log(one.transmission[0]), rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_with_parameters_of_its_own_is_fitted_and_mapped(
+    paths: DataPaths, tmp_path: Path, read_input: Any, options_of: Callable[..., RunOptions], compute: Callable[..., Any]
+) -> None:
+    dataset = store_images(paths, tmp_path, read_input, transmission=imaged(20).transmission, energy_ev=imaged(20).energies_ev)
+    graph = build_graph(
+        [dataset], options_of(**{**OPTIONS, "fit": {"model": "two_pre_edges", "min_jump_to_sigma": 3.0}}), "run_1"
+    )
+    compute(paths, graph, "spectra", "fit", "maps")
+    arrays = {step.stage: ArtifactStore(paths.artifacts).read(step.key) for step in graph.steps.values() if step.stage == "maps"}
+    assert "pre_edge_2_energy" in arrays["maps"], sorted(arrays["maps"])
