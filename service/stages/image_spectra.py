@@ -51,7 +51,7 @@ class ImageSpectraStep(SpectraStep):
         return np.array([scan.energy_ev for scan in self.scans]) + self.align.energy_offset_ev
 
     def _with_phase(self, context: StageContext) -> tuple[dict[str, NDArray[Any]], StepAttributes, list[str]]:
-        from tasks.coupling.outliers import shift_warnings
+        from tasks.coupling.outliers import phase_warnings, shift_warnings
         from tasks.coupling.resolution import image_resolution
         from tasks.coupling.spectra import Spectra, align
 
@@ -63,7 +63,9 @@ class ImageSpectraStep(SpectraStep):
         spectra, _ = impose_on(aligned, self)
         arrays = {one.name: np.asarray(getattr(spectra, one.name)) for one in fields(Spectra) if one.name != "kk_slope"}
         arrays |= image_resolution(aligned.images, spectra.grid, spectra.sample_mask)
-        return arrays, kk_attributes(spectra), shift_warnings(spectra.energy_ev, spectra.shift_px)
+        warnings = shift_warnings(spectra.energy_ev, spectra.shift_px)
+        warnings += phase_warnings(spectra.energy_ev, spectra.absorption, spectra.phase, spectra.vacuum_mask)
+        return arrays, kk_attributes(spectra), warnings
 
     def _without_phase(self, context: StageContext) -> tuple[dict[str, NDArray[Any]], StepAttributes, list[str]]:
         from tasks.coupling.absorption import AbsorptionSpectra, absorption_spectra

@@ -26,6 +26,9 @@ KNOT_GRADING = 0.19
 """Steps between knots of a spline below `KNOT_STEP_EV` [eV] are at least `KNOT_GAP` of the narrower and `KNOT_GRADING` of the
 wider step beside them."""
 
+SECTION_RATIO = 10.0
+"""Where a step is this many times the one beside it, one spline ends and another begins."""
+
 SEGMENTS_PER_STEP = 8
 """Straight segments between two measured energies."""
 
@@ -69,15 +72,30 @@ def window_matrix(energy_ev: Array) -> Array:
 
     Between the measured energies f'' follows the natural cubic spline, cut into `SEGMENTS_PER_STEP` linear pieces:
     with straight lines alone the steps of 0.5-1 eV leave 0.014 e- rms, the spline 0.002 e-. Energies much closer to each
-    other than to the next are one knot (`spline_knots`).
+    other than to the next are one knot (`spline_knots`), and a spline ends where steps change much (`spline_sections`).
     """
     knots, means = spline_knots(energy_ev)
     steps = [np.linspace(low, high, SEGMENTS_PER_STEP, endpoint=False) for low, high in pairwise(knots)]
     fine = np.concatenate([*steps, knots[-1:]])
-    spline = CubicSpline(knots, means, bc_type="natural")(fine)
+    spline = np.empty((fine.size, energy_ev.size))
+    for first, last in spline_sections(knots):
+        inside = slice(first * SEGMENTS_PER_STEP, last * SEGMENTS_PER_STEP + 1)
+        section = slice(first, last + 1)
+        spline[inside] = CubicSpline(knots[section], means[section], bc_type="natural")(fine[inside])
     corners = window_corners(energy_ev)
     nodes = np.concatenate([corners[:1], fine, corners[-1:]])
     return np.asarray(transform_matrix(energy_ev, nodes)[:, 1:-1] @ spline)
+
+
+def spline_sections(knots_ev: Array) -> list[tuple[int, int]]:
+    """First and last knots of the splines that make up the spectrum, cut where one step is many times the next.
+
+    One spline throughout would carry the slope between energies 0.3 eV apart, which is mostly noise, over the 15 eV beside
+    them. A section of two knots is a straight line.
+    """
+    step = np.diff(knots_ev)
+    unlike = SECTION_RATIO * np.minimum(step[1:], step[:-1]) < np.maximum(step[1:], step[:-1])
+    return list(pairwise([0, *(np.flatnonzero(unlike) + 1).tolist(), knots_ev.size - 1]))
 
 
 def spline_knots(energy_ev: Array) -> tuple[Array, Array]:

@@ -6,8 +6,10 @@ that outliers cannot move decides what is far (median absolute deviation; Hampel
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 NEIGHBOURS = 2
 """On either side."""
@@ -18,6 +20,11 @@ LEAST_FACTOR = 1.5
 LEAST_JUMP_PX = 3.0
 MOST_NOISE = 3.0
 """R this many times what photon noise leaves: a measured Siemens star ends at 1.5, simulated specimens at 1.1 to 2."""
+MOST_STEP_RAD = 2.4
+LEAST_STEPS = 10
+"""So many steps of the phase from pixel to pixel near half a turn leave it open which whole turn the pixels beyond are in."""
+MOST_WITHOUT_PHASE = 0.1
+"""Share of the absorbing pixels whose phase is less than their absorption; matter's is several times as large."""
 
 
 def coupling_warnings(energy_ev: Array, r_factor: Array, noise_error: Array, kk_residual: Array, shift_px: Array) -> list[str]:
@@ -56,6 +63,38 @@ def shift_warnings(energy_ev: Array, shift_px: Array) -> list[str]:
         f"{energy_ev[e]:.1f} eV: the specimen sits {length[e]:.1f} px from its place at the other energies"
         for e in np.flatnonzero(jumped)
     ]
+
+
+def phase_warnings(energy_ev: Array, absorption: NDArray[np.float32], phase: NDArray[np.float32], vacuum: Mask) -> list[str]:
+    """One sentence where the phase may be off by whole turns, which an edge of more than half a turn within a pixel hides.
+
+    Parameters
+    ----------
+    energy_ev : (E,) float64 array
+    absorption, phase : (E, Y, X) float32 arrays
+        NaN outside the field.
+    vacuum : (Y, X) bool array
+    """
+    steep = [sum(np.count_nonzero(np.abs(np.diff(image, axis=axis)) > MOST_STEP_RAD) for axis in (0, 1)) for image in phase]
+    doubt = (
+        ": it may be off by whole turns (2 pi) where the specimen is thick. Reconstruct with finer pixels, or compare with the "
+    )
+    doubt += "absorption"
+    if max(steep) >= LEAST_STEPS:
+        worst = int(np.argmax(steep))
+        return [
+            f"{energy_ev[worst]:.1f} eV: the phase changes by more than {MOST_STEP_RAD:g} rad from one pixel to the next at "
+            f"{steep[worst]} places{doubt}"
+        ]
+    field = np.isfinite(phase).all(axis=0)
+    mean_absorption, mean_phase = (
+        ndimage.gaussian_filter(np.where(field, images.mean(axis=0), 0.0), 1.0) for images in (absorption, phase)
+    )
+    absorbing = field & (mean_absorption > FAR_SIGMAS * np.std(mean_absorption[vacuum]))
+    share = np.mean(-mean_phase[absorbing] < mean_absorption[absorbing]) if absorbing.any() else 0.0
+    if share < MOST_WITHOUT_PHASE:
+        return []
+    return [f"{share:.0%} of the absorbing pixels have next to no phase, or a positive one{doubt}"]
 
 
 def unexplained(r_factor: Array, noise_error: Array) -> list[str]:

@@ -156,7 +156,7 @@ class WeightsStep(Step):
 
     stage: ClassVar[str] = "couple"
     part: ClassVar[str] = "-weights"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("noise", ("band", "part"), F64, "m-2", "standard errors of g'' and g', low spatial frequencies first"),
         ArraySpec("residual", ("energy",), F64, "1", "Kramers-Kronig residual [electrons per absorber], before"),

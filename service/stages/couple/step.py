@@ -65,7 +65,7 @@ class CoupleStep(CouplingStep):
     """The barrier between two rounds: it needs every energy of one round, and the next round of each needs it."""
 
     stage: ClassVar[str] = "couple"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     arrays: ClassVar[tuple[ArraySpec, ...]] = CORRECTION_ARRAYS
 
     def run(self, context: StageContext) -> StepAttributes:

@@ -143,7 +143,7 @@ class ConstrainStep(TileStep):
     """
 
     part: ClassVar[str] = "-constrain"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     pixel_s: ClassVar[float] = CONSTRAINED_PIXEL_S
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("absorption{group}", ("energy", "y", "x"), F32, "1", "amplitude absorption in the tile"),

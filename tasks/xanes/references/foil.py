@@ -20,8 +20,8 @@ RISE_SHARE: Final = 0.5
 
 SURE_SIGMAS: Final = 4.0
 MIN_POINTS: Final = 5
-MOST_STEP_EV: Final = 2.5
-"""Wider steps pass over the first of two inflections."""
+MOST_STEP_EV: Final = 1.5
+"""Wider steps pass over the first of two inflections, or find it by chance."""
 
 Array = NDArray[np.float64]
 
@@ -36,8 +36,8 @@ def first_inflection_ev(reference: Reference, absorber: Absorber) -> float:
     Raises
     ------
     ReferenceFormatError
-        Another element or edge, fewer than five points there or too wide apart, no rise within reach, or noise that could
-        make another inflection the first.
+        Another element or edge, fewer than five points there or too wide apart, no rise within reach, a fall steeper than the
+        rise, or noise or a single point that could make another inflection the first.
     """
     require_absorber(reference, absorber)
     edge = absorber.edge_energy_ev
@@ -55,9 +55,27 @@ def first_inflection_ev(reference: Reference, absorber: Absorber) -> float:
             f"the foil {reference.name!r} must be measured in steps of at most {MOST_STEP_EV:g} eV about its edge; got "
             f"{np.median(np.diff(energy)):.1f} eV"
         )
-    grid = np.arange(energy[0], energy[-1], GRID_EV)
-    slope, sigma = local_slopes(energy, absorption, grid)
-    return float(grid[_first_peak(slope, sigma, grid, reference.name)])
+    found = _inflection(energy, absorption, reference.name)
+    _require_many_points(energy, absorption, found, reference.name)
+    return found
+
+
+def _inflection(energy_ev: Array, absorption: Array, name: str) -> float:
+    grid = np.arange(energy_ev[0], energy_ev[-1], GRID_EV)
+    slope, sigma = local_slopes(energy_ev, absorption, grid)
+    return float(grid[_first_peak(slope, sigma, grid, name)])
+
+
+def _require_many_points(energy_ev: Array, absorption: Array, found_ev: float, name: str) -> None:
+    """Raise where the inflection moves with any one of the points near it, as a glitch of the monochromator makes it."""
+    step = float(np.median(np.diff(energy_ev)))
+    for i in np.flatnonzero(np.abs(energy_ev - found_ev) < 2 * max(SMOOTHING_EV, step)):
+        without = _inflection(np.delete(energy_ev, i), np.delete(absorption, i), name)
+        if abs(without - found_ev) > 2 * max(SMOOTHING_EV, step):
+            raise ReferenceFormatError(
+                f"the first inflection of the foil {name!r} must not rest on one point; it is at {found_ev:.1f} eV, and without "
+                f"the point at {energy_ev[i]:.1f} eV at {without:.1f} eV. Is that point a glitch? Leave it out"
+            )
 
 
 def local_slopes(energy_ev: Array, absorption: Array, grid_ev: Array) -> tuple[Array, Array]:
@@ -87,6 +105,11 @@ def _first_peak(slope: Array, sigma: Array, grid_ev: Array, name: str) -> int:
         raise ReferenceFormatError(
             f"the foil {name!r} must rise clearly above its noise; its steepest rise is {slope[greatest]:.2g} per eV, known to "
             f"{sigma[greatest]:.1g}. Measure it longer"
+        )
+    if -slope.min() > slope[greatest] + doubt[greatest]:
+        raise ReferenceFormatError(
+            f"the absorption of the foil {name!r} must rise faster at its edge than it falls anywhere near; it falls by "
+            f"{-slope.min():.2g} and rises by {slope[greatest]:.2g} per eV at most. Is it a transmission, or has it a glitch?"
         )
     surely, perhaps = slope >= level + doubt, (slope >= level - doubt) & (slope >= doubt)
     peak, early = (_top_of(slope, int(np.argmax(reached)), doubt) for reached in (surely, perhaps))

@@ -192,9 +192,30 @@ def test_nearly_equal_energies_multiply_no_noise(extra: list[float]) -> None:
     assert slope(K, T, truth.imag + noise[0], truth.real + noise[1]) == pytest.approx(1, abs=0.05)
 
 
-def test_fine_steps_beside_coarse_ones_keep_the_noise_within_bounds() -> None:
-    energy = np.concatenate([np.arange(5420, 5465, 3.0), np.arange(5465, 5490, 0.1), np.arange(5490, 5541, 3.0)])
+@pytest.mark.parametrize("near", [[0.25], [0.5], [0.3, 0.6], [5.0, 5.3, 5.6]], ids=str)
+@pytest.mark.parametrize("beside", [1, -3])
+def test_near_energies_beside_wide_steps_multiply_no_noise(near: list[float], beside: int) -> None:
+    energy = np.unique(np.concatenate([ENERGY, ENERGY[beside] + near]))
+    K, T = window_matrix(energy), outside_columns(energy, V, "LiVO2")
+    assert noise_gain(K) < 1.2 * noise_gain(window_matrix(ENERGY))
+    truth = scattering_factors(STATES, energy, V)
+    assert np.sqrt(np.mean(residual(K, T, truth.imag, truth.real) ** 2)) < 0.01
+
+
+@pytest.mark.parametrize("fine_ev", [0.1, 0.25, 0.5])
+@pytest.mark.parametrize("coarse_ev", [3.0, 10.0, 40.0])
+def test_fine_steps_beside_coarse_ones_keep_the_noise_within_bounds(fine_ev: float, coarse_ev: float) -> None:
+    fine = np.arange(5460, 5490, fine_ev)
+    energy = np.concatenate([np.arange(5460 - 2 * coarse_ev, 5460, coarse_ev), fine, [fine[-1] + coarse_ev]])
     assert noise_gain(window_matrix(energy)) < 6
+
+
+@pytest.mark.parametrize(("n", "most"), [(10, 0.3), (14, 0.25), (24, 0.03), (40, 0.003)])
+def test_few_energies_keep_the_relation_as_well_as_they_can(n: int, most: float) -> None:
+    energy = energy_grid(n, 5465.0)
+    truth = scattering_factors(STATES, energy, V)
+    left = residual(window_matrix(energy), outside_columns(energy, V, "LiVO2"), truth.imag, truth.real)
+    assert np.sqrt(np.mean(left**2)) < most
 
 
 def test_knots_are_the_energies_where_these_are_spread_sanely() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.coupling.outliers import coupling_warnings, neighbours
+from tasks.coupling.outliers import coupling_warnings, neighbours, phase_warnings
 
 ENERGY_EV = np.linspace(5420, 5540, 40)
 
@@ -67,3 +67,22 @@ def test_few_energies_have_no_neighbours_to_stand_out_from() -> None:
     few = {name: values[:3] * np.array([1, 1, 50]).reshape(-1, *[1] * (values.ndim - 1)) for name, values in figures(0).items()}
     assert coupling_warnings(ENERGY_EV[:3], **few) == []
     np.testing.assert_allclose(neighbours(np.array([1.0, 5.0, 3.0])), [4.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("phase_rad", "says"),
+    [(-0.5, ""), (-3.0, ""), (0.0, "next to no phase"), (1.3, "or a positive one"), (-2.9 + np.pi, "or a pos")],
+)
+def test_absorption_without_a_phase_is_told(phase_rad: float, says: str) -> None:
+    """A phase that is off by just two pi has no steep step of its own, but matter there has no phase."""
+    rng = np.random.default_rng(0)
+    y, x = np.indices((40, 40)) - 19.5
+    matter = 1 / (1 + np.exp((np.hypot(y, x) - 10) / 2))
+    vacuum = np.hypot(y, x) > 18
+    noise = rng.normal(0, 0.003, (2, 3, 40, 40))
+    images = [(value * matter + one).astype(np.float32) for value, one in zip((0.05, phase_rad), noise, strict=True)]
+    for image in images:
+        image[:, :2] = np.nan
+    warnings = phase_warnings(ENERGY_EV[:3], images[0], images[1], vacuum & np.isfinite(images[0][0]))
+    assert len(warnings) == bool(says)
+    assert says in "".join(warnings)

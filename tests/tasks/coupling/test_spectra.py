@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.coupling.outliers import phase_warnings
 from tasks.coupling.spectra import align, couple
 from tasks.errors import EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge
@@ -149,6 +150,7 @@ def disc(
     depth: float,
     radius: float = 16.0,
     side: int = N,
+    blur: float = 2.0,
     shifts: tuple[tuple[float, float], ...] = STILL,
     turns: tuple[float, ...] = (0.0, 0.0, 0.0),
 ) -> Objects:
@@ -159,7 +161,7 @@ def disc(
     for (down, right), turn in zip(shifts, turns, strict=True):
         noise = rng.normal(0, 0.01, (2, side, side))
         y, x = np.indices((side, side)) - (side - 1) / 2
-        matter = 1 / (1 + np.exp((np.hypot(y - down, x - right) - radius) / 2))
+        matter = 1 / (1 + np.exp((np.hypot(y - down, x - right) - radius) / blur))
         objects.append(np.exp(-0.05 * matter + noise[0] - 1j * (depth * matter + noise[1] + turn)).astype(np.complex64))
         doses.append(dose)
         canvases.append(Canvas((side, side), 15e-9, (0.0, 0.0)))
@@ -177,6 +179,21 @@ def test_thick_specimens_have_their_whole_phase_and_the_vacuum_none(depth: float
     # the disc's edge is blurred over some 8 px; all of the disc and no more than that
     assert 0.9 < found.sample.sum() / (np.pi * 16.0**2) < 1.5
     assert not (found.sample & found.vacuum).any()
+
+
+def told(objects: Objects) -> list[str]:
+    found = align(*objects, THREE, AlignOptions())
+    absorption, phase = (np.where(found.field, images, np.nan).astype(np.float32) for images in (found.absorption, found.phase))
+    return phase_warnings(THREE, absorption, phase, found.vacuum)
+
+
+@pytest.mark.parametrize("depth", [5.0, 7.5, 9.0])
+def test_an_edge_beyond_half_a_turn_within_a_pixel_is_told(depth: float) -> None:
+    assert told(disc(depth, blur=2.0)) == []
+    assert told(disc(depth, blur=1.0)) == []
+    warnings = told(disc(depth, blur=0.1))
+    assert len(warnings) == 1
+    assert "may be off by whole turns" in warnings[0]
 
 
 def test_thick_specimens_are_registered_past_whole_turns() -> None:
