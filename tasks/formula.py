@@ -18,6 +18,9 @@ TOKEN: Final = re.compile(
     rf"(?P<amount>{NUMBER}(?:/{NUMBER})?)|(?P<element>[A-Z][a-z]?)|(?P<open>[(\[{{])|(?P<close>[)\]}}])"
     rf"|(?P<dot>[{HYDRATE_DOTS}]|\.(?=[A-Z(\[{{]))"
 )
+MOST_ATOMS: Final = 1e6
+"""Atoms of one element in a formula unit, and the inverse of the fewest: beyond both the sums of the chemistry lose the others."""
+MOST_BRACKETS: Final = 30
 DOTTED_WATER: Final = re.compile(r"\.[0-9][0-9.]*H2O")
 """``CuSO4.5H2O``: 4.5 atoms of oxygen, or five molecules of water."""
 
@@ -32,11 +35,13 @@ def composition(formula: str) -> dict[str, float]:
     ------
     FormulaError
         The formula cannot be read or can be read in two ways, names an element that is unknown or has no tables, or holds
-        an amount that is not finite and positive.
+        an amount that is not positive or not between a millionth and a million.
     """
     if re.search(r"[\d.]\s+[\d.]", formula):
         raise _unreadable(formula, "a space between two numbers joins them; write a hydrate with a dot, V2O5·0.5H2O")
     text = "".join(formula.split())
+    if sum(text.count(opening) for opening in OPENING) > MOST_BRACKETS:
+        raise _unreadable(formula, f"more than {MOST_BRACKETS} brackets")
     if DOTTED_WATER.search(re.sub(rf"[{HYDRATE_DOTS}][0-9.]+", "", text)):
         raise _unreadable(formula, "a full stop before water may be a decimal point; write a hydrate as CuSO4·5H2O")
     return _Reader(formula, text).read()
@@ -74,8 +79,9 @@ class _Reader:
         if self.at < len(self.tokens):
             raise _unreadable(self.formula, f"{self.tokens[self.at][1]!r} stands where an element or a bracket is due")
         for element, amount in total.items():
-            if not 0.0 < amount < math.inf:
-                raise _unreadable(self.formula, f"the amount of {element} must be finite and greater than zero, it is {amount:g}")
+            if not 1 / MOST_ATOMS <= amount <= MOST_ATOMS:
+                limits = f"from {1 / MOST_ATOMS:g} to {MOST_ATOMS:g}"
+                raise _unreadable(self.formula, f"the amount of {element} must be {limits}, it is {amount:g}")
         return total
 
     def _part(self, closing: str | None) -> dict[str, float]:
