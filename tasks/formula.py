@@ -19,7 +19,7 @@ TOKEN: Final = re.compile(
     rf"|(?P<dot>[{HYDRATE_DOTS}]|\.(?=[A-Z(\[{{]))"
 )
 MOST_ATOMS: Final = 1e6
-"""Atoms of one element in a formula unit, and the inverse of the fewest: beyond both the sums of the chemistry lose the others."""
+"""Atoms of one element in a formula unit, and the inverse of the fewest; beyond both, sums lose the other elements."""
 MOST_BRACKETS: Final = 30
 DOTTED_WATER: Final = re.compile(r"\.[0-9][0-9.]*H2O")
 """``CuSO4.5H2O``: 4.5 atoms of oxygen, or five molecules of water."""
