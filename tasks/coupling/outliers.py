@@ -75,12 +75,14 @@ def phase_warnings(energy_ev: Array, absorption: NDArray[np.float32], phase: NDA
         NaN outside the field.
     vacuum : (Y, X) bool array
     """
-    steep = [sum(np.count_nonzero(np.abs(np.diff(image, axis=axis)) > MOST_STEP_RAD) for axis in (0, 1)) for image in phase]
+    steep = np.zeros(len(phase), int)
+    for axis in (1, 2):
+        steep += np.count_nonzero(np.abs(np.diff(phase, axis=axis)) > MOST_STEP_RAD, axis=(1, 2))
     doubt = (
         ": it may be off by whole turns (2 pi) where the specimen is thick. Reconstruct with finer pixels, or compare with the "
     )
     doubt += "absorption"
-    if max(steep) >= LEAST_STEPS:
+    if steep.max() >= LEAST_STEPS:
         worst = int(np.argmax(steep))
         return [
             f"{energy_ev[worst]:.1f} eV: the phase changes by more than {MOST_STEP_RAD:g} rad from one pixel to the next at "
