@@ -1,4 +1,4 @@
-"""Spectra of pixels and areas of a run's results, with the fit of eq. 1 and ratios of sums."""
+"""Spectra of pixels and areas of a run's results, with the fit of the run's model and ratios of sums."""
 
 import threading
 from collections import OrderedDict
@@ -12,10 +12,19 @@ from skimage.draw import polygon2mask
 
 from service.errors import FieldError, InvalidInputError, NotFoundError
 from storage.results import ResultsStore
-from tasks.areas import ELECTRON_MAPS, PRE_EDGE_MAPS, AreaFit, area_electrons, area_pre_edge, fit_mean, mean_spectrum, pixel_fit
-from tasks.errors import EnergyGridError
+from tasks.areas import (
+    ELECTRON_MAPS,
+    PRE_EDGE_MAPS,
+    AreaFit,
+    AreaModel,
+    area_electrons,
+    area_pre_edge,
+    fit_mean,
+    mean_spectrum,
+    pixel_fit,
+)
+from tasks.errors import EnergyGridError, NoModelError
 from tasks.scattering import Absorber
-from tasks.xanes.model import PARAMETERS
 
 MAX_CACHED_BYTES: Final = 512 * 2**20
 """Images kept in memory, so that the next area of the same dataset needs no reading [bytes]."""
@@ -117,11 +126,12 @@ def read_area_spectrum(store: ResultsStore, area: Area, field: str) -> AreaSpect
     spectra = {
         name: mean_spectrum(values, stored(store, keys, group, f"sigma_{name}"), inside) for name, values in images.items()
     }
-    names = {*PARAMETERS, *(f"{name}_sigma" for name in PARAMETERS), *ELECTRON_MAPS, *PRE_EDGE_MAPS}
+    fitted_model = store.attributes("").get("options", {}).get("fit", {}).get("model", "eq1")
+    model = AreaModel(Absorber(**store.attributes(group)["absorber"]), fitted_model)
+    names = {*model.parameters, *(f"{name}_sigma" for name in model.parameters), *ELECTRON_MAPS, *PRE_EDGE_MAPS}
     read = {name: stored(store, keys, f"{area.dataset}/maps", name) for name in (*names, "mask")}
     maps = {name: values for name, values in read.items() if values is not None}
-    absorber = Absorber(**store.attributes(group)["absorber"])
-    fit, refused = fitted(energy_ev, *spectra["absorption"], maps, inside, absorber.edge_energy_ev)
+    fit, refused = fitted(energy_ev, *spectra["absorption"], maps, inside, model)
     told = {"electron_ratio": area_electrons(maps, inside), "pre_edge_ratio": area_pre_edge(maps, inside)}
     return AreaSpectrum(
         area.dataset,
@@ -145,17 +155,17 @@ def fitted(
     sigma: NDArray[np.float64],
     maps: dict[str, NDArray[Any]],
     inside: NDArray[np.bool_],
-    edge_energy_ev: float,
+    model: AreaModel,
 ) -> tuple[AreaFit | None, str]:
     """The fit of an area's spectrum, or why there is none; a single pixel has the fit of the maps, where they hold one."""
     rows, columns = np.nonzero(inside)
     if rows.size == 1:
-        found = pixel_fit(energy_ev, absorption, maps, (int(rows[0]), int(columns[0])), edge_energy_ev)
+        found = pixel_fit(energy_ev, absorption, maps, (int(rows[0]), int(columns[0])), model)
         if found is not None:
             return found, ""
     try:
-        return fit_mean(energy_ev, absorption, sigma, edge_energy_ev), ""
-    except EnergyGridError as error:
+        return fit_mean(energy_ev, absorption, sigma, model), ""
+    except (EnergyGridError, NoModelError) as error:
         return None, str(error)
 
 

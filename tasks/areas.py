@@ -1,15 +1,20 @@
-"""Mean spectra of areas of a specimen, eq. 1 fitted to them, and ratios of sums over them."""
+"""Mean spectra of areas of a specimen, the run's model fitted to them, and ratios of sums over them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.chemistry import Density, area_ratio
+from tasks.errors import NoModelError
+from tasks.scattering import Absorber
 from tasks.xanes.fit import at_edge_wavelength, fit_spectra
 from tasks.xanes.model import PARAMETERS, eq1
+
+if TYPE_CHECKING:
+    from tasks.xanes.models import SpectrumModel
 
 N_CURVE: Final = 400
 """Energies at which a fitted curve is drawn."""
@@ -21,13 +26,64 @@ Maps = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
+class AreaModel:
+    """The model of a spectrum that ``fit.model`` names, at the edge of the absorber."""
+
+    absorber: Absorber
+    name: str = "eq1"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of its parameters, as the maps have them; none where there is no model."""
+        if self.name == "none":
+            return ()
+        return PARAMETERS if self.name == "eq1" else self._described().parameters
+
+    def curve(self, energy_ev: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(E,) absorption at the wavelength of the edge, for one spectrum's parameters (P,)."""
+        return eq1(energy_ev, values) if self.name == "eq1" else self._described().evaluate(energy_ev, values[None])[0][0]
+
+    def fit(
+        self, energy_ev: NDArray[np.float64], absorption: NDArray[np.float64], sigma: NDArray[np.float64] | None
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Parameters of one spectrum (E,) at the wavelength of the edge and their standard errors, by name.
+
+        Raises
+        ------
+        EnergyGridError
+            The energies cannot determine the model.
+        NoModelError
+        """
+        if self.name == "none":
+            raise NoModelError('the run fitted no model to its spectra (fit.model "none")')
+        if self.name == "eq1":
+            found = fit_spectra(energy_ev, absorption[:, None], sigma, self.absorber.edge_energy_ev)
+            extra: dict[str, float] = {}
+        else:
+            from tasks.xanes.batch import fit_model
+            from tasks.xanes.models import EXTRA
+
+            weights = np.ones_like(energy_ev) if sigma is None else sigma
+            its = fit_model(energy_ev, absorption[:, None], weights, self._described())
+            found, extra = its.fit, dict(zip(EXTRA, its.extra[:, 0].tolist(), strict=True))
+        values = dict(zip(PARAMETERS, found.parameters[:, 0].tolist(), strict=True)) | extra
+        errors = dict(zip(PARAMETERS, found.sigma[:, 0].tolist(), strict=True))
+        return {name: values[name] for name in self.parameters}, {name: errors.get(name, np.nan) for name in self.parameters}
+
+    def _described(self) -> "SpectrumModel":
+        from tasks.xanes.models import spectrum_model
+
+        return spectrum_model(self.name, self.absorber)
+
+
+@dataclass(frozen=True)
 class AreaFit:
-    """Eq. 1 beside the spectrum it describes, in the unit of the absorption images.
+    """A model beside the spectrum it describes, in the unit of the absorption images.
 
     Parameters
     ----------
     parameters, sigma : dict of str to float
-        By `tasks.xanes.model.PARAMETERS`, with one standard error each; NaN where none is known.
+        By the names of the maps, with one standard error each; NaN where none is known.
     curve_energy_ev, curve : (400,) float64 arrays
         The fitted absorption between the first and the last energy.
     residual : (E,) float64 array
@@ -65,33 +121,32 @@ def mean_spectrum(
 
 
 def fit_mean(
-    energy_ev: NDArray[np.float64], absorption: NDArray[np.float64], sigma: NDArray[np.float64], edge_energy_ev: float
+    energy_ev: NDArray[np.float64], absorption: NDArray[np.float64], sigma: NDArray[np.float64], model: AreaModel
 ) -> AreaFit:
-    """Fit eq. 1 to one spectrum (E,), weighted by its standard errors (E,) where they are known.
+    """Fit the model to one spectrum (E,), weighted by its standard errors (E,) where they are known.
 
     Raises
     ------
     EnergyGridError
-        The energies cannot determine eq. 1.
+        The energies cannot determine the model.
+    NoModelError
     """
-    scaled = [at_edge_wavelength(energy_ev, values, edge_energy_ev) for values in (absorption, sigma)]
-    weights = scaled[1] if np.all(scaled[1] > 0) else None
-    found = fit_spectra(energy_ev, scaled[0][:, None], weights, edge_energy_ev)
-    parameters = dict(zip(PARAMETERS, found.parameters[:, 0].tolist(), strict=True))
-    return describe_fit(
-        energy_ev, absorption, parameters, dict(zip(PARAMETERS, found.sigma[:, 0].tolist(), strict=True)), edge_energy_ev
-    )
+    edge_ev = model.absorber.edge_energy_ev
+    scaled = [at_edge_wavelength(energy_ev, values, edge_ev) for values in (absorption, sigma)]
+    found = model.fit(energy_ev, scaled[0], scaled[1] if np.all(scaled[1] > 0) else None)
+    return describe_fit(energy_ev, absorption, *found, model)
 
 
 def pixel_fit(
-    energy_ev: NDArray[np.float64], absorption: NDArray[np.float64], maps: Maps, pixel: tuple[int, int], edge_energy_ev: float
+    energy_ev: NDArray[np.float64], absorption: NDArray[np.float64], maps: Maps, pixel: tuple[int, int], model: AreaModel
 ) -> AreaFit | None:
     """The fit of one pixel (row, column) as the maps hold it; None where they have none there."""
-    if not set(PARAMETERS) <= set(maps) or not all(np.isfinite(maps[name][pixel]) for name in PARAMETERS):
+    names = model.parameters
+    if not names or not set(names) <= set(maps) or not all(np.isfinite(maps[name][pixel]) for name in names):
         return None
-    parameters = {name: float(maps[name][pixel]) for name in PARAMETERS}
-    sigma = {name: float(maps[f"{name}_sigma"][pixel]) if f"{name}_sigma" in maps else np.nan for name in PARAMETERS}
-    return describe_fit(energy_ev, absorption, parameters, sigma, edge_energy_ev)
+    parameters = {name: float(maps[name][pixel]) for name in names}
+    sigma = {name: float(maps[f"{name}_sigma"][pixel]) if f"{name}_sigma" in maps else np.nan for name in names}
+    return describe_fit(energy_ev, absorption, parameters, sigma, model)
 
 
 def describe_fit(
@@ -99,13 +154,13 @@ def describe_fit(
     absorption: NDArray[np.float64],
     parameters: dict[str, float],
     sigma: dict[str, float],
-    edge_energy_ev: float,
+    model: AreaModel,
 ) -> AreaFit:
     """Curve and residual of ``parameters``, which are those of the absorption (E,) scaled to the wavelength of the edge."""
-    values = np.array([parameters[name] for name in PARAMETERS])
+    values, edge_ev = np.array([parameters[name] for name in model.parameters]), model.absorber.edge_energy_ev
     fine = np.linspace(energy_ev[0], energy_ev[-1], N_CURVE)
-    curve = eq1(fine, values) * (edge_energy_ev / fine)
-    return AreaFit(parameters, sigma, fine, curve, absorption - eq1(energy_ev, values) * (edge_energy_ev / energy_ev))
+    curve = model.curve(fine, values) * (edge_ev / fine)
+    return AreaFit(parameters, sigma, fine, curve, absorption - model.curve(energy_ev, values) * (edge_ev / energy_ev))
 
 
 def area_electrons(maps: Maps, inside: NDArray[np.bool_]) -> tuple[float, float] | None:

@@ -33,6 +33,10 @@ class EnergyGridError(TaskError, ValueError):
     """A set of energies too small, unordered, or off the absorption edge."""
 
 
+class NoModelError(TaskError, ValueError):
+    """A curve was asked for where the run fits no model to its spectra."""
+
+
 class FormulaError(TaskError, ValueError):
     """A chemical formula or absorption edge the tables do not know."""
 

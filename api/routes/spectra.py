@@ -44,10 +44,10 @@ class SpectraBody(Body):
 
 
 class AreaFitAnswer(Answer):
-    """Eq. 1 as it describes the spectrum, in the unit of the absorption."""
+    """The model of ``fit.model`` as it describes the spectrum, in the unit of the absorption."""
 
     parameters: dict[str, Number]
-    """Parameters of eq. 1, by the names of the maps."""
+    """Its parameters, by the names of the maps."""
     sigma: dict[str, Number]
     """One standard error of each."""
     curve_energy_ev: Numbers
@@ -58,7 +58,7 @@ class AreaFitAnswer(Answer):
 
 
 class AreaSpectrumAnswer(Answer):
-    """Mean absorption and phase of an area at each energy, with standard errors, the fit of eq. 1, and ratios of sums."""
+    """Mean absorption and phase of an area at each energy with standard errors, the fit of the model, and ratios of sums."""
 
     dataset: str
     name: str
@@ -86,7 +86,7 @@ class SpectraAnswer(BaseModel):
 
 @router.post("/{run_id}/spectra", responses=problems(404, 409, 422))
 def read_spectra(run_id: RunId, body: SpectraBody, service: ServiceDep) -> SpectraAnswer:
-    """Spectra of areas with standard errors, the fit of eq. 1 and ratios of sums; nothing is stored."""
+    """Spectra of areas with standard errors, the fit of the run's model and ratios of sums; nothing is stored."""
     found = service.runs.spectra(run_id, [Area(**area.model_dump()) for area in body.areas])
     return SpectraAnswer(items=[AreaSpectrumAnswer.model_validate(one) for one in found])
 

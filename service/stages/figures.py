@@ -35,7 +35,7 @@ class FiguresStep(RunResultsStep):
     """
 
     stage: ClassVar[str] = "figures"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     is_optional: ClassVar[bool] = True
 
     run_id: str
@@ -70,6 +70,7 @@ def study_of(datasets: Sequence[DatasetResults], pooled: Arrays, attributes: Ste
         Arrays and attributes of the domains; empty where nothing was grouped.
     options : RunOptions
     """
+    from tasks.areas import AreaModel
     from tasks.scattering import Absorber
 
     absorber = Absorber(**datasets[0].dataset.absorber)
@@ -88,7 +89,7 @@ def study_of(datasets: Sequence[DatasetResults], pooled: Arrays, attributes: Ste
         domains,
         references=reference_spectra(absorber, options) if datasets[0].maps else (),
         theory=theoretical_ratios(datasets, absorber, options),
-        edge_energy_ev=absorber.edge_energy_ev,
+        model=AreaModel(absorber, options.fit.model),
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.areas import AreaFit, fit_mean
-from tasks.errors import EnergyGridError
+from tasks.areas import AreaFit, AreaModel, fit_mean
+from tasks.errors import EnergyGridError, NoModelError
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ class Study:
     references : tuple of ReferenceSpectrum
     theory : mapping of float
         Theoretical electron ratio by formula, drawn as lines in its histogram.
-    edge_energy_ev : float, optional
-        Tabulated energy of the edge [eV]; without it no curves are fitted to spectra.
+    model : AreaModel, optional
+        What is fitted to spectra; without it no curves are.
     """
 
     specimens: tuple[Specimen, ...]
@@ -207,15 +207,15 @@ class Study:
     domains: PooledDomains | None = None
     references: tuple[ReferenceSpectrum, ...] = ()
     theory: Mapping[str, float] = field(default_factory=dict)
-    edge_energy_ev: float | None = None
+    model: AreaModel | None = None
 
     def fitted(self, energy_ev: NDArray[Any], absorption: NDArray[Any], sigma: NDArray[Any]) -> AreaFit | None:
-        """Eq. 1 fitted to a spectrum (E,); None where its energies cannot determine it, or the edge is not known."""
-        if self.edge_energy_ev is None or not np.isfinite(absorption).all():
+        """The model fitted to a spectrum (E,); None where its energies cannot determine it, or there is no model."""
+        if self.model is None or not np.isfinite(absorption).all():
             return None
         try:
-            return fit_mean(energy_ev, absorption, sigma, self.edge_energy_ev)
-        except EnergyGridError:
+            return fit_mean(energy_ev, absorption, sigma, self.model)
+        except (EnergyGridError, NoModelError):
             return None
 
     def groups(self) -> tuple[str, ...]:

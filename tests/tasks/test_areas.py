@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from published import EDGE_EV, energies, published_maps, true_parameters
 
-from tasks.areas import area_electrons, area_pre_edge, fit_mean, mean_spectrum, pixel_fit
-from tasks.errors import EnergyGridError
+from tasks.areas import AreaModel, area_electrons, area_pre_edge, fit_mean, mean_spectrum, pixel_fit
+from tasks.errors import EnergyGridError, NoModelError
+from tasks.scattering import Absorber
 from tasks.xanes.model import PARAMETERS, eq1
 
 ENERGY_EV = energies(25)
 SHAPE = (30, 40)
 TRUTH = true_parameters(SHAPE)
 SCALE = EDGE_EV / ENERGY_EV
+MODEL = AreaModel(Absorber("V"))
 
 
 def test_the_mean_has_the_error_of_one_pixel_over_the_root_of_their_number() -> None:
@@ -29,14 +31,14 @@ def test_the_mean_has_the_error_of_one_pixel_over_the_root_of_their_number() -> 
 def test_the_fit_of_a_mean_finds_the_parameters_and_lies_on_the_spectrum() -> None:
     truth = TRUTH[:, 15, 20]
     spectrum = eq1(ENERGY_EV, truth) * SCALE
-    fit = fit_mean(ENERGY_EV, spectrum, np.full(25, 1e-3), EDGE_EV)
+    fit = fit_mean(ENERGY_EV, spectrum, np.full(25, 1e-3), MODEL)
     assert fit.parameters["edge_energy"] == pytest.approx(truth[PARAMETERS.index("edge_energy")], abs=1e-3)
     assert fit.residual == pytest.approx(np.zeros(25), abs=1e-6)
     assert np.interp(ENERGY_EV, fit.curve_energy_ev, fit.curve) == pytest.approx(spectrum, abs=2e-4)
-    unweighted = fit_mean(ENERGY_EV, spectrum, np.full(25, np.nan), EDGE_EV)
+    unweighted = fit_mean(ENERGY_EV, spectrum, np.full(25, np.nan), MODEL)
     assert unweighted.parameters["edge_jump"] == pytest.approx(fit.parameters["edge_jump"], rel=1e-4)
     with pytest.raises(EnergyGridError):
-        fit_mean(ENERGY_EV[:5], spectrum[:5], np.full(5, 1e-3), EDGE_EV)
+        fit_mean(ENERGY_EV[:5], spectrum[:5], np.full(5, 1e-3), MODEL)
 
 
 def test_a_pixel_has_the_fit_of_the_maps() -> None:
@@ -44,13 +46,41 @@ def test_a_pixel_has_the_fit_of_the_maps() -> None:
     kept[0, 0] = False
     maps = published_maps(TRUTH, kept)
     spectrum = eq1(ENERGY_EV, TRUTH[:, 3, 7]) * SCALE
-    fit = pixel_fit(ENERGY_EV, spectrum + 0.01, maps, (3, 7), EDGE_EV)
+    fit = pixel_fit(ENERGY_EV, spectrum + 0.01, maps, (3, 7), MODEL)
     assert fit is not None
     assert fit.residual == pytest.approx(np.full(25, 0.01), abs=2e-5)  # maps are in single precision
     assert fit.sigma["edge_energy"] == pytest.approx(0.1)
     assert np.isnan(fit.sigma["offset"])
-    assert pixel_fit(ENERGY_EV, spectrum, maps, (0, 0), EDGE_EV) is None
-    assert pixel_fit(ENERGY_EV, spectrum, {}, (3, 7), EDGE_EV) is None
+    assert pixel_fit(ENERGY_EV, spectrum, maps, (0, 0), MODEL) is None
+    assert pixel_fit(ENERGY_EV, spectrum, {}, (3, 7), MODEL) is None
+
+
+def test_the_model_of_the_run_is_fitted() -> None:
+    absorber = Absorber("Fe", "L3")
+    energy, model = np.linspace(695.0, 740.0, 90), AreaModel(absorber, "l3_l2")
+    truth = dict.fromkeys(model.parameters, 0.0) | {
+        "offset": 0.1, "edge_jump": 0.2, "edge_energy": 707.5, "edge_width": 1.0, "edge_2_jump": 0.1, "edge_2_energy": 720.5,
+        "edge_2_width": 1.0, "white_line_height": 0.9, "white_line_energy": 708.5, "white_line_width": 1.2,
+        "white_line_2_height": 0.4, "white_line_2_energy": 721.5, "white_line_2_width": 1.5,
+    }  # fmt: skip
+    spectrum = model.curve(energy, np.array([truth[name] for name in model.parameters])) * (absorber.edge_energy_ev / energy)
+    fit = fit_mean(energy, spectrum, np.full(90, 1e-3), model)
+    assert set(fit.parameters) == set(model.parameters)
+    assert fit.parameters["white_line_energy"] == pytest.approx(708.5, abs=0.02)
+    assert fit.parameters["white_line_2_energy"] == pytest.approx(721.5, abs=0.02)
+    assert fit.residual == pytest.approx(np.zeros(90), abs=1e-3)
+    one = {name: np.full((2, 2), value) for name, value in fit.parameters.items()}
+    of_pixel = pixel_fit(energy, spectrum, one, (1, 1), model)
+    assert of_pixel is not None
+    np.testing.assert_allclose(of_pixel.curve, fit.curve)
+
+
+def test_where_no_model_is_fitted_no_curve_is_made_up() -> None:
+    none = AreaModel(Absorber("V"), "none")
+    spectrum = eq1(ENERGY_EV, TRUTH[:, 15, 20]) * SCALE
+    assert pixel_fit(ENERGY_EV, spectrum, published_maps(TRUTH, np.ones(SHAPE, bool)), (3, 7), none) is None
+    with pytest.raises(NoModelError, match="no model"):
+        fit_mean(ENERGY_EV, spectrum, np.full(25, 1e-3), none)
 
 
 def test_ratios_are_sums_over_sums_with_errors() -> None:

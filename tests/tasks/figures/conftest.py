@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.special import erf
 
+from tasks.areas import AreaModel
 from tasks.figures.study import KramersKronig, PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
+from tasks.scattering import Absorber
 
 ENERGY_EV = np.concatenate([np.linspace(5420, 5458, 6), np.linspace(5460, 5490, 26), np.linspace(5494, 5540, 8)])
 STATES = np.array([[5474.2, 0.9, 36.0], [5475.6, 1.7, 39.5], [5477.3, 2.4, 41.0], [5479.0, 3.3, 44.5]])
@@ -135,7 +137,7 @@ def study() -> Study:
         ),
         references=references,
         theory={"Li10/7V6/7O2": 39.7, "LiVO2": 35.0, "LiVO3": 43.1},
-        edge_energy_ev=5465.0,
+        model=AreaModel(Absorber("V")),
     )
 
 
