@@ -257,6 +257,11 @@ RESULTS: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
 """Results store, one a run."""
 
 
+def dataset_group(dataset: str, name: str) -> str:
+    """Path of a dataset's group, such as its ``spectra``, in a results store."""
+    return f"{dataset}/{name}"
+
+
 def results_group(path: str) -> Mapping[str, ArraySpec]:
     """Return the arrays that the group at ``path`` of a results store may hold.
 

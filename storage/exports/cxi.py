@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from storage.errors import ExportError
 from storage.exports.source import Source
+from storage.layout import dataset_group
 from storage.readers.units import JOULE_EV
 
 MISSING: Final = 0x200
@@ -24,7 +25,7 @@ def write_cxi_images(source: Source, path: Path) -> None:
         Several datasets, or images without a phase.
     """
     dataset = source.only_dataset("CXI")
-    group = f"{dataset}/spectra"
+    group = dataset_group(dataset, "spectra")
     if not source.has(group, "phase"):
         raise ExportError("format", f"CXI holds complex objects, and {dataset} is absorption alone; take nxstxm or tiff")
     energies = source.read(group, "energy").tolist()

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from storage.exports.source import Source
+from storage.layout import dataset_group
 
 
 def write_nxstxm(source: Source, path: Path) -> None:
@@ -22,7 +23,7 @@ def write_nxstxm(source: Source, path: Path) -> None:
         Several datasets.
     """
     dataset = source.only_dataset("NXstxm")
-    group = f"{dataset}/spectra"
+    group = dataset_group(dataset, "spectra")
     energy_ev = source.read(group, "energy")
     shape = source.store.array(group, "absorption").shape
     with h5py.File(path, "w") as file:

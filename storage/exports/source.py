@@ -8,7 +8,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from storage.errors import ExportError
-from storage.layout import COORDINATES
+from storage.layout import COORDINATES, dataset_group
 from storage.results import ResultsStore
 
 BLOCK_BYTES: Final = 16 * 2**20
@@ -74,7 +74,7 @@ class Source:
 
     def pixel_size_m(self, dataset: str) -> float:
         """Side of a pixel of a dataset's images [m]."""
-        y = self.read(f"{dataset}/spectra", "y")
+        y = self.read(dataset_group(dataset, "spectra"), "y")
         return float(y[1] - y[0])
 
     def only_dataset(self, what: str) -> str:

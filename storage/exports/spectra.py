@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.exports.source import Source
+from storage.layout import dataset_group
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class AreaSpectrum:
 
 def area_spectra(source: Source, dataset: str) -> list[AreaSpectrum]:
     """Spectra of the specimen and of each of its domains; none of a dataset whose specimen was not found."""
-    group = f"{dataset}/spectra"
+    group = dataset_group(dataset, "spectra")
     areas = _areas(source, dataset)
     energy_ev = source.read(group, "energy").astype(np.float64)
     means = {name: _means(source, group, name, areas) for name in ("absorption", "phase") if source.has(group, name)}
@@ -50,7 +51,7 @@ def area_spectra(source: Source, dataset: str) -> list[AreaSpectrum]:
 
 def _areas(source: Source, dataset: str) -> dict[str, NDArray[np.bool_]]:
     """Pixels (Y, X) of the specimen and of each domain, without empty ones."""
-    places = [(f"{dataset}/maps", "mask"), (f"{dataset}/spectra", "sample_mask")]
+    places = [(dataset_group(dataset, "maps"), "mask"), (dataset_group(dataset, "spectra"), "sample_mask")]
     specimen = next((place for place in places if source.has(*place)), None)
     areas = {} if specimen is None else {"specimen": source.read(*specimen)}
     if source.has(f"{dataset}/domains", "label"):

@@ -8,6 +8,7 @@ from typing import Final
 from storage.exports.archive import new_archive
 from storage.exports.source import Source
 from storage.exports.spectra import area_spectra
+from storage.layout import dataset_group
 
 Row = Sequence[object]
 NAN: Final = ""
@@ -16,7 +17,7 @@ NAN: Final = ""
 
 def write_csv(source: Source, path: Path) -> None:
     """Write ``domains.csv``, ``fractions.csv`` and, of each dataset, ``spectra.csv``."""
-    tables = {f"{dataset}/spectra.csv": _spectra(source, dataset) for dataset in source.datasets}
+    tables = {f"{dataset_group(dataset, 'spectra')}.csv": _spectra(source, dataset) for dataset in source.datasets}
     if source.has("domains", "centre"):
         tables |= {"domains.csv": _domains(source), "fractions.csv": _fractions(source)}
     with new_archive(path) as archive:
@@ -31,7 +32,7 @@ def _cell(value: object) -> object:
 
 def _spectra(source: Source, dataset: str) -> Iterator[Row]:
     areas = area_spectra(source, dataset)
-    columns: dict[str, Iterable[object]] = {"energy [eV]": source.read(f"{dataset}/spectra", "energy").tolist()}
+    columns: dict[str, Iterable[object]] = {"energy [eV]": source.read(dataset_group(dataset, "spectra"), "energy").tolist()}
     for area in areas:
         columns |= {f"{area.name} absorption": area.absorption.tolist(), f"{area.name} absorption error": area.sigma.tolist()}
         if area.phase is not None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from storage.exports.archive import new_archive
 from storage.exports.source import Source
 from storage.exports.spectra import AreaSpectrum, area_spectra
+from storage.layout import dataset_group
 
 
 def write_xdi(source: Source, path: Path) -> None:
     """Write ``<dataset>/<area>.xdi`` for every area of every dataset."""
     with new_archive(path) as archive:
         for dataset in source.datasets:
-            about = source.store.attributes(f"{dataset}/spectra")
+            about = source.store.attributes(dataset_group(dataset, "spectra"))
             for spectrum in area_spectra(source, dataset):
                 with archive.member(f"{dataset}/{spectrum.name}.xdi") as file:
                     lines = _lines(source, dataset, spectrum, about["absorber"], about["title"], about["formula"])

@@ -4,15 +4,19 @@ A study is filled as far as the run got. With nothing but ``absorption`` and ``p
 each further field adds its figures. All arrays of one specimen lie on its one grid (Y, X).
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.areas import AreaFit, AreaModel, fit_mean
 from tasks.errors import EnergyGridError, NoModelError
+
+if TYPE_CHECKING:
+    from tasks.areas import AreaFit, AreaModel
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,8 @@ class Study:
 
     def fitted(self, energy_ev: NDArray[Any], absorption: NDArray[Any], sigma: NDArray[Any]) -> AreaFit | None:
         """The model fitted to a spectrum (E,); None where its energies cannot determine it, or there is no model."""
+        from tasks.areas import fit_mean  # loads the compiled solver, which the graph of a run does without
+
         if self.model is None or not np.isfinite(absorption).all():
             return None
         try:

@@ -95,6 +95,7 @@ def calls(neighbours: Neighbours) -> list[tuple[str, str, dict[str, Any]]]:
         f"post {API}/runs/{{run_id}}/spectra": {"json": {"areas": [{"dataset": neighbours.dataset, "pixel": [1, 1]}]}},
         f"patch {API}/datasets/{{dataset_id}}": {"json": {"title": "theirs"}},
         f"patch {API}/runs/{{run_id}}": {"json": {"name": "theirs"}},
+        f"get {API}/runs/{{run_id}}/export": {"params": {"format": "csv"}},
         f"get {API}/runs/{{run_id}}/spectrum": {"params": {"dataset": neighbours.dataset, "y": 1, "x": 1}},
     }
     found = []
@@ -155,6 +156,7 @@ def test_every_route_opens_to_its_own_project(both: Neighbours) -> None:
             refused[f"{method} {path.replace(both.dataset, '').replace(both.done, '')}"] = answer.status_code
     # nothing to try again in a run that has succeeded; its made-up results hold no spectra; no cluster in this test
     nothing = {"POST /api/v1/runs//retry": 409, "POST /api/v1/runs//spectra": 404, "GET /api/v1/runs//spectrum": 404}
+    nothing["GET /api/v1/runs//export"] = 409
     assert refused == {**nothing, "GET /dask": 503}, refused
     with both.mine.stream("GET", f"{API}/runs/{both.done}/events") as events:
         assert "succeeded" in "".join(events.iter_text())

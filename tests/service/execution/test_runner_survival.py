@@ -59,7 +59,7 @@ SERVICE = textwrap.dedent(
         settings = Settings(data_dir=folder, workers=2, dashboard_port=0)
         records = RunRepository(Catalogue(settings.catalogue_url))
         paths = DataPaths(settings.datasets_dir, settings.artifacts_dir, settings.runs_dir)
-        runner = Runner(records, paths, load_inputs, make_work())
+        runner = Runner(records, paths, load_inputs, make_work(), keep_rounds=True)
         cluster = Cluster(settings, runner.hear_progress)
         cluster.start()
         runner.start(cluster)
