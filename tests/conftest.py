@@ -34,8 +34,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the end-to-end tests: their longest group would else be what one process does while the others idle."""
-    items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))
+    """Begin with what takes longest in one process, the end-to-end tests and mypy: at the end all others would idle beside it."""
+    items.sort(key=lambda item: not item.nodeid.startswith((END_TO_END, "tests/test_structure.py")))
 
 
 @pytest.hookimpl(wrapper=True)
