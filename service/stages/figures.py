@@ -35,7 +35,7 @@ class FiguresStep(RunResultsStep):
     """
 
     stage: ClassVar[str] = "figures"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     is_optional: ClassVar[bool] = True
 
     run_id: str

@@ -1,5 +1,6 @@
 """Spectra of chosen areas of a specimen, with reference compounds (the paper's Figs 1d, e and S4)."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def area_mask(area: Area, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 def area_spectra(study: Study, specimen: Specimen) -> Figure:
     """Where the areas lie, their mean absorption with eq. 1 fitted to it, and their mean phase, with standard errors."""
-    figure = new_figure(PAGE_MM, 60)
+    figure = new_figure(PAGE_MM, 68)
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 2.1))[0]
     areas = choose_areas(specimen)
     shown = left.subplots()
@@ -108,9 +109,15 @@ def plot_spectrum(
 def _tell_ratios(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area, ...]) -> None:
     """A legend of the areas' electron ratios."""
     told = [(area, area_electrons(specimen, area)) for area in areas]
-    words = [f"{plain_text(area.name)}: {one[0]:.1f} ± {one[1]:.1f}" for area, one in told if one is not None]
+    words = [f"{plain_text(area.name)}: {with_error(*one)}" for area, one in told if one is not None]
     if words:
-        legend_above(axes, axes.containers[: len(words)], words, title=f"Electrons per {study.absorber} atom", ncols=3)
+        legend_above(axes, axes.containers[: len(words)], words, title=f"Electrons per {study.absorber} atom", ncols=1)
+
+
+def with_error(value: float, sigma: float) -> str:
+    """``value ± sigma`` to the two first digits of the error."""
+    decimals = max(0, 1 - math.floor(math.log10(sigma))) if 0 < sigma < math.inf else 1
+    return f"{value:.{decimals}f} ± {sigma:.{decimals}f}"
 
 
 def area_electrons(specimen: Specimen, area: Area) -> tuple[float, float] | None:

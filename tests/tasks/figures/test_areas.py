@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from panels import panels
 
-from tasks.figures.areas import area_electrons, area_mask, area_spectra, choose_areas, normalised_spectrum, reference_spectra
+from tasks.figures.areas import (
+    area_electrons,
+    area_mask,
+    area_spectra,
+    choose_areas,
+    normalised_spectrum,
+    reference_spectra,
+    with_error,
+)
 from tasks.figures.study import Area, Specimen, Study
 
 
@@ -100,7 +108,15 @@ def test_the_phase_panel_tells_the_ratios(study: Study) -> None:
     whole = replace(study, specimens=(one, *study.specimens[1:]))
     legend = panels(area_spectra(whole, one))[-1].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == [
-        f"{name}: {ratio:.1f} ± {sigma:.1f}" for name, ratio, sigma in told
+        f"{name}: {with_error(ratio, sigma)}" for name, ratio, sigma in told
     ]
     assert legend.get_title().get_text() == "Electrons per V atom"
     assert panels(area_spectra(study, study.specimens[0]))[-1].get_legend() is None
+
+
+@pytest.mark.parametrize(
+    ("value", "sigma", "words"),
+    [(37.8421, 0.0312, "37.842 ± 0.031"), (46.04, 0.5, "46.04 ± 0.50"), (40.0, 12.3, "40 ± 12"), (38.0, np.nan, "38.0 ± nan")],
+)
+def test_an_error_has_two_digits(value: float, sigma: float, words: str) -> None:
+    assert with_error(value, sigma) == words
