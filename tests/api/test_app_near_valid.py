@@ -1,6 +1,8 @@
-"""Options and files that are valid or nearly so: refused with 422, or accepted and then planned, cancelled and deleted."""
+"""Options and files that are valid or nearly so: refused with 422, or accepted, planned, begun, cancelled and deleted."""
 
 import io
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.app import create_app
+from service.execution.worker import perform
 from service.records.run_repository import OPTIONS
 from service.settings import Settings
+from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
+from service.workflow.step import Step
 from tasks.options import RunOptions
 
 API = "/api/v1"
@@ -78,9 +83,22 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
     return chosen
 
 
-def test_options_are_refused_or_make_a_run_that_is_planned_and_ends(served: tuple[httpx.Client, Any, str]) -> None:
+UNFORESEEN = re.compile(r"\(at \w+\.py:\d+\)")
+"""How a worker tells of an error that no stage foresees."""
+
+
+def begin(step: Step, settings_: Settings) -> str:
+    """Compute a step as a worker does, for half a second at most, and return what became of it."""
+    until = time.monotonic() + 0.5
+    paths = DataPaths(settings_.datasets_dir, settings_.artifacts_dir, settings_.runs_dir)
+    found = perform(StepRequest("run_1", step, paths), lambda _: None, lambda: time.monotonic() > until)
+    assert not UNFORESEEN.search(found.message), (step, found.message)
+    return found.fate
+
+
+def test_options_are_refused_or_make_a_run_that_begins_and_ends(served: tuple[httpx.Client, Any, str]) -> None:
     client, service, dataset = served
-    outcomes = set()
+    outcomes, fates = set(), set()
 
     @settings(QUICK, max_examples=60)
     @given(chosen=options())
@@ -94,12 +112,14 @@ def test_options_are_refused_or_make_a_run_that_is_planned_and_ends(served: tupl
         run = answer.json()
         graph = build_graph(service.runs._inputs.read([dataset]), OPTIONS.validate_python(run["options"]), run["id"])
         assert len({step.key for step in graph.steps.values()}) == len(graph.steps)
+        fates.add(begin(next(step for step in graph.steps.values() if not step.inputs), service.settings))
         assert client.post(f"{API}/runs/{run['id']}/cancel").status_code == 202
         assert client.get(f"{API}/runs/{run['id']}").json()["state"] == "cancelled"
         assert client.delete(f"{API}/runs/{run['id']}").status_code == 204
 
     submit()
     assert outcomes == {202, 422}
+    assert fates & {"done", "cancelled"}
     assert client.get(f"{API}/runs").json()["items"] == []
 
 
