@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
@@ -14,6 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from api.problems import BusyError, GoneError, RangeError
 from service.exports import Exported
+
+Result = TypeVar("Result")
 
 MOST_WAITING: Final = 40
 """Images that may wait to be drawn."""
@@ -66,6 +68,19 @@ def send_bytes(request: Request, content: bytes, etag: str, media_type: str) -> 
     return Response(content, media_type=media_type, headers=headers)
 
 
+async def in_turn(work: Callable[[], Result], limiter: CapacityLimiter, most_waiting: int, busy: str) -> Result:
+    """What ``work`` returns, computed in a thread when ``limiter`` has room.
+
+    Raises
+    ------
+    BusyError
+        ``most_waiting`` wait already; ``busy`` is its message.
+    """
+    if limiter.statistics().tasks_waiting >= most_waiting:
+        raise BusyError(busy)
+    return await to_thread.run_sync(work, limiter=limiter)
+
+
 async def send_drawing(request: Request, draw: Callable[[], bytes]) -> Response:
     """The PNG that ``draw`` returns; few are drawn at the same time.
 
@@ -74,10 +89,8 @@ async def send_drawing(request: Request, draw: Callable[[], bytes]) -> Response:
     BusyError
         Too many wait already.
     """
-    drawing: CapacityLimiter = request.app.state.drawing
-    if drawing.statistics().tasks_waiting >= MOST_WAITING:
-        raise BusyError(f"{MOST_WAITING} images wait to be drawn already: ask again in a few seconds")
-    content = await to_thread.run_sync(draw, limiter=drawing)
+    busy = f"{MOST_WAITING} images wait to be drawn already: ask again in a few seconds"
+    content = await in_turn(draw, request.app.state.drawing, MOST_WAITING, busy)
     return send_bytes(request, content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', "image/png")
 
 
@@ -89,10 +102,8 @@ async def send_export(request: Request, write: Callable[[], Exported]) -> Respon
     BusyError
         Too many wait already.
     """
-    exporting: CapacityLimiter = request.app.state.exporting
-    if exporting.statistics().tasks_waiting >= MOST_EXPORTS_WAITING:
-        raise BusyError(f"{MOST_EXPORTS_WAITING} exports wait to be written already: ask again later")
-    found = await to_thread.run_sync(write, limiter=exporting)
+    busy = f"{MOST_EXPORTS_WAITING} exports wait to be written already: ask again later"
+    found = await in_turn(write, request.app.state.exporting, MOST_EXPORTS_WAITING, busy)
     headers = {
         "Content-Length": str(found.n_bytes),
         "Content-Disposition": f'attachment; filename="{found.filename}"',

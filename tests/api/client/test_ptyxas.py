@@ -198,6 +198,6 @@ def test_a_wheel_holds_the_module(tmp_path: Path) -> None:
     folder = Path(client_module.__file__).parent
     build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=folder, capture_output=True, text=True, check=True)
-    wheel = zipfile.ZipFile(tmp_path / done.stdout.split()[-1])
-    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == {"ptyxas.py"}
-    assert b"Requires-Dist: httpx>=0.28" in wheel.read("ptyxas_client-0.1.0.dist-info/METADATA")
+    archive = zipfile.ZipFile(tmp_path / done.stdout.split()[-1])
+    assert {name for name in archive.namelist() if ".dist-info/" not in name} == {"ptyxas.py"}
+    assert b"Requires-Dist: httpx>=0.28" in archive.read("ptyxas_client-0.1.0.dist-info/METADATA")
