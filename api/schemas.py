@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, field_validator
 
 from service.records.views import DatasetKind, DatasetState, RunState
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.scattering import Absorber
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from api.problems import BY_STATUS, TABLE
 from docs.diagram import architecture_svg
 from service.settings import Settings
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 DOCS: Final = Path(__file__).parent
 

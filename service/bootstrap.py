@@ -29,7 +29,7 @@ from service.versions import library_versions
 from service.workflow.inputs import RunInput
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 log = logging.getLogger(__name__)
 

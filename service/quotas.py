@@ -10,7 +10,8 @@ from typing import Final
 from service.errors import FieldError, QuotaError, TooCostlyError, TooManyRunsError
 from service.settings import Settings
 from service.workflow.inputs import RunInput, ScanInput
-from tasks.options import ReconstructOptions, RunOptions
+from tasks.options.reconstruct import ReconstructOptions
+from tasks.options.run import RunOptions
 
 COUPLED_PIXEL: Final = 33
 """Pixels of frames, visited once, that take the time of one pixel of an energy's canvas when energies are coupled."""

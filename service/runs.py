@@ -39,7 +39,7 @@ from storage.errors import ResultsDamagedError as StoredResultsDamagedError
 from storage.errors import ResultsError, RowExistsError
 from storage.figures import FigureStore
 from storage.results import ResultsStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 log = logging.getLogger(__name__)
 

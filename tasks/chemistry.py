@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from tasks.errors import FormulaError, InvalidOptionError
 from tasks.formula import composition
-from tasks.options import ChemistryOptions, Descriptor
+from tasks.options.domains import Descriptor
+from tasks.options.spectra import ChemistryOptions
 from tasks.scattering import Absorber, tabulated_f1, tabulated_step
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit
@@ -161,7 +162,7 @@ def chemistry_maps(
     dict of (Y, X) arrays
         float32: the ten parameters of eq. 1, ``pre_edge_area``, ``pre_edge_ratio`` [eV], ``n_absorber``,
         ``n_electron`` [m^-2], ``electron_ratio``, ``residual``, and ``<name>_sigma`` for every
-        `tasks.options.Descriptor` among them; ``status`` int8 and ``mask`` bool, True = kept. Masked pixels are NaN in
+        `tasks.options.domains.Descriptor` among them; ``status`` int8 and ``mask`` bool, True = kept. Masked pixels are NaN in
         every map but ``n_electron``, which needs no spectrum.
     """
     shape = np.shape(phase)

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.errors import FormulaError
-from tasks.options import CONFIG
+from tasks.options.config import CONFIG
 from tasks.units import electrons_per_absorption
 
 LOWEST_EV: Final = 30.0

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from rich.table import Table
 
 from api.cli.terminal import console
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 commands = typer.Typer()
 

@@ -205,7 +205,7 @@ def check_options(options: dict[str, Any]) -> dict[str, Any]:
     """
     from pydantic import TypeAdapter
 
-    from tasks.options import RunOptions
+    from tasks.options.run import RunOptions
 
     TypeAdapter(RunOptions).validate_python(options)
     return options

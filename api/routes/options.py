@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import TypeAdapter
 
 from api.schemas import OptionsAnswer
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 router = APIRouter(tags=["options"])
 

@@ -9,7 +9,7 @@ from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 log = logging.getLogger(__name__)
 

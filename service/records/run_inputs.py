@@ -11,7 +11,7 @@ from service.workflow.inputs import RunInput, ScanInput
 from service.workflow.preflight import check_run
 from service.workflow.warnings import gathered
 from storage.datasets.scans import ScanInfo
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas, plan_canvas
 from tasks.units import object_pixel_size_m
 

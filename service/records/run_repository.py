@@ -13,7 +13,7 @@ from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
 from storage.catalogue.paging import PageKey
 from storage.catalogue.runs import EVERY_RUN, RunFilter
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 OPTIONS: Final = TypeAdapter(RunOptions)
 MOST_NOTES: Final = 100_000

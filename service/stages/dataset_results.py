@@ -13,7 +13,7 @@ from service.stages.context import StageContext
 from service.workflow.inputs import RunInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from tasks.arrays import pad
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.probe import power_fractions
 
 if TYPE_CHECKING:

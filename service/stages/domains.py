@@ -13,7 +13,7 @@ from service.stages.context import StageContext
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import COORDINATES, RESULTS, ArraySpec
 from tasks.arrays import gather, scatter
-from tasks.options import DomainOptions
+from tasks.options.domains import DomainOptions
 
 if TYPE_CHECKING:
     from service.stages.maps import MapsStep

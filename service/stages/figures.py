@@ -12,7 +12,7 @@ from service.stages.dataset_results import Arrays, DatasetResults, RunResultsSte
 from service.workflow.step import StepAttributes, StepRef
 from storage.figures import FigureStore
 from tasks.figures.study import KramersKronig, PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 if TYPE_CHECKING:
     from service.stages.results import ResultsStep

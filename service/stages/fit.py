@@ -13,7 +13,7 @@ from service.stages.context import StageContext
 from service.workflow.step import NOT_IN_KEY, Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
 from tasks.arrays import scatter
-from tasks.options import FitOptions
+from tasks.options.spectra import FitOptions
 
 if TYPE_CHECKING:
     from service.stages.spectra import SpectraStep

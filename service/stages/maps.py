@@ -12,7 +12,7 @@ from service.stages.context import StageContext
 from service.stages.fit import EDGE_ENERGIES
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import RESULTS, ArraySpec
-from tasks.options import ChemistryOptions
+from tasks.options.spectra import ChemistryOptions
 
 if TYPE_CHECKING:
     from service.stages.fit import FitStep

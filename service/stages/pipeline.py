@@ -37,7 +37,9 @@ from service.stages.spectra import JoinSpectraStep, SpectraStep
 from service.workflow.graph import Graph
 from service.workflow.inputs import MIN_ENERGIES, RunInput, ScanInput, energy_label
 from service.workflow.step import Step, StepRef
-from tasks.options import NEED_PHASE, ReconstructOptions, RunOptions
+from tasks.options.domains import NEED_PHASE
+from tasks.options.reconstruct import ReconstructOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.scattering import Absorber
 

@@ -14,7 +14,7 @@ from service.stages.scans import Probe, check_orientation, cycles_cost, probe_of
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
-from tasks.options import EXPECTED_CYCLES, ReconstructOptions
+from tasks.options.reconstruct import EXPECTED_CYCLES, ReconstructOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.state import State
 

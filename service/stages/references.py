@@ -9,7 +9,7 @@ from service.stages.context import StageContext
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
 from tasks.arrays import scatter
-from tasks.options import ReferenceOptions
+from tasks.options.spectra import ReferenceOptions
 
 if TYPE_CHECKING:
     from service.stages.maps import MapsStep

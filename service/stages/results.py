@@ -18,7 +18,7 @@ from service.workflow.step import StepAttributes
 from storage.errors import ResultsError
 from storage.layout import RESULTS
 from storage.results import Group, ResultsStore, write_results
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 if TYPE_CHECKING:
     from tasks.scattering import Absorber

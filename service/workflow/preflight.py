@@ -11,7 +11,8 @@ from service.workflow.inputs import MIN_ENERGIES, RunInput
 from tasks.chemistry import f2_step
 from tasks.errors import TaskError
 from tasks.formula import composition
-from tasks.options import NEED_PHASE, RunOptions
+from tasks.options.domains import NEED_PHASE
+from tasks.options.run import RunOptions
 from tasks.scattering import Absorber
 from tasks.xanes.models import check_model_energies, spectrum_model
 from tasks.xanes.references.normalisation import read_reference

@@ -17,7 +17,7 @@ from tasks.coupling.alignment import require_ascending
 from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, to_grid
 from tasks.errors import RegistrationError, VacuumError
 from tasks.gauge import RIM_PX, find_empty, require_vacuum, ripple_of
-from tasks.options import AlignOptions
+from tasks.options.coupling import AlignOptions
 from tasks.ptycho.scan import Canvas
 
 Array = NDArray[np.float64]

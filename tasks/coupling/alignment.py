@@ -15,7 +15,7 @@ from scipy import ndimage
 from tasks.coupling.registration import Grid, coarse_shift, fine_shift, to_canvas, to_grid
 from tasks.errors import EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge, anchored, field_of_view, find_empty, find_vacuum, measure_gauge, require_vacuum, smooth_phase
-from tasks.options import AlignOptions
+from tasks.options.coupling import AlignOptions
 from tasks.ptycho.scan import Canvas
 
 Array = NDArray[np.float64]

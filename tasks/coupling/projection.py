@@ -15,7 +15,7 @@ from scipy.optimize import nnls
 
 from tasks.coupling import kkr
 from tasks.errors import EnergyGridError
-from tasks.options import KKROptions
+from tasks.options.coupling import KKROptions
 from tasks.scattering import Absorber, electron_densities, tabulated_f2
 from tasks.units import electrons_per_absorption
 

@@ -29,7 +29,7 @@ from tasks.coupling.correction import Correction
 from tasks.coupling.projection import Constrained, Pair, constrain
 from tasks.coupling.registration import Grid, common_grid, to_canvas
 from tasks.gauge import Gauge, field_of_view
-from tasks.options import AlignOptions, KKROptions
+from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.ptycho.scan import Canvas
 from tasks.scattering import Absorber
 

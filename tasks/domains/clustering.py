@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.domains.kmeans import cluster_each, elbow, n_distinct, nearest
 from tasks.errors import InvalidOptionError
-from tasks.options import DomainOptions
+from tasks.options.domains import DomainOptions
 
 CLIP: Final = 40.0
 """Outliers are drawn in to this many measurement errors (or standard deviations) from the median."""

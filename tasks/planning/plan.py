@@ -19,7 +19,8 @@ from tasks.chemistry import theoretical_electron_ratio
 from tasks.coupling.kkr import outside_columns, residual, transform_matrix, window_corners, window_matrix
 from tasks.errors import FormulaError
 from tasks.formula import composition
-from tasks.options import CONFIG, ChemistryOptions, Formula
+from tasks.options.config import CONFIG
+from tasks.options.spectra import ChemistryOptions, Formula
 from tasks.planning.design import Criterion, Experiment, allocate, choose, covariance
 from tasks.scattering import LOWEST_EV, Absorber, tabulated_f2
 from tasks.simulation.chemical_states import STATES, ChemicalState, absorption_jump, require_lone_edge, scattering_factors

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.cycle import COPIES_PX, Frames
 from tasks.ptycho.reconstruction import OnCycle, Reconstruction, Seed
 from tasks.ptycho.scan import Canvas, Scan

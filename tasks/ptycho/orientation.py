@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import OrientationError
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.reconstruction import OnCycle
 from tasks.ptycho.scan import Scan, illumination, plan_canvas

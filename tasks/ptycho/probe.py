@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from tasks.errors import InvalidOptionError
-from tasks.options import CONFIG
+from tasks.options.config import CONFIG
 from tasks.units import wavelength_m
 
 Array = NDArray[np.float64]

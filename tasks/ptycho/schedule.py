@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.beam import momentum_for_hidden_beam
 from tasks.ptycho.solver import Rule
 from tasks.ptycho.state import State

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.coherence import noise_misfit
 from tasks.ptycho.cycle import Frames, Sweep, gather_probe_over_cycle, prepare, update_probe_by_position
 from tasks.ptycho.scan import Canvas, Scan

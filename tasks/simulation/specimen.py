@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from tasks.options import CONFIG
+from tasks.options.config import CONFIG
 from tasks.ptycho.probe import ProbeSpec, kb_profile
 from tasks.ptycho.scan import Scan
 from tasks.scattering import Absorber, transmission

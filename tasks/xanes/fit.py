@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import EnergyGridError, InvalidOptionError
-from tasks.options import FitOptions
+from tasks.options.spectra import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
 from tasks.xanes.kernel import N_RESULTS, fit_all, make_search_workspace, refine_all
 from tasks.xanes.model import PARAMETERS

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import EnergyGridError
-from tasks.options import FitOptions
+from tasks.options.spectra import FitOptions
 from tasks.xanes.fit import SpectrumFit, Status
 
 MIN_PRE_EDGE_POINTS = 3

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import EnergyGridError
-from tasks.options import FitOptions
+from tasks.options.spectra import FitOptions
 from tasks.xanes.fit import SpectrumFit, Status
 from tasks.xanes.model import PARAMETERS
 

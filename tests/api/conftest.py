@@ -60,7 +60,7 @@ from storage.catalogue.datasets import EVERY_DATASET
 from storage.catalogue.runs import EVERY_RUN
 from storage.results import ResultsStore
 from tasks.errors import FormulaError
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 MAX_UPLOAD_BYTES = 1 << 22
 STAGE_NAMES = ("reconstruct", "couple", "spectra", "fit", "maps", "domains", "results", "figures")

@@ -20,7 +20,7 @@ from service.settings import Settings
 from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
 from service.workflow.step import Step
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 API = "/api/v1"
 DATASET: dict[str, Any] = {

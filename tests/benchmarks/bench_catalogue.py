@@ -27,7 +27,7 @@ from service.records.run_repository import OPTIONS
 from service.settings import Settings
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 N_ENERGIES: Final = 40
 API: Final = "/api/v1"

@@ -27,7 +27,7 @@ from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
 from tasks.gauge import Gauge
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
 OPTIONS = {"reconstruct": {"cycles": 30, "start_from": "optics"}, "kkr": {"start": 10, "every": 20}}

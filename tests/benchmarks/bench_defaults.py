@@ -23,7 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from tasks.gauge import measure_gauge
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.beam import fit_to_beam
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import ProbeSpec, initial_probe, resample, scale_to_power

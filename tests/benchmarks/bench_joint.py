@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from tasks.coupling.kkr import outside_columns
 from tasks.coupling.projection import Pair, constrain
-from tasks.options import KKROptions
+from tasks.options.coupling import KKROptions
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import ABSORPTION_JUMP, STATES, electrons_per_formula
 from tasks.simulation.energies import energy_grid

@@ -30,7 +30,8 @@ from tasks.chemistry import chemistry_maps
 from tasks.coupling.kkr import outside_columns, window_matrix
 from tasks.coupling.projection import off_columns_basis
 from tasks.coupling.spectra import Spectra, couple
-from tasks.options import AlignOptions, ChemistryOptions, FitOptions, KKROptions
+from tasks.options.coupling import AlignOptions, KKROptions
+from tasks.options.spectra import ChemistryOptions, FitOptions
 from tasks.ptycho.probe import ProbeSpec, kb_profile
 from tasks.ptycho.scan import illumination
 from tasks.ptycho.state import State

@@ -31,7 +31,7 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.cycle import gather_probe_over_cycle, prepare, update_probe_by_position
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import ProbeSpec, initial_probe

@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from tasks.coupling.warm_start import Reference, WarmStart
 from tasks.gauge import measure_gauge
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import Canvas, illumination, plan_canvas

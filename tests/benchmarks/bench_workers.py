@@ -22,7 +22,7 @@ def reconstruct_one(n_cycles: int) -> float:
     """R of one simulated energy after some cycles of its own 144 frames of 128 x 128."""
     import numpy as np
 
-    from tasks.options import ReconstructOptions
+    from tasks.options.reconstruct import ReconstructOptions
     from tasks.ptycho.driver import run_cycles
     from tasks.ptycho.probe import ProbeSpec, initial_probe
     from tasks.ptycho.scan import Scan, plan_canvas

@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
 from storage.readers.format import open_scan
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import scale_to_power
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas

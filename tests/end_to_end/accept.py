@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from api.cli.demo import Demo
-from tasks.presets import PRESETS
+from tasks.options.presets import PRESETS
 from tasks.simulation.specimen import SimulationOptions
 from tasks.simulation.truth import Assessment
 

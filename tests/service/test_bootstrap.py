@@ -18,7 +18,7 @@ from service.errors import ConflictError
 from service.records.views import RunView
 from service.retention import Retention
 from service.settings import Settings
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 

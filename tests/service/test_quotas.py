@@ -9,7 +9,7 @@ from service.errors import QuotaError, TooCostlyError, TooManyRunsError
 from service.quotas import Limits, run_cost
 from service.settings import Settings
 from service.workflow.inputs import RunInput, ScanInput
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
 

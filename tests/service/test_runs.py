@@ -36,7 +36,7 @@ from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
 from storage.figures import FigureStore
 from storage.results import Group, write_results
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
 

@@ -16,7 +16,8 @@ from tasks.chemistry import (
     theoretical_electron_ratio,
 )
 from tasks.errors import FormulaError, InvalidOptionError
-from tasks.options import ChemistryOptions, Descriptor
+from tasks.options.domains import Descriptor
+from tasks.options.spectra import ChemistryOptions
 from tasks.scattering import Absorber
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit, Status

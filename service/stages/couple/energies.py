@@ -15,7 +15,7 @@ from service.stages.couple.step import CORRECTION_ARRAYS, gauge_of, gauge_row
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
-from tasks.options import AlignOptions
+from tasks.options.coupling import AlignOptions
 
 if TYPE_CHECKING:
     from service.stages.couple.exchange import GridStep, SampleStep, ShareStep

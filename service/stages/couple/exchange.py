@@ -12,7 +12,7 @@ from service.stages.couple.energies import SHIFT, grid_of
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
-from tasks.options import AlignOptions
+from tasks.options.coupling import AlignOptions
 
 if TYPE_CHECKING:
     from service.stages.couple.energies import FlattenStep, RegisterStep

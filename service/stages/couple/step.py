@@ -13,7 +13,7 @@ from service.stages.context import StageContext
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
-from tasks.options import AlignOptions, KKROptions
+from tasks.options.coupling import AlignOptions, KKROptions
 
 if TYPE_CHECKING:
     from service.stages.couple.energies import CorrectStep

@@ -14,7 +14,7 @@ import pytest
 from api.app import create_app
 from service.api_keys import Key, make_key, write_keys
 from service.settings import Settings
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 RUNS = "/api/v1/runs"
 

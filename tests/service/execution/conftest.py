@@ -19,7 +19,7 @@ from service.settings import Settings
 from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
 from service.workflow.inputs import RunInput, ScanInput
 from storage.catalogue.catalogue import Catalogue
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
 WAIT_S = 120.0

@@ -29,7 +29,7 @@ from service.workflow.step import StepRef
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.simulation.specimen import SimulationOptions, simulate
 
 SMALL = SimulationOptions(

@@ -13,7 +13,7 @@ from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.inputs import RunInput
 from service.workflow.progress import RunProgress
 from storage.artifacts import ArtifactStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 SHORT: RunOptions = OPTIONS.validate_python({"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}})
 RECORD = RunRecord("run_1", ("a",), SHORT)

@@ -23,7 +23,7 @@ from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
 from storage.errors import CatalogueUnavailableError
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 if TYPE_CHECKING:
     from service.execution.cluster import Cluster

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from service.records.run_repository import RunRepository
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 WAIT_S = 240
 """A service starts in seconds, but in minutes on a machine that is busy with others."""

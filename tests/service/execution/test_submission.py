@@ -21,7 +21,7 @@ from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput, ScanInput
 from service.workflow.progress import RunProgress
 from storage.artifacts import ArtifactStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
 DONE = Outcome("done", (StepResult("done", is_computed=True),))

@@ -16,7 +16,7 @@ from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 FIRST_STEP = """

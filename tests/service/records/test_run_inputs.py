@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import InvalidInputError, NotFoundError
 from service.records.run_inputs import RunInputReader
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import plan_canvas
 from tasks.units import object_pixel_size_m
 

@@ -9,7 +9,7 @@ import pytest
 from service.records.run_repository import RunRepository
 from service.records.views import StageView
 from storage.catalogue.catalogue import Catalogue
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 DAMAGE = {
     "options cut": ("options", "{"),

@@ -17,7 +17,7 @@ from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.simulation.specimen import SimulationOptions, simulate
 
 

@@ -17,7 +17,7 @@ from service.workflow.inputs import RunInput
 from service.workflow.preflight import check_run
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 SHOWN = ("spectra", "maps")
 OPTIONS = {"domains": {"n_domains": 2, "replicates": 0}, "fit": {"min_jump_to_sigma": 3.0}}

@@ -14,7 +14,7 @@ from service.stages.pipeline import STAGE_NAMES, STAGES, build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput, energy_label
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
 

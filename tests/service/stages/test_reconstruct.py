@@ -17,7 +17,8 @@ from service.workflow.inputs import RunInput
 from service.workflow.step import StepRef
 from storage.artifacts import ArtifactStore
 from storage.results import ResultsStore
-from tasks.options import ReconstructOptions, RunOptions
+from tasks.options.reconstruct import ReconstructOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.state import State
 
 Options = Callable[..., RunOptions]

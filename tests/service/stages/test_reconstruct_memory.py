@@ -14,7 +14,7 @@ from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput
 from storage.datasets.store import DatasetStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 N, SIDE = 256, 22
 EXTENT_M = 5e-7

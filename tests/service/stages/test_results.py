@@ -27,7 +27,8 @@ from tasks.figures import gallery
 from tasks.figures.gallery import Drawing, drawing
 from tasks.figures.study import Study
 from tasks.figures.style import new_figure
-from tasks.options import Descriptor, RunOptions
+from tasks.options.domains import Descriptor
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
 Options = Callable[..., RunOptions]

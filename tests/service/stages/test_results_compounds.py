@@ -20,7 +20,7 @@ from storage.artifacts import ArtifactStore
 from tasks.figures import gallery
 from tasks.figures.gallery import Drawing
 from tasks.figures.study import Study
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import (

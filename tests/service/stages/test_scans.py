@@ -19,7 +19,7 @@ from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
 

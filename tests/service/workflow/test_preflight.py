@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from service.errors import InvalidInputError
 from service.workflow.inputs import RunInput, ScanInput
 from service.workflow.preflight import check_run
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
 

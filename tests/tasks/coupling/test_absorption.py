@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.coupling.absorption import AbsorptionSpectra, absorption_spectra
 from tasks.errors import EnergyGridError, VacuumError
-from tasks.options import AlignOptions
+from tasks.options.coupling import AlignOptions
 from tasks.ptycho.scan import Canvas
 
 N = 12

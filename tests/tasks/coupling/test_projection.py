@@ -23,7 +23,7 @@ from tasks.coupling.projection import (
     split_bands,
 )
 from tasks.errors import EnergyGridError
-from tasks.options import KKROptions
+from tasks.options.coupling import KKROptions
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import STATES, electrons_per_formula
 from tasks.simulation.energies import energy_grid

@@ -12,7 +12,8 @@ from tasks.coupling.outliers import phase_warnings
 from tasks.coupling.spectra import align, couple
 from tasks.errors import EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge
-from tasks.options import AlignOptions, KKROptions, ReconstructOptions
+from tasks.options.coupling import AlignOptions, KKROptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.scan import Canvas
 from tasks.ptycho.solver import init
 from tasks.scattering import Absorber

@@ -10,7 +10,9 @@ from scipy import ndimage
 
 from tasks.chemistry import chemistry_maps
 from tasks.coupling.spectra import Spectra, couple
-from tasks.options import AlignOptions, ChemistryOptions, FitOptions, KKROptions, ReconstructOptions
+from tasks.options.coupling import AlignOptions, KKROptions
+from tasks.options.reconstruct import ReconstructOptions
+from tasks.options.spectra import ChemistryOptions, FitOptions
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import illumination, plan_canvas

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.coupling.warm_start import QUICK_CYCLES, Reference, WarmStart, band_limited, fourier_matrix, moved
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.driver import run
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.reconstruction import Reconstruction

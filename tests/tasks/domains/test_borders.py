@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tasks.domains.borders import settle_borders
 from tasks.domains.clustering import Domains, find_domains, relabelled
-from tasks.options import DomainOptions
+from tasks.options.domains import DomainOptions
 
 Grouped = tuple[Domains, list[NDArray[Any]], NDArray[np.int8], NDArray[np.int8]]
 

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from tasks.domains.clustering import Domains, descriptor_scale, find_domains
 from tasks.errors import InvalidOptionError
-from tasks.options import DomainOptions
+from tasks.options.domains import DomainOptions
 
 STATES = np.array([[5477.9, 0.4, 40.0], [5478.8, 0.6, 38.0], [5480.2, 1.2, 36.0], [5481.9, 2.5, 43.0]])
 ERRORS = np.array([0.1, 0.08, 0.5])

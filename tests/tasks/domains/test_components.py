@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from tasks.domains.clustering import find_domains
 from tasks.domains.components import non_negative_factors, normalised_spectra, principal_components
 from tasks.errors import InvalidOptionError
-from tasks.options import DomainOptions
+from tasks.options.domains import DomainOptions
 from tasks.xanes.model import edge_step, lorentzian
 
 Array = NDArray[np.float64]

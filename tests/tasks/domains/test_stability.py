@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tasks.domains.clustering import Domains, find_domains
 from tasks.domains.stability import DomainStability, domain_stability
-from tasks.options import DomainOptions
+from tasks.options.domains import DomainOptions
 
 Pixels = tuple[NDArray[np.float64], NDArray[np.float64]]
 TWO = np.array([[5478.0, 5482.0], [0.5, 2.5]])

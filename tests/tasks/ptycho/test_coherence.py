@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.coherence import ASKED_AFTER, BRIGHT, noise_misfit, share_left
 from tasks.ptycho.cycle import prepare
 from tasks.ptycho.driver import run_cycles

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.beam import centre_on_beam, fit_to_beam
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import ProbeSpec, initial_probe

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.options import AUTO_CYCLES, ReconstructOptions
+from tasks.options.reconstruct import AUTO_CYCLES, ReconstructOptions
 from tasks.ptycho.convergence import SMOOTHING_PX, Averages, relative_change
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.driver import batch_bytes, run_cycles, run_together
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.reconstruction import Reconstruction

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from scipy import ndimage
 
-from tasks.options import ReconstructOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.cycle import prepare
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.placement import Slopes, corrected, misfit_slopes

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.coupling.spectra import align
-from tasks.options import AlignOptions, ReconstructOptions
+from tasks.options.coupling import AlignOptions
+from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.resolution import (

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from scipy.optimize import least_squares
 
 from tasks.errors import EnergyGridError, InvalidOptionError
-from tasks.options import FitOptions
+from tasks.options.spectra import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
 from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, compile_ahead, find_prior, fit_spectra
 from tasks.xanes.kernel import fit_all

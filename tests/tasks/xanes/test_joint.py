@@ -7,7 +7,7 @@ import pytest
 
 from tasks.coupling.kkr import outside_columns
 from tasks.errors import InvalidOptionError
-from tasks.options import FitOptions
+from tasks.options.spectra import FitOptions
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import STATES, electrons_per_formula
 from tasks.simulation.energies import energy_grid

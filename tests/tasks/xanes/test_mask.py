@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.errors import EnergyGridError
-from tasks.options import FitOptions
+from tasks.options.spectra import FitOptions
 from tasks.xanes.fit import Status, fit_spectra
 from tasks.xanes.mask import kept, mask_pixels, pre_edge_noise
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.options import FitOptions
+from tasks.options.spectra import FitOptions
 from tasks.scattering import Absorber
 from tasks.xanes.fit import fit_spectra
 from tasks.xanes.mask import mask_pixels

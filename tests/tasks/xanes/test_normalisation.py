@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from tasks.errors import EnergyGridError
-from tasks.options import DomainOptions, FitOptions, RunOptions
+from tasks.options.domains import DomainOptions
+from tasks.options.run import RunOptions
+from tasks.options.spectra import FitOptions
 from tasks.xanes.fit import Status
 from tasks.xanes.model import PARAMETERS, edge_step
 from tasks.xanes.normalisation import edge_energies, fit_of_edges, normalise_spectra, steepest_energy, windows

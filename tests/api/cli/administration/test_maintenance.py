@@ -15,7 +15,7 @@ from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
 from storage.results import Group, write_results
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 
 
 @pytest.fixture
