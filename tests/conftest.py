@@ -1,6 +1,9 @@
 """Fixtures that tests of several packages share, and how tests are divided among the processes of ``pytest -n``."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
@@ -13,6 +16,17 @@ from xdist.scheduler import LoadScopeScheduling
 
 os.environ["TTY_COMPATIBLE"] = "0"
 """The processes of ``pytest -n`` have FORCE_COLOR set, which makes rich take a pipe for a terminal of 80 columns."""
+
+
+def share_compiled_code() -> None:
+    """Let JAX keep what it compiles until the tests end, for all processes of ``pytest -n`` and all that tests start."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="ptyxas-compiled-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ |= {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+
+
+share_compiled_code()
 
 END_TO_END = "tests/end_to_end/"
 OWN_SERVICE = {f"{END_TO_END}test_{name}.py" for name in ("benchmarks", "killed_at_random", "siemens_star")}

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    inspect,
     text,
 )
 
@@ -176,11 +177,16 @@ def upgrade(connection: Connection, folder: Path = REVISIONS) -> None:
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    found = MigrationContext.configure(connection).get_current_heads()
+    migration = MigrationContext.configure(connection)
+    found = migration.get_current_heads()
     if not {script.revision for script in scripts.walk_revisions()}.issuperset(found):
         raise CatalogueError(
             f"the catalogue has revision {', '.join(found)}; this program knows up to {scripts.get_current_head()}: upgrade it"
         )
-    if found != tuple(scripts.get_heads()):
+    if not found and not inspect(connection).get_table_names():
+        # what all revisions lead to, which a test compares, in a third of their time
+        metadata.create_all(connection)
+        migration.stamp(scripts, "head")
+    elif found != tuple(scripts.get_heads()):
         with UPGRADING:
             command.upgrade(config, "head")

@@ -1,16 +1,13 @@
 """A service in a process of its own, the client that uses it, and the measurements that tests send it."""
 
-import atexit
 import base64
 import contextlib
 import hashlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -52,14 +49,6 @@ Measure = Callable[..., Simulation]
 """Type of `small_specimen`."""
 
 
-@cache
-def compilation_cache() -> dict[str, str]:
-    """Environment in which JAX keeps what it compiled for the next worker, until this process ends."""
-    folder = tempfile.mkdtemp(prefix="ptyxas-compiled-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
-
-
 class ServiceProcess:
     """``ptyxas serve`` on a folder, from its first answer until it is stopped or killed."""
 
@@ -80,7 +69,7 @@ class ServiceProcess:
                 "2",
                 *flags,
             ]
-            environment = os.environ | compilation_cache() | {"NO_COLOR": "1"}
+            environment = os.environ | {"NO_COLOR": "1"}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         self.url = self._wait_for_address()
 

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.runs import RunFilter
@@ -76,11 +76,35 @@ def columns_of_runs(engine: Engine) -> set[str]:
     return {column["name"] for column in inspect(engine).get_columns("runs")}
 
 
+def tables(connection: Connection) -> dict[str, list[object]]:
+    """Columns, keys, indexes and the kind of identifier of every table, as the database tells them."""
+    known = inspect(connection)
+    found: dict[str, list[object]] = {}
+    for name in known.get_table_names():
+        columns = {column["name"]: {**column, "type": str(column["type"])} for column in known.get_columns(name)}
+        keys = known.get_pk_constraint(name), known.get_foreign_keys(name), known.get_unique_constraints(name)
+        found[name] = [columns, *keys, {str(index["name"]): index for index in known.get_indexes(name)}]
+        if connection.dialect.name == "sqlite":
+            made = connection.execute(text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": name}).scalar_one()
+            found[name].append("AUTOINCREMENT" in made)
+    return found
+
+
 def test_revisions_make_what_the_schema_says(url: str) -> None:
+    """An empty database gets the tables of the schema at once, an older one by the revisions: both are the same."""
     Catalogue(url).close()
     engine = create_engine(url)
-    with engine.connect() as connection:
+    config = Config()
+    config.set_main_option("script_location", str(REVISIONS))
+    with engine.begin() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        at_once = tables(connection)
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert tables(connection) == at_once
     engine.dispose()
 
 
