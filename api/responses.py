@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from api.problems import BusyError, GoneError, RangeError
-from service.exports import Exported
+from service.results.exports import Exported
 
 Result = TypeVar("Result")
 

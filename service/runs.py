@@ -1,30 +1,20 @@
-"""Runs as users know them: submitted, looked at, cancelled, tried again, deleted, and read once they are published."""
+"""Runs as users know them: submitted, looked at, cancelled, tried again and deleted."""
 
 import contextlib
 import copy
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from service.api_keys import DEFAULT_PROJECT
-from service.area_spectra import Area, AreaSpectrum, read_area_spectrum
-from service.energy_table import EnergyRow, partial_rows, published_rows
-from service.errors import (
-    ConflictError,
-    IdempotencyError,
-    NotFoundError,
-    ResultsDamagedError,
-    ResultsNotReadyError,
-)
+from service.errors import ConflictError, IdempotencyError, NotFoundError
 from service.execution.runner import Runner
-from service.exports import Exported, write_export
-from service.previews import PARTIAL, draw, read_image, read_partial_image
 from service.quotas import Limits
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import OPTIONS, RETRIED, RunRepository
-from service.records.views import EventView, FigureView, Page, PageKey, RunFilter, RunView
+from service.records.views import EventView, Page, PageKey, RunFilter, RunView
+from service.results.published import PublishedResults
 from service.settings import Settings
 from service.stages.context import DataPaths
 from service.stages.dataset_results import RunResultsStep
@@ -35,7 +25,6 @@ from storage.artifacts import ArtifactStore
 from storage.atomic import remove_tree
 from storage.catalogue.catalogue import new_id
 from storage.catalogue.runs import EVERY_RUN
-from storage.errors import ResultsDamagedError as StoredResultsDamagedError
 from storage.errors import ResultsError, RowExistsError
 from storage.figures import FigureStore
 from storage.results import ResultsStore
@@ -165,147 +154,15 @@ class Runs:
             remove_tree(self._paths.run_dir(run_id))
         log.info("deleted", extra={"run": run_id, "project": self._owner})
 
-    # ---- what was published ----------------------------------------------------------------------------------------
-
-    def results_file(self, run_id: str, key: str) -> Path:
-        """The file of one key of the results store.
-
-        Raises
-        ------
-        ResultsNotReadyError
-            The store is not sealed.
-        ResultsDamagedError
-            The file is no longer what was sealed.
-        NotFoundError
-            The sealed store holds no such key.
-        """
-        view = self.get(run_id)
-        with readable(view):
-            found = self._results(view).resolve_key(key)
-        if found is None:
-            raise NotFoundError(f"the results of run {run_id} hold no {key!r}")
-        return found.path
-
-    def figures(self, run_id: str) -> Sequence[FigureView]:
-        """Every figure of a run, in the order of the analysis.
-
-        Raises
-        ------
-        ResultsNotReadyError, ResultsDamagedError
-        """
-        view = self.get(run_id)
-        with readable(view, "figures"):
-            listed = self._figures(view).listed()
-        return [FigureView(item["name"], item.get("title", item["name"]), item.get("dataset")) for item in listed]
-
-    def figure_path(self, run_id: str, name: str) -> Path:
-        """The PNG of one figure; only names that are listed, so that none leads elsewhere.
-
-        Raises
-        ------
-        NotFoundError, ResultsNotReadyError, ResultsDamagedError
-        """
-        view = self.get(run_id)
-        with readable(view, "figures"):
-            found = self._figures(view).path(name)
-        if found is None:
-            raise NotFoundError(f"run {run_id} has no figure {name!r}")
-        return found
-
-    def image(
-        self,
-        run_id: str,
-        dataset: str,
-        variable: str,
-        energy_ev: float | None = None,
-        cmap: str | None = None,
-        vmin: float | None = None,
-        vmax: float | None = None,
-        width: int = 800,
-    ) -> bytes:
-        """Any array over y and x as a PNG; until results are published, absorption and phase as far as they have come.
-
-        Raises
-        ------
-        NotFoundError
-            No such image.
-        ResultsNotReadyError
-            It will come with the results.
-        ResultsDamagedError
-            The array is no longer what was sealed.
-        InvalidOptionError
-            A colour map, limits or a width that mean nothing.
-        """
-        view = self.get(run_id)
-        if dataset not in view.datasets:
-            raise NotFoundError(f"run {run_id} is not on a dataset {dataset}")
-        store = ResultsStore(self._paths.results(run_id))
-        if store.is_sealed():
-            with readable(view):
-                picture = read_image(store, dataset, variable, energy_ev)
-        elif variable in PARTIAL:
-            options = OPTIONS.validate_python(dict(view.options))
-            graph = build_graph(self._inputs.read([dataset]), options, run_id)
-            picture = read_partial_image(ArtifactStore(self._paths.artifacts), graph, variable, energy_ev)
-        else:
-            raise not_ready(view)
-        return draw(picture, cmap=cmap, vmin=vmin, vmax=vmax, width=width)
-
-    def spectra(self, run_id: str, areas: Sequence[Area]) -> list[AreaSpectrum]:
-        """Spectra, fits and ratios of areas of the published images.
-
-        Raises
-        ------
-        ResultsNotReadyError, ResultsDamagedError
-        NotFoundError, InvalidInputError
-            An area of no dataset of this run, or outside its image.
-        """
-        view = self.get(run_id)
-        with readable(view):
-            store = self._results(view)
-            return [read_area_spectrum(store, area, f"areas.{i}") for i, area in enumerate(areas)]
-
-    def export(self, run_id: str, form: str, dataset: str | None = None) -> Exported:
-        """The published results as a file of another program, of all datasets or of one.
-
-        Raises as `spectra` does, and StorageFullError.
-        """
-        view = self.get(run_id)
-        check_free_disk(self._settings)
-        with readable(view):
-            return write_export(self._results(view), run_id, view.datasets, form, dataset, self._settings.uploads_dir)
-
-    def energies(self, run_id: str) -> list[EnergyRow]:
-        """How each energy came out, of every dataset as far as it was reconstructed.
-
-        Raises
-        ------
-        ResultsDamagedError
-        """
-        view = self.get(run_id)
-        store = ResultsStore(self._paths.results(run_id))
-        if store.is_sealed():
-            with readable(view):
-                return [row for dataset in view.datasets for row in published_rows(store, dataset)]
-        options = OPTIONS.validate_python(dict(view.options))
-        graph = build_graph(self._inputs.read(view.datasets), options, run_id)
-        artifacts = ArtifactStore(self._paths.artifacts)
-        return [row for dataset in view.datasets for row in partial_rows(artifacts, graph, dataset)]
+    @property
+    def results(self) -> PublishedResults:
+        """What the same runs have published."""
+        return PublishedResults(self._settings, self._paths, self._inputs, self.get)
 
     @property
     def _owner(self) -> str:
         """The project that new runs belong to."""
         return self._project or DEFAULT_PROJECT
-
-    def _results(self, view: RunView) -> ResultsStore:
-        store = ResultsStore(self._paths.results(view.id))
-        if not store.is_sealed():
-            raise not_ready(view)
-        return store
-
-    def _figures(self, view: RunView) -> FigureStore:
-        self._results(view)
-        return FigureStore(self._paths.figures(view.id))
 
     def _damage(self, run_id: str) -> list[str]:
         """What is missing or damaged of the results and figures of a run that succeeded."""
@@ -330,21 +187,3 @@ class Runs:
         if claimed_digest != digest:
             raise IdempotencyError(f"the idempotency key {key!r} came before, with another body")
         return claimed
-
-
-def not_ready(view: RunView, what: str = "results") -> ResultsNotReadyError | ResultsDamagedError:
-    """Why a run has no results, or no figures, to read."""
-    if view.state == "succeeded":
-        return ResultsDamagedError(f"the {what} of run {view.id} are gone; try the run again to compute them")
-    return ResultsNotReadyError(f"run {view.id} is {view.state}: its {what} are not published")
-
-
-@contextlib.contextmanager
-def readable(view: RunView, what: str = "results") -> Iterator[None]:
-    """Raise what the stores say of published results as the service's errors."""
-    try:
-        yield
-    except StoredResultsDamagedError as error:
-        raise ResultsDamagedError(f"run {view.id}: {error}") from error
-    except ResultsError as error:
-        raise not_ready(view, what) from error

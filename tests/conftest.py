@@ -29,7 +29,7 @@ def share_compiled_code() -> None:
 share_compiled_code()
 
 END_TO_END = "tests/end_to_end/"
-OWN_SERVICE = {f"{END_TO_END}test_{name}.py" for name in ("benchmarks", "killed_at_random", "siemens_star")}
+OWN_SERVICE = {f"{END_TO_END}test_{name}.py" for name in ("killed_at_random", "siemens_star")}
 """End-to-end tests that do not use the service, the datasets and the runs that the others there share."""
 
 

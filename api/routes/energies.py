@@ -39,4 +39,4 @@ class EnergyTable(BaseModel):
 @router.get("/{run_id}/energies", responses=problems(404))
 def list_energies(run_id: RunId, service: ServiceDep) -> EnergyTable:
     """R, photon noise, modes, resolution, drift and warnings by energy, while the run goes on and after."""
-    return EnergyTable(items=[EnergyRowAnswer.model_validate(row) for row in service.runs.energies(run_id)])
+    return EnergyTable(items=[EnergyRowAnswer.model_validate(row) for row in service.runs.results.energies(run_id)])

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from api.dependencies import RunId, ServiceDep, problems
 from api.responses import send_export
-from service.exports import TITLES
+from service.results.exports import TITLES
 
 router = APIRouter(prefix="/runs", tags=["results"])
 
@@ -27,4 +27,4 @@ async def get_export(
     dataset: Annotated[str | None, Query(max_length=100, description="The only dataset of the file; all without it.")] = None,
 ) -> Response:
     """The published results as one file."""
-    return await send_export(request, partial(service.runs.export, run_id, form, dataset))
+    return await send_export(request, partial(service.runs.results.export, run_id, form, dataset))

@@ -23,7 +23,7 @@ def list_figures(run_id: RunId, service: ServiceDep, request: Request) -> Figure
             dataset=view.dataset,
             url=request.url_for("get_figure", run_id=run_id, name=view.name).path,
         )
-        for view in service.runs.figures(run_id)
+        for view in service.runs.results.figures(run_id)
     ]
     return FigureList(items=figures)
 
@@ -31,7 +31,7 @@ def list_figures(run_id: RunId, service: ServiceDep, request: Request) -> Figure
 @router.get("/{run_id}/figures/{name}.png", response_class=Response, responses=PNG | problems(404, 409))
 def get_figure(run_id: RunId, name: str, service: ServiceDep, request: Request) -> Response:
     """One figure."""
-    return send_file(request, service.runs.figure_path(run_id, name), "image/png")
+    return send_file(request, service.runs.results.figure(run_id, name), "image/png")
 
 
 @router.get("/{run_id}/images/{dataset_id}/{variable}.png", response_class=Response, responses=PNG | problems(404, 409, 422, 503))
@@ -44,4 +44,4 @@ async def get_image(
     request: Request,
 ) -> Response:
     """Any map drawn as an image: ``edge_energy``, ``absorption`` at an energy, ``label`` ..."""
-    return await send_drawing(request, partial(service.runs.image, run_id, dataset_id, variable, **query.model_dump()))
+    return await send_drawing(request, partial(service.runs.results.image, run_id, dataset_id, variable, **query.model_dump()))

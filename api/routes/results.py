@@ -34,7 +34,7 @@ def stored_file(run_id: RunId, key: str, service: ServiceDep) -> Path:
         if key.rpartition("/")[2] in METADATA:
             raise
         raise GoneError(str(error)) from error
-    path: Path = service.runs.results_file(run_id, key)
+    path: Path = service.runs.results.file(run_id, key)
     return path
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from api.dependencies import RunId, ServiceDep, problems
 from api.schemas import Answer, Body, DatasetName, Line, Number, Numbers
-from service.area_spectra import Area
+from service.results.area_spectra import Area
 
 router = APIRouter(prefix="/runs", tags=["results"])
 
@@ -87,7 +87,7 @@ class SpectraAnswer(BaseModel):
 @router.post("/{run_id}/spectra", responses=problems(404, 409, 422))
 def read_spectra(run_id: RunId, body: SpectraBody, service: ServiceDep) -> SpectraAnswer:
     """Spectra of areas with standard errors, the fit of the run's model and ratios of sums; nothing is stored."""
-    found = service.runs.spectra(run_id, [Area(**area.model_dump()) for area in body.areas])
+    found = service.runs.results.spectra(run_id, [Area(**area.model_dump()) for area in body.areas])
     return SpectraAnswer(items=[AreaSpectrumAnswer.model_validate(one) for one in found])
 
 
@@ -100,5 +100,5 @@ def read_spectrum(
     x: Annotated[int, Query(ge=0, le=10**6, description="Column of the pixel, from 0.")],
 ) -> AreaSpectrumAnswer:
     """Spectrum of one pixel, with its fit as the maps hold it."""
-    [found] = service.runs.spectra(run_id, [Area(dataset, pixel=(y, x))])
+    [found] = service.runs.results.spectra(run_id, [Area(dataset, pixel=(y, x))])
     return AreaSpectrumAnswer.model_validate(found)

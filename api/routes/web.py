@@ -18,8 +18,8 @@ from api.pages.filters import bytes_in_words, energies_in_words, seconds_in_word
 from api.problems import answer_http_error, answer_known_error
 from service.bootstrap import Service
 from service.errors import NotFoundError, ResultsDamagedError, ResultsNotReadyError
-from service.exports import TITLES
 from service.records.views import DatasetView, FigureView, RunView
+from service.results.exports import TITLES
 
 router = APIRouter(include_in_schema=False)
 
@@ -146,8 +146,8 @@ def local_address(address: str) -> str:
 def figures_of(service: Service, run: RunView | None) -> list[Shown]:
     """Figures there are of ``run``, none before it has any."""
     try:
-        figures = service.runs.figures(run.id) if run else []
-        return [Shown(figure, *size_of_png(service.runs.figure_path(run.id, figure.name))) for figure in figures if run]
+        figures = service.runs.results.figures(run.id) if run else []
+        return [Shown(figure, *size_of_png(service.runs.results.figure(run.id, figure.name))) for figure in figures if run]
     except (NotFoundError, ResultsDamagedError, ResultsNotReadyError):
         return []
 

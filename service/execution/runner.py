@@ -14,18 +14,18 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from service.errors import SchedulerUnavailableError, ServiceError
-from service.execution.metrics import Metrics
 from service.execution.planning import LoadInputs, Plan, make_plan, remove_past_rounds
+from service.execution.reporter import PUBLISH_S, Reporter
 from service.execution.submission import Executor, Submissions
 from service.execution.task import Outcome, Work
 from service.execution.worker import StepResult
 from service.records.run_repository import RunRecord, RunRepository
-from service.stages.context import DataPaths, stored_warnings
+from service.stages.context import DataPaths
 from service.workflow.progress import EndState, RunProgress, explain
 from service.workflow.step import Step
 from service.workflow.warnings import RunWarnings
@@ -37,8 +37,6 @@ TICK_S: Final = 0.5
 """Longest time between two ticks."""
 LOOK_S: Final = 2.0
 """Longest time until runs and scans that nobody announced are noticed."""
-PUBLISH_S: Final = 1.0
-"""Shortest time between two records of a run's progress."""
 N_PLANNERS: Final = 2
 """Runs planned at the same time."""
 MAX_TASKS: Final = 1000
@@ -78,10 +76,11 @@ class Runner:
     def __init__(
         self, records: RunRepository, paths: DataPaths, load_inputs: LoadInputs, work: Work, *, keep_rounds: bool = False
     ) -> None:
-        self.metrics = Metrics()
         self._records = records
         self._paths = paths
         self._artifacts = ArtifactStore(paths.artifacts)
+        self._reporter = Reporter(records, self._artifacts)
+        self.metrics = self._reporter.metrics
         self._load_inputs = load_inputs
         self._work = work
         self._keep_rounds = keep_rounds
@@ -198,11 +197,8 @@ class Runner:
         run.warnings = RunWarnings(self._records.notes(run.run_id))
         self._follow_plan(run, future)
         run.progress_at_start = run.progress()
-        if not self._records.begin_run(run.run_id):
-            return  # it was cancelled meanwhile
-        self._runs[run.run_id] = run
-        n_steps = len(run.graph.steps)
-        log.info("%d of %d steps to do", n_steps - len(run.done), n_steps, extra={"run": run.run_id})
+        if self._reporter.begin(run):
+            self._runs[run.run_id] = run
 
     def _follow_plan(self, run: RunProgress, future: Future[Plan | None]) -> None:
         """Follow a new plan; an error that was raised while it was made is raised here."""
@@ -211,9 +207,8 @@ class Runner:
             run.inputs = plan.inputs
             run.follow(plan.graph, plan.stored.__contains__)
             self._submissions.drop_unwanted(run)
-            for text in run.warnings.unreported(f"{one.title}: {text}" for one in plan.inputs for text in one.warnings):
-                self._tell(run, text)
-            self._tell_warnings_of_others(run)
+            self._reporter.warn_of_datasets(run, plan.inputs)
+            self._reporter.warn_of_reused_steps(run)
 
     def _check_cancelled(self, run: RunProgress) -> None:
         if self._paths.stop_flag(run.run_id).exists():
@@ -223,15 +218,8 @@ class Runner:
         """Write down how a run ended, and let go of it; if the catalogue is out of reach, the next tick tries again."""
         run.ending = state, error
         self._submissions.leave(run)
-        try:
-            self._write_progress(run, is_final=True)
-        except CatalogueUnavailableError:
-            raise
-        except Exception:
-            log.exception("the run's progress cannot be written down", extra={"run": run.run_id})
-        self._records.end_run(run.run_id, state, error)
+        self._reporter.end(run, state, error)
         self._runs.pop(run.run_id, None)
-        log.log(logging.WARNING if error else logging.INFO, "%s %s", state, error or "", extra={"run": run.run_id})
         if state == "succeeded" and not self._keep_rounds:
             self._planners.submit(remove_past_rounds, self._artifacts, run.graph, [one.graph for one in self._runs.values()])
 
@@ -255,7 +243,7 @@ class Runner:
             return
         if run.is_outdated:
             run.follow(run.graph, self._artifacts.has)
-            self._tell_warnings_of_others(run)
+            self._reporter.warn_of_reused_steps(run)
         for _, step, result in self._submissions.submit(run, limit):
             self._record_result(run, step, result)
         self._has_more = self._has_more or bool(run.pending and len(run.submitted) < limit)
@@ -268,40 +256,28 @@ class Runner:
 
     def _record_result(self, run: RunProgress, step: Step, result: StepResult) -> None:
         if result.fate == "done":
-            self._record_done(run, step, result)
+            self._reporter.step_done(run, step, result)
         elif result.fate == "failed":
-            self.metrics.note(step.stage, "failed")
+            self._reporter.step_failed(step)
             self._fail(run, step, result.message)
         else:
             self._record_loss(run, step, result)
-
-    def _record_done(self, run: RunProgress, step: Step, result: StepResult) -> None:
-        self.metrics.note(step.stage, "computed" if result.is_computed else "reused", result.seconds)
-        about = {"run": run.run_id, "step": step.name, "stage": step.stage, "seconds": round(result.seconds, 3)}
-        log.debug("step done", extra=about)
-        told = {"unit": step.name, "stage": step.stage, "energy_ev": step.energy_ev, "computed": result.is_computed}
-        spent = {"seconds": result.seconds, "storage_seconds": result.storage_seconds}
-        self._records.add_event(run.run_id, "unit", {**told, **spent, **result.facts})
-        self._tell_warnings(run, step, stored_warnings(self._artifacts, step))
 
     def _fail(self, run: RunProgress, step: Step, message: str) -> None:
         """End a run one of whose steps failed; where the step is optional, warn the run instead."""
         if step.is_optional:
             run.abandon(step.key)
-            self._tell_warnings(run, step, [explain(step, message)])
+            self._reporter.warn(run, step, [explain(step, message)])
         else:
             self._end(run, "failed", explain(step, message))
 
     def _record_loss(self, run: RunProgress, step: Step, result: StepResult) -> None:
-        self.metrics.note(step.stage, "lost")
-        about = {"run": run.run_id, "step": step.name, "stage": step.stage}
-        log.warning("a step was lost: %s", result.message, extra=about)
+        self._reporter.step_lost(run, step, result)
         run.losses[step.name] += 1
         if run.losses[step.name] > MAX_LOSSES:
             self._fail(run, step, result.message)
         else:
-            text = f"{step.name} was lost and is tried again: {result.message}"
-            self._records.add_event(run.run_id, "note", {"text": text})
+            self._reporter.tell(run, f"{step.name} was lost and is tried again: {result.message}")
 
     # ---- what others see -------------------------------------------------------------------------------------------
 
@@ -311,12 +287,8 @@ class Runner:
             self._end(run, *run.ending)
         elif run.is_finished:
             self._end(run, "succeeded", None)
-        elif time.monotonic() - run.published >= PUBLISH_S:
-            self._write_progress(run)
-
-    def _write_progress(self, run: RunProgress, *, is_final: bool = False) -> None:
-        run.published = time.monotonic()
-        self._records.write_progress(run.run_id, run.progress(), run.eta_s(), run.stages(has_ended=is_final))
+        else:
+            self._reporter.write_progress_now_and_then(run)
 
     def _count(self) -> None:
         if not self._runs or time.monotonic() - self._counted_at >= PUBLISH_S:
@@ -335,16 +307,4 @@ class Runner:
 
     def _tell_all(self, text: str) -> None:
         for run in list(self._runs.values()):
-            self._isolate(run, self._tell, text)
-
-    def _tell(self, run: RunProgress, text: str) -> None:
-        self._records.add_event(run.run_id, "note", {"text": text})
-
-    def _tell_warnings_of_others(self, run: RunProgress) -> None:
-        """Record the warnings of finished steps that this run uses as they are: who reuses a result has to know them too."""
-        for step in run.steps_with_unread_warnings():
-            self._tell_warnings(run, step, stored_warnings(self._artifacts, step))
-
-    def _tell_warnings(self, run: RunProgress, step: Step, warnings: Sequence[str]) -> None:
-        for text in run.warnings.add(step, warnings):
-            self._tell(run, text)
+            self._isolate(run, self._reporter.tell, text)

@@ -27,9 +27,7 @@ from published import write_published
 from api.app import create_app
 from api.server import HttpServer
 from service.api_keys import Key
-from service.area_spectra import Area, AreaSpectrum, read_area_spectrum
 from service.bootstrap import Service, lock_folder
-from service.energy_table import EnergyRow, make_row
 from service.errors import (
     ConflictError,
     DigestMismatchError,
@@ -41,7 +39,6 @@ from service.errors import (
     TooLargeError,
 )
 from service.execution.metrics import Metrics, Snapshot
-from service.exports import Exported, write_export
 from service.records.views import (
     DatasetFilter,
     DatasetView,
@@ -55,6 +52,9 @@ from service.records.views import (
     ScanView,
     StageView,
 )
+from service.results.area_spectra import Area, AreaSpectrum, read_area_spectrum
+from service.results.energy_table import EnergyRow, make_row
+from service.results.exports import Exported, write_export
 from service.settings import Settings
 from storage.catalogue.datasets import EVERY_DATASET
 from storage.catalogue.runs import EVERY_RUN
@@ -164,6 +164,7 @@ class FakeRuns:
         self.happened: dict[str, list[EventView]] = {}
         self.keys: dict[str, tuple[Any, str]] = {}
         self.guard = threading.Lock()
+        self.results = self
 
     def submit(self, dataset_ids: list[str], options: RunOptions, name: str = "", idempotency_key: str | None = None) -> RunView:
         for dataset_id in dataset_ids:
@@ -256,7 +257,7 @@ class FakeRuns:
         self.get(run_id)
         del self.views[run_id]
 
-    def results_file(self, run_id: str, key: str) -> Path:
+    def file(self, run_id: str, key: str) -> Path:
         if self.get(run_id).state != "succeeded":
             raise ResultsNotReadyError(f"run {run_id} is {self.get(run_id).state}: its results are not published")
         root = self.folder / run_id / "results.zarr"
@@ -271,7 +272,7 @@ class FakeRuns:
         first = self.views[run_id].datasets[0]
         return [FigureView("edge_energy", "Edge energy", first), FigureView("elbow", "Elbow", None)]
 
-    def figure_path(self, run_id: str, name: str) -> Path:
+    def figure(self, run_id: str, name: str) -> Path:
         path = self.folder / run_id / "figures" / f"{name}.png"
         if name not in [figure.name for figure in self.figures(run_id)]:
             raise NotFoundError(f"no figure {name!r}")
@@ -288,11 +289,11 @@ class FakeRuns:
         ]  # fmt: skip
 
     def spectra(self, run_id: str, areas: Sequence[Area]) -> list[AreaSpectrum]:
-        store = ResultsStore(self.results_file(run_id, "zarr.json").parent)
+        store = ResultsStore(self.file(run_id, "zarr.json").parent)
         return [read_area_spectrum(store, area, f"areas.{i}") for i, area in enumerate(areas)]
 
     def export(self, run_id: str, form: str, dataset: str | None = None) -> Exported:
-        store = ResultsStore(self.results_file(run_id, "zarr.json").parent)
+        store = ResultsStore(self.file(run_id, "zarr.json").parent)
         return write_export(store, run_id, self.views[run_id].datasets, form, dataset, self.folder)
 
     def image(
@@ -307,7 +308,7 @@ class FakeRuns:
         width: int = 800,
     ) -> bytes:
         if self.get(run_id).stages[0].done == 0:  # else there is something to show, whatever became of the run
-            self.results_file(run_id, "zarr.json")
+            self.file(run_id, "zarr.json")
         if variable not in ("edge_energy", "absorption", "phase", "label"):
             raise NotFoundError(f"no array {variable!r}")
         return picture(f"{variable} {energy_ev or ''} {cmap or ''}", width)

@@ -86,13 +86,13 @@ def test_a_measurement_goes_in_and_pictures_come_out(service: Service) -> None:
     stages = {stage.name: stage for stage in view.stages}
     assert stages["reconstruct"].state == "done"
     assert "one energy" in str(stages["fit"].note)
-    assert service.runs.image(run_id, dataset_id, "phase").startswith(b"\x89PNG")
+    assert service.runs.results.image(run_id, dataset_id, "phase").startswith(b"\x89PNG")
     measures = service.measures()
     assert measures.n_runs == {"succeeded": 1}
     assert measures.metrics.steps["reconstruct", "computed"] == 1
     assert measures.metrics.seconds["reconstruct"] > 0
     assert measures.n_dataset_bytes == service.datasets.get(dataset_id).n_bytes
-    assert f"images-{dataset_id}" in [figure.name for figure in service.runs.figures(run_id)]
+    assert f"images-{dataset_id}" in [figure.name for figure in service.runs.results.figures(run_id)]
 
 
 def test_two_services_do_not_share_a_folder(service: Service) -> None:
@@ -108,7 +108,7 @@ def test_a_live_run_shows_what_it_has_and_is_cancelled_within_two_seconds(servic
     until = time.monotonic() + 240
     while sum(event.kind == "unit" for event in service.runs.events(run_id)) < 2 and time.monotonic() < until:
         time.sleep(0.05)
-    assert service.runs.image(run_id, dataset_id, "absorption", 5420.0).startswith(b"\x89PNG")
+    assert service.runs.results.image(run_id, dataset_id, "absorption", 5420.0).startswith(b"\x89PNG")
     assert service.runs.get(run_id).state == "running"
     began = time.monotonic()
     service.runs.cancel(run_id)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from published import write_published
 
-from service.area_spectra import Area
 from service.errors import (
     ConflictError,
     IdempotencyError,
@@ -26,6 +25,7 @@ from service.execution.runner import Runner
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import OPTIONS, RunRepository
 from service.records.views import RunFilter, RunState
+from service.results.area_spectra import Area
 from service.runs import Runs
 from service.settings import Settings
 from service.stages.context import DataPaths
@@ -190,7 +190,7 @@ def test_a_run_at_work_is_not_deleted_and_a_deleted_one_is_gone(bench: RunBench)
     bench.publish(run_id)
     bench.runs.delete(run_id)
     assert not bench.paths.run_dir(run_id).exists()
-    calls: list[Callable[[str], object]] = [bench.runs.get, bench.runs.events, bench.runs.delete, bench.runs.figures]
+    calls: list[Callable[[str], object]] = [bench.runs.get, bench.runs.events, bench.runs.delete, bench.runs.results.figures]
     for call in calls:
         with pytest.raises(NotFoundError):
             call(run_id)
@@ -199,42 +199,42 @@ def test_a_run_at_work_is_not_deleted_and_a_deleted_one_is_gone(bench: RunBench)
 def test_results_are_read_only_once_sealed_and_only_by_their_keys(bench: RunBench) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
     with pytest.raises(ResultsNotReadyError):
-        bench.runs.results_file(run_id, "zarr.json")
+        bench.runs.results.file(run_id, "zarr.json")
     with pytest.raises(ResultsNotReadyError):
-        bench.runs.figures(run_id)
+        bench.runs.results.figures(run_id)
     bench.publish(run_id)
-    assert json.loads(bench.runs.results_file(run_id, "zarr.json").read_text())["node_type"] == "group"
+    assert json.loads(bench.runs.results.file(run_id, "zarr.json").read_text())["node_type"] == "group"
     for key in ("../stop", "ds_a/maps/edge_energy/c/9/9", "/etc/passwd"):
         with pytest.raises(NotFoundError):
-            bench.runs.results_file(run_id, key)
+            bench.runs.results.file(run_id, key)
 
 
 def test_figures_are_served_by_their_listed_names_only(bench: RunBench) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
     bench.publish(run_id)
-    assert [figure.title for figure in bench.runs.figures(run_id)] == ["Elbow"]
+    assert [figure.title for figure in bench.runs.results.figures(run_id)] == ["Elbow"]
     (bench.paths.figures(run_id) / "figures.json").rename(listed := bench.paths.figures(run_id) / "not-yet")
     with pytest.raises(ResultsNotReadyError, match="queued: its figures are not published"):
-        bench.runs.figures(run_id)
+        bench.runs.results.figures(run_id)
     listed.rename(bench.paths.figures(run_id) / "figures.json")
-    assert bench.runs.figure_path(run_id, "elbow").read_bytes() == b"png"
+    assert bench.runs.results.figure(run_id, "elbow").read_bytes() == b"png"
     with pytest.raises(NotFoundError):
-        bench.runs.figure_path(run_id, "../results.zarr/zarr")
+        bench.runs.results.figure(run_id, "../results.zarr/zarr")
 
 
 def test_images_are_drawn_from_results(bench: RunBench) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
     with pytest.raises(ResultsNotReadyError):
-        bench.runs.image(run_id, "ds_a", "edge_energy")
+        bench.runs.results.image(run_id, "ds_a", "edge_energy")
     with pytest.raises(ResultsNotReadyError):
-        bench.runs.image(run_id, "ds_a", "absorption")
+        bench.runs.results.image(run_id, "ds_a", "absorption")
     bench.publish(run_id)
-    assert bench.runs.image(run_id, "ds_a", "edge_energy", width=200).startswith(b"\x89PNG")
+    assert bench.runs.results.image(run_id, "ds_a", "edge_energy", width=200).startswith(b"\x89PNG")
     for dataset, variable in (("ds_a", "no_such"), ("ds_b", "edge_energy")):
         with pytest.raises(NotFoundError):
-            bench.runs.image(run_id, dataset, variable)
+            bench.runs.results.image(run_id, dataset, variable)
     with pytest.raises(InvalidInputError, match="not an image"):
-        bench.runs.image(run_id, "ds_a", "y")
+        bench.runs.results.image(run_id, "ds_a", "y")
 
 
 def test_pages_are_newest_first_and_a_projects_own(bench: RunBench) -> None:
@@ -297,9 +297,9 @@ def test_results_that_are_lost_or_damaged_are_named_and_never_drawn_as_fill(benc
     bench.end(run_id)
     LOSSES[lost](bench.paths.run_dir(run_id))
     with pytest.raises(ResultsDamagedError, match="again"):
-        bench.runs.results_file(run_id, "ds_a/maps/edge_energy/c/0/0")
+        bench.runs.results.file(run_id, "ds_a/maps/edge_energy/c/0/0")
     with pytest.raises(ResultsDamagedError):
-        bench.runs.image(run_id, "ds_a", "edge_energy")
+        bench.runs.results.image(run_id, "ds_a", "edge_energy")
 
 
 @pytest.mark.parametrize("lost", ["the folder", "the list of figures", "a figure"])
@@ -309,7 +309,7 @@ def test_figures_that_are_lost_are_named(bench: RunBench, lost: str) -> None:
     bench.end(run_id)
     LOSSES[lost](bench.paths.run_dir(run_id))
     with pytest.raises(ResultsDamagedError, match="again"):
-        bench.runs.figure_path(run_id, "elbow")
+        bench.runs.results.figure(run_id, "elbow")
 
 
 def test_a_damaged_row_is_listed_and_fails_alone(bench: RunBench) -> None:
@@ -327,13 +327,13 @@ def test_spectra_are_of_published_results_only(bench: RunBench) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
     area = Area("ds_a", pixel=(20, 20))
     with pytest.raises(ResultsNotReadyError):
-        bench.runs.spectra(run_id, [area])
+        bench.runs.results.spectra(run_id, [area])
     write_published(bench.paths.results(run_id), ["ds_a"])
     bench.end(run_id)
-    [found] = bench.runs.spectra(run_id, [area])
+    [found] = bench.runs.results.spectra(run_id, [area])
     assert found.n_pixels == 1
     with pytest.raises(NotFoundError):
-        bench.runs.spectra(run_id, [Area("ds_b", pixel=(20, 20))])
+        bench.runs.results.spectra(run_id, [Area("ds_b", pixel=(20, 20))])
 
 
 def test_a_run_gets_another_name(bench: RunBench) -> None:

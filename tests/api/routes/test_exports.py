@@ -7,7 +7,7 @@ import h5py
 import httpx
 import pytest
 
-from service.exports import TITLES
+from service.results.exports import TITLES
 
 
 def ask(client: httpx.Client, run: str, **query: str) -> httpx.Response:

@@ -89,7 +89,7 @@ class SlowImages:
 def test_images_are_drawn_two_at_a_time_and_hold_up_no_other_answer(
     client: httpx.Client, service: Any, finished: dict[str, Any]
 ) -> None:
-    images = service.runs.image = SlowImages()
+    images = service.runs.results.image = SlowImages()
     path = f"{RUNS}/{finished['id']}/images/{finished['datasets'][0]}/phase.png"
     with ThreadPoolExecutor(MOST_WAITING + 12) as pool:
         asked = [pool.submit(client.get, path, timeout=60) for _ in range(MOST_WAITING + 12)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.execution.worker import StepResult, perform
-from service.previews import read_partial_image
+from service.results.previews import read_partial_image
 from service.stages.context import DataPaths, StepRequest, stored_warnings
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep, convergence_warnings

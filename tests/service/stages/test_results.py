@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from service.execution.worker import StepResult, perform
-from service.previews import read_image
+from service.results.previews import read_image
 from service.stages.context import DataPaths, StepRequest, stored_warnings
 from service.stages.fit import FitStep
 from service.stages.pipeline import build_graph

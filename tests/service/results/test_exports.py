@@ -7,7 +7,7 @@ import pytest
 from published import write_published
 
 from service.errors import InvalidInputError, StorageFullError
-from service.exports import write_export
+from service.results.exports import write_export
 from storage.errors import ExportError
 from storage.exports.formats import FORMATS, ExportFormat
 from storage.exports.source import Source

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from service.energy_table import N_CURVE, make_row, partial_rows, published_rows
+from service.results.energy_table import N_CURVE, make_row, partial_rows, published_rows
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.graph import Graph

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from published import SIGMA_ABSORPTION, true_parameters, write_published
 
-from service.area_spectra import Area, ArrayCache, pixels_of, read_area_spectrum
 from service.errors import InvalidInputError, NotFoundError
+from service.results.area_spectra import Area, ArrayCache, pixels_of, read_area_spectrum
 from storage.results import ResultsStore
 from tasks.xanes.model import PARAMETERS
 
