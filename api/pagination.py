@@ -1,14 +1,18 @@
-"""Pages of a list, by a cursor that stays valid while items are added and deleted."""
+"""Lists: what restricts them, and their pages, by a cursor that stays valid while items are added and deleted."""
 
 import base64
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, TypeAlias
 
 from fastapi import Query
 
+from api.schemas import Line
 from service.errors import FieldError, InvalidInputError
-from service.records.views import PageKey
+from service.records.views import DatasetFilter, DatasetState, PageKey, RunFilter, RunState
+
+Moment: TypeAlias = Annotated[datetime | None, Query(description="A date and time, in UTC unless it names its zone.")]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,48 @@ class Paging:
             fault = FieldError("cursor", "not a cursor of this service; start again without one")
             raise InvalidInputError(f"{fault.field}: {fault.message}", [fault])
         return key
+
+
+@dataclass(frozen=True)
+class DatasetQuery:
+    """Which datasets are asked for: those to which all that is given applies."""
+
+    q: Annotated[Line | None, Query(description="Part of the title, the sample's name or group, or the id; in any case.")] = None
+    element: Annotated[Line | None, Query(description="The absorber.", examples=["V"])] = None
+    group: Annotated[Line | None, Query(description="Group of the sample.")] = None
+    state: Annotated[DatasetState | None, Query()] = None
+    label: Annotated[Line | None, Query(description="One of the labels.")] = None
+    since: Moment = None
+    until: Moment = None
+
+    @property
+    def matching(self) -> DatasetFilter:
+        """The filter of the catalogue."""
+        moments = seconds(self.since), seconds(self.until)
+        return DatasetFilter(self.q, self.element, self.group, self.state, self.label, *moments)
+
+
+@dataclass(frozen=True)
+class RunQuery:
+    """Which runs are asked for: those to which all that is given applies."""
+
+    q: Annotated[Line | None, Query(description="Part of the name or the id; in any case.")] = None
+    state: Annotated[list[RunState] | None, Query(description="Any of these; may be repeated.")] = None
+    dataset: Annotated[Line | None, Query(description="Id of a dataset that the run is on.")] = None
+    since: Moment = None
+    until: Moment = None
+
+    @property
+    def matching(self) -> RunFilter:
+        """The filter of the catalogue."""
+        return RunFilter(self.q, self.state, self.dataset, seconds(self.since), seconds(self.until))
+
+
+def seconds(moment: datetime | None) -> float | None:
+    """Seconds since 1970 of a moment, which is in UTC unless it names its zone."""
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def cursor_of(end: PageKey | None) -> str | None:

@@ -14,6 +14,8 @@ from api.client.ptyxas import LOCAL, Client
 commands = typer.Typer()
 
 Limit = Annotated[int, typer.Option(min=1, max=500, help="Most items shown.")]
+Search = Annotated[str | None, typer.Option("--search", "-q", help="Part of the title or name, of the sample, or of the id.")]
+State = Annotated[str | None, typer.Option(help="Only those in this state.")]
 Run = Annotated[str, typer.Argument(help="Id of a run.", show_default=False)]
 
 
@@ -46,10 +48,20 @@ def run(
 
 
 @commands.command()
-def datasets(limit: Limit = 50, as_json: AsJson = False, url: Url = LOCAL, key: Key = None) -> None:
-    """List the datasets of the service, newest first."""
+def datasets(
+    search: Search = None,
+    element: Annotated[str | None, typer.Option(help="Only those with this absorber.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only those of this group.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
+    state: State = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    url: Url = LOCAL,
+    key: Key = None,
+) -> None:
+    """List the datasets of the service, or those that are searched for, newest first."""
     with plain_errors(), Client(url, key) as client:
-        items = client.items("/datasets", limit)
+        items = client.items("/datasets", limit, q=search, element=element, group=group, label=label, state=state)
     if as_json:
         print_json(items)
         return
@@ -58,10 +70,18 @@ def datasets(limit: Limit = 50, as_json: AsJson = False, url: Url = LOCAL, key: 
 
 
 @commands.command()
-def runs(limit: Limit = 50, as_json: AsJson = False, url: Url = LOCAL, key: Key = None) -> None:
-    """List the runs of the service, newest first."""
+def runs(
+    search: Search = None,
+    dataset: Annotated[str | None, typer.Option(help="Only those on the dataset of this id.")] = None,
+    state: State = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    url: Url = LOCAL,
+    key: Key = None,
+) -> None:
+    """List the runs of the service, or those that are searched for, newest first."""
     with plain_errors(), Client(url, key) as client:
-        items = client.items("/runs", limit)
+        items = client.items("/runs", limit, q=search, dataset=dataset, state=state)
     if as_json:
         print_json(items)
         return

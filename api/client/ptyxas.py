@@ -134,9 +134,10 @@ class Client:
         except httpx.TransportError as error:
             raise UnreachableError(f"no service answers at {self.url}: {error}") from error
 
-    def items(self, path: str, limit: int) -> list[dict[str, Any]]:
-        """The newest items of a list, at most ``limit``."""
-        found: list[dict[str, Any]] = self.call("GET", path, params={"limit": limit})["items"]
+    def items(self, path: str, limit: int, **query: str | None) -> list[dict[str, Any]]:
+        """The newest items of a list, at most ``limit``, to which ``query`` (q, element, group, state, ...) applies."""
+        given = {name: value for name, value in query.items() if value is not None}
+        found: list[dict[str, Any]] = self.call("GET", path, params={"limit": limit, **given})["items"]
         return found
 
     def every(self, path: str) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.dependencies import PNG, DatasetId, ScanName, ServiceDep, problems
-from api.pagination import Paging, cursor_of
+from api.pagination import DatasetQuery, Paging, cursor_of
 from api.responses import send_drawing
 from api.schemas import DatasetAnswer, DatasetBody, DatasetChanges, Page, RegisterBody, ScanAnswer
 
@@ -39,9 +39,11 @@ def register_dataset(body: RegisterBody, service: ServiceDep, request: Request, 
 
 
 @router.get("", responses=problems(422))
-def list_datasets(service: ServiceDep, paging: Annotated[Paging, Depends()]) -> Page[DatasetAnswer]:
-    """All datasets, newest first."""
-    page = service.datasets.page(paging.limit, paging.after)
+def list_datasets(
+    service: ServiceDep, paging: Annotated[Paging, Depends()], query: Annotated[DatasetQuery, Depends()]
+) -> Page[DatasetAnswer]:
+    """All datasets, or those that are searched for, newest first."""
+    page = service.datasets.page(paging.limit, paging.after, query.matching)
     return Page(items=[DatasetAnswer.model_validate(view) for view in page.items], next_cursor=cursor_of(page.end))
 
 

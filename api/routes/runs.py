@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.dependencies import RunId, ServiceDep, problems
-from api.pagination import Paging, cursor_of
+from api.pagination import Paging, RunQuery, cursor_of
 from api.schemas import Page, RunAnswer, RunBody, RunChanges
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -31,9 +31,11 @@ def submit_run(
 
 
 @router.get("", responses=problems(422))
-def list_runs(service: ServiceDep, paging: Annotated[Paging, Depends()]) -> Page[RunAnswer]:
-    """All runs, newest first."""
-    page = service.runs.page(paging.limit, paging.after)
+def list_runs(
+    service: ServiceDep, paging: Annotated[Paging, Depends()], query: Annotated[RunQuery, Depends()]
+) -> Page[RunAnswer]:
+    """All runs, or those that are searched for, newest first."""
+    page = service.runs.page(paging.limit, paging.after, query.matching)
     return Page(items=[RunAnswer.model_validate(view) for view in page.items], next_cursor=cursor_of(page.end))
 
 

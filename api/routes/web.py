@@ -16,9 +16,10 @@ from api.authorization import COOKIE, SIGN_IN
 from api.dependencies import DatasetId, ServiceDep, service_of
 from api.pages.filters import bytes_in_words, energies_in_words, seconds_in_words
 from api.problems import answer_http_error, answer_known_error
+from api.schemas import Line
 from service.bootstrap import Service
 from service.errors import NotFoundError, ResultsDamagedError, ResultsNotReadyError
-from service.records.views import DatasetView, FigureView, RunView
+from service.records.views import DatasetFilter, DatasetView, FigureView, RunFilter, RunView
 from service.results.exports import TITLES
 
 router = APIRouter(include_in_schema=False)
@@ -60,14 +61,19 @@ SPECTRA: Final = {"absorption": "Absorption", "phase": "Phase"}
 
 
 @router.get("/", response_class=HTMLResponse)
-def get_page(service: ServiceDep, request: Request, run: Annotated[str | None, Query(max_length=100)] = None) -> Response:
-    """Datasets, runs, and one run in full: the one asked for, or the newest."""
+def get_page(
+    service: ServiceDep,
+    request: Request,
+    run: Annotated[str | None, Query(max_length=100)] = None,
+    q: Annotated[Line, Query()] = "",
+) -> Response:
+    """Datasets and runs, all or those that are searched for, and one run in full: the one asked for, or the newest."""
     chosen = service.runs.get(run) if run else next(iter(service.runs.page(1).items), None)
     measured = measured_by(service, chosen)
     named = {view.id: view.title for view in measured}
     of_run = {name: named.get(name, name) for name in (chosen.datasets if chosen else ())}
     figures = figures_of(service, chosen)
-    return page(service, request, run=chosen, figures=figures, measured=measured, titles_of_run=of_run)
+    return page(service, request, run=chosen, q=q, figures=figures, measured=measured, titles_of_run=of_run)
 
 
 @router.get("/datasets/{dataset_id}", response_class=HTMLResponse)
@@ -82,9 +88,10 @@ def get_docs(request: Request) -> Response:
     return TEMPLATES.TemplateResponse(request, "docs.html", {"document": request.app.openapi_url})
 
 
-def page(service: Service, request: Request, status: int = 200, **shown: Any) -> Response:
-    """The page with the lists of datasets and runs, and ``shown`` beside them."""
-    datasets = service.datasets.page(N_SHOWN).items
+def page(service: Service, request: Request, status: int = 200, q: str = "", **shown: Any) -> Response:
+    """The page with the lists of datasets and runs that match ``q``, and ``shown`` beside them."""
+    datasets = service.datasets.page(N_SHOWN, matching=DatasetFilter(text=q or None)).items
+    runs = service.runs.page(N_SHOWN, matching=RunFilter(text=q or None)).items
     words = {
         "stages": STAGES,
         "image_names": MAPS | SPECTRA,
@@ -92,7 +99,7 @@ def page(service: Service, request: Request, status: int = 200, **shown: Any) ->
         "exports": TITLES,
         "versions": service.versions(),
     }
-    found = {"runs": service.runs.page(N_SHOWN).items, "datasets": datasets, "titles": {view.id: view.title for view in datasets}}
+    found = {"q": q, "runs": runs, "datasets": datasets, "titles": {view.id: view.title for view in datasets}}
     return TEMPLATES.TemplateResponse(request, "index.html", words | found | shown, status)
 
 

@@ -5,6 +5,7 @@ compared with the catalogue when the service starts, and each one again whenever
 its descriptions; only what changed is read. What cannot be read makes its dataset ``damaged``, and no other.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from service.errors import FieldError
 from service.records.descriptions import StoredDescription, description_faults
+from service.records.scan_cache import ScanCache, StampedScans, in_step
 from service.records.views import DatasetState, DatasetView, Page, ScanView, moment
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
@@ -56,6 +58,7 @@ class DatasetRepository:
     def __init__(self, catalogue: Catalogue, store: DatasetStore) -> None:
         self.store = store
         self._table = catalogue.datasets
+        self._cache = ScanCache()
 
     def reconcile(self) -> None:
         """Compare the catalogue with every store: read what is new or changed, forget what is gone."""
@@ -114,27 +117,31 @@ class DatasetRepository:
 
     def _current(self, rows: list[Row]) -> list[DatasetRecord]:
         """Rows with their scans, those read again whose store is not what it was when they were written."""
-        scans = self._table.scans([row["id"] for row in rows])
-        found = {row["id"]: read_row(row, scans[row["id"]]) if self._is_current(row, scans[row["id"]]) else None for row in rows}
+        stamps = {row["id"]: seen for row in rows if (seen := self._stamps(row)) is not None}
+        scans = {dataset_id: in_step(self._cache.get(dataset_id), seen) for dataset_id, seen in stamps.items()}
+        for dataset_id, of_dataset in self._table.scans([name for name, known in scans.items() if known is None]).items():
+            read = stamped_scans(of_dataset)
+            self._cache.put(dataset_id, read)
+            scans[dataset_id] = in_step(read, stamps[dataset_id])
+        found = {row["id"]: read_row(row, scans.get(row["id"])) for row in rows}
         stale = [dataset_id for dataset_id, record in found.items() if record is None]
         for dataset_id in stale:
             self.refresh(dataset_id)
-        scans = self._table.scans(stale)
+        read_again = self._table.scans(stale)
         for dataset_id in stale:
             row = self._table.get(dataset_id)
-            found[dataset_id] = None if row is None else record_of(row, scans[dataset_id])
+            found[dataset_id] = None if row is None else record_of(row, [scan_of(scan) for scan in read_again[dataset_id]])
         return [record for record in found.values() if record is not None]
 
-    def _is_current(self, row: Row, scans: list[Row]) -> bool:
-        dataset_id = row["id"]
-        if row["state"] == "damaged" or row["stamp"] != self.store.stamp(dataset_id):
-            return False
+    def _stamps(self, row: Row) -> dict[str, str] | None:
+        """The stamps of a dataset's scans as they are stored; None where the dataset is not what its row says."""
+        if row["state"] == "damaged" or row["stamp"] != self.store.stamp(row["id"]):
+            return None
         try:
-            names = self.store.scan_names(dataset_id)
+            found = self.store.scan_stamps(row["id"])
         except (DatasetDamagedError, DatasetNotFoundError):
-            return False
-        stamps = {scan["name"]: scan["stamp"] for scan in scans}
-        return len(names) == len(stamps) and all(stamps.get(name) == self.store.scan_stamp(dataset_id, name) for name in names)
+            return None
+        return found if len(found) == row["n_scans"] and all(found.values()) else None
 
     def _seen(self, dataset_id: str) -> tuple[str, int]:
         """What tells at a glance whether a store is still what the catalogue knows."""
@@ -219,20 +226,30 @@ def undescribed(dataset_id: str, before: Row | None, changed: float) -> Row:
     return {**about, **texts}
 
 
-def record_of(row: Row, scans: Sequence[Row]) -> DatasetRecord:
+def record_of(row: Row, scans: Sequence[ScanInfo]) -> DatasetRecord:
     """What the catalogue holds of a dataset."""
-    infos = tuple(scan_of(scan) for scan in scans)
     names = ("id", "project", "state", "title", "created", "fault")
-    return DatasetRecord(attributes=row["attributes"] or {}, scans=infos, **{name: row[name] for name in names})
+    return DatasetRecord(attributes=row["attributes"] or {}, scans=tuple(scans), **{name: row[name] for name in names})
 
 
-def read_row(row: Row, scans: Sequence[Row]) -> DatasetRecord | None:
-    """What the catalogue holds of a dataset; None where its rows are not of the kind that the service wrote."""
+def read_row(row: Row, scans: Sequence[ScanInfo] | None) -> DatasetRecord | None:
+    """What the catalogue holds of a dataset; None without its scans, or where its row is not of the kind that was written."""
+    if scans is None:
+        return None
     try:
         record = record_of(row, scans)
         return record if record.attributes and view_of(replace(record, scans=())) else None
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
         return None
+
+
+def stamped_scans(rows: Sequence[Row]) -> StampedScans:
+    """Scans of a dataset with their stamps; those are left out whose rows are not of the kind that was written."""
+    found = {}
+    for row in rows:
+        with contextlib.suppress(TypeError, ValueError, KeyError, AttributeError, OverflowError):
+            found[row["name"]] = row["stamp"], scan_of(row)
+    return found
 
 
 def scan_of(row: Row) -> ScanInfo:

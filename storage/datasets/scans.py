@@ -215,3 +215,23 @@ def stamp_of(path: str | Path, names: tuple[str, ...] = DESCRIPTIONS) -> str:
     except OSError:
         return ""
     return "-".join(f"{status.st_size:x}.{status.st_mtime_ns:x}" for status in found)
+
+
+def scan_stamp_of(path: str) -> str:
+    """`stamp_of` the scan or the image at ``path``."""
+    return stamp_of(path) or stamp_of(path, IMAGE_DESCRIPTIONS)
+
+
+def folders_in(path: Path) -> list[str]:
+    """Names of the folders at ``path`` that may be datasets or scans.
+
+    Raises
+    ------
+    DatasetDamagedError
+        There is no folder at ``path``.
+    """
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir())
+    except FileNotFoundError as error:
+        raise DatasetDamagedError(f"the folder {path.name} is missing") from error

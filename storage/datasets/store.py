@@ -19,13 +19,14 @@ from storage.datasets.images import read_image
 from storage.datasets.ingest import Check
 from storage.datasets.kinds import conflicts, holds_images, write_images, write_scans
 from storage.datasets.scans import (
-    IMAGE_DESCRIPTIONS,
     NAME,
     ScanInfo,
     attributes_of,
     check_name,
     digest_of,
+    folders_in,
     info_of,
+    scan_stamp_of,
     stamp_of,
     write_attributes,
 )
@@ -92,8 +93,17 @@ class DatasetStore:
 
     def scan_stamp(self, dataset_id: str, name: str) -> str:
         """Sizes and times of a scan's descriptions; "" where one is missing."""
-        path = f"{self.root}/{check_name(dataset_id)}/scans/{check_name(name)}"
-        return stamp_of(path) or stamp_of(path, IMAGE_DESCRIPTIONS)
+        return scan_stamp_of(f"{self.root}/{check_name(dataset_id)}/scans/{check_name(name)}")
+
+    def scan_stamps(self, dataset_id: str) -> dict[str, str]:
+        """Sizes and times of the descriptions of each scan, by its name; "" where one is missing.
+
+        Raises
+        ------
+        DatasetNotFoundError, DatasetDamagedError
+        """
+        scans = f"{self._path(dataset_id)}/scans"
+        return {name: scan_stamp_of(f"{scans}/{name}") for name in self.scan_names(dataset_id)}
 
     def attributes(self, dataset_id: str) -> dict[str, Any]:
         """Attributes of a dataset as they were given, and ``sealed``.
@@ -330,18 +340,3 @@ class DatasetStore:
         with (self._path(dataset_id) / ".lock").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def folders_in(path: Path) -> list[str]:
-    """Names of the folders at ``path`` that may be datasets or scans.
-
-    Raises
-    ------
-    DatasetDamagedError
-        There is no folder at ``path``.
-    """
-    try:
-        with os.scandir(path) as entries:
-            return sorted(entry.name for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir())
-    except FileNotFoundError as error:
-        raise DatasetDamagedError(f"the folder {path.name} is missing") from error
