@@ -55,22 +55,24 @@ def first_inflection_ev(reference: Reference, absorber: Absorber) -> float:
             f"the foil {reference.name!r} must be measured in steps of at most {MOST_STEP_EV:g} eV about its edge; got "
             f"{np.median(np.diff(energy)):.1f} eV"
         )
-    found = _inflection(energy, absorption, reference.name)
-    _require_many_points(energy, absorption, found, reference.name)
+    # Few points tell their noise badly: the whole spectrum's counts where it is the larger.
+    noise = max(point_noise(energy, absorption), point_noise(reference.energy_ev, reference.absorption))
+    found = _inflection(energy, absorption, noise, reference.name)
+    _require_many_points(energy, absorption, noise, found, reference.name)
     return found
 
 
-def _inflection(energy_ev: Array, absorption: Array, name: str) -> float:
+def _inflection(energy_ev: Array, absorption: Array, noise: float, name: str) -> float:
     grid = np.arange(energy_ev[0], energy_ev[-1], GRID_EV)
-    slope, sigma = local_slopes(energy_ev, absorption, grid)
+    slope, sigma = local_slopes(energy_ev, absorption, grid, noise)
     return float(grid[_first_peak(slope, sigma, grid, name)])
 
 
-def _require_many_points(energy_ev: Array, absorption: Array, found_ev: float, name: str) -> None:
+def _require_many_points(energy_ev: Array, absorption: Array, noise: float, found_ev: float, name: str) -> None:
     """Raise where the inflection moves with any one of the points near it, as a glitch of the monochromator makes it."""
     step = float(np.median(np.diff(energy_ev)))
     for i in np.flatnonzero(np.abs(energy_ev - found_ev) < 2 * max(SMOOTHING_EV, step)):
-        without = _inflection(np.delete(energy_ev, i), np.delete(absorption, i), name)
+        without = _inflection(np.delete(energy_ev, i), np.delete(absorption, i), noise, name)
         if abs(without - found_ev) > 2 * max(SMOOTHING_EV, step):
             raise ReferenceFormatError(
                 f"the first inflection of the foil {name!r} must not rest on one point; it is at {found_ev:.1f} eV, and without "
@@ -78,8 +80,16 @@ def _require_many_points(energy_ev: Array, absorption: Array, found_ev: float, n
             )
 
 
-def local_slopes(energy_ev: Array, absorption: Array, grid_ev: Array) -> tuple[Array, Array]:
-    """Slopes of lines fitted about each energy of a grid (G,), and their standard errors, from a spectrum (R,)."""
+def local_slopes(energy_ev: Array, absorption: Array, grid_ev: Array, noise: float) -> tuple[Array, Array]:
+    """Slopes of lines fitted about each energy of a grid (G,), and their standard errors.
+
+    Parameters
+    ----------
+    energy_ev, absorption : (R,) float64 array
+    grid_ev : (G,) float64 array [eV]
+    noise : float
+        Standard deviation of one point.
+    """
     width = max(SMOOTHING_EV, float(np.median(np.diff(energy_ev))))
     distance = energy_ev - grid_ev[:, None]
     weight = np.exp(-0.5 * (distance / width) ** 2)
@@ -87,13 +97,26 @@ def local_slopes(energy_ev: Array, absorption: Array, grid_ev: Array) -> tuple[A
     centred = distance - np.sum(weight * distance, axis=1, keepdims=True)
     row = weight * centred
     row /= np.sum(row * centred, axis=1, keepdims=True)
-    return row @ absorption, point_noise(absorption) * np.linalg.norm(row, axis=1)
+    return row @ absorption, noise * np.linalg.norm(row, axis=1)
 
 
-def point_noise(absorption: Array) -> float:
-    """Standard deviation of one point of a spectrum (R,), from differences of third order, in which what is smooth cancels."""
-    differences = np.diff(absorption, 3)
-    return float(1.4826 * np.median(np.abs(differences)) / np.sqrt(20.0)) if differences.size else 0.0
+def point_noise(energy_ev: Array, absorption: Array) -> float:
+    """Standard deviation of one point of a spectrum (R,), at least five, from its distance to the cubic through four neighbours.
+
+    What is smooth follows the cubics, and the median passes over the edge and glitches.
+    """
+    energy = np.lib.stride_tricks.sliding_window_view(energy_ev, 5)
+    value = np.lib.stride_tricks.sliding_window_view(absorption, 5)
+    around = energy[:, (0, 1, 3, 4)]
+    weight = np.stack(
+        [
+            np.prod(np.delete(energy[:, 2, None] - around, i, axis=1) / np.delete(around[:, i, None] - around, i, axis=1), axis=1)
+            for i in range(4)
+        ],
+        axis=1,
+    )
+    residual = (value[:, 2] - np.sum(weight * value[:, (0, 1, 3, 4)], axis=1)) / np.sqrt(1 + np.sum(weight**2, axis=1))
+    return float(1.4826 * np.median(np.abs(residual)))
 
 
 def _first_peak(slope: Array, sigma: Array, grid_ev: Array, name: str) -> int:
@@ -112,7 +135,9 @@ def _first_peak(slope: Array, sigma: Array, grid_ev: Array, name: str) -> int:
             f"{-slope.min():.2g} and rises by {slope[greatest]:.2g} per eV at most. Is it a transmission, or has it a glitch?"
         )
     surely, perhaps = slope >= level + doubt, (slope >= level - doubt) & (slope >= doubt)
-    peak, early = (_top_of(slope, int(np.argmax(reached)), doubt) for reached in (surely, perhaps))
+    peak = _top_of(slope, int(np.argmax(surely)), doubt)
+    # A dip that the noise may hide is no dip to the one, and the end of a first rise to the other.
+    early = _top_of(slope, int(np.argmax(perhaps)), doubt / 4)
     if grid_ev[peak] - grid_ev[early] > 2 * SMOOTHING_EV:
         raise ReferenceFormatError(
             f"the foil {name!r} rises at {grid_ev[early]:.1f} and at {grid_ev[peak]:.1f} eV, and noise could make either its "
