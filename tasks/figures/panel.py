@@ -19,7 +19,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from tasks.figures.study import Specimen
-from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, new_figure
+from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, has_glyph, new_figure
 
 UM_PER_M = 1e6
 MAX_FORMULA = 30
@@ -219,9 +219,9 @@ def legend_above(axes: Axes, *args: Any, ncols: int = 2, **options: Any) -> Lege
 def heading(specimen: Specimen, width_mm: float) -> str:
     """Title and group of a specimen, broken into lines that fit above a panel; a very long title ends in dots."""
     n_characters = max(int(width_mm / 1.35), 8)
-    title = broken(specimen.title, n_characters)
-    below = "standard" if specimen.standard else shorten(specimen.group, n_characters)
-    return plain_text(f"{title}\n{below}" if below else title)
+    title = plain_text(broken(specimen.title, n_characters))
+    below = "standard" if specimen.standard else plain_text(shorten(specimen.group, n_characters))
+    return f"{title}\n{below}" if below else title
 
 
 def broken(text: str, n_characters: int) -> str:
@@ -249,8 +249,20 @@ def text_width(text: str) -> int:
 
 
 def plain_text(text: str) -> str:
-    """A user's text, so that matplotlib takes no dollar sign in it for mathematics."""
-    return text.replace("$", r"\$")
+    """A user's text as figures can draw it, of which matplotlib takes no dollar sign for mathematics.
+
+    Of what no font has, letters become question marks and the rest, such as emoji, is left out; where nothing else is there,
+    the code point of the first stands for all.
+    """
+    drawn = "".join(sign if sign == "\n" or has_glyph(sign) else _substitute(sign) for sign in text)
+    missing = next((sign for sign in text if sign != "\n" and not has_glyph(sign)), None)
+    if missing and not drawn.strip(" \n?"):
+        drawn = f"U+{ord(missing):04X}"
+    return re.sub(" {2,}", " ", drawn).strip(" ").replace("$", r"\$")
+
+
+def _substitute(sign: str) -> str:
+    return "?" if unicodedata.category(sign)[0] in "LN" else ""
 
 
 def formula_text(formula: str) -> str:

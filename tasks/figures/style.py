@@ -3,16 +3,18 @@
 import io
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any, Final, Literal, ParamSpec
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
+from matplotlib.font_manager import findfont, fontManager
+from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
@@ -155,9 +157,27 @@ def _built(build: Callable[[], Figure]) -> Figure:
 
 @cache
 def _add_wide_font() -> None:
-    package, file = WIDE_FONT
-    with as_file(files(package) / file) as path:
+    with _wide_font() as path:
         fontManager.addfont(path)
+
+
+def _wide_font() -> AbstractContextManager[Path]:
+    package, file = WIDE_FONT
+    return as_file(files(package) / file)
+
+
+def has_glyph(sign: str) -> bool:
+    """Whether one of the fonts that figures use can draw a character."""
+    return ord(sign) in _signs(WIDE_FAMILY[0]) or (sign >= FIRST_WIDE_SIGN and ord(sign) in _signs(WIDE_FAMILY[1]))
+
+
+@cache
+def _signs(family: str) -> frozenset[int]:
+    """Code points that a font of `WIDE_FAMILY` has a glyph for."""
+    if family == WIDE_FAMILY[0]:
+        return frozenset(FT2Font(findfont(family)).get_charmap())
+    with _wide_font() as path:
+        return frozenset(FT2Font(str(path)).get_charmap())
 
 
 def _drawn(figure: Figure) -> NDArray[np.uint8]:

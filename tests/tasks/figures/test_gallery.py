@@ -163,6 +163,27 @@ def test_titles_in_many_languages_have_their_glyphs(pair: Study, title: str) -> 
             draw_png(title, build, named, *rest)
 
 
+GLYPHLESS = ("🧪 batch 3 👩‍🔬👍🏽", "ตัวอย่าง 3", "\ue000 粒子\U0001f9ea")
+    "🧪 batch 3 🔬",
+    "👩‍🔬👍🏽 run",
+    "🇯🇵",
+    "ตัวอย่าง 3",
+    "粒子\U0001f9ea",
+    "\ue000\U000f0000 private",
+    "z\u0335\ufe0f a\u200d",
+    "🧪$🔬",
+)
+
+
+@pytest.mark.parametrize("title", GLYPHLESS)
+def test_what_no_font_has_is_left_out_or_replaced(pair: Study, title: str) -> None:
+    named = replace(pair, specimens=tuple(replace(s, title=title, group=f"{s.name}{title}") for s in pair.specimens))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of a glyph that no font has
+        draw_png(title, domains.fractions, named, pair.domains)
+        draw_png(title, maps.state_maps, named, ("edge_energy",))
+
+
 @pytest.mark.parametrize("k", [1, 12])
 def test_any_number_of_domains_and_one_descriptor(pair: Study, k: int) -> None:
     shares = np.full((2, k), 1 / k)

@@ -51,6 +51,28 @@ def test_scale_bar_has_the_longest_round_length(width_m: float, length_m: float,
     assert length_text(bar_length_m(width_m)) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("LiVO₂ 粒子 β²", "LiVO₂ 粒子 β²"),
+        ("🧪 batch 3", "batch 3"),
+        ("a 🧪 b", "a b"),
+        ("5 $ 🔬", r"5 \$"),
+        ("ตย 3", "?? 3"),
+        ("🧪🔬", "U+1F9EA"),
+        ("ตย", "U+0E15"),
+        ("tab\there\x1b", "tabhere"),
+        ("one\ntwo", "one\ntwo"),
+        ("🇯🇵", "U+1F1EF"),
+        ("\ue000\U000f0000 private", "private"),
+        ("?", "?"),
+        ("", ""),
+    ],
+)
+def test_a_users_text_is_what_the_fonts_can_draw(text: str, drawn: str) -> None:
+    assert plain_text(text) == drawn
+
+
 def test_scale_bar_is_as_long_on_paper_as_it_says() -> None:
     figure = Figure(figsize=(4, 4), dpi=200)
     axes = figure.add_axes((0.1, 0.2, 0.8, 0.7))
