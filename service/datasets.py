@@ -17,7 +17,7 @@ from service.api_keys import DEFAULT_PROJECT
 from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
 from service.quotas import Limits
 from service.records.dataset_repository import DatasetRecord, DatasetRepository, scan_view, view_of
-from service.records.descriptions import spec_faults, with_defaults
+from service.records.descriptions import edge_energy_ev, spec_faults, with_defaults
 from service.records.views import DatasetFilter, DatasetView, Page, PageKey, ScanView
 from service.settings import Settings
 from service.uploads.content_digest import read_content_digest
@@ -261,8 +261,9 @@ class Datasets:
             raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
 
     def _take_in(self, dataset_id: str, name: str, file: str | OpenFile, sha256: str | None = None) -> tuple[ScanView, bool]:
-        known = self._record(dataset_id).scans
-        order = IngestOrder(str(self._settings.datasets_dir), dataset_id, name, file, sha256, known)
+        record = self._record(dataset_id)
+        edge_ev = edge_energy_ev(record.attributes)
+        order = IngestOrder(str(self._settings.datasets_dir), dataset_id, name, file, sha256, record.scans, edge_ev)
         names, created = ingest(order, self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s)
         scan = self._repository.add_scans(dataset_id, names)[0]
         self._on_change()

@@ -93,6 +93,14 @@ def spec_faults(spec: Mapping[str, Any]) -> list[FieldError]:
     return faults + kind_faults(spec)
 
 
+def edge_energy_ev(attributes: Mapping[str, Any]) -> float | None:
+    """Tabulated energy of the edge at which a dataset is measured [eV]; None where its attributes name none."""
+    try:
+        return Absorber(**attributes["absorber"]).edge_energy_ev
+    except (TaskError, LookupError, TypeError, ValidationError):
+        return None
+
+
 DETECTOR_FIELDS: Final[Mapping[str, Any]] = {
     "distance_m": None, "detector_pixel_size_m": None, "probe": None, "orientation": 0, "beam_centre_px": None, "n_pixels": None,
     "saturation_count": None, "bad_frames": "refuse",

@@ -33,6 +33,8 @@ MAX_OPEN_FILES: Final = 512
 MAX_EXPANSION: Final = 200
 """A file that unpacks to more than this many times its size is an attack, not a measurement."""
 MIN_OUTPUT_BYTES: Final = 1 << 30
+FAR_FROM_EDGE: Final = 0.3
+"""Scans further from their edge than this fraction of its energy measure something else than its absorption spectrum."""
 NICENESS: Final = 2
 """Priority of parsing: behind those who ask the service something, before numerical work."""
 GOODBYE_S: Final = 5.0
@@ -83,6 +85,8 @@ class IngestOrder:
     """Digest of the file [hex], where it is known already."""
     known: tuple[ScanInfo, ...] = ()
     """Scans that the dataset has."""
+    edge_ev: float | None = None
+    """Tabulated energy of the dataset's edge [eV]."""
 
     @property
     def path(self) -> Path:
@@ -223,7 +227,7 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
             order.dataset_id,
             order.name,
             order.path,
-            check=lambda record: judge(record, probe),
+            check=lambda record: judge(record, probe, order.edge_ev),
             sha256=order.sha256,
             known=order.known,
         )
@@ -259,21 +263,30 @@ def refusal(kind: str, message: str, faults: list[dict[str, str]] | None = None)
     return {"kind": kind, "message": message, "faults": faults or []}
 
 
-def judge(record: ScanRecord, probe: dict[str, Any] | None) -> tuple[list[tuple[str, str]], list[str]]:
-    """What is wrong with a scan's geometry and probe, as (field, message), and what is assumed about it.
+def judge(
+    record: ScanRecord, probe: dict[str, Any] | None, edge_ev: float | None = None
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """What is wrong with a scan's geometry and probe, as (field, message), and what is assumed or odd about it.
 
     Parameters
     ----------
     record : ScanRecord
     probe : dict, optional
         Optics, as the dataset describes them.
+    edge_ev : float, optional
+        Tabulated energy of the dataset's edge [eV].
     """
-    faults = geometry_faults(record, probe or {})
+    faults, warnings = geometry_faults(record, probe or {}), []
+    if edge_ev is not None and abs(record.energy_ev - edge_ev) > FAR_FROM_EDGE * edge_ev:
+        warnings.append(
+            f"{record.energy_ev:.1f} eV is far from the dataset's edge at {edge_ev:.1f} eV: is it the photons', and not the "
+            "storage ring's or another edge's?"
+        )
     if record.probe is None and probe is None:
-        return faults, [f"neither the file nor the dataset describes the probe; assumed: {ProbeSpec().in_words()}"]
-    if record.probe is None and probe is not None and probe.get("kind") == "supplied":
+        warnings.append(f"neither the file nor the dataset describes the probe; assumed: {ProbeSpec().in_words()}")
+    elif record.probe is None and probe is not None and probe.get("kind") == "supplied":
         faults.append(("probe", "the dataset says that the files hold the probe (kind 'supplied'), and this one holds none"))
-    return faults, []
+    return faults, warnings
 
 
 def geometry_faults(record: ScanRecord, probe: dict[str, Any]) -> list[tuple[str, str]]:

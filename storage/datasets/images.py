@@ -16,6 +16,7 @@ from storage.datasets.scans import ImageInfo, ScanInfo
 from storage.datasets.stored_scan import manifest_of, told_as_damage
 from storage.errors import FieldError, InvalidScanError
 from storage.manifest import VerifiedStore
+from storage.readers.fields import impossible_energy, is_photon_energy
 from storage.readers.images import ImageSource
 from storage.readers.record import DAMAGE
 
@@ -136,6 +137,8 @@ def examine_image(source: ImageSource, stated_pixel_size_m: float | None) -> tup
 def _number_faults(source: ImageSource, pixel_size_m: float | None) -> Iterator[FieldError]:
     if source.energy_ev is None:
         yield FieldError("energy_ev", "missing: the file does not state the photon energy")
+    elif not is_photon_energy(source.energy_ev):
+        yield FieldError("energy_ev", impossible_energy(source.energy_ev, "eV"))
     if pixel_size_m is None:
         yield FieldError("pixel_size_m", "missing: neither the file nor the dataset gives the pixel of the images")
     elif not PIXEL_SIZES_M[0] <= pixel_size_m <= PIXEL_SIZES_M[1]:

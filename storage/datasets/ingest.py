@@ -18,6 +18,7 @@ from storage.datasets.framing import Framing, frame_about
 from storage.datasets.masking import hidden_beam, hot_pixels, hot_warning, mask_faults, mask_warnings
 from storage.errors import FieldError
 from storage.layout import DATASET
+from storage.readers.fields import impossible_energy, is_photon_energy
 from storage.readers.record import Node, ScanSource, unwritten_frames
 
 MAX_FIELD_M: Final = 0.05
@@ -143,6 +144,7 @@ def examine(
     warnings = list(source.warnings)
     distance = _stated_or_found("distance_m", overrides.distance_m, source.distance_m, faults)
     pixel = _stated_or_found("detector_pixel_size_m", overrides.detector_pixel_size_m, source.detector_pixel_size_m, faults)
+    faults += _energy_faults(source, faults)
     faults += _position_faults(source)
     framing = None if source.frames is None else _framing(source, overrides, pixel, faults)
     if framing is None or source.frames is None:
@@ -179,6 +181,14 @@ def _stated_or_found(field: str, stated: float | None, found: float | None, faul
     if value is None and not any(fault.field == field for fault in faults):
         faults.append(FieldError(field, "missing: neither the file nor the dataset gives it"))
     return value
+
+
+def _energy_faults(source: ScanSource, known: Iterable[FieldError]) -> list[FieldError]:
+    if any(fault.field == "energy_ev" for fault in known):
+        return []
+    if source.energy_ev is None:
+        return [FieldError("energy_ev", "missing: the file does not state the photon energy")]
+    return [] if is_photon_energy(source.energy_ev) else [FieldError("energy_ev", impossible_energy(source.energy_ev, "eV"))]
 
 
 def _position_faults(source: ScanSource) -> list[FieldError]:

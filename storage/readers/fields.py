@@ -18,6 +18,10 @@ MAX_SMALL_BYTES: Final = 256 * 2**20
 
 MAX_RASTER_ROWS: Final = 10_000
 
+MIN_PHOTON_EV: Final = 30.0
+MAX_PHOTON_EV: Final = 2e5
+"""Photon energies from where the tables of scattering factors begin to where no ptychography is done [eV]."""
+
 MAX_POSITION_M: Final = 1e3
 """No stage is further away [m]."""
 
@@ -151,9 +155,9 @@ class Fields:
             return None
         unit = self.unit(*paths)
         energy = value / JOULE_EV if 0 < value < 1e-12 else value
-        if 50 <= energy <= 2e5:
+        if is_photon_energy(energy):
             return energy
-        self.fault("energy_ev", _impossible_energy(value, unit))
+        self.fault("energy_ev", impossible_energy(value, unit))
         return None
 
     def energies_ev(self, *paths: str, required: bool = True) -> NDArray[np.float64] | None:
@@ -162,10 +166,10 @@ class Fields:
         if values is None:
             return None
         energies = np.where((values > 0) & (values < 1e-12), values / JOULE_EV, values).ravel()
-        wrong = ~((energies >= 50) & (energies <= 2e5))
+        wrong = ~((energies >= MIN_PHOTON_EV) & (energies <= MAX_PHOTON_EV))
         if wrong.any() or not energies.size:
             first = float(values.flat[int(wrong.argmax())]) if energies.size else np.nan
-            self.fault("energy_ev", _impossible_energy(first, self.unit(*paths)))
+            self.fault("energy_ev", impossible_energy(first, self.unit(*paths)))
             return None
         return energies
 
@@ -307,9 +311,16 @@ def stacked(node: Node) -> Node:
     return FrameStack([RasterRow(node, row) for row in range(node.shape[0])])
 
 
-def _impossible_energy(value: float, unit: str) -> str:
+def is_photon_energy(energy_ev: float) -> bool:
+    """Whether photons of ptychography can have this energy [eV]."""
+    return MIN_PHOTON_EV <= energy_ev <= MAX_PHOTON_EV
+
+
+def impossible_energy(value: float, unit: str) -> str:
+    """Why a number, in eV where ``unit`` is the unit that a file states, is no photon energy."""
+    allowed = f"{MIN_PHOTON_EV:g} to {MAX_PHOTON_EV:g}"
     if unit:
-        cause = "; it is the storage ring's, not the photons'" if value > 2e5 else ""
-        return f"photon energy must be 50 to 2e5 eV, got {value:g} eV (its unit is {quoted(unit)}){cause}"
-    cause = "; it looks like keV: state units = 'keV'" if 0.05 <= value < 50 else ""
-    return f"photon energy {value:g} is neither joules (< 1e-12) nor electronvolts (50 to 2e5){cause}"
+        cause = "; it is the storage ring's, not the photons'" if value > MAX_PHOTON_EV else ""
+        return f"photon energy must be {allowed} eV, got {value:g} eV (its unit is {quoted(unit)}){cause}"
+    cause = "; it looks like keV: state units = 'keV'" if 0.05 <= value < MIN_PHOTON_EV else ""
+    return f"photon energy {value:g} is neither joules (< 1e-12) nor electronvolts ({allowed}){cause}"

@@ -5,9 +5,12 @@ the column and y the row of the array, as other readers of the format do; ``orie
 """
 
 import re
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object, find_text
 from storage.readers.fields import Fields
@@ -16,6 +19,10 @@ from storage.readers.record import ScanSource
 
 ENTRY = re.compile(r"entry_(\d+)")
 SOURCE, DETECTOR, BEAM = "instrument_1/source_1", "instrument_1/detector_1", "instrument_1/beam_1"
+SOURCE_ENERGY: Final = f"{SOURCE}/energy"
+BEAM_ENERGIES: Final = (f"{BEAM}/incident_beam_energy", f"{BEAM}/energy", f"{BEAM}/incident_energy")
+
+Energy = TypeVar("Energy", float, NDArray[np.float64])
 
 
 def entries(file: h5py.File) -> list[str]:
@@ -38,7 +45,7 @@ def _read_entry(entry: h5py.Group, label: str) -> ScanSource:
         label=label,
         frames=fields.frames("data_1/data", f"{DETECTOR}/data"),
         positions_m=fields.positions_m("data_1/translation", "sample_1/geometry_1/translation", f"{DETECTOR}/translation"),
-        energy_ev=_energy_ev(fields, is_nexus="NXcxi_ptycho" in find_text(entry, "definition")),
+        energy_ev=photon_energy(entry, fields, fields.energy_ev),
         distance_m=fields.length_m("distance_m", f"{DETECTOR}/distance", required=False),
         detector_pixel_size_m=fields.pixel_size_m((f"{DETECTOR}/y_pixel_size",), (f"{DETECTOR}/x_pixel_size",)),
         mask=mask,
@@ -51,23 +58,41 @@ def _read_entry(entry: h5py.Group, label: str) -> ScanSource:
     )
 
 
-def _energy_ev(fields: Fields, is_nexus: bool) -> float | None:
-    """Read the photon energy: the beam's own, else what CXI has at ``source_1/energy`` [J].
+def photon_energy(entry: h5py.Group, fields: Fields, read: Callable[..., Energy | None]) -> Energy | None:
+    """Read the photon energy of an entry: the beam's own, else what CXI has at ``source_1/energy`` [J].
 
-    NeXus has the storage ring's energy there, so in its files a number without a unit that is not in joules, such as 2999
-    (MeV), is not taken for photons.
+    NeXus has the storage ring's energy there. A number in neither joules nor a stated unit, such as 2999 (MeV), is therefore
+    not taken for photons in its files, and told of in others.
+
+    Parameters
+    ----------
+    entry : h5py.Group
+    fields : Fields
+        Of the entry.
+    read : callable
+        ``fields.energy_ev`` or ``fields.energies_ev``.
     """
-    source = f"{SOURCE}/energy"
-    paths = [f"{BEAM}/incident_beam_energy", f"{BEAM}/energy", f"{BEAM}/incident_energy", source]
-    energy = fields.energy_ev(*paths)
-    stated = fields.node("energy_ev", *paths[:3], required=False) is not None or bool(fields.unit(source))
-    if energy is None or stated or not is_nexus or fields.values("energy_ev", source, required=False) is None:
+    energy = read(*BEAM_ENERGIES, SOURCE_ENERGY)
+    if energy is None or fields.node("energy_ev", *BEAM_ENERGIES, required=False) is not None or fields.unit(SOURCE_ENERGY):
         return energy
-    if float(np.median(np.asarray(fields.values("energy_ev", source)))) < 1e-12:
+    values = np.asarray(fields.values("energy_ev", SOURCE_ENERGY))
+    bare = f"{np.median(values):g} at {SOURCE_ENERGY} has no unit"
+    if np.median(values) < 1e-12:
         return energy
-    fields.fault(
-        "energy_ev",
-        f"{energy:g} at {source} has no unit, and NXcxi_ptycho means the storage ring there: is it in MeV? Give the photons' "
-        f"energy at {paths[0]}, or state its unit",
-    )
-    return None
+    if _is_nexus(entry):
+        fields.fault(
+            "energy_ev",
+            f"{bare}, and NeXus means the storage ring there: is it in MeV? Give the photons' energy at {BEAM_ENERGIES[0]}, or "
+            "state its unit",
+        )
+        return None
+    fields.warnings.append(f"{bare}: taken for the photons' energy in eV; it must not be the storage ring's in MeV")
+    return energy
+
+
+def _is_nexus(entry: h5py.Group) -> bool:
+    """Whether an entry follows NXcxi_ptycho, or its source is declared to be NeXus's."""
+    source = find_object(entry, SOURCE)
+    declared = source.attrs.get("NX_class", "") if isinstance(source, h5py.Group) else ""
+    text = declared.decode("latin-1") if isinstance(declared, bytes) else str(declared)
+    return text == "NXsource" or "NXcxi_ptycho" in find_text(entry, "definition")

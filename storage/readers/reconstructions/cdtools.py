@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import find_node
-from storage.readers.fields import LENGTH, Fields
+from storage.readers.fields import LENGTH, Fields, is_photon_energy
 from storage.readers.images import ImageSource, split_stack
 from storage.readers.reconstructions.ptychodus import whole_object
 from storage.readers.reconstructions.ptychoshelves import HC_EV_M
@@ -37,7 +37,7 @@ def read_cdtools(file: h5py.File) -> list[ImageSource]:
 
 def _energies_ev(fields: Fields, wavelength_m: float) -> NDArray[np.float64] | None:
     energy = HC_EV_M / wavelength_m
-    if not 50 <= energy <= 2e5:
+    if not is_photon_energy(energy):
         fields.fault("energy_ev", f"the wavelength is {wavelength_m:g} m, {energy:.3g} eV: is it in another unit than metres?")
         return None
     return np.array([energy])

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from storage.readers.containers.hdf5 import find_node
 from storage.readers.fields import LENGTH, Fields
 from storage.readers.images import ImageSource, split_stack
-from storage.readers.measurements.cxi import entries
+from storage.readers.measurements.cxi import SOURCE, entries, photon_energy
 from storage.readers.record import Node
 from storage.readers.units import JOULE_EV
 
 PLACES: Final = ("image_1", "result_1", "object_1")
-SOURCE: Final = "instrument_1/source_1"
 DETECTOR: Final = "instrument_1/detector_1"
 HC_JM: Final = 1.239841984e-6 * JOULE_EV
 """Planck's constant times the speed of light [J m]."""
@@ -50,7 +49,7 @@ def _read_entry(entry: h5py.Group, label: str, place: str) -> list[ImageSource]:
     image = fields.node("image", f"{place}/data")
     if image is not None and len(image.shape) == 3 and image.shape[0] == 1:
         image = Layer(image)
-    energies_ev = fields.energies_ev(f"{SOURCE}/energy", "instrument_1/beam_1/incident_energy")
+    energies_ev = photon_energy(entry, fields, fields.energies_ev)
     pixel_size_m = _pixel_size_m(fields, place, image, energies_ev)
     return split_stack(
         fields, label, "object", image, energies_ev, pixel_size_m, seen=_seen(fields, place, image), probe=_probe(fields)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
-from storage.readers.fields import LENGTH, Fields
+from storage.readers.fields import LENGTH, Fields, is_photon_energy
 from storage.readers.images import DerivedImage, ImageSource, split_stack
 from storage.readers.record import Node
 
@@ -94,9 +94,9 @@ def _energies_ev(fields: Fields, parameters: str) -> NDArray[np.float64] | None:
             continue
         number = _first(values)
         energy = 0.0 if number is None or number <= 0 else number * EV_PER_KEV if name == "energy" else HC_EV_M / number
-        if 50 <= energy <= 2e5:
+        if is_photon_energy(energy):
             return np.array([energy])
-        fields.fault("energy_ev", f"{parameters}/{name} is {number!r}: energies are keV, 0.05 to 200, and wavelengths metres")
+        fields.fault("energy_ev", f"{parameters}/{name} is {number!r}: energies are keV, 0.03 to 200, and wavelengths metres")
         return None
     if not fields.faults:
         fields.fault("energy_ev", f"missing: neither {parameters}/energy [keV] nor {parameters}/lambda [m]")

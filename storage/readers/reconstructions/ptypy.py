@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
-from storage.readers.fields import Fields
+from storage.readers.fields import Fields, is_photon_energy
 from storage.readers.images import ImageSource, StackImage, split_stack
 from storage.readers.record import Node
 
@@ -64,8 +64,8 @@ def _first_layer(fields: Fields, layers: Node | None) -> Node | None:
 
 def _energies_ev(fields: Fields, energy: NDArray[np.generic]) -> NDArray[np.float64] | None:
     value = np.asarray(energy, np.float64).ravel()[:1] * EV_PER_KEV
-    if not value.size or not 50 <= value[0] <= 2e5:
-        fields.fault("energy_ev", f"must be 0.05 to 200 keV, got {energy!r}")
+    if not value.size or not is_photon_energy(float(value[0])):
+        fields.fault("energy_ev", f"must be 0.03 to 200 keV, got {energy!r}")
         return None
     return value
 

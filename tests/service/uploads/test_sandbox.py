@@ -132,3 +132,19 @@ def test_sockets_of_a_killed_service_are_removed(tmp_path: Path) -> None:
         tidy_sockets(note)
         assert Path(note.read_text()) == own
     assert (own.is_dir(), left.exists(), other.exists()) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("energy_ev", "edge_ev", "is_far"),
+    [(3000.0, 5465.1, True), (8000.0, 5465.1, True), (5420.0, 5465.1, False), (6900.0, 5465.1, False), (3000.0, None, False)],
+)
+def test_an_energy_far_from_the_edge_is_told_of(tmp_path: Path, energy_ev: float, edge_ev: float | None, is_far: bool) -> None:
+    store = DatasetStore(tmp_path / "datasets")
+    store.create("ds_a", {"probe": {"kind": "kb"}, "distance_m": 0.5, "detector_pixel_size_m": 75e-6})
+    path = tmp_path / "scan.npz"
+    places = np.stack(np.meshgrid(np.arange(4), np.arange(4), indexing="ij"), -1).reshape(-1, 2) * 1e-7
+    counts = np.random.default_rng(0).poisson(50, (16, 32, 32)).astype(np.uint16)
+    np.savez(path, counts=counts, positions_m=places, energy_ev=energy_ev)
+    assert read_file(IngestOrder(str(store.root), "ds_a", "a", str(path), edge_ev=edge_ev))["kind"] == "done"
+    warnings = " ".join(store.scans("ds_a")[0].warnings)
+    assert ("far from the dataset's edge" in warnings) == is_far

@@ -98,6 +98,57 @@ def test_energies_that_cannot_be_are_refused(files: Any, tmp_path: Path, stored:
     assert fault.startswith("energy_ev: ")
 
 
+@pytest.mark.parametrize(
+    ("stored", "units", "words"),
+    [
+        (3000.0, "MeV", "storage ring's"), (3.0, "GeV", "storage ring's"), (3e9, "eV", "storage ring's"),
+        (3e9, None, "neither joules"), (3e9 * JOULE_EV, None, "neither joules"), (3e9 * JOULE_EV, "J", "storage ring's"),
+        (3.0, None, "looks like keV"), (29.0, "eV", "30 to 200000 eV"), (2.1e5, "eV", "30 to 200000 eV"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["source_1/energy", "beam_1/incident_beam_energy"])
+def test_an_energy_that_no_photon_of_a_beamline_has_is_refused(
+    files: Any, tmp_path: Path, place: str, stored: float, units: str | None, words: str
+) -> None:
+    path = files.cxi(tmp_path / "f", energy_ev=None)
+    with h5py.File(path, "r+") as file:
+        file[f"entry_1/instrument_1/{place}"] = stored
+        if units:
+            file[f"entry_1/instrument_1/{place}"].attrs["units"] = units
+    (fault,) = faults_of(path)
+    assert words in fault
+
+
+@pytest.mark.parametrize("declared", ["definition", "NX_class", "class as bytes"])
+@pytest.mark.parametrize("energy", [2999.0, np.full(6, 6000.0), np.array([1500])])
+def test_the_rings_energy_is_not_taken_for_the_photons(files: Any, tmp_path: Path, declared: str, energy: Any) -> None:
+    path = files.cxi(tmp_path / "f", energy_ev=None)
+    with h5py.File(path, "r+") as file:
+        file["entry_1/instrument_1/source_1/energy"] = energy
+        if declared == "definition":
+            file["entry_1/definition"] = "NXcxi_ptycho"
+        else:
+            file["entry_1/instrument_1/source_1"].attrs["NX_class"] = "NXsource" if declared == "NX_class" else b"NXsource"
+    (fault,) = faults_of(path)
+    assert "NeXus means the storage ring there" in fault
+    with h5py.File(path, "r+") as file:
+        file["entry_1/instrument_1/beam_1/incident_beam_energy"] = 5420.0
+    assert read(path)[0].energy_ev == 5420.0
+
+
+def test_a_bare_energy_of_a_source_is_told_of(files: Any, tmp_path: Path) -> None:
+    path = files.cxi(tmp_path / "f", energy_ev=None)
+    with h5py.File(path, "r+") as file:
+        file["entry_1/instrument_1/source_1/energy"] = 3000.0
+    source, _ = read(path)
+    assert source.energy_ev == 3000.0
+    assert source.warnings == (
+        "3000 at instrument_1/source_1/energy has no unit: taken for the photons' energy in eV; it must not be the storage "
+        "ring's in MeV",
+    )
+    assert read(files.cxi(tmp_path / "g"))[0].warnings == ()
+
+
 @pytest.mark.parametrize("field", ["counts", "positions_m", "energy_ev"])
 def test_a_missing_field_is_named_with_where_it_was_looked_for(files: Any, tmp_path: Path, field: str) -> None:
     (fault,) = faults_of(files.cxi(tmp_path / "f", **{field: None}))

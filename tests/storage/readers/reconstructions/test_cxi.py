@@ -52,6 +52,17 @@ def test_the_pixel_follows_from_the_detectors_corner(tmp_path: Path) -> None:
         assert source.pixel_size_m == pytest.approx(1.239841984e-6 / 850 * 0.121 / (2 * 0.01461))
 
 
+def test_the_rings_energy_is_not_taken_for_the_photons(tmp_path: Path) -> None:
+    ring: dict[str, Any] = {"instrument_1__source_1__energy": 1900.0}
+    with open_images(write(tmp_path / "f", **ring)) as (source,):
+        assert source.energy_ev == 1900.0
+        assert "has no unit: taken for the photons' energy" in source.warnings[0]
+    with open_images(write(tmp_path / "f", definition="NXcxi_ptycho", **ring)) as (source,):
+        assert "NeXus means the storage ring there" in source.faults[0].message
+    with open_images(write(tmp_path / "f", **ring, instrument_1__beam_1__incident_energy=856.0)) as (source,):
+        assert source.energy_ev == 856.0
+
+
 def test_the_mask_probe_and_single_layers_are_read(tmp_path: Path) -> None:
     mask = np.zeros((16, 20), np.uint32)
     mask[0] = 1
