@@ -169,6 +169,7 @@ GLYPHLESS = ("🧪 batch 3 👩‍🔬👍🏽", "ตัวอย่าง 3", "
 @pytest.mark.parametrize("title", GLYPHLESS)
 def test_what_no_font_has_is_left_out_or_replaced(pair: Study, title: str) -> None:
     named = replace(pair, specimens=tuple(replace(s, title=title, group=f"{s.name}{title}") for s in pair.specimens))
+    assert pair.domains is not None
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a glyph that no font has
         draw_png(title, domains.fractions, named, pair.domains)
