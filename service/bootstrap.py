@@ -20,6 +20,7 @@ from service.quotas import Limits
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RunRepository
+from service.references import References
 from service.retention import Retention
 from service.runs import Runs
 from service.settings import Settings
@@ -29,6 +30,7 @@ from service.versions import library_versions
 from service.workflow.inputs import RunInput
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
+from storage.references import ReferenceStore
 from tasks.options.run import RunOptions
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Service:
         self._runner = Runner(runs, paths, loader(inputs, Limits(settings)), work.perform, keep_rounds=settings.keep_rounds)
         self._cluster = Cluster(settings, self._runner.hear_progress)
         self.datasets = Datasets(settings, datasets, self._runner.wake, runs.users_of)
+        self.references = References(ReferenceStore(settings.references_dir))
         self.runs = Runs(settings, runs, paths, inputs, self._runner, lambda: self.dashboard_url)
 
     def start(self) -> None:
@@ -77,6 +80,7 @@ class Service:
         bound = copy.copy(self)
         bound._shows_dashboard = key.may("admin")
         bound.datasets = self.datasets.within(key.project)
+        bound.references = self.references.within(key.project)
         bound.runs = self.runs.within(key.project, lambda: bound.dashboard_url)
         return bound
 

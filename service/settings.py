@@ -146,6 +146,11 @@ class Settings(BaseSettings):
         return self.data_dir.resolve() / "runs"
 
     @property
+    def references_dir(self) -> Path:
+        """Reference spectra, one folder a project."""
+        return self.data_dir.resolve() / "references"
+
+    @property
     def uploads_dir(self) -> Path:
         """Uploads on their way in; emptied at every start."""
         return self.data_dir.resolve() / "uploads"

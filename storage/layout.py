@@ -126,6 +126,7 @@ DATASET: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
         ArraySpec("object", ("y", "x"), C64, "1", "object, 1 outside what was seen (datasets of images)"),
         ArraySpec("absorption", ("y", "x"), F32, "1", "amplitude absorption -ln|O|, or -ln(I)/2 (datasets of images)"),
         ArraySpec("seen", ("y", "x"), BOOL, "1", "pixels in which the specimen was seen (datasets of images)"),
+        ArraySpec("errors", ("quantity",), F64, "1", "standard errors of absorption and phase, NaN if not stated (images)"),
     ),
 }
 """Dataset store, one a specimen."""

@@ -10,6 +10,7 @@ import pytest
 
 from docs.diagram import architecture_svg
 from docs.write import DOCS, GENERATED
+from service.uploads.formats import IMAGE_FORMATS, SCAN_FORMATS
 
 ROOT = DOCS.parent
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
@@ -93,3 +94,9 @@ def test_claims_and_decisions_name_tests_that_exist() -> None:
     assert sorted({module for module, *_ in named} - set(files)) == []
     starts = [(module, f"def {test}{'_' if cut else '('}") for module, test, cut in named if test]
     assert [start for start in starts if start[1] not in files[start[0]]] == []
+
+
+@pytest.mark.parametrize(("page", "formats"), [("measurements.md", SCAN_FORMATS), ("images.md", IMAGE_FORMATS)])
+def test_every_format_is_a_row_of_its_table(page: str, formats: tuple[str, ...]) -> None:
+    table = text_of(DOCS / page).partition("| format |")[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"^\| (.+?) \|", table.partition("|---")[2], re.M)) == sorted(formats)

@@ -16,7 +16,7 @@ from api.client.ptyxas import LOCAL, Client
 
 commands = typer.Typer()
 
-BY_SUFFIX: Final = {".h5": "nexus", ".nxs": "nexus", ".nc": "netcdf", ".cxi": "cxi"}
+BY_SUFFIX: Final = {".h5": "nexus", ".nxs": "nexus", ".nc": "netcdf", ".cxi": "cxi", ".ptyr": "ptyr"}
 """Format of a file, where its name says it."""
 
 
@@ -24,11 +24,11 @@ BY_SUFFIX: Final = {".h5": "nexus", ".nxs": "nexus", ".nc": "netcdf", ".cxi": "c
 def results(
     run: Annotated[str, typer.Argument(help="Id of a run.")],
     to: Annotated[
-        Path, typer.Option("--to", help="Folder NAME.zarr, or file NAME.h5, .nxs, .nc, .cxi or other.", show_default=False)
+        Path, typer.Option("--to", help="Folder NAME.zarr, or file NAME.h5, .nxs, .nc, .cxi, .ptyr or other.", show_default=False)
     ],
     form: Annotated[
         str | None,
-        typer.Option("--format", help="nexus, netcdf, tiff, csv, xdi, cxi or nxstxm; by default what the name says."),
+        typer.Option("--format", help="A format of docs/exports.md, such as csv; by default what the name says."),
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="The only dataset of the file.")] = None,
     url: Url = LOCAL,

@@ -9,13 +9,14 @@ from api.dependencies import PNG, DatasetId, ScanName, ServiceDep, problems
 from api.pagination import DatasetQuery, Paging, cursor_of
 from api.responses import send_drawing
 from api.schemas import DatasetAnswer, DatasetBody, DatasetChanges, Page, RegisterBody, ScanAnswer
+from service.uploads.formats import IMAGE_FORMATS, SCAN_FORMATS
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
 FILE_BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "One file: CXI, NXcxi_ptycho, EIGER master, plain HDF5 or NPZ, or a zipped Zarr.",
+        "description": f"One file. Measurements: {'; '.join(SCAN_FORMATS)}. Images: {'; '.join(IMAGE_FORMATS)}.",
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }

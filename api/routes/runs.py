@@ -25,7 +25,7 @@ def submit_run(
     idempotency_key: IdempotencyKey = None,
 ) -> RunAnswer:
     """Start a run. On an open dataset it is live: each energy is reconstructed as it arrives."""
-    view = service.runs.submit(body.datasets, body.options, body.name, idempotency_key)
+    view = service.runs.submit(body.datasets, service.references.resolved(body.options), body.name, idempotency_key)
     response.headers["Location"] = str(request.url_for("get_run", run_id=view.id).path)
     return RunAnswer.model_validate(view)
 

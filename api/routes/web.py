@@ -21,6 +21,7 @@ from service.bootstrap import Service
 from service.errors import NotFoundError, ResultsDamagedError, ResultsNotReadyError
 from service.records.views import DatasetFilter, DatasetView, FigureView, RunFilter, RunView
 from service.results.exports import TITLES
+from service.uploads.formats import IMAGE_FORMATS, SCAN_FORMATS
 
 router = APIRouter(include_in_schema=False)
 
@@ -97,6 +98,8 @@ def page(service: Service, request: Request, status: int = 200, q: str = "", **s
         "image_names": MAPS | SPECTRA,
         "spectra": SPECTRA,
         "exports": TITLES,
+        "scan_formats": SCAN_FORMATS,
+        "image_formats": IMAGE_FORMATS,
         "versions": service.versions(),
     }
     found = {"q": q, "runs": runs, "datasets": datasets, "titles": {view.id: view.title for view in datasets}}

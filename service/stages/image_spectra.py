@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final
 
@@ -31,7 +32,7 @@ class ImageSpectraStep(SpectraStep):
         Whether I0 is taken out of absorption alone.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         *SpectraStep.arrays,
         ArraySpec("incident_intensity", ("energy",), F64, "count", "I0 from the empty area"),
@@ -62,7 +63,7 @@ class ImageSpectraStep(SpectraStep):
         aligned = align(objects, seen, canvases, self._energy_ev, self.align)
         spectra, _ = impose_on(aligned, self)
         arrays = {one.name: np.asarray(getattr(spectra, one.name)) for one in fields(Spectra) if one.name != "kk_slope"}
-        arrays |= image_resolution(aligned.images, spectra.grid, spectra.sample_mask)
+        arrays |= image_resolution(aligned.images, spectra.grid, spectra.sample_mask) | stated_errors(read, arrays)
         warnings = shift_warnings(spectra.energy_ev, spectra.shift_px)
         warnings += phase_warnings(spectra.energy_ev, spectra.absorption, spectra.phase, spectra.vacuum_mask)
         return arrays, kk_attributes(spectra), warnings
@@ -85,5 +86,18 @@ class ImageSpectraStep(SpectraStep):
         arrays = {one.name: np.asarray(getattr(spectra, one.name)) for one in fields(AbsorptionSpectra)}
         grid = Grid(spectra.y_m, spectra.x_m, float(spectra.y_m[1] - spectra.y_m[0]))
         images = 1 - np.nan_to_num(spectra.absorption)
-        arrays |= image_resolution(images, grid, spectra.sample_mask)
+        arrays |= image_resolution(images, grid, spectra.sample_mask) | stated_errors(read, arrays)
         return arrays, {}, [NO_PHASE, *shift_warnings(spectra.energy_ev, spectra.shift_px)]
+
+
+def stated_errors(
+    read: Sequence[Mapping[str, NDArray[Any]]], found: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[np.float64]]:
+    """Standard errors (E,) by name: those that files state, and those found in the vacuum where they do not.
+
+    A constraint that was imposed before the images were written has lowered the noise of the vacuum too, and says less of
+    the errors than the file.
+    """
+    stated = np.stack([one.get("errors", np.full(2, np.nan)) for one in read])
+    names = [name for name in ("sigma_absorption", "sigma_phase") if name in found]
+    return {name: np.where(np.isfinite(values), values, found[name]) for name, values in zip(names, stated.T, strict=False)}

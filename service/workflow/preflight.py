@@ -40,6 +40,10 @@ def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
     errors += [FieldError("datasets", message) for message in mismatches(datasets)]
     errors += size_errors(datasets, options)
     errors += phase_errors(datasets, options)
+    measured = [dataset.id for dataset in datasets if dataset.kind != "images"]
+    if measured and options.align.gauge == "none":
+        message = f"align.gauge must be found for objects that are reconstructed here, those of {', '.join(measured)}"
+        errors.append(FieldError("options.align.gauge", message))
     if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
         errors += chemistry_errors(datasets, options) + model_errors(datasets, options) + reference_errors(datasets, options)
     if errors:

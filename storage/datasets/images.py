@@ -20,7 +20,7 @@ from storage.readers.fields import impossible_energy, is_photon_energy
 from storage.readers.images import ImageSource
 from storage.readers.record import DAMAGE
 
-ARRAYS: Final = ("object", "absorption", "seen", "probe")
+ARRAYS: Final = ("object", "absorption", "seen", "probe", "errors")
 LEAST_SIDE_PX: Final = 16
 MAX_SIDE_PX: Final = 16_384
 LEAST_SEEN: Final = 0.1
@@ -53,11 +53,12 @@ class ImageRecord:
     warnings: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Read and convert: ``object`` complex64 or ``absorption`` float32, ``seen``, and ``probe`` where there is one."""
+        """Read and convert: ``object`` complex64 or ``absorption`` float32, ``seen``; ``probe`` and ``errors`` if stated."""
         values = values_of(self.source)
         name, dtype = ("object", np.complex64) if self.info.has_phase else ("absorption", np.float32)
         found = {name: np.where(self.seen, values, 1 if self.info.has_phase else np.nan).astype(dtype), "seen": self.seen}
-        return found if self.source.probe is None else {**found, "probe": self.source.probe}
+        further = {name: getattr(self.source, name) for name in ("probe", "errors")}
+        return found | {name: values for name, values in further.items() if values is not None}
 
 
 def examine_images(
@@ -223,8 +224,8 @@ def write_image(record: ImageRecord, directory: Path, attributes: Mapping[str, A
 def read_image(path: Path) -> dict[str, NDArray[Any]]:
     """Arrays of the image stored at ``path``.
 
-    ``object`` (Y, X) complex64 or ``absorption`` (Y, X) float32, ``seen`` (Y, X) bool, and ``probe`` (M, N, N) complex64 where
-    there is one.
+    ``object`` (Y, X) complex64 or ``absorption`` (Y, X) float32, ``seen`` (Y, X) bool, and where the file has them
+    ``probe`` (M, N, N) complex64 and ``errors`` (2,) float64, of absorption and phase [rad], NaN where not stated.
 
     Raises
     ------

@@ -5,11 +5,9 @@ from typing import Final
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from storage.errors import ExportError
+from storage.exports.objects import ObjectImage, objects
 from storage.exports.source import Source
-from storage.layout import dataset_group
 from storage.readers.units import JOULE_EV
 
 MISSING: Final = 0x200
@@ -25,43 +23,25 @@ def write_cxi_images(source: Source, path: Path) -> None:
         Several datasets, or images without a phase.
     """
     dataset = source.only_dataset("CXI")
-    group = dataset_group(dataset, "spectra")
-    if not source.has(group, "phase"):
-        raise ExportError("format", f"CXI holds complex objects, and {dataset} is absorption alone; take nxstxm or tiff")
-    energies = source.read(group, "energy").tolist()
-    pixel_size_m, places = source.pixel_size_m(dataset), [float(source.read(group, axis)[0]) for axis in "xy"]
-    images = zip(source.pages(group, "absorption"), source.pages(group, "phase"), strict=True)
     with h5py.File(path, "w") as file:
         file["cxi_version"] = 160
-        file["number_of_entries"] = len(energies)
-        for index, (energy_ev, (absorption, phase)) in enumerate(zip(energies, images, strict=True)):
-            entry = file.create_group(f"entry_{index + 1}")
-            entry["title"] = f"{dataset} at {energy_ev:.3f} eV"
-            entry["instrument_1/source_1/energy"] = energy_ev * JOULE_EV
-            _write_image(entry.create_group("image_1"), absorption, phase, pixel_size_m)
-            entry["image_1/image_center"] = _middle(places, absorption.shape, pixel_size_m)
-            _write_probe(source, dataset, index, entry)
+        n = 0
+        for n, image in enumerate(objects(source, dataset), 1):
+            _write_entry(file.create_group(f"entry_{n}"), image, f"{dataset} at {image.energy_ev:.3f} eV")
+        file["number_of_entries"] = n
 
 
-def _write_image(image: h5py.Group, absorption: NDArray[np.floating], phase: NDArray[np.floating], pixel_size_m: float) -> None:
-    seen = np.isfinite(absorption) & np.isfinite(phase)
-    image["data"] = np.where(seen, np.exp(-absorption + 1j * phase), 1).astype(np.complex64)
-    image["mask"] = np.where(seen, 0, MISSING).astype(np.uint32)
-    image["data_space"], image["data_type"] = "real", "density"
-    image["image_size"] = [n * pixel_size_m for n in (*absorption.shape[::-1], 0)]
-    image["x_pixel_size"] = image["y_pixel_size"] = pixel_size_m
-
-
-def _middle(first_m: list[float], shape: tuple[int, ...], pixel_size_m: float) -> list[float]:
-    """Middle of the image (x, y, z) [m] in the frame of the scan."""
-    return [first + 0.5 * (n - 1) * pixel_size_m for first, n in zip(first_m, shape[::-1], strict=True)] + [0.0]
-
-
-def _write_probe(source: Source, dataset: str, index: int, entry: h5py.Group) -> None:
-    group = f"{dataset}/reconstruction"
-    if not source.has(group, "probe"):
-        return
-    probe = source.read(group, "probe", (slice(index, index + 1),))[0]
-    entry["instrument_1/source_1/illumination"] = probe
-    sizes = source.store.attributes(group)["probe_pixel_size_m"]
-    entry["instrument_1/source_1/illumination_pixel_size"] = float(sizes[index])
+def _write_entry(entry: h5py.Group, image: ObjectImage, title: str) -> None:
+    entry["title"] = title
+    entry["instrument_1/source_1/energy"] = image.energy_ev * JOULE_EV
+    place = entry.create_group("image_1")
+    place["data"] = image.object
+    place["data"].attrs.update(image.errors)
+    place["mask"] = np.where(image.seen, 0, MISSING).astype(np.uint32)
+    place["data_space"], place["data_type"] = "real", "density"
+    place["image_size"] = [n * image.pixel_size_m for n in (*image.seen.shape[::-1], 0)]
+    place["image_center"] = [*image.centre_m[::-1], 0.0]
+    place["x_pixel_size"] = place["y_pixel_size"] = image.pixel_size_m
+    if image.probe is not None:
+        entry["instrument_1/source_1/illumination"] = image.probe
+        entry["instrument_1/source_1/illumination_pixel_size"] = image.probe_pixel_size_m

@@ -9,6 +9,8 @@ from storage.exports.cxi import write_cxi_images
 from storage.exports.netcdf import write_netcdf
 from storage.exports.nexus import write_nexus
 from storage.exports.nxstxm import write_nxstxm
+from storage.exports.ptychodus import write_ptychodus
+from storage.exports.ptypy import write_ptypy
 from storage.exports.source import Source
 from storage.exports.tables import write_csv
 from storage.exports.tiff import write_tiff
@@ -45,6 +47,8 @@ FORMATS: Final[Mapping[str, ExportFormat]] = {
     "csv": ExportFormat(".zip", ZIP, "CSV (ZIP): domains, fractions, spectra", write_csv),
     "xdi": ExportFormat(".zip", ZIP, "XDI (ZIP): spectra of specimens and domains", write_xdi),
     "cxi": ExportFormat(".cxi", HDF5, "CXI: objects and probes of one dataset", write_cxi_images),
+    "ptychodus": ExportFormat(".zip", ZIP, "ptychodus (ZIP): products of one dataset, one an energy", write_ptychodus),
+    "ptyr": ExportFormat(".ptyr", HDF5, "ptypy: objects and probes of one dataset", write_ptypy),
     "nxstxm": ExportFormat(".nxs", HDF5, "NXstxm: absorption stack of one dataset", write_nxstxm),
 }
 """Name of a format -> how it is written."""

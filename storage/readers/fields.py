@@ -28,6 +28,9 @@ MAX_POSITION_M: Final = 1e3
 ENERGY_SPREAD: Final = 5e-5
 """Relative spread up to which the readings of an energy at every frame are one energy: a tenth of an instrument's width."""
 
+HC_EV_M: Final = 1.239841984e-6
+"""Planck's constant times the speed of light [eV m]."""
+
 LENGTH: Final = ("length", LENGTHS_M)
 ENERGY: Final = ("energy", ENERGIES_EV)
 COUNT: Final = ("count", COUNTS)
@@ -91,7 +94,9 @@ class Fields:
                 self.fault(name, f"cannot be read: {error}")
         return None
 
-    def quantities(self, name: str, kind: Quantity, *paths: str, required: bool = True) -> NDArray[np.float64] | None:
+    def quantities(
+        self, name: str, kind: Quantity, *paths: str, required: bool = True, unstated: float = 1.0
+    ) -> NDArray[np.float64] | None:
         """Read numbers of a physical quantity and convert them from the unit that the file states.
 
         Every number of a file that has a unit is read here: where the file states none, it is the base unit's.
@@ -106,6 +111,8 @@ class Fields:
             The first that holds an array is read.
         required : bool
             Whether it is a fault that none does.
+        unstated : float
+            Factor to the base unit where the file states no unit.
         """
         values = self.values(name, *paths, required=required)
         if values is None:
@@ -115,7 +122,8 @@ class Fields:
             return None
         what, known = kind
         try:
-            factor = factor_of(self.unit(*paths), known, what)
+            unit = self.unit(*paths)
+            factor = factor_of(unit, known, what) if unit else unstated
         except UnitError as error:
             self.fault(name, str(error))
             return None
@@ -126,9 +134,11 @@ class Fields:
         """Return the unit that the first array at one of ``paths`` states, or ""."""
         return unit_of(next((node for node in map(self.find, paths) if node is not None), None))
 
-    def number(self, name: str, kind: Quantity, *paths: str, required: bool = True, spread: float = 1e-6) -> float | None:
+    def number(
+        self, name: str, kind: Quantity, *paths: str, required: bool = True, spread: float = 1e-6, unstated: float = 1.0
+    ) -> float | None:
         """Read one finite number; an array will do whose numbers agree to the fraction ``spread``: its median."""
-        values = self.quantities(name, kind, *paths, required=required)
+        values = self.quantities(name, kind, *paths, required=required, unstated=unstated)
         if values is None:
             return None
         if values.size == 0 or not np.isfinite(values).all():
@@ -140,24 +150,35 @@ class Fields:
             return None
         return middle
 
-    def length_m(self, name: str, *paths: str, required: bool = True) -> float | None:
-        """Read one length [m], positive."""
-        value = self.number(name, LENGTH, *paths, required=required)
+    def length_m(self, name: str, *paths: str, required: bool = True, unstated: float = 1.0) -> float | None:
+        """Read one length [m], positive; ``unstated`` is its factor to metres where the file states no unit."""
+        value = self.number(name, LENGTH, *paths, required=required, unstated=unstated)
         if value is not None and value <= 0:
             self.fault(name, f"must be positive, got {value:g} m")
             return None
         return value
 
-    def energy_ev(self, *paths: str, required: bool = True) -> float | None:
-        """Read the photon energy [eV]; where no unit is stated the size of the number tells J from eV."""
+    def energy_ev(self, *paths: str, required: bool = True, kev: bool = False) -> float | None:
+        """Read the photon energy [eV]; without a unit its size tells J, eV and, with ``kev``, keV apart."""
         value = self.number("energy_ev", ENERGY, *paths, required=required, spread=ENERGY_SPREAD)
         if value is None:
             return None
         unit = self.unit(*paths)
         energy = value / JOULE_EV if 0 < value < 1e-12 else value
+        if kev and not unit and 0.05 <= energy < 50:
+            energy *= 1e3
         if is_photon_energy(energy):
             return energy
         self.fault("energy_ev", impossible_energy(value, unit))
+        return None
+
+    def wavelength_ev(self, path: str, unstated: float = 1.0) -> float | None:
+        """Read the photon energy [eV] of a wavelength, whose factor to metres is ``unstated`` where the file states no unit."""
+        wavelength = self.length_m("energy_ev", path, unstated=unstated)
+        energy = 0.0 if wavelength is None else HC_EV_M / wavelength
+        if wavelength is None or is_photon_energy(energy):
+            return energy or None
+        self.fault("energy_ev", f"the wavelength is {wavelength:g} m, {energy:.3g} eV: is it in another unit?")
         return None
 
     def energies_ev(self, *paths: str, required: bool = True) -> NDArray[np.float64] | None:
@@ -213,13 +234,13 @@ class Fields:
                 found += [float(value) for value in values.flat if np.isfinite(value) and value > 0]
         return min(found, default=None)
 
-    def positions_m(self, *paths: str, order: str = "xy") -> NDArray[np.float64] | None:
+    def positions_m(self, *paths: str, order: str = "xy", unstated: float = 1.0) -> NDArray[np.float64] | None:
         """Read probe positions as (P, 2) float64 (y, x) [m].
 
         Accepts (P, 2), (P, 3), transposed, or in rows of a raster (rows, P, 2 or 3) or (2 or 3, rows, P), whichever fits
         the frames where these were found before; the columns are x, y(, z) for ``order="xy"``, else y, x.
         """
-        values = self.quantities("positions_m", LENGTH, *paths)
+        values = self.quantities("positions_m", LENGTH, *paths, unstated=unstated)
         if values is None:
             return None
         shape = values.shape

@@ -4,10 +4,11 @@ import errno
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import h5py
 
@@ -16,17 +17,83 @@ from storage.readers.containers.archive import Archive, is_clutter, open_archive
 from storage.readers.containers.hdf5 import SIGNATURE, child_names, is_hdf5, open_hdf5
 from storage.readers.containers.npy import npy_names
 from storage.readers.containers.zarr_hierarchy import is_zarr, open_zarr_folder, open_zarr_zip
+from storage.readers.measurements.csaxs import is_csaxs, read_csaxs
 from storage.readers.measurements.cxi import entries, read_cxi
 from storage.readers.measurements.eiger import data_names, read_master, read_masters
-from storage.readers.measurements.plain import COUNTS, NAMES, find_in_hdf5, find_in_npz, read_plain
+from storage.readers.measurements.hxn import is_hxn, read_hxn
+from storage.readers.measurements.nanomax import is_nanomax, read_nanomax
+from storage.readers.measurements.plain import COUNTS, NAMES, find_in_hdf5, find_in_npz, read_plain_scans
+from storage.readers.measurements.ptyd import is_ptyd, read_ptyd
+from storage.readers.measurements.ptylab import is_ptylab, read_ptylab
 from storage.readers.measurements.zarr_dataset import read_zarr_dataset
 from storage.readers.record import DAMAGE, ScanSource
 from storage.readers.units import quoted
 
-KNOWN = (
-    "CXI, NXcxi_ptycho, HDF5 or NPZ with arrays named counts, positions_m and energy_ev, a zipped Zarr dataset, "
-    "or a ZIP of an EIGER master, its data files and the positions"
+
+@dataclass(frozen=True)
+class Beside:
+    """What lies beside an HDF5 file in the same ZIP or folder: audited HDF5 files by their names, and other files."""
+
+    siblings: Mapping[str, h5py.File] = field(default_factory=dict)
+    others: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScanReader:
+    """One format of measurements in HDF5.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    recognises : callable
+        Whether a file is in the format.
+    read : callable
+        Returns one source an energy.
+    is_linked : bool
+        Whether files of the format may name others beside them by external links.
+    holds_frames : callable, optional
+        Whether a file of a folder is a measurement by itself; by default one that is recognised.
+    """
+
+    name: str
+    recognises: Callable[[h5py.File], bool]
+    read: Callable[[h5py.File, Beside], list[ScanSource]]
+    is_linked: bool = False
+    holds_frames: Callable[[h5py.File], bool] | None = None
+
+    def finds(self, file: h5py.File) -> bool:
+        """Whether a file of a folder is a measurement of the format."""
+        return (self.holds_frames or self.recognises)(file)
+
+
+READERS: Final[tuple[ScanReader, ...]] = (
+    ScanReader("CXI, NXcxi_ptycho (COSMIC, Diamond)", lambda file: bool(entries(file)), lambda file, _: read_cxi(file)),
+    ScanReader(
+        "Dectris EIGER master with its data files and the positions (ZIP; APS, and others)",
+        lambda file: bool(data_names(file)),
+        lambda file, _: [read_master(file, "file", {})],
+        holds_frames=lambda _: False,
+    ),
+    ScanReader("ptypy .ptyd", is_ptyd, lambda file, _: read_ptyd(file)),
+    ScanReader("PtyLab HDF5", is_ptylab, lambda file, _: read_ptylab(file)),
+    ScanReader("NSLS-II HXN", is_hxn, lambda file, _: read_hxn(file)),
+    ScanReader(
+        "MAX IV NanoMAX master with its detectors' files (ZIP)",
+        is_nanomax,
+        lambda file, beside: read_nanomax(file, beside.siblings),
+        is_linked=True,
+    ),
+    ScanReader("SLS cSAXS with the positions (ZIP)", is_csaxs, lambda file, beside: read_csaxs(file, [*beside.others])),
+    ScanReader(
+        "HDF5, NPZ or zipped Zarr with arrays named counts, positions_m and energy_ev",
+        lambda file: bool(NAMES & set(child_names(file))),
+        lambda file, _: read_plain_scans(find_in_hdf5(file), "file"),
+        holds_frames=lambda file: bool(set(COUNTS) & set(child_names(file))),
+    ),
 )
+"""Formats of measurements, tried in this order."""
+KNOWN: Final = "; ".join(reader.name for reader in READERS)
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors that are the disk's, not the file's."""
@@ -86,29 +153,31 @@ def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
     opened = {file: stack.enter_context(open_hdf5(file, external=True)) for file in plain if is_hdf5(file)}
     if any(data_names(file) for file in opened.values()):
         return read_masters(opened, [file for file in plain if file not in opened])
-    measurements = [file for file, handle in opened.items() if _holds_frames(handle)]
+    measurements = [(file, reader) for file, handle in opened.items() if (reader := _reader_of_member(handle))]
     if not measurements:
         names = [file.name for file in files][:10]
         raise UnknownFormatError([FieldError("file", f"holds no EIGER master and no other measurement: {names}")])
-    return [
-        source if len(measurements) == 1 else replace(source, label=f"{file.name} {source.label}")
-        for file in measurements
-        for source in _read_hdf5(stack.enter_context(open_hdf5(file)))
-    ]
+    siblings = {file.name: handle for file, handle in opened.items()}
+    found = []
+    for file, reader in measurements:
+        handle = opened[file] if reader.is_linked else stack.enter_context(open_hdf5(file))
+        beside = Beside(siblings, tuple(other for other in plain if other != file))
+        sources = reader.read(handle, beside)
+        found += [
+            source if len(measurements) == 1 else replace(source, label=f"{file.name} {source.label}") for source in sources
+        ]
+    return found
 
 
-def _holds_frames(file: h5py.File) -> bool:
-    """Whether a file of a folder is a measurement by itself, in one of the formats of `_read_hdf5`."""
-    return bool(entries(file)) or bool(set(COUNTS) & set(child_names(file)))
+def _reader_of_member(file: h5py.File) -> ScanReader | None:
+    """The format of a file of a folder that is a measurement by itself."""
+    return next((reader for reader in READERS if reader.finds(file)), None)
 
 
 def _read_hdf5(file: h5py.File) -> list[ScanSource]:
-    if entries(file):
-        return read_cxi(file)
-    if data_names(file):
-        return [read_master(file, "file", {})]
-    if NAMES & set(child_names(file)):
-        return [read_plain(find_in_hdf5(file), "file")]
+    reader = next((reader for reader in READERS if reader.recognises(file)), None)
+    if reader is not None:
+        return reader.read(file, Beside())
     names = [quoted(name) for name in child_names(file)[:10]]
     raise UnknownFormatError([FieldError("file", f"is HDF5, but none of {KNOWN}: it holds {', '.join(names) or 'nothing'}")])
 
@@ -117,18 +186,18 @@ def _read_zip(path: Path, stack: ExitStack) -> list[ScanSource]:
     archive = stack.enter_context(open_archive(path))
     if is_zarr(list(archive.members)):
         if any("\\" in member.filename for member in archive.members.values()):
-            return read_zarr_dataset(stack.enter_context(open_zarr_folder(_unpacked(archive, path, stack))))
+            return read_zarr_dataset(stack.enter_context(open_zarr_folder(unpacked(archive, path, stack))))
         return read_zarr_dataset(stack.enter_context(open_zarr_zip(path)))
     holds_hdf5 = any(starts_with(archive, name, SIGNATURE) for name in archive.members)
     if NAMES & set(npy_names(archive)) and not holds_hdf5:
-        return [read_plain(find_in_npz(archive, stack), "file")]
+        return read_plain_scans(find_in_npz(archive, stack), "file")
     if not holds_hdf5:
         names = list(archive.members)[:10]
         raise UnknownFormatError([FieldError("file", f"is a ZIP archive, but none of {KNOWN}: it holds {names}")])
-    return _read_folder(_unpacked(archive, path, stack), stack)
+    return _read_folder(unpacked(archive, path, stack), stack)
 
 
-def _unpacked(archive: Archive, path: Path, stack: ExitStack) -> Path:
+def unpacked(archive: Archive, path: Path, stack: ExitStack) -> Path:
     """Unpack into a folder that lasts as long as ``stack``; beside the archive there is room for what it holds."""
     beside = path.parent if os.access(path.parent, os.W_OK) and not path.is_symlink() else None
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=beside, prefix=".staging-")))

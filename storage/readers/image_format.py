@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
@@ -11,11 +11,11 @@ from typing import Final
 import h5py
 
 from storage.errors import FieldError, UnknownFormatError
-from storage.readers.containers.archive import Archive, open_archive
-from storage.readers.containers.hdf5 import child_names, is_hdf5, open_hdf5
+from storage.readers.containers.archive import Archive, open_archive, starts_with
+from storage.readers.containers.hdf5 import SIGNATURE, child_names, is_hdf5, open_hdf5
 from storage.readers.containers.npy import npy_names
 from storage.readers.containers.zarr_hierarchy import ZarrHierarchy, is_zarr, open_zarr_zip
-from storage.readers.format import damage_told
+from storage.readers.format import damage_told, unpacked
 from storage.readers.images import ImageSource
 from storage.readers.measurements.plain import find_in_hdf5, find_in_npz
 from storage.readers.reconstructions import cdtools, cxi, nxstxm, plain, ptychodus, ptychoshelves, ptypy, stxm, tiff, xanespy
@@ -149,14 +149,32 @@ def open_images(path: Path) -> Iterator[list[ImageSource]]:
     """
     with ExitStack() as stack:
         with damage_told():
-            opened = _open(path, stack)
             readers = known_readers()
-            reader = next((reader for reader in readers if reader.recognises(opened)), None)
-            if reader is None:
+            sources = _read(_open(path, stack), readers) or _read_members(path, readers, stack)
+            if not sources:
                 known = "; ".join(one.name for one in readers)
-                raise UnknownFormatError([FieldError("file", f"holds no images that are known: {known}")])
-            sources = reader.read(opened)
+                raise UnknownFormatError([FieldError("file", f"holds no images that are known: {known}; or a ZIP of HDF5 files")])
         yield sources
+
+
+def _read(opened: OpenedFile, readers: Sequence[ImageReader]) -> list[ImageSource]:
+    """The images of one file; none where no reader knows it."""
+    reader = next((reader for reader in readers if reader.recognises(opened)), None)
+    return [] if reader is None else reader.read(opened)
+
+
+def _read_members(path: Path, readers: Sequence[ImageReader], stack: ExitStack) -> list[ImageSource]:
+    """The images of all HDF5 files of a ZIP archive that a reader knows, such as one product an energy."""
+    archive = stack.enter_context(open_archive(path)) if zipfile.is_zipfile(path) else None
+    if archive is None or not any(starts_with(archive, name, SIGNATURE) for name in archive.members):
+        return []
+    folder = unpacked(archive, path, stack)
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and is_hdf5(file)]
+    return [
+        replace(source, label=f"{file.name} {source.label}")
+        for file in files
+        for source in _read(OpenedFile(file, stack, hdf5=stack.enter_context(open_hdf5(file))), readers)
+    ]
 
 
 def _open(path: Path, stack: ExitStack) -> OpenedFile:

@@ -1,7 +1,8 @@
 """What every reader of images returns: one energy's image of the specimen, still in the file."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -17,6 +18,9 @@ ImageQuantity = Literal["object", "absorption", "optical_density", "transmission
 
 MAX_IMAGES: Final = 10_000
 """Most energies of one file."""
+ERRORS: Final = ("sigma_absorption", "sigma_phase")
+"""Arrays of a file, or attributes of its images, that state standard errors: of absorption, and of the phase [rad]."""
+NO_ATTRIBUTES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class StackImage:
@@ -24,7 +28,7 @@ class StackImage:
 
     def __init__(self, stack: Node, index: int) -> None:
         self._stack, self._index = stack, index
-        self.shape, self.dtype = tuple(stack.shape[1:]), stack.dtype
+        self.shape, self.dtype, self.attrs = tuple(stack.shape[1:]), stack.dtype, getattr(stack, "attrs", {})
 
     def __getitem__(self, key: Any) -> Any:
         """Read the image, or a part of it."""
@@ -32,10 +36,16 @@ class StackImage:
 
 
 class DerivedImage:
-    """An image of ``shape`` that a function computes from the file when ``[()]`` asks for it."""
+    """An image of ``shape`` that a function computes when ``[()]`` asks for it, of an array of the file with ``attrs``."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], read: Callable[[], NDArray[Any]]) -> None:
-        self.shape, self.dtype, self._read = shape, dtype, read
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        read: Callable[[], NDArray[Any]],
+        attrs: Mapping[str, Any] = NO_ATTRIBUTES,
+    ) -> None:
+        self.shape, self.dtype, self._read, self.attrs = shape, dtype, read, attrs
 
     def __getitem__(self, key: Any) -> Any:
         """Read the image, or a part of it."""
@@ -63,6 +73,8 @@ class ImageSource:
         True where the specimen was seen; everywhere where not stated.
     probe : (M, N, N) complex64
         The probe that was reconstructed with the object.
+    errors : (2,) float64
+        Standard errors of absorption and of phase [rad], NaN where not stated.
     faults : tuple of FieldError
         Everything the reader found wrong; the fields concerned are None.
     warnings : tuple of str
@@ -78,6 +90,7 @@ class ImageSource:
     i0: float | None = None
     seen: NDArray[np.bool_] | None = None
     probe: NDArray[np.complex64] | None = None
+    errors: NDArray[np.float64] | None = None
     faults: tuple[FieldError, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -115,6 +128,7 @@ def split_stack(
         _check_stack(fields, stack, energies_ev)
     n = 0 if energies_ev is None else len(energies_ev)
     incident = None if i0 is None else _incident(fields, i0, n)
+    errors = _errors(fields, stack, n)
     if fields.faults or stack is None or energies_ev is None:
         return [ImageSource(label, faults=tuple(fields.faults))]
     images = [stack] if len(stack.shape) == 2 else [StackImage(stack, index) for index in range(n)]
@@ -128,10 +142,19 @@ def split_stack(
             pixel_size_m=pixel_size_m,
             seen=seen,
             probe=probe,
+            errors=errors[index] if np.isfinite(errors[index]).any() else None,
             warnings=tuple(fields.warnings),
         )
         for index, image in enumerate(images)
     ]
+
+
+def placed(source: ImageSource, centre_m: tuple[float, float] | None) -> ImageSource:
+    """An image whose middle (y, x) [m] the file states; as it is where the file does not, or has faults."""
+    if centre_m is None or source.image is None or source.pixel_size_m is None:
+        return source
+    half = [0.5 * (n - 1) * source.pixel_size_m for n in source.image.shape]
+    return replace(source, origin_m=(centre_m[0] - half[0], centre_m[1] - half[1]))
 
 
 def _check_stack(fields: Fields, stack: Node, energies_ev: NDArray[np.float64]) -> None:
@@ -146,6 +169,21 @@ def _check_stack(fields: Fields, stack: Node, energies_ev: NDArray[np.float64]) 
         fields.fault("image", f"is {shape}, {n_images} images for {n} energies{cause}")
     elif n > MAX_IMAGES:
         fields.fault("image", f"holds {n} energies, more than {MAX_IMAGES}")
+
+
+def _errors(fields: Fields, stack: Node | None, n_energies: int) -> NDArray[np.float64]:
+    """(E, 2) of `ERRORS` that the file states, each one number or one an energy; NaN where it does not."""
+    found = np.full((n_energies, len(ERRORS)), np.nan)
+    attributes = getattr(stack, "attrs", NO_ATTRIBUTES)
+    for column, name in enumerate(ERRORS):
+        values = np.asarray(attributes[name]) if name in attributes else fields.values(name, name, required=False)
+        if values is None:
+            continue
+        if values.dtype.kind not in "iuf" or values.size not in (1, n_energies) or not (np.isfinite(values) & (values > 0)).all():
+            fields.fault(name, f"must be positive, one number or one for each of {n_energies} energies, got {values.shape}")
+        else:
+            found[:, column] = values.ravel()
+    return found
 
 
 def _incident(fields: Fields, i0: NDArray[np.float64], n_energies: int) -> NDArray[np.float64] | None:

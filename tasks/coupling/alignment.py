@@ -132,7 +132,7 @@ def own_gauge(seen: EnergyObject, grid: Grid, options: AlignOptions) -> OwnGauge
         box = _box(grid.shape, options.vacuum_box).astype(np.float32)
         vacuum = (to_canvas(box, grid, seen.canvas, np.zeros(2)) > INSIDE) & field
         require_vacuum(vacuum, field, options.min_vacuum_fraction)
-    return OwnGauge(field, vacuum, measure_gauge(seen.object, vacuum, seen.dose))
+    return OwnGauge(field, vacuum, _gauge(seen, vacuum, options))
 
 
 def register_reference(seen: EnergyObject, own: OwnGauge, grid: Grid) -> Registered:
@@ -212,7 +212,7 @@ def flatten(seen: EnergyObject, own: OwnGauge, shift_px: Array, shared: Shared, 
     if options.drift == "find":
         shift = _refined(seen, own, shared.phase, _weight(shared.field), shift, grid, REFINE_STEPS)
     vacuum = to_canvas(shared.vacuum.astype(np.float32), grid, seen.canvas, shift) > INSIDE
-    gauge = measure_gauge(seen.object, vacuum, seen.dose)
+    gauge = _gauge(seen, vacuum, options)
     image = _resampled(seen, gauge, grid, shift)
     absorption = np.where(shared.field, -np.log(np.maximum(np.abs(image), 1e-6)), 0.0).astype(np.float32)
     phase = np.where(shared.field, anchored(smooth_phase(image, shared.field), shared.vacuum), 0.0).astype(np.float32)
@@ -255,6 +255,11 @@ def _refined(seen: EnergyObject, own: OwnGauge, reference: Array, weight: Array,
         if np.abs(step).max() < DRIFT_TOLERANCE_PX:
             break
     return shift
+
+
+def _gauge(seen: EnergyObject, vacuum: Mask, options: AlignOptions) -> Gauge:
+    """The gauge that the vacuum (Yc, Xc) fixes; none where objects come in it."""
+    return measure_gauge(seen.object, vacuum, seen.dose) if options.gauge == "find" else Gauge(0.0, 0.0, (0.0, 0.0))
 
 
 def _phase(seen: EnergyObject, own: OwnGauge, grid: Grid, shift: Array) -> Array:

@@ -20,6 +20,9 @@ class AlignOptions:
     """Share of the scanned field that must be empty for the gauge to be fixed."""
     drift: Literal["find", "none"] = "find"
     """Find how far the specimen moved between energies, or take it that images are aligned already."""
+    gauge: Literal["find", "none"] = "find"
+    """Set the vacuum of every object to one and its phase to a plane, or take it that objects from elsewhere come that way, as
+    those that ptyxas exports do."""
     energy_offset_ev: Annotated[float, Field(ge=-50, le=50)] = 0.0
     """Calibration: added to every energy [eV] before it meets the tables. The tabulated edge of a metal foil minus the
     edge found on the beamline; ``ptyxas submit --foil`` takes it from the foil's spectrum."""

@@ -1,6 +1,6 @@
 """Options of what is taken from spectra: fits, densities and ratios, and the compounds they are compared with."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -9,6 +9,11 @@ from tasks.options.config import CONFIG
 
 Signed = Annotated[float, Field(ge=-10_000, le=10_000, allow_inf_nan=False)]
 Formula = Annotated[str, Field(min_length=1, max_length=200)]
+
+MOST_REFERENCES: Final = 8
+"""Reference spectra of a run."""
+MOST_REFERENCE_CHARACTERS: Final = 1 << 17
+"""Characters of a reference's text."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -63,5 +68,9 @@ class ChemistryOptions:
 class ReferenceOptions:
     """Spectra of known compounds: overlaid on those of the specimens, and mixed to explain every pixel."""
 
-    xdi: Annotated[tuple[Annotated[str, Field(max_length=1 << 17)], ...], Field(max_length=8)] = ()
+    xdi: Annotated[
+        tuple[Annotated[str, Field(max_length=MOST_REFERENCE_CHARACTERS)], ...], Field(max_length=MOST_REFERENCES)
+    ] = ()
     """The texts of XDI files, one a compound; from two on, every pixel is explained as a mixture of them."""
+    names: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(max_length=MOST_REFERENCES)] = ()
+    """Names of spectra that the project keeps (``PUT /references/NAME``), whose texts are taken when the run is submitted."""

@@ -52,12 +52,14 @@ from service.records.views import (
     ScanView,
     StageView,
 )
+from service.references import References
 from service.results.area_spectra import Area, AreaSpectrum, read_area_spectrum
 from service.results.energy_table import EnergyRow, make_row
 from service.results.exports import Exported, write_export
 from service.settings import Settings
 from storage.catalogue.datasets import EVERY_DATASET
 from storage.catalogue.runs import EVERY_RUN
+from storage.references import ReferenceStore
 from storage.results import ResultsStore
 from tasks.errors import FormulaError
 from tasks.options.run import RunOptions
@@ -319,6 +321,7 @@ class FakeService:
         self.datasets = FakeDatasets()
         self.runs = FakeRuns(self.datasets, folder)
         self.settings = Settings(data_dir=folder)
+        self.references = References(ReferenceStore(folder / "references"))
         self.dashboard_url: str | None = "http://127.0.0.1:8787/status"
         self.is_running = False
 

@@ -5,9 +5,10 @@ can expand a thousandfold. All are found by walking the file's links without fol
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any, Final
 
 import h5py
@@ -19,6 +20,7 @@ from storage.errors import FieldError, HostileFileError, UnknownFormatError
 from storage.readers.record import DAMAGE
 from storage.readers.units import decoded
 
+NO_SIBLINGS: Final[Mapping[str, h5py.File]] = MappingProxyType({})
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
 FILTERS: Final = {
@@ -206,8 +208,10 @@ def _n_bytes(shape: tuple[int, ...], itemsize: int) -> float:
     return float(np.prod(shape, dtype=np.float64)) * itemsize
 
 
-def find_object(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
-    """Return what is at ``path`` below ``group``, or None, never leaving the file.
+def find_object(
+    group: h5py.Group, path: str, siblings: Mapping[str, h5py.File] = NO_SIBLINGS
+) -> h5py.Group | h5py.Dataset | None:
+    """Return what is at ``path`` below ``group``, or None, never leaving the file but for audited ``siblings`` by their names.
 
     HDF5 itself would follow an external link anywhere along the path, also behind a soft link; so each step is looked at
     before it is taken.
@@ -224,6 +228,10 @@ def find_object(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | Non
             hops -= 1
             here = here.file["/"] if link.path.startswith("/") else here
             steps += link.path.split("/")[::-1]
+        elif isinstance(link, h5py.ExternalLink) and hops and PurePath(link.filename).name in siblings:
+            hops -= 1
+            here = siblings[PurePath(link.filename).name]["/"]
+            steps += link.path.split("/")[::-1]
         elif isinstance(link, h5py.HardLink):
             here = here[step]
         else:
@@ -231,10 +239,10 @@ def find_object(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | Non
     return here if isinstance(here, h5py.Group | h5py.Dataset) else None
 
 
-def find_node(group: h5py.Group, path: str) -> Hdf5Array | None:
-    """Return the array at ``path`` below ``group``, or None, never leaving the file."""
+def find_node(group: h5py.Group, path: str, siblings: Mapping[str, h5py.File] = NO_SIBLINGS) -> Hdf5Array | None:
+    """Return the array at ``path`` below ``group``, or None, never leaving the file but for audited ``siblings``."""
     try:
-        found = find_object(group, path)
+        found = find_object(group, path, siblings)
         return Hdf5Array(found) if isinstance(found, h5py.Dataset) and found.shape is not None else None
     except DAMAGE:
         return None

@@ -1,4 +1,8 @@
-"""CXI 1.6 and NeXus NXcxi_ptycho files: one energy an entry, ``entry_1`` to ``entry_n``.
+"""CXI 1.6 and NeXus NXcxi_ptycho files: one energy an entry, ``entry_1`` to ``entry_n``, or a stack of them in one.
+
+A stack holds frames (E, P, ny, nx) and as many energies. Frames without light, ``detector_1/data_dark``, are subtracted, and
+the flat field ``data_white`` is divided by. Without pixel sizes the ``basis_vectors`` (3, 2) of the detector give them, and
+without a distance the z of ``corner_position``, as in files of COSMIC.
 
 Sources: Maia, Nat. Methods 2012, 9, 854 (CXI); the NeXus definition NXcxi_ptycho. Positions are taken as they are, x
 the column and y the row of the array, as other readers of the format do; ``orientation`` is for beamlines that differ.
@@ -6,6 +10,7 @@ the column and y the row of the array, as other readers of the format do; ``orie
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 import h5py
@@ -13,14 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object, find_text
-from storage.readers.fields import Fields
+from storage.readers.corrections import corrected, told_of_monitor
+from storage.readers.energy_stack import split_energies
+from storage.readers.fields import LENGTH, Fields
 from storage.readers.masks import CXI_BAD_BITS, NEXUS_BAD_BITS
-from storage.readers.record import ScanSource
+from storage.readers.record import Node, ScanSource
 
 ENTRY = re.compile(r"entry_(\d+)")
 SOURCE, DETECTOR, BEAM = "instrument_1/source_1", "instrument_1/detector_1", "instrument_1/beam_1"
 SOURCE_ENERGY: Final = f"{SOURCE}/energy"
 BEAM_ENERGIES: Final = (f"{BEAM}/incident_beam_energy", f"{BEAM}/energy", f"{BEAM}/incident_energy")
+FRAMES = ("data_1/data", f"{DETECTOR}/data")
+TRANSLATIONS = ("data_1/translation", "sample_1/geometry_1/translation", f"{DETECTOR}/translation")
 
 Energy = TypeVar("Energy", float, NDArray[np.float64])
 
@@ -33,21 +42,31 @@ def entries(file: h5py.File) -> list[str]:
 
 def read_cxi(file: h5py.File) -> list[ScanSource]:
     """Read every entry's fields, leaving the frames in the file."""
-    return [_read_entry(file[name], name) for name in entries(file)]
+    return [source for name in entries(file) for source in _read_energies(file[name], name)]
 
 
-def _read_entry(entry: h5py.Group, label: str) -> ScanSource:
-    fields = Fields(lambda path: find_node(entry, path))
+def _read_energies(entry: h5py.Group, label: str) -> list[ScanSource]:
+    parts = split_energies(partial(find_node, entry), FRAMES, (*BEAM_ENERGIES, SOURCE_ENERGY), TRANSLATIONS)
+    labels = [label] if len(parts) == 1 else [f"{label} {number}" for number in range(1, len(parts) + 1)]
+    return [_read_entry(entry, part, name) for part, name in zip(parts, labels, strict=True)]
+
+
+def _read_entry(entry: h5py.Group, find: Callable[[str], Node | None], label: str) -> ScanSource:
+    fields = Fields(find)
     mask, frame_masks = fields.masks(f"{DETECTOR}/mask", "data_1/mask", bad_bits=CXI_BAD_BITS)
     if mask is None and frame_masks is None:
         mask, frame_masks = fields.masks(f"{DETECTOR}/pixel_mask", bad_bits=NEXUS_BAD_BITS)
+    dark, flat = (f"{DETECTOR}/data_dark",), (f"{DETECTOR}/data_white",)
+    frames, mask = corrected(fields, fields.frames(*FRAMES), mask, dark=dark, flat=flat)
+    told_of_monitor(fields, "control_1/data", "monitor_1/data", "control/data")
     return ScanSource(
         label=label,
-        frames=fields.frames("data_1/data", f"{DETECTOR}/data"),
-        positions_m=fields.positions_m("data_1/translation", "sample_1/geometry_1/translation", f"{DETECTOR}/translation"),
+        frames=frames,
+        positions_m=fields.positions_m(*TRANSLATIONS),
         energy_ev=photon_energy(entry, fields, fields.energy_ev),
-        distance_m=fields.length_m("distance_m", f"{DETECTOR}/distance", required=False),
-        detector_pixel_size_m=fields.pixel_size_m((f"{DETECTOR}/y_pixel_size",), (f"{DETECTOR}/x_pixel_size",)),
+        distance_m=fields.length_m("distance_m", f"{DETECTOR}/distance", required=False) or _corner_distance_m(fields),
+        detector_pixel_size_m=fields.pixel_size_m((f"{DETECTOR}/y_pixel_size",), (f"{DETECTOR}/x_pixel_size",))
+        or _basis_pixel_size_m(fields),
         mask=mask,
         frame_masks=frame_masks,
         probe=fields.probe(f"{SOURCE}/illumination"),
@@ -56,6 +75,27 @@ def _read_entry(entry: h5py.Group, label: str) -> ScanSource:
         faults=tuple(fields.faults),
         warnings=tuple(fields.warnings),
     )
+
+
+def _corner_distance_m(fields: Fields) -> float | None:
+    """The z of the detector's corner (x, y, z) [m]; None where the file states none."""
+    corner = fields.quantities("distance_m", LENGTH, f"{DETECTOR}/corner_position", required=False)
+    if corner is None or corner.size != 3:
+        return None
+    z = abs(float(corner.flat[2]))
+    return z if 0 < z < np.inf else None
+
+
+def _basis_pixel_size_m(fields: Fields) -> float | None:
+    """Length of the steps [m] from pixel to pixel, the columns of the detector's basis (3, 2), which must be alike."""
+    basis = fields.quantities("detector_pixel_size_m", LENGTH, f"{DETECTOR}/basis_vectors", required=False)
+    if basis is None or basis.shape not in ((3, 2), (2, 3)) or not np.isfinite(basis).all():
+        return None
+    slow, fast = np.linalg.norm(basis, axis=basis.shape.index(3)).tolist()
+    if not slow > 0 or abs(slow - fast) > 1e-3 * slow:
+        fields.fault("detector_pixel_size_m", f"pixels must be square, the basis has steps of {slow:g} and {fast:g} m")
+        return None
+    return float(slow)
 
 
 def photon_energy(entry: h5py.Group, fields: Fields, read: Callable[..., Energy | None]) -> Energy | None:

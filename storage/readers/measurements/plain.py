@@ -1,8 +1,9 @@
-"""Plain files of named arrays, HDF5 or NPZ: one energy a file.
+"""Plain files of named arrays, HDF5 or NPZ: one energy a file, or a stack.
 
-``counts (P, ny, nx)``, ``positions_m (P, 2)`` (y, x), ``energy_ev``; optionally ``distance_m``,
-``detector_pixel_size_m``, ``mask`` (bool, true = good) or ``bad_pixels`` (integers, 0 = good), ``probe``,
-``beam_centre_px`` (y, x), ``saturation_count``. HDF5 attributes of the file serve for the numbers as well.
+``counts (P, ny, nx)``, ``positions_m (P, 2)`` (y, x), ``energy_ev``; optionally ``distance_m``, ``detector_pixel_size_m``,
+``mask`` (bool, true = good) or ``bad_pixels`` (integers, 0 = good), ``probe``, ``beam_centre_px`` (y, x),
+``saturation_count``, ``dark`` and ``flat`` (ny, nx), ``monitor (P,)``. Several energies are ``counts (E, P, ny, nx)`` and
+``energy_ev (E,)``, with positions of each (E, P, 2) or of all. HDF5 attributes of the file serve for the numbers as well.
 """
 
 from collections.abc import Callable
@@ -15,23 +16,34 @@ from numpy.typing import NDArray
 from storage.readers.containers.archive import Archive
 from storage.readers.containers.hdf5 import find_node
 from storage.readers.containers.npy import NpyMember, npy_names
+from storage.readers.corrections import corrected, told_of_monitor
+from storage.readers.energy_stack import split_energies
 from storage.readers.fields import PIXEL, Fields
 from storage.readers.record import BeamCentre, Node, ScanSource
 
 COUNTS = ("counts", "frames", "diffraction", "data", "intensities")
 POSITIONS = ("positions_m", "positions", "probe_positions")
+ENERGIES = ("energy_ev", "energy", "energies_ev")
 NAMES = {*COUNTS, *POSITIONS}
 
 
+def read_plain_scans(find: Callable[[str], Node | None], label: str) -> list[ScanSource]:
+    """Read the named arrays that ``find`` finds, one source an energy, leaving the frames in the file."""
+    parts = split_energies(find, COUNTS, ENERGIES, (*POSITIONS, "mask", "bad_pixels"))
+    return [read_plain(part, label if len(parts) == 1 else f"{label} {number}") for number, part in enumerate(parts, 1)]
+
+
 def read_plain(find: Callable[[str], Node | None], label: str) -> ScanSource:
-    """Read the named arrays that ``find`` finds, leaving the frames in the file."""
+    """Read the named arrays of one energy that ``find`` finds, leaving the frames in the file."""
     fields = Fields(find)
     mask, frame_masks = _masks(fields)
+    frames, mask = corrected(fields, fields.frames(*COUNTS), mask, dark=("dark",), flat=("flat",))
+    told_of_monitor(fields, "monitor")
     return ScanSource(
         label=label,
-        frames=fields.frames(*COUNTS),
+        frames=frames,
         positions_m=fields.positions_m(*POSITIONS, order="yx"),
-        energy_ev=fields.energy_ev("energy_ev", "energy"),
+        energy_ev=fields.energy_ev(*ENERGIES),
         distance_m=fields.length_m("distance_m", "distance_m", "distance", required=False),
         detector_pixel_size_m=fields.length_m(
             "detector_pixel_size_m", "detector_pixel_size_m", "detector_pixel_size", "pixel_size_m", required=False

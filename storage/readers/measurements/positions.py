@@ -8,6 +8,10 @@ NPZ       likewise, as member ``positions_m.npy``
 NPY       (P, 2) or (2, P), (y, x) [m]
 text      columns, separated by blanks, commas or semicolons, under a first line that names them ``y_m`` and ``x_m`` (or
           ``y_um``, ``x_mm``, ...)
+orchestra text whose second line names ``Average_x_st_fzp`` and ``Average_y_st_fzp`` [um] (cSAXS, LYNX); they are the
+          stage's, so the probe is at their negatives
+Velociprobe  lines of at least eight integers, separated by commas: x [nm] in the second, y [nm] of the interferometer in the
+          third, the number of the frame in the eighth; the mean of a frame's lines is taken
 ========  =============================================================================================================
 """
 
@@ -31,6 +35,10 @@ from storage.readers.units import LENGTHS_M, UnitError, factor_of, quoted
 
 MAX_TEXT_BYTES: Final = 64 * 2**20
 NAME: Final = "positions_m"
+VELOCIPROBE_COLUMNS: Final = 8
+VELOCIPROBE_YX_FRAME: Final = (2, 1, 7)
+UM: Final = 1e-6
+NM: Final = 1e-9
 COLUMN: Final = re.compile(r"([yx])_(\w+)")
 
 
@@ -74,6 +82,11 @@ def _read_text(path: Path) -> NDArray[np.float64]:
         raise ValueError(f"text of more than {MAX_TEXT_BYTES // 2**20} MiB")
     # "utf-8-sig" drops the byte order mark that spreadsheets write.
     lines = path.read_bytes().decode("utf-8-sig", "replace").splitlines()
+    if len(lines) > 1 and {f"average_{axis}_st_fzp" for axis in "yx"} <= set(_split(lines[1].strip("# \t").lower())):
+        return _read_orchestra(lines)
+    rows_of_integers = [line.split(",") for line in lines if line.strip() and not line.startswith("#")]
+    if rows_of_integers and all(len(row) >= VELOCIPROBE_COLUMNS for row in rows_of_integers):
+        return _read_velociprobe(rows_of_integers)
     names = _split(lines[0].strip("#; \t").lower()) if lines else []
     columns = {match[1]: (index, match[2]) for index, name in enumerate(names) if (match := COLUMN.fullmatch(name))}
     if set(columns) != {"y", "x"}:
@@ -84,6 +97,25 @@ def _read_text(path: Path) -> NDArray[np.float64]:
         factor = _factor(unit)
         positions[:, axis] = [_number(row, column, line) * factor for line, row in rows]
     return positions
+
+
+def _read_orchestra(lines: list[str]) -> NDArray[np.float64]:
+    """(P, 2) positions (y, x) [m] of the probe, the negatives of the stage's."""
+    names = _split(lines[1].strip("# \t").lower())
+    rows = [(number, _split(line.strip())) for number, line in enumerate(lines[2:], 3) if line.strip()]
+    columns = [names.index(f"average_{axis}_st_fzp") for axis in "yx"]
+    return -UM * np.array([[_number(row, column, line) for column in columns] for line, row in rows]).reshape(-1, 2)
+
+
+def _read_velociprobe(rows: list[list[str]]) -> NDArray[np.float64]:
+    """(P, 2) positions (y, x) [m]: the mean of the lines of each frame, in the order of the frames."""
+    try:
+        table = np.array([[int(row[column]) for column in VELOCIPROBE_YX_FRAME] for row in rows])
+    except ValueError as error:
+        raise ValueError(f"lines of eight and more columns must hold integers, as Velociprobe writes them: {error}") from error
+    frames, where = np.unique(table[:, 2], return_inverse=True)
+    counts = np.bincount(where, minlength=len(frames))
+    return np.stack([NM * np.bincount(where, table[:, axis]) / counts for axis in (0, 1)], axis=1)
 
 
 def _split(line: str) -> list[str]:

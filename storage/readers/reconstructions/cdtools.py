@@ -10,13 +10,11 @@ from typing import Final
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import find_node
-from storage.readers.fields import LENGTH, Fields, is_photon_energy
+from storage.readers.fields import LENGTH, Fields
 from storage.readers.images import ImageSource, split_stack
 from storage.readers.reconstructions.ptychodus import whole_object
-from storage.readers.reconstructions.ptychoshelves import HC_EV_M
 
 BASES: Final = ("obj_basis", "basis")
 
@@ -30,17 +28,9 @@ def read_cdtools(file: h5py.File) -> list[ImageSource]:
     """Read the object, leaving it in the file."""
     fields = Fields(lambda path: find_node(file, path))
     image = whole_object(fields, fields.node("image", "obj"))
-    wavelength_m = fields.length_m("energy_ev", "wavelength")
-    energies_ev = None if wavelength_m is None else _energies_ev(fields, wavelength_m)
+    energy_ev = fields.wavelength_ev("wavelength")
+    energies_ev = None if energy_ev is None else np.array([energy_ev])
     return split_stack(fields, "obj", "object", image, energies_ev, _pixel_size_m(fields), probe=fields.probe("probe"))
-
-
-def _energies_ev(fields: Fields, wavelength_m: float) -> NDArray[np.float64] | None:
-    energy = HC_EV_M / wavelength_m
-    if not is_photon_energy(energy):
-        fields.fault("energy_ev", f"the wavelength is {wavelength_m:g} m, {energy:.3g} eV: is it in another unit than metres?")
-        return None
-    return np.array([energy])
 
 
 def _pixel_size_m(fields: Fields) -> float | None:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import find_node
-from storage.readers.fields import LENGTH, Fields
-from storage.readers.images import ImageSource, split_stack
+from storage.readers.fields import LENGTH, MAX_POSITION_M, Fields
+from storage.readers.images import ImageSource, StackImage, placed, split_stack
 from storage.readers.measurements.cxi import SOURCE, entries, photon_energy
 from storage.readers.record import Node
 from storage.readers.units import JOULE_EV
@@ -48,24 +48,14 @@ def _read_entry(entry: h5py.Group, label: str, place: str) -> list[ImageSource]:
     fields = Fields(lambda path: find_node(entry, path))
     image = fields.node("image", f"{place}/data")
     if image is not None and len(image.shape) == 3 and image.shape[0] == 1:
-        image = Layer(image)
+        image = StackImage(image, 0)
     energies_ev = photon_energy(entry, fields, fields.energies_ev)
     pixel_size_m = _pixel_size_m(fields, place, image, energies_ev)
-    return split_stack(
+    centre_m = _centre_m(fields, place)
+    sources = split_stack(
         fields, label, "object", image, energies_ev, pixel_size_m, seen=_seen(fields, place, image), probe=_probe(fields)
     )
-
-
-class Layer:
-    """The only layer of an array (1, Y, X), as (Y, X)."""
-
-    def __init__(self, layers: Node) -> None:
-        self._layers = layers
-        self.shape, self.dtype = tuple(layers.shape[1:]), layers.dtype
-
-    def __getitem__(self, key: object) -> NDArray[np.generic]:
-        """Read the layer, or a part of it."""
-        return np.asarray(self._layers[0:1])[0][key]  # type: ignore[no-any-return]
+    return [placed(source, centre_m) for source in sources]
 
 
 def _pixel_size_m(fields: Fields, place: str, image: Node | None, energies_ev: NDArray[np.float64] | None) -> float | None:
@@ -80,6 +70,18 @@ def _pixel_size_m(fields: Fields, place: str, image: Node | None, energies_ev: N
         return None
     x, _, z = (float(value) for value in corner.ravel())
     return HC_JM / (float(energies_ev[0]) * JOULE_EV) * z / (2 * x)
+
+
+def _centre_m(fields: Fields, place: str) -> tuple[float, float] | None:
+    """Middle of the image (y, x) [m], which CXI states as (x, y, z); None where it does not."""
+    centre = fields.quantities("origin_m", LENGTH, f"{place}/image_center", required=False)
+    if centre is None:
+        return None
+    if centre.size != 3 or not (np.abs(centre) < MAX_POSITION_M).all():
+        fields.fault("origin_m", f"image_center must be three finite lengths (x, y, z), got {centre.ravel()[:4].tolist()} m")
+        return None
+    x, y, _ = centre.ravel().tolist()
+    return y, x
 
 
 def _seen(fields: Fields, place: str, image: Node | None) -> NDArray[np.bool_] | None:

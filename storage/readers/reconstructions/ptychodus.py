@@ -8,7 +8,6 @@ Source: ptychodus, "Ptychodus Product Files" (github.com/AdvancedPhotonSource/pt
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 import h5py
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import find_node
 from storage.readers.fields import LENGTH, Fields
-from storage.readers.images import DerivedImage, ImageSource, split_stack
+from storage.readers.images import DerivedImage, ImageSource, placed, split_stack
 from storage.readers.record import Node
 
 ENERGY: Final = "probe_energy_eV"
@@ -51,10 +50,8 @@ def read_fields(find: Callable[[str], Node | None]) -> list[ImageSource]:
     pixel_size_m = fields.pixel_size_m(("object_pixel_height_m",), ("object_pixel_width_m",), "pixel_size_m")
     centre = [fields.number("origin_m", LENGTH, f"object_center_{axis}_m", required=False) for axis in "yx"]
     sources = split_stack(fields, "product", "object", image, fields.energies_ev(ENERGY), pixel_size_m, probe=_probe(fields))
-    if sources[0].faults or image is None or pixel_size_m is None or None in centre:
-        return sources
-    y, x = (float(at or 0) - 0.5 * (n - 1) * pixel_size_m for at, n in zip(centre, image.shape, strict=True))
-    return [replace(source, origin_m=(y, x)) for source in sources]
+    y, x = centre
+    return [placed(source, None if y is None or x is None else (y, x)) for source in sources]
 
 
 def whole_object(fields: Fields, layers: Node | None) -> Node | None:
@@ -70,7 +67,7 @@ def whole_object(fields: Fields, layers: Node | None) -> Node | None:
     def read() -> NDArray[np.generic]:
         return np.prod(np.asarray(layers[()]), axis=0)  # type: ignore[no-any-return]
 
-    return DerivedImage(tuple(layers.shape[1:]), layers.dtype, read)
+    return DerivedImage(tuple(layers.shape[1:]), layers.dtype, read, getattr(layers, "attrs", {}))
 
 
 def _probe(fields: Fields) -> NDArray[np.complex64] | None:

@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
-from storage.readers.fields import LENGTH, Fields, is_photon_energy
+from storage.readers.fields import HC_EV_M, LENGTH, Fields, is_photon_energy
 from storage.readers.images import DerivedImage, ImageSource, split_stack
 from storage.readers.record import Node
 
 OBJECTS: Final = "reconstruction/p/objects"
-HC_EV_M: Final = 1.239841984e-6
 EV_PER_KEV: Final = 1e3
 
 

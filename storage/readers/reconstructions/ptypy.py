@@ -1,11 +1,12 @@
 """Reconstructions of ptypy (``.ptyr``): ``content/obj/<storage>`` with ``data`` (layers, Y, X), ``_psize`` and ``_energy``.
 
-Lengths are metres and energies keV. Each storage is one energy; of several layers, the object's modes, the first is read.
-The probe of the same name is kept with it.
+Lengths are metres and energies keV; ``_origin`` (y, x) is the centre of the first pixel. Each storage is one energy; of several
+layers, the object's modes, the first is read. The probe of the same name is kept with it.
 
 Source: ptypy.readthedocs.io, "Containers" and "io.h5rw" (the file is HDF5, every group a dictionary).
 """
 
+from dataclasses import replace
 from typing import Final
 
 import h5py
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
-from storage.readers.fields import Fields, is_photon_energy
+from storage.readers.fields import MAX_POSITION_M, Fields, is_photon_energy
 from storage.readers.images import ImageSource, StackImage, split_stack
 from storage.readers.record import Node
 
@@ -40,7 +41,8 @@ def _read_storage(file: h5py.File, name: str) -> list[ImageSource]:
     image = _first_layer(fields, layers)
     energy = fields.values("energy_ev", f"{place}/_energy", f"{PROBES}/{name}/_energy")
     energies_ev = None if energy is None else _energies_ev(fields, energy)
-    return split_stack(
+    origin_m = _origin_m(fields, f"{place}/_origin")
+    sources = split_stack(
         fields,
         name,
         "object",
@@ -49,6 +51,7 @@ def _read_storage(file: h5py.File, name: str) -> list[ImageSource]:
         _pixel_size_m(fields, f"{place}/_psize"),
         probe=fields.probe(f"{PROBES}/{name}/data"),
     )
+    return [replace(source, origin_m=origin_m) for source in sources]
 
 
 def _first_layer(fields: Fields, layers: Node | None) -> Node | None:
@@ -68,6 +71,17 @@ def _energies_ev(fields: Fields, energy: NDArray[np.generic]) -> NDArray[np.floa
         fields.fault("energy_ev", f"must be 0.03 to 200 keV, got {energy!r}")
         return None
     return value
+
+
+def _origin_m(fields: Fields, path: str) -> tuple[float, float] | None:
+    """Centre of the first pixel (y, x) [m]; None where the file does not state it."""
+    origin = fields.values("origin_m", path, required=False)
+    if origin is None:
+        return None
+    if origin.shape != (2,) or origin.dtype.kind not in "iuf" or not (np.abs(origin) < MAX_POSITION_M).all():
+        fields.fault("origin_m", f"_origin must be two lengths (y, x) [m], got {origin.ravel()[:4].tolist()}")
+        return None
+    return float(origin[0]), float(origin[1])
 
 
 def _pixel_size_m(fields: Fields, path: str) -> float | None:

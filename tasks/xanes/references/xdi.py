@@ -1,6 +1,7 @@
 """Spectra in the XAFS Data Interchange format (XDI): text to energies and absorption."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,6 +16,8 @@ MAX_BYTES: Final = 16 << 20
 
 FIELD: Final = re.compile(r"#\s*([A-Za-z]\w*)\.(\w+)\s*:\s*(.*?)\s*(?:\|\|.*)?$")
 
+MU: Final = ("mutrans", "mufluor", "normtrans", "normfluor", "xmu", "mu", "norm", "flat")
+"""Names of columns that are the absorption, measured or normalised, in the order of preference."""
 MIN_POINTS: Final = 10
 MOST_MISSING: Final = 0.02
 """Share of the rows, and one in any case, that may hold no finite absorption; no two of them beside each other."""
@@ -53,8 +56,8 @@ class Reference:
 def read_xdi(text: str | bytes) -> Reference:
     """Read a spectrum in the XAFS Data Interchange format (XDI 1.0 and 1.1).
 
-    The absorption is a column ``mutrans``, ``mufluor``, ``normtrans``, ``xmu`` or ``mu`` where there is one, else
-    ``ln(i0 / itrans)``, else ``ifluor / i0``. Points of one energy are averaged.
+    The absorption is the first column of `MU` that there is, else ``ln(i0 / itrans)``, else ``ifluor / i0``. Points of one
+    energy are averaged.
 
     Raises
     ------
@@ -80,7 +83,7 @@ def read_xdi(text: str | bytes) -> Reference:
     name = fields.get("sample.name") or fields.get("sample.formula") or "reference"
     energy = columns["energy"] * (1e3 if unit == "kev" else 1.0)
     element, edge = fields.get("element.symbol", ""), fields.get("element.edge", "")
-    return _ordered(Reference(name, fields.get("sample.formula", ""), energy, _absorption(columns), element, edge))
+    return ordered(Reference(name, fields.get("sample.formula", ""), energy, absorption_of(columns), element, edge))
 
 
 def require_absorber(reference: Reference, absorber: Absorber) -> None:
@@ -111,8 +114,15 @@ def _table(lines: list[str]) -> NDArray[np.float64]:
         raise ReferenceFormatError(f"the table of a reference must hold numbers: {error}") from error
 
 
-def _absorption(columns: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    for name in ("mutrans", "mufluor", "normtrans", "normfluor", "xmu", "mu"):
+def absorption_of(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The absorption (R,) of a table's columns by their names in small letters.
+
+    Raises
+    ------
+    ReferenceFormatError
+        None of them says it.
+    """
+    for name in MU:
         if name in columns:
             return columns[name]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -123,7 +133,7 @@ def _absorption(columns: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     raise ReferenceFormatError(f"a reference needs mutrans, or i0 with itrans or ifluor; got {', '.join(columns)}")
 
 
-def _ordered(reference: Reference) -> Reference:
+def ordered(reference: Reference) -> Reference:
     """The finite points by ascending energy, points of one energy averaged."""
     finite = np.isfinite(reference.energy_ev) & np.isfinite(reference.absorption)
     missing = np.flatnonzero(~finite)

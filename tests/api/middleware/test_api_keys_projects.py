@@ -28,6 +28,9 @@ BODY = {
 }
 
 
+REFERENCE = "# energy mu\n" + "\n".join(f"{5400 + 10 * number} {0.1 * number}" for number in range(12))
+
+
 class Neighbours:
     """Two holders of keys, and what the first of them has: a dataset, a queued run and a published one."""
 
@@ -36,6 +39,7 @@ class Neighbours:
         self.dataset = mine.post(f"{API}/datasets", json=BODY).raise_for_status().json()["id"]
         mine.put(f"{API}/datasets/{self.dataset}/scans/a", content=scan()).raise_for_status()
         mine.post(f"{API}/datasets/{self.dataset}/seal").raise_for_status()
+        mine.put(f"{API}/references/elbow", content=REFERENCE).raise_for_status()
         self.done, self.queued = self.submit("a"), self.submit("b")
         paths, records = service._runner._paths, service._runner._records
         plane = {"y": np.arange(8) * 1e-8, "x": np.arange(8) * 1e-8}
@@ -101,7 +105,8 @@ def calls(neighbours: Neighbours) -> list[tuple[str, str, dict[str, Any]]]:
     found = []
     for path, operations in document["paths"].items():
         for method in operations:
-            sent = {"content": scan()} if method == "put" else sent_to.get(f"{method} {path}", {})
+            content = REFERENCE if "references" in path else scan()
+            sent = {"content": content} if method == "put" else sent_to.get(f"{method} {path}", {})
             filled = neighbours.fill(path)
             if path.endswith("/cancel"):
                 filled = filled.replace(neighbours.done, neighbours.queued)
@@ -109,7 +114,7 @@ def calls(neighbours: Neighbours) -> list[tuple[str, str, dict[str, Any]]]:
     return sorted(found, key=lambda call: call[0] == "DELETE")
 
 
-OWN = ("POST /api/v1/datasets", "POST /api/v1/datasets/register")
+OWN = ("POST /api/v1/datasets", "POST /api/v1/datasets/register", "PUT /api/v1/references/elbow")
 """Make something new for the caller: there is nothing of another's in them."""
 
 
@@ -120,7 +125,7 @@ def test_every_route_denies_that_there_is_anything_of_another_project(both: Neig
         if f"{method} {path}" in OWN:
             continue
         answer = both.theirs.request(method, path, **sent)
-        if both.dataset in path or both.done in path or both.queued in path or sent:
+        if both.dataset in path or both.done in path or both.queued in path or "/references/" in path or sent:
             seen += 1
             assert answer.status_code in (404, 410), (method, path, answer.status_code, answer.text)
             unknown = both.theirs.request(method, path.replace(both.dataset, "ds_x").replace(both.done, "run_x"), **sent)

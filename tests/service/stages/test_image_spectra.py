@@ -18,6 +18,9 @@ from service.workflow.preflight import check_run
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
 from tasks.options.run import RunOptions
+from tasks.scattering import Absorber
+from tasks.simulation.chemical_states import reference_text
+from tasks.simulation.specimen import SimulationOptions, grow_specimen
 
 SHOWN = ("spectra", "maps")
 OPTIONS = {"domains": {"n_domains": 2, "replicates": 0}, "fit": {"min_jump_to_sigma": 3.0}}
@@ -121,3 +124,22 @@ def test_a_model_with_parameters_of_its_own_is_fitted_and_mapped(
     compute(paths, graph, "spectra", "fit", "maps")
     arrays = {step.stage: ArtifactStore(paths.artifacts).read(step.key) for step in graph.steps.values() if step.stage == "maps"}
     assert "pre_edge_2_energy" in arrays["maps"], sorted(arrays["maps"])
+
+
+def test_images_are_explained_as_mixtures_of_references(
+    paths: DataPaths, tmp_path: Path, read_input: Any, options_of: Callable[..., RunOptions], compute: Callable[..., Any]
+) -> None:
+    absorber = Absorber("V", "K")
+    texts = [reference_text(state, absorber) for state in grow_specimen(SimulationOptions(n_states=2)).states]
+    dataset = store_images(paths, tmp_path, read_input, transmission=imaged().transmission)
+    options = options_of(**OPTIONS, references={"xdi": texts})
+    check_run([dataset], options)
+    graph = build_graph([dataset], options, "run_1")
+    compute(paths, graph, "spectra", "fit", "maps", "references")
+    wanted = [step for step in graph.steps.values() if step.stage in ("maps", "references")]
+    found = {step.stage: ArtifactStore(paths.artifacts).read(step.key) for step in wanted}
+    mask, shares = found["maps"]["mask"], found["references"]["fraction"]
+    assert shares.shape == (2, *mask.shape)
+    np.testing.assert_allclose(shares[:, mask].sum(axis=0), 1, atol=1e-6)
+    assert 0.1 < shares[0, mask].mean() < 0.9, "both states are there"
+    assert shares[0, mask].std() > 0.2, "in grains of their own"

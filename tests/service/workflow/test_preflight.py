@@ -1,5 +1,6 @@
 """Datasets and options that cannot make a run are refused before anything is computed, with every error by its field."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -130,3 +131,11 @@ def test_the_advice_on_too_many_steps_is_enough() -> None:
     stages["kkr"]["every"] = 64
     with pytest.raises(InvalidInputError, match="steps"):
         check_run([dataset(GRID)], options(**stages))
+
+
+def test_a_gauge_that_was_never_found_is_refused_for_measurements() -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"align\.gauge must be found for objects that are reconstructed here, those of ds_a"
+    ):
+        check_run([dataset(GRID)], options(align={"gauge": "none"}))
+    check_run([dataclasses.replace(dataset(GRID), kind="images")], options(align={"gauge": "none"}))

@@ -53,6 +53,30 @@ def test_an_i0_that_cannot_be_is_refused(i0: Any) -> None:
     assert [fault.field for fault in source.faults] == ["i0"]
 
 
+class Attributed(np.ndarray[Any, Any]):
+    """A stack with attributes, as HDF5 has them."""
+
+    attrs: dict[str, Any]
+
+
+def attributed(**attrs: Any) -> Any:
+    stack = STACK.view(Attributed)
+    stack.attrs = attrs
+    return stack
+
+
+def test_stated_errors_are_of_all_energies_or_of_each() -> None:
+    sources = split(attributed(sigma_absorption=1e-3, sigma_phase=np.array([1.0, 2.0, 3.0])))
+    np.testing.assert_array_equal([source.errors for source in sources], [[1e-3, 1], [1e-3, 2], [1e-3, 3]])
+    assert [source.errors for source in split()] == [None] * 3
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, -1.0, "a", np.ones(2), 1j])
+def test_an_error_that_cannot_be_is_refused(value: Any) -> None:
+    (source,) = split(attributed(sigma_phase=value))
+    assert [fault.field for fault in source.faults] == ["sigma_phase"]
+
+
 def test_images_are_read_in_parts_too() -> None:
     np.testing.assert_array_equal(StackImage(STACK, 2)[1:3], STACK[2, 1:3])
     image = DerivedImage((4, 5), np.dtype(float), lambda: STACK[0])

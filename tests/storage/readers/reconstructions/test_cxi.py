@@ -63,6 +63,12 @@ def test_the_rings_energy_is_not_taken_for_the_photons(tmp_path: Path) -> None:
         assert source.energy_ev == 856.0
 
 
+def test_the_middle_of_the_image_places_it(tmp_path: Path) -> None:
+    centre = np.array([2e-6, 1e-6, 0.0])
+    with open_images(write(tmp_path / "f", image_1__image_center=centre)) as (source,):
+        assert source.origin_m == pytest.approx((1e-6 - 7.5 * 5e-9, 2e-6 - 9.5 * 5e-9))
+
+
 def test_the_mask_probe_and_single_layers_are_read(tmp_path: Path) -> None:
     mask = np.zeros((16, 20), np.uint32)
     mask[0] = 1
@@ -89,6 +95,8 @@ def test_the_mask_probe_and_single_layers_are_read(tmp_path: Path) -> None:
         ({"image_1__x_pixel_size": 5e-9, "image_1__y_pixel_size": 6e-9}, "pixel_size_m"),
         ({"image_1__data": np.stack([OBJECT, OBJECT])}, "image"),
         ({"image_1__mask": np.zeros((20, 17))}, "seen"),
+        ({"image_1__image_center": np.array([1e-6, 1e-6])}, "origin_m"),
+        ({"image_1__image_center": np.array([np.inf, 0.0, 0.0])}, "origin_m"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path, changed: dict[str, Any], field: str) -> None:

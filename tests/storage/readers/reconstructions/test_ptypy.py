@@ -37,6 +37,11 @@ def test_every_storage_is_an_energy_with_its_pixel_and_probe(tmp_path: Path) -> 
         np.testing.assert_array_equal(sources[0].image[()], OBJECT[0])
 
 
+def test_the_origin_is_the_first_pixel(tmp_path: Path) -> None:
+    with open_images(write(tmp_path / "f", _origin=np.array([-1e-6, -2e-6]))) as (source,):
+        assert source.origin_m == (-1e-6, -2e-6)
+
+
 def test_of_several_modes_the_first_is_taken_and_told(tmp_path: Path) -> None:
     with open_images(write(tmp_path / "f", data=np.concatenate([OBJECT, 2 * OBJECT]))) as (source,):
         assert source.warnings == ("the object has 2 modes; the first is taken",)
@@ -51,6 +56,7 @@ def test_of_several_modes_the_first_is_taken_and_told(tmp_path: Path) -> None:
         ({"_psize": np.array([5e-9, 6e-9])}, "pixel_size_m"),
         ({"data": None}, "image"),
         ({"data": OBJECT[0, 0]}, "image"),
+        ({"_origin": np.array([0.0, np.nan])}, "origin_m"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path, changed: dict[str, Any], field: str) -> None:

@@ -1,0 +1,151 @@
+"""Reference spectra of a project: sent once in any known format, and named by every run that needs them."""
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from service.api_keys import DEFAULT_PROJECT
+from service.errors import FieldError, InvalidInputError, NotFoundError, TooLargeError
+from storage.datasets.scans import NAME
+from storage.references import ReferenceStore
+from tasks.errors import TaskError
+from tasks.options.run import RunOptions
+from tasks.options.spectra import MOST_REFERENCE_CHARACTERS, MOST_REFERENCES
+from tasks.xanes.references.files import read_spectra, xdi_text
+from tasks.xanes.references.xdi import MAX_BYTES, Reference, read_xdi
+
+MOST_KEPT: Final = 500
+"""Spectra that a project may keep."""
+
+
+@dataclass(frozen=True)
+class ReferenceView:
+    """A spectrum that is kept."""
+
+    name: str
+    title: str
+    formula: str
+    element: str
+    edge: str
+    n_points: int
+    first_ev: float
+    last_ev: float
+
+
+class References:
+    """The spectra of one project, that of a service without keys where not said otherwise."""
+
+    def __init__(self, store: ReferenceStore) -> None:
+        self._store = store
+        self._project = DEFAULT_PROJECT
+
+    def within(self, project: str) -> "References":
+        """The same as another project sees it."""
+        bound = copy.copy(self)
+        bound._project = project
+        return bound
+
+    def views(self) -> list[ReferenceView]:
+        """All spectra, by name."""
+        return [view_of(name, read_xdi(text)) for name in self._store.names(self._project) if (text := self._read(name))]
+
+    def text(self, name: str) -> str:
+        """A spectrum as XDI.
+
+        Raises
+        ------
+        NotFoundError
+        """
+        text = self._read(name)
+        if text is None:
+            raise NotFoundError(f"there is no reference {name!r}")
+        return text
+
+    async def put(self, name: str, stream: AsyncIterator[bytes]) -> list[ReferenceView]:
+        """Keep the spectra of one file under ``name``, or ``name.1``, ``name.2``, ... where it holds several.
+
+        Raises
+        ------
+        TooLargeError
+        InvalidInputError
+            No spectrum that is known, or more than a project may keep.
+        """
+        content = bytearray()
+        async for part in stream:
+            content += part
+            if len(content) > MAX_BYTES:
+                raise TooLargeError(f"a file of references may have at most {MAX_BYTES} bytes")
+        return await asyncio.to_thread(self._keep, name, bytes(content))
+
+    def remove(self, name: str) -> None:
+        """Forget a spectrum; runs that were submitted with it have it still.
+
+        Raises
+        ------
+        NotFoundError
+        """
+        if not NAME.fullmatch(name) or not self._store.remove(self._project, name):
+            raise NotFoundError(f"there is no reference {name!r}")
+
+    def resolved(self, options: RunOptions) -> RunOptions:
+        """Options in which the texts of the spectra stand in place of their names.
+
+        Raises
+        ------
+        InvalidInputError
+            A name that is not kept, or more spectra than a run may have.
+        """
+        names, xdi = options.references.names, options.references.xdi
+        if not names:
+            return options
+        texts = {name: self._read(name) for name in names}
+        faults = [
+            FieldError(
+                f"options.references.names.{number}", f"there is no reference {name!r}; PUT it to /references/{name} first"
+            )
+            for number, name in enumerate(names)
+            if texts[name] is None
+        ]
+        if len(names) + len(xdi) > MOST_REFERENCES:
+            message = f"a run may have {MOST_REFERENCES} references, got {len(names)} by name and {len(xdi)} as text"
+            faults.append(FieldError("options.references.names", message))
+        if faults:
+            raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+        found = tuple(text for text in texts.values() if text is not None)
+        return replace(options, references=replace(options.references, names=(), xdi=(*xdi, *found)))
+
+    def _read(self, name: str) -> str | None:
+        return self._store.read(self._project, name) if NAME.fullmatch(name) else None
+
+    def _keep(self, name: str, content: bytes) -> list[ReferenceView]:
+        try:
+            found = read_spectra(content, name)
+        except TaskError as error:
+            raise InvalidInputError(str(error), [FieldError("body", str(error))]) from error
+        named = {name if len(found) == 1 else f"{name}.{number}": one for number, one in enumerate(found, 1)}
+        texts = {key: xdi_text(one) for key, one in named.items()}
+        self._check(texts)
+        self._store.keep(self._project, texts)
+        return [view_of(key, one) for key, one in named.items()]
+
+    def _check(self, texts: Mapping[str, str]) -> None:
+        faults = [
+            FieldError("body", f"{name} would be {len(text)} characters, more than {MOST_REFERENCE_CHARACTERS}: leave out points")
+            for name, text in texts.items()
+            if len(text) > MOST_REFERENCE_CHARACTERS
+        ]
+        faults += [FieldError("name", f"{name[:40]!r} is no name that can be kept") for name in texts if not NAME.fullmatch(name)]
+        n_kept = len({*self._store.names(self._project), *texts})
+        if n_kept > MOST_KEPT:
+            faults.append(FieldError("body", f"the project would keep {n_kept} references; it may keep {MOST_KEPT}"))
+        if faults:
+            raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+
+
+def view_of(name: str, reference: Reference) -> ReferenceView:
+    """What is told of a spectrum that is kept under a name."""
+    first_ev, last_ev = (float(reference.energy_ev[end]) for end in (0, -1))
+    n_points, of = len(reference.energy_ev), reference
+    return ReferenceView(name, of.name, of.formula, of.element, of.edge, n_points, first_ev, last_ev)

@@ -1,0 +1,71 @@
+"""Files of NanoMAX (MAX IV), diffraction endstation: one scan a master file, whose detectors are linked files beside it.
+
+``entry/measurement/<detector>/frames`` (P, ny, nx), or ``entry/measurement/Eiger/data`` and ``entry/instrument/Eiger/data``;
+``entry/measurement/pseudo/x`` and ``y`` (P,) [um], the probe on the specimen; ``entry/snapshots/pre_scan/energy`` [eV]. Distance
+and pixel are the dataset's. Links to files beside the master are followed where these are in the same ZIP or folder.
+
+Source: github.com/maxiv-science/nanomax-analysis-utils (names of the master file), and ptychodus, "Available File Readers".
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.readers.containers.hdf5 import NO_SIBLINGS, child_names, find_node, find_object
+from storage.readers.corrections import told_of_monitor
+from storage.readers.fields import LENGTH, Fields
+from storage.readers.record import ScanSource
+
+MEASUREMENT: Final = "entry/measurement"
+PSEUDO: Final = f"{MEASUREMENT}/pseudo"
+ELSEWHERE: Final = (f"{MEASUREMENT}/Eiger/data", "entry/instrument/Eiger/data")
+UM: Final = 1e-6
+
+
+def is_nanomax(file: h5py.File) -> bool:
+    """Whether a file is the master of a scan."""
+    return find_node(file, f"{PSEUDO}/x") is not None
+
+
+def read_nanomax(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLINGS) -> list[ScanSource]:
+    """Read the one energy of a master, leaving its frames where they are; ``siblings`` are the audited files beside it."""
+    fields = Fields(lambda path: find_node(file, path, siblings))
+    group = find_object(file, MEASUREMENT)
+    names = child_names(group) if isinstance(group, h5py.Group) else []
+    frames = [path for name in names if _holds_frames(fields, path := f"{MEASUREMENT}/{name}/frames")]
+    if len(frames) > 1:
+        fields.fault("counts", f"there are frames of several detectors, {', '.join(frames)}: leave one in the file")
+    linked = [
+        name for name in names if isinstance(group, h5py.Group) and group.get(name, getlink=True).__class__ is h5py.ExternalLink
+    ]
+    if not frames and not any(_holds_frames(fields, path) for path in ELSEWHERE) and linked:
+        fields.fault("counts", f"{', '.join(linked)} is in another file, which is not beside the master; send both in one ZIP")
+    told_of_monitor(fields, f"{MEASUREMENT}/alba/channel1", f"{MEASUREMENT}/ni/counter1")
+    return [
+        ScanSource(
+            label="file",
+            frames=None if any(fault.field == "counts" for fault in fields.faults) else fields.frames(*frames, *ELSEWHERE),
+            positions_m=_positions_m(fields),
+            energy_ev=fields.energy_ev("entry/snapshots/pre_scan/energy", "entry/snapshots/post_scan/energy"),
+            faults=tuple(fields.faults),
+            warnings=tuple(fields.warnings),
+        )
+    ]
+
+
+def _holds_frames(fields: Fields, path: str) -> bool:
+    node = fields.find(path)
+    return node is not None and len(node.shape) == 3
+
+
+def _positions_m(fields: Fields) -> NDArray[np.float64] | None:
+    y, x = (fields.quantities("positions_m", LENGTH, f"{PSEUDO}/{axis}", unstated=UM) for axis in "yx")
+    if y is None or x is None:
+        return None
+    if y.shape != x.shape or y.ndim not in (1, 2):
+        fields.fault("positions_m", f"x and y must be as long as each other, got {x.shape} and {y.shape}")
+        return None
+    return fields.finite_positions(np.stack([y.ravel(), x.ravel()], axis=1))

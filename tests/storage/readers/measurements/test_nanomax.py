@@ -1,0 +1,89 @@
+"""Masters of NanoMAX and the files of their detectors, written field by field."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from storage.errors import HostileFileError
+from storage.readers.format import open_scan
+
+COUNTS = np.random.default_rng(0).poisson(20, (6, 16, 16))
+X_UM, Y_UM = np.arange(6.0), 10 + np.arange(6.0)
+FIELDS: dict[str, Any] = {
+    "entry/measurement/eiger1m/frames": COUNTS, "entry/measurement/pseudo/x": X_UM, "entry/measurement/pseudo/y": Y_UM,
+    "entry/snapshots/pre_scan/energy": np.array([7995.0]),
+}  # fmt: skip
+LINK = h5py.ExternalLink("scan_000012_eiger.hdf5", "/entry/measurement/Eiger/data")
+
+
+def write(path: Path, **changed: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, value in {**FIELDS, **{key.replace("__", "/"): value for key, value in changed.items()}}.items():
+            if value is not None:
+                file[name] = value
+    return path
+
+
+def packed(folder: Path, link: Any = LINK) -> Path:
+    """A ZIP of a master and the file of its detector."""
+    master = write(folder / "000012.h5", entry__measurement__eiger1m__frames=link)
+    with h5py.File(folder / "scan_000012_eiger.hdf5", "w") as file:
+        file["entry/measurement/Eiger/data"] = COUNTS
+    with zipfile.ZipFile(folder / "scan.zip", "w") as archive:
+        for path in (master, folder / "scan_000012_eiger.hdf5"):
+            archive.write(path, path.name)
+    return folder / "scan.zip"
+
+
+def test_positions_are_micrometres_and_the_energy_ev(tmp_path: Path) -> None:
+    with open_scan(write(tmp_path / "f")) as (source,):
+        assert source.faults == ()
+        assert source.frames is not None
+        np.testing.assert_array_equal(source.frames[0:6], COUNTS)
+        assert source.positions_m is not None
+        np.testing.assert_allclose(source.positions_m, 1e-6 * np.stack([Y_UM, X_UM], axis=1))
+        assert source.energy_ev == 7995.0
+
+
+@pytest.mark.parametrize("target", ["scan_000012_eiger.hdf5", "../raw/scan_000012_eiger.hdf5"])
+def test_frames_are_found_in_the_file_beside_the_master(tmp_path: Path, target: str) -> None:
+    with open_scan(packed(tmp_path, h5py.ExternalLink(target, LINK.path))) as (source,):
+        assert source.faults == ()
+        assert source.frames is not None
+        np.testing.assert_array_equal(source.frames[2:4], COUNTS[2:4])
+
+
+def test_no_other_file_is_reached(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["entry/measurement/Eiger/data"] = COUNTS
+    with open_scan(packed(tmp_path, h5py.ExternalLink(str(tmp_path / "secret.h5"), LINK.path))) as (source,):
+        assert [fault.field for fault in source.faults] == ["counts"]
+    with pytest.raises(HostileFileError, match="external link"), open_scan(tmp_path / "000012.h5"):
+        pass
+
+
+def test_a_monitor_that_varies_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "f", entry__measurement__alba__channel1=np.array([1.0, 1.2, 1, 1.2, 1, 1.2]))
+    with open_scan(path) as (source,):
+        assert "reconstruct.frame_flux" in source.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"entry__measurement__eiger1m__frames": None}, "counts"),
+        ({"entry__measurement__merlin__frames": COUNTS}, "counts"),
+        ({"entry__measurement__pseudo__y": None}, "positions_m"),
+        ({"entry__measurement__pseudo__y": Y_UM[:-1]}, "positions_m"),
+        ({"entry__measurement__pseudo__y": Y_UM * np.nan}, "positions_m"),
+        ({"entry__snapshots__pre_scan__energy": None}, "energy_ev"),
+        ({"entry__snapshots__pre_scan__energy": 7.995}, "energy_ev"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(tmp_path: Path, changed: dict[str, Any], field: str) -> None:
+    with open_scan(write(tmp_path / "f", **changed)) as (source,):
+        assert [fault.field for fault in source.faults] == [field]

@@ -1,0 +1,33 @@
+"""Positions in files of their own: the forms that two beamlines write."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storage.errors import InvalidScanError
+from storage.readers.fields import Fields
+from storage.readers.measurements.positions import read_positions
+
+VELOCIPROBE = """# Velociprobe
+0,1000,2000,0,0,-2000,0,0
+1,3000,2200,0,0,-2200,0,0
+2,5000,4000,0,0,-4000,0,1
+"""
+
+
+def read(path: Path, text: str) -> np.ndarray | None:
+    path.write_text(text)
+    return read_positions(path, Fields(lambda _: None))
+
+
+def test_lines_of_velociprobe_are_averaged_by_frame(tmp_path: Path) -> None:
+    found = read(tmp_path / "f.csv", VELOCIPROBE)
+    assert found is not None
+    np.testing.assert_allclose(found, 1e-9 * np.array([[2100.0, 2000.0], [4000.0, 5000.0]]))
+
+
+@pytest.mark.parametrize("text", [VELOCIPROBE.replace("3000", "3.5"), "0,1,2,3,4,5,6,x\n", "0,1,2\n", ""])
+def test_what_is_none_of_the_forms_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidScanError):
+        read(tmp_path / "f.csv", text)

@@ -1,0 +1,65 @@
+"""Frames of several energies in one array, taken apart."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from storage.datasets.store import DatasetStore
+from storage.readers.format import open_scan
+
+ENERGIES_EV = np.array([5420.0, 5470.0, 5540.0])
+
+
+def stack(files: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(E, P, ny, nx) counts and (P, 2) positions."""
+    given = files.measurement()
+    return np.stack([given["counts"] + index for index in range(3)]), given["positions_m"]
+
+
+@pytest.mark.parametrize("form", ["npz", "plain"])
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_stack_becomes_one_scan_an_energy(store: DatasetStore, files: Any, tmp_path: Path, form: str, is_own: bool) -> None:
+    counts, positions = stack(files)
+    given = np.stack([positions + 1e-9 * index for index in range(3)]) if is_own else positions
+    path = getattr(files, form)(tmp_path / "f", counts=counts, energy_ev=ENERGIES_EV, positions_m=given)
+    path = path if path.exists() else path.with_suffix(".npz")
+    added = store.add_scan("ds_1", "stack", path)
+    assert [info.energy_ev for info in added.scans] == ENERGIES_EV.tolist()
+    for index in range(3):
+        scan = store.read_scan("ds_1", f"stack.{index + 1}")
+        np.testing.assert_array_equal(scan["counts"], counts[index])
+        np.testing.assert_allclose(scan["positions_m"], given[index] if is_own else given)
+
+
+def test_cxi_may_hold_a_stack_in_one_entry(files: Any, tmp_path: Path) -> None:
+    counts, _ = stack(files)
+    path = files.cxi(tmp_path / "f", counts=counts, energy_ev=ENERGIES_EV)
+    with open_scan(path) as sources:
+        assert [source.faults for source in sources] == [()] * 3
+        assert [source.energy_ev for source in sources] == pytest.approx(ENERGIES_EV.tolist())
+        assert sources[2].frames is not None
+        np.testing.assert_array_equal(sources[2].frames[0:6], counts[2])
+        assert [source.label for source in sources] == ["entry_1 1", "entry_1 2", "entry_1 3"]
+
+
+def test_a_raster_whose_energy_was_read_in_every_row_is_one_energy(files: Any, tmp_path: Path) -> None:
+    given = files.measurement()
+    raster = given["counts"].reshape(3, 2, 16, 16)
+    path = files.plain(tmp_path / "f", counts=raster, energy_ev=5420 + np.array([0.0, 0.01, 0.02]))
+    with open_scan(path) as (source,):
+        assert source.energy_ev == pytest.approx(5420.01)
+
+
+def test_energies_that_do_not_fit_are_named(files: Any, tmp_path: Path) -> None:
+    counts, _ = stack(files)
+    path = files.plain(tmp_path / "f", counts=counts, energy_ev=ENERGIES_EV[:2])
+    with open_scan(path) as sources:
+        assert "energy_ev" in {fault.field for source in sources for fault in source.faults}
+    with h5py.File(path, "r+") as file:
+        del file["energy_ev"]
+        file["energy_ev"] = np.array([5420.0, np.nan, 5540.0])
+    with open_scan(path) as sources:
+        assert "energy_ev" in {fault.field for source in sources for fault in source.faults}

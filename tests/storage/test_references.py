@@ -1,0 +1,28 @@
+"""Texts of references, by project and name."""
+
+from pathlib import Path
+
+import pytest
+
+from storage.errors import InvalidNameError
+from storage.references import ReferenceStore
+
+
+def test_a_project_has_its_own_texts(tmp_path: Path) -> None:
+    store = ReferenceStore(tmp_path / "references")
+    assert store.names("p1") == []
+    store.keep("p1", {"b": "text b", "a.1": "text a"})
+    store.keep("p1", {"b": "newer"})
+    assert (store.names("p1"), store.names("p2")) == (["a.1", "b"], [])
+    assert (store.read("p1", "b"), store.read("p2", "b")) == ("newer", None)
+    assert (store.remove("p1", "b"), store.remove("p1", "b")) == (True, False)
+    assert store.names("p1") == ["a.1"]
+
+
+@pytest.mark.parametrize("name", ["../a", "a/b", "", ".a", "a\0"])
+def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
+    store = ReferenceStore(tmp_path / "references")
+    for refused in (lambda: store.keep("p1", {name: "x"}), lambda: store.read("p1", name), lambda: store.names(name)):
+        with pytest.raises(InvalidNameError):
+            refused()
+    assert not (tmp_path / "references").exists()
