@@ -46,8 +46,24 @@ def printable(text: str) -> str:
 DIRECTIONS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the direction of writing, so that text looks like another."""
 
+
+def visible(text: str) -> str:
+    """``text`` if it shows anything: blanks and signs without width are no title.
+
+    Raises
+    ------
+    ValueError
+        Nothing of it is seen.
+    """
+    if all(unicodedata.category(character)[0] in "ZC" for character in text):
+        raise ValueError("must hold a character that is seen")
+    return text
+
+
 Line = Annotated[str, Field(max_length=200), AfterValidator(printable)]
 """One line of text for people."""
+Title = Annotated[Line, Field(min_length=1), AfterValidator(visible)]
+"""One line that is not blank."""
 Pixel = Annotated[float, Field(ge=0, le=1e5)]
 """Place on the detector [px]."""
 DatasetName = Annotated[str, Field(min_length=1, max_length=100)]
@@ -96,7 +112,7 @@ class DatasetBody(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_DATASET]})
 
-    title: Annotated[Line, Field(min_length=1)]
+    title: Title
     """A title for people."""
     sample: Sample
     absorber: Absorber
@@ -134,7 +150,7 @@ class SampleChanges(Body):
 class DatasetChanges(Body):
     """What of a dataset's description is to change; what is left out stays."""
 
-    title: Annotated[Line, Field(min_length=1)] | None = None
+    title: Title | None = None
     sample: SampleChanges | None = None
     labels: Annotated[list[Annotated[Line, Field(min_length=1, max_length=64)]], Field(max_length=50)] | None = None
 

@@ -11,7 +11,7 @@ from service.errors import FieldError
 from tasks.errors import TaskError
 from tasks.formula import composition
 from tasks.ptycho.probe import ProbeSpec
-from tasks.scattering import Absorber
+from tasks.scattering import LOWEST_EV, Absorber
 
 Moment = Annotated[datetime, AfterValidator(lambda value: value if value.tzinfo else value.replace(tzinfo=UTC))]
 
@@ -75,7 +75,11 @@ def spec_faults(spec: Mapping[str, Any]) -> list[FieldError]:
     faults = []
     absorber = Absorber(**spec["absorber"])
     try:
-        _ = absorber.edge_energy_ev
+        if absorber.edge_energy_ev < LOWEST_EV:
+            text = (
+                f"absorber: the {absorber.element} {absorber.edge} edge lies at {absorber.edge_energy_ev:.1f} eV; the tables of "
+            )
+            faults.append(FieldError("absorber", f"{text}scattering factors begin at {LOWEST_EV:g} eV"))
     except TaskError as error:
         faults.append(FieldError("absorber", str(error)))
     try:

@@ -20,6 +20,8 @@ from tasks.xanes.references.normalisation import read_reference
 SAME_ENERGY_EV: Final = 0.05
 """Energies of two datasets are the same where they differ by no more than this; steps at the edge are ten times as large."""
 
+NEAR_EV: Final = 1.0
+"""How far outside the measured energies the energy of the phase may be stated [eV]: the nearest is taken."""
 
 MOST_STEPS: Final = 20_000
 """Largest plan: seven rounds of 40 energies are 300 steps a dataset."""
@@ -133,6 +135,9 @@ def chemistry_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[
             f2_step(Absorber(**dataset.absorber), options.chemistry)
         except TaskError as error:
             errors[str(error)] = FieldError("options.chemistry.preset", str(error))
+        message = _phase_energy_error(dataset, options)
+        if message:
+            errors[message] = FieldError("options.chemistry.phase_energy_ev", message)
     for number, formula in enumerate(options.chemistry.compounds):
         for dataset in datasets:
             field = f"options.chemistry.compounds.{number}"
@@ -142,6 +147,20 @@ def chemistry_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[
             except TaskError as error:
                 errors[field] = FieldError(field, str(error))
     return list(errors.values())
+
+
+def _phase_energy_error(dataset: RunInput, options: RunOptions) -> str:
+    """Why the phase cannot be taken at the energy that was asked for; empty while more scans may come."""
+    wanted = options.chemistry.phase_energy_ev
+    if wanted == "lowest" or dataset.is_open or not dataset.scans:
+        return ""
+    low, high = (energy_ev + options.align.energy_offset_ev for energy_ev in (dataset.energies_ev[0], dataset.energies_ev[-1]))
+    if low - NEAR_EV <= wanted <= high + NEAR_EV:
+        return ""
+    return (
+        f"chemistry.phase_energy_ev must lie between the measured energies, {low:.1f} to {high:.1f} eV in dataset {dataset.id}; "
+        f"got {wanted:g}"
+    )
 
 
 def model_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:

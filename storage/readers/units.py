@@ -97,6 +97,8 @@ def _text(value: Any) -> str:
     if isinstance(value, np.ndarray):
         texts = {_text(item) for item in value.flat[:100]}
         return texts.pop() if len(texts) == 1 else ", ".join(sorted(texts))
+    if isinstance(value, int | float | np.number):
+        return f"{value:g}"
     if isinstance(value, str):
         # h5py represents bytes that are not UTF-8 as surrogates.
         value = value.encode("utf-8", "surrogateescape")

@@ -182,6 +182,9 @@ def test_a_dataset_in_use_is_not_deleted(make_bench: Callable[..., Any]) -> None
     [
         ({"absorber": {"element": "Xx", "edge": "K"}}, "absorber"),
         ({"absorber": {"element": "V", "edge": "K9"}}, "absorber"),
+        ({"absorber": {"element": "H", "edge": "K"}, "sample": {"formula": "H2O"}}, "absorber"),
+        ({"absorber": {"element": "He", "edge": "K"}, "sample": {"formula": "He"}}, "absorber"),
+        ({"absorber": {"element": "Fe", "edge": "M5"}, "sample": {"formula": "Fe"}}, "absorber"),
         ({"sample": {"formula": "Li?"}}, "sample.formula"),
         ({"sample": {"formula": "LiFeO2"}}, "sample.formula"),
         ({"probe": {"kind": "laser"}}, "probe.kind"),

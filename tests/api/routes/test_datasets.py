@@ -137,6 +137,13 @@ def test_numbers_that_are_not_finite_are_refused_by_field(client: httpx.Client, 
     assert [fault["field"] for fault in refused.json()["errors"]] == [field]
 
 
+@pytest.mark.parametrize("title", ["", " ", "\u200b\ufeff", "\u3000 \xa0", "\xad"])
+def test_a_title_that_nobody_sees_is_refused(client: httpx.Client, title: str) -> None:
+    refused = client.post(DATASETS, json={**BODY, "title": title})
+    assert refused.status_code == 422
+    assert [fault["field"] for fault in refused.json()["errors"]] == ["title"]
+
+
 CONTROLS = ["a\nb", "\x1b[31mred", "\x00", "tab\there", "\x9b31m", "line\u2028line", "left\u202eright", "\x7f"]
 
 

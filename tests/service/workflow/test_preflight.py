@@ -80,6 +80,13 @@ XDI = "#XDI/1.0\n# Column.1: energy eV\n# Column.2: mutrans\n#---\n" + "\n".join
         ({"references": {"xdi": [XDI, XDI.partition("\n5500")[0]]}}, "options.references.xdi.1", "covers"),
         ({"chemistry": {"compounds": ["LiFeO2"]}}, "options.chemistry.compounds.0", "holds no V"),
         ({"align": {"energy_offset_ev": -50}}, "datasets.0", "does not enclose"),
+        ({"chemistry": {"phase_energy_ev": 1e308}}, "options.chemistry.phase_energy_ev", "between the measured energies"),
+        ({"chemistry": {"phase_energy_ev": 5403.0}}, "options.chemistry.phase_energy_ev", "5405.0 to 5512.0 eV"),
+        (
+            {"chemistry": {"phase_energy_ev": 5405.0}, "align": {"energy_offset_ev": 5.0}},
+            "options.chemistry.phase_energy_ev",
+            "5410.0 to 5517.0 eV",
+        ),
     ],
 )
 def test_known_compounds_and_calibration_are_judged_at_submission(stages: dict[str, Any], field: str, words: str) -> None:
@@ -87,6 +94,12 @@ def test_known_compounds_and_calibration_are_judged_at_submission(stages: dict[s
     with pytest.raises(InvalidInputError, match=words) as refused:
         check_run([dataset(grid)], options(**stages))
     assert [fault.field for fault in refused.value.faults] == [field]
+
+
+@pytest.mark.parametrize("phase_energy_ev", ["lowest", 5405.0, 5404.5, 5460.0, 5512.9])
+def test_the_phase_may_be_taken_at_any_measured_energy(phase_energy_ev: Any) -> None:
+    check_run([dataset(np.linspace(5405, 5512, 12))], options(chemistry={"phase_energy_ev": phase_energy_ev}))
+    check_run([dataset([5420.0, 5421.0], is_open=True)], options(chemistry={"phase_energy_ev": 5540.0}))
 
 
 def test_other_edges_are_told_which_constants_to_choose() -> None:

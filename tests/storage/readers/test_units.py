@@ -17,7 +17,7 @@ from storage.readers.units import COUNTS, ENERGIES_EV, JOULE_EV, LENGTHS_M, MAX_
         ("", 1), ("m", 1), ("metre", 1), ("Meters", 1), ("cm", 1e-2), ("mm", 1e-3), ("MM", 1e-3), ("millimetres", 1e-3),
         ("um", 1e-6), ("µm", 1e-6), ("μm", 1e-6), ("micron", 1e-6), (" Microns ", 1e-6), ("micrometer", 1e-6), ("nm", 1e-9),
         ("pm", 1e-12), ("Å", 1e-10), ("\u212b", 1e-10), ("angstrom", 1e-10), ("km", 1e3), ("[mm]", 1e-3), ("1e-6 m", 1e-6),
-        ("10^-6 m", 1e-6), ("10**-3 m", 1e-3), ("x10^-6 m", 1e-6), ("(um)", 1e-6),
+        ("10^-6 m", 1e-6), ("1e-06", 1e-6), ("10**-3 m", 1e-3), ("x10^-6 m", 1e-6), ("(um)", 1e-6),
     ],
 )  # fmt: skip
 def test_lengths(unit: str, metres: float) -> None:
@@ -35,7 +35,7 @@ def test_energies(unit: str, electronvolts: float) -> None:
     assert factor_of(unit, ENERGIES_EV, "energy") == pytest.approx(electronvolts, rel=1e-12)
 
 
-@pytest.mark.parametrize("unit", ["furlong", "eV", "mV", "s", "um/s", "mm, um", "10 furlongs", "deg", "m m", "inch"])
+@pytest.mark.parametrize("unit", ["furlong", "eV", "mV", "s", "um/s", "mm, um", "10 furlongs", "deg", "m m", "inch", "2", "nan"])
 def test_other_units_are_no_lengths_and_the_message_says_which_are(unit: str) -> None:
     with pytest.raises(UnitError, match="is no unit of length; write m, mm, um, nm"):
         factor_of(unit, LENGTHS_M, "length")
@@ -87,9 +87,12 @@ def test_any_text_is_a_factor_or_a_unit_error(unit: str) -> None:
         ("", ""),
         ("  m\n", "m"),
         (np.bytes_(b"m\0\0"), "m"),
-        (5.0, ""),
+        (5.0, "5"),
         (np.array([], "S2"), ""),
         ("µm", "µm"),
+        (1e-6, "1e-06"),
+        (np.int64(1), "1"),
+        (np.array([1e-3, 1e-3]), "0.001"),
     ],
 )
 def test_units_are_read_however_they_are_stored(stored: Any, text: str) -> None:
