@@ -95,7 +95,7 @@ class Service:
             return "the catalogue does not answer, or is damaged"
         return self._cluster.problem
 
-    def measures(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """What the whole service holds and does, all projects together."""
         n_datasets, n_bytes = self.datasets.totals()
         return Snapshot(

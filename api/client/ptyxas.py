@@ -29,7 +29,7 @@ STREAM_TIMEOUT_S: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Fault:
+class FieldError:
     """What is wrong with one field of a request."""
 
     field: str
@@ -43,7 +43,7 @@ class PtyxasError(Exception):
 class RefusedError(PtyxasError, RuntimeError):
     """The service answered with a problem; ``faults`` names the fields at fault."""
 
-    def __init__(self, code: str, detail: str, faults: tuple[Fault, ...] = ()) -> None:
+    def __init__(self, code: str, detail: str, faults: tuple[FieldError, ...] = ()) -> None:
         super().__init__(detail)
         self.code = code
         self.faults = faults
@@ -337,7 +337,7 @@ def refusal(response: httpx.Response) -> RefusedError:
     """The problem in an answer, as an error."""
     try:
         problem = response.json()
-        faults = tuple(Fault(**fault) for fault in problem["errors"])
+        faults = tuple(FieldError(**fault) for fault in problem["errors"])
         return RefusedError(problem["code"], problem["detail"], faults)
     except (ValueError, KeyError, TypeError):
         return RefusedError("unknown", f"{response.status_code} {response.reason_phrase} from {response.url}")

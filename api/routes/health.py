@@ -36,7 +36,7 @@ def get_version(service: ServiceDep) -> VersionAnswer:
 @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Security(BEARER)])
 def get_metrics(service: WholeServiceDep, request: Request) -> PlainTextResponse:
     """Metrics in the text format of Prometheus."""
-    return PlainTextResponse(exposition(service.measures(), request.app.state.http_metrics), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return PlainTextResponse(exposition(service.snapshot(), request.app.state.http_metrics), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get(

@@ -194,7 +194,7 @@ class Runner:
             self._isolate(run, self._take_up, future)
 
     def _take_up(self, run: RunProgress, future: Future[Plan | None]) -> None:
-        run.warnings = RunWarnings(self._records.notes(run.run_id))
+        run.warnings = RunWarnings(self._records.warnings(run.run_id))
         self._follow_plan(run, future)
         run.progress_at_start = run.progress()
         if self._reporter.begin(run):

@@ -140,8 +140,8 @@ class RunRepository:
         rows = self._events.after(run_id, after)
         return [EventView(row["id"], moment(row["time"]), row["kind"], row["data"] or {}) for row in rows]
 
-    def notes(self, run_id: str) -> set[str]:
-        """Texts of all notes that a run has been told."""
+    def warnings(self, run_id: str) -> set[str]:
+        """Texts of all that a run has been told, its warnings among it."""
         rows = self._events.after(run_id, limit=MOST_NOTES, kind="note")
         return {row["data"]["text"] for row in rows if isinstance(row["data"], dict) and isinstance(row["data"].get("text"), str)}
 

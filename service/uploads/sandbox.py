@@ -39,8 +39,9 @@ NICENESS: Final = 2
 """Priority of parsing: behind those who ask the service something, before numerical work."""
 GOODBYE_S: Final = 5.0
 """A child that has answered may take this long to tidy up."""
-PRELOAD: Final = ["service.uploads.sandbox"]
-"""Modules that are loaded before a child is forked. A child also imports its parent's main script, which should be short."""
+PRELOAD: Final = ["service.uploads.sandbox", "scipy.spatial"]
+"""Modules that are loaded before a child is forked: the readers, and what the check of every scan loads when it is first called,
+which took five sixths of a child's time. A child also imports its parent's main script, which should be short."""
 
 SOCKETS: Final = "pymp-"
 """Name of the folder in which ``multiprocessing`` keeps a process's sockets."""

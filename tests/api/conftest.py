@@ -334,7 +334,7 @@ class FakeService:
     def within(self, key: Key) -> "FakeService":
         return self
 
-    def measures(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         metrics = Metrics()
         metrics.note("fit", "computed", 1.5)
         n_runs = Counter[str](view.state for view in self.runs.views.values())

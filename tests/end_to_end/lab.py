@@ -36,7 +36,7 @@ N_STATES: Final = 2
 OPTIONS: Final[dict[str, Any]] = {
     "reconstruct": {"cycles": 60},
     "kkr": {"start": 40, "every": 20},
-    "domains": {"n_domains": 4},
+    "domains": {"n_domains": 4, "replicates": 5},
 }
 """Two rounds with a barrier between them. There are more domains than states, because fits that failed lie far off."""
 

@@ -102,7 +102,7 @@ def test_fractions_and_domains_are_near_the_truth(lab: Lab, joint_job: Job, pris
 def test_another_number_of_domains_from_the_command_line_computes_no_image_anew(
     lab: Lab, main_job: Job, options: dict[str, Any], pristine: str
 ) -> None:
-    changed = options | {"domains": {"n_domains": 3}}
+    changed = options | {"domains": {"n_domains": 3, "replicates": 5}}
     given = [f"{stage}.{name}={json.dumps(value)}" for stage, values in changed.items() for name, value in values.items()]
     arguments = ["run", pristine, *(part for text in given for part in ("-o", text)), "--json", "--url", lab.client.url]
     done = CliRunner().invoke(app, arguments)

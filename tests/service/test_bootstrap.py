@@ -87,11 +87,11 @@ def test_a_measurement_goes_in_and_pictures_come_out(service: Service) -> None:
     assert stages["reconstruct"].state == "done"
     assert "one energy" in str(stages["fit"].note)
     assert service.runs.results.image(run_id, dataset_id, "phase").startswith(b"\x89PNG")
-    measures = service.measures()
-    assert measures.n_runs == {"succeeded": 1}
-    assert measures.metrics.steps["reconstruct", "computed"] == 1
-    assert measures.metrics.seconds["reconstruct"] > 0
-    assert measures.n_dataset_bytes == service.datasets.get(dataset_id).n_bytes
+    snapshot = service.snapshot()
+    assert snapshot.n_runs == {"succeeded": 1}
+    assert snapshot.metrics.steps["reconstruct", "computed"] == 1
+    assert snapshot.metrics.seconds["reconstruct"] > 0
+    assert snapshot.n_dataset_bytes == service.datasets.get(dataset_id).n_bytes
     assert f"images-{dataset_id}" in [figure.name for figure in service.runs.results.figures(run_id)]
 
 

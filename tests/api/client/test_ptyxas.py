@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from api.client import ptyxas as client_module
-from api.client.ptyxas import Client, Fault, RefusedError, RunEndedError, UnreachableError, connect
+from api.client.ptyxas import Client, FieldError, RefusedError, RunEndedError, UnreachableError, connect
 
 PROBLEM = {
     "type": "urn:ptyxas:problem:invalid-input", "title": "t", "status": 422, "detail": "cycles: too few",
@@ -48,7 +48,7 @@ def test_a_problem_is_an_error_with_its_fields() -> None:
     refusing = client_of(lambda request: httpx.Response(422, json=PROBLEM))
     with refusing as client, pytest.raises(RefusedError, match="cycles: too few") as refused:
         client.submit(["ds_1"], {"reconstruct": {"cycles": 0}})
-    assert (refused.value.code, refused.value.faults) == ("invalid-input", (Fault("cycles", "too few"),))
+    assert (refused.value.code, refused.value.faults) == ("invalid-input", (FieldError("cycles", "too few"),))
 
 
 @pytest.mark.parametrize("answer", [httpx.Response(502, text="<html>bad gateway"), httpx.Response(500, json=[1])])

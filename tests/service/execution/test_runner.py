@@ -301,7 +301,7 @@ def test_a_live_run_that_cannot_grow_fails_alone(make_bench: MakeBench, fake_wor
     bench.wait("run_1", "succeeded")
 
 
-@pytest.mark.parametrize("method", ["write_progress", "begin_run", "notes"])
+@pytest.mark.parametrize("method", ["write_progress", "begin_run", "warnings"])
 def test_a_run_that_cannot_be_recorded_fails_alone(
     make_bench: MakeBench, run_input: MakeInput, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

@@ -79,4 +79,4 @@ def test_a_damaged_event_is_no_note(repository: RunRepository, path: Path, data:
         repository.add_event(run_id, "note", {"text": text})
     with sqlite3.connect(path) as database:
         database.execute("UPDATE events SET data = ? WHERE run_id = ? AND data LIKE '%first%'", [data, run_id])
-    assert repository.notes(run_id) == {"second"}
+    assert repository.warnings(run_id) == {"second"}
