@@ -1,12 +1,6 @@
 """Datasets on disk: one specimen's scans, each visible whole or not at all."""
 
-import fcntl
-import os
-import re
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +8,29 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from storage.atomic import flush_tree, move_into_place, remove_tree, staged
+from storage.atomic import remove_tree, staged
+from storage.datasets.folder import DatasetFolder
 from storage.datasets.images import read_image
 from storage.datasets.ingest import Check
-from storage.datasets.kinds import conflicts, holds_images, write_images, write_scans
+from storage.datasets.kinds import holds_images
 from storage.datasets.scans import (
     NAME,
     ScanInfo,
-    attributes_of,
     check_name,
     digest_of,
     folders_in,
-    info_of,
     scan_stamp_of,
     stamp_of,
     write_attributes,
 )
 from storage.datasets.stored_scan import find_scan_damage, read_mask, read_stored
+from storage.datasets.upload import Ingested, Upload
 from storage.errors import (
     DatasetDamagedError,
     DatasetExistsError,
     DatasetNotFoundError,
-    DatasetSealedError,
-    InvalidScanError,
-    ScanConflictError,
 )
 from storage.layout import DATASET
-
-
-@dataclass(frozen=True)
-class Ingested:
-    """The scans a file brought; ``created`` is False where the same bytes were there already."""
-
-    scans: tuple[ScanInfo, ...]
-    created: bool
 
 
 class DatasetStore:
@@ -112,11 +95,11 @@ class DatasetStore:
         ------
         DatasetNotFoundError, DatasetDamagedError
         """
-        return attributes_of(self._path(dataset_id))
+        return self._folder(dataset_id).attributes()
 
     def is_sealed(self, dataset_id: str) -> bool:
         """Whether the dataset takes no more scans."""
-        return bool(self.attributes(dataset_id)["sealed"])
+        return self._folder(dataset_id).is_sealed()
 
     def scan_names(self, dataset_id: str) -> list[str]:
         """Names of all scans of a dataset.
@@ -125,7 +108,7 @@ class DatasetStore:
         ------
         DatasetNotFoundError, DatasetDamagedError
         """
-        return folders_in(self._path(dataset_id) / "scans")
+        return self._folder(dataset_id).scan_names()
 
     def scan(self, dataset_id: str, name: str) -> ScanInfo:
         """What is known of one scan.
@@ -134,7 +117,7 @@ class DatasetStore:
         ------
         DatasetNotFoundError, DatasetDamagedError
         """
-        return info_of(self._scan_path(dataset_id, name))
+        return self._folder(dataset_id).scan(name)
 
     def scans(self, dataset_id: str, known: Iterable[ScanInfo] = ()) -> list[ScanInfo]:
         """All scans of a dataset, by ascending energy; those that are ``known`` are not read again.
@@ -143,9 +126,7 @@ class DatasetStore:
         ------
         DatasetNotFoundError, DatasetDamagedError
         """
-        seen = {info.name: info for info in known}
-        infos = (seen.get(name) or self.scan(dataset_id, name) for name in self.scan_names(dataset_id))
-        return sorted(infos, key=lambda info: info.energy_ev)
+        return self._folder(dataset_id).scans(known)
 
     def add_scan(
         self,
@@ -180,66 +161,9 @@ class DatasetStore:
             A scan of that name is there, from other bytes.
         DatasetSealedError, DatasetNotFoundError, InvalidNameError
         """
-        dataset = self._path(dataset_id)
+        dataset = self._folder(dataset_id)
         check_name(name)
-        sha256 = sha256 or digest_of(path)
-        present = self._of_upload(dataset_id, name, sha256)
-        if present:
-            return Ingested(present, created=False)
-        attributes = self.attributes(dataset_id)
-        temporary = dataset / f".staging-{os.urandom(16).hex()}"
-        temporary.mkdir()
-        try:
-            others, shared = self._others(dataset_id, name, known), {"sha256": sha256, "upload": name}
-            if holds_images(attributes):
-                write_images(path, name, temporary, attributes, others, shared)
-            else:
-                write_scans(path, name, temporary, attributes, check, others, shared)
-            flush_tree(temporary)
-            return self._publish(dataset_id, name, sha256, temporary, known)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-    def _publish(self, dataset_id: str, name: str, sha256: str, temporary: Path, known: Sequence[ScanInfo]) -> Ingested:
-        folder = self._path(dataset_id) / "scans"
-        infos = sorted((info_of(path) for path in temporary.iterdir()), key=lambda info: info.energy_ev)
-        with self._locked(dataset_id):
-            present = self._of_upload(dataset_id, name, sha256)
-            if present:
-                return Ingested(present, created=False)
-            others = self._others(dataset_id, name, known)
-            faults = [fault for info in infos for fault in conflicts(info, others)]
-            if faults:
-                raise InvalidScanError(faults)
-            moved: list[Path] = []
-            # A writer killed between two renames left some of the file's scans; they are whole, and stay.
-            missing = [info for info in infos if not (folder / info.name).is_dir()]
-            try:
-                for info in missing:
-                    move_into_place(temporary / info.name, folder / info.name)
-                    moved.append(folder / info.name)
-            except BaseException as error:
-                for path in moved:
-                    remove_tree(path)
-                if isinstance(error, FileExistsError):
-                    raise ScanConflictError(f"scan {info.name} is already there, from another file") from error
-                raise
-        return Ingested(tuple(infos), created=True)
-
-    def _of_upload(self, dataset_id: str, name: str, sha256: str) -> tuple[ScanInfo, ...]:
-        """Scans that the file of this name and these bytes brought earlier; none where it did not, or not all of them."""
-        labels = re.compile(rf"{re.escape(name)}(\.\d+)?")
-        read = [self.scan(dataset_id, label) for label in self.scan_names(dataset_id) if labels.fullmatch(label)]
-        found = tuple(sorted((info for info in read if name in (info.upload, info.name)), key=lambda info: info.energy_ev))
-        if any(info.sha256 != sha256 or info.upload != name for info in found):
-            raise ScanConflictError(f"scan {name} is already there, from a file of other bytes")
-        complete = bool(found) and len(found) == found[0].n_entries
-        if not complete and self.is_sealed(dataset_id):
-            raise DatasetSealedError(f"dataset {dataset_id} is sealed and takes no more scans")
-        return found if complete else ()
-
-    def _others(self, dataset_id: str, name: str, known: Sequence[ScanInfo]) -> list[ScanInfo]:
-        return [info for info in self.scans(dataset_id, known) if info.upload != name]
+        return Upload(dataset, name, sha256 or digest_of(path), known).add(path, check)
 
     def read_scan(self, dataset_id: str, name: str, orientation: int = 0) -> dict[str, Any]:
         """Read one scan; ``orientation`` turns its frames once more, block by block.
@@ -256,7 +180,7 @@ class DatasetStore:
         DatasetDamagedError
             The scan is not what was written.
         """
-        return read_stored(self._scan_path(dataset_id, name), orientation)
+        return read_stored(self._folder(dataset_id).scan_path(name), orientation)
 
     def read_image(self, dataset_id: str, name: str) -> dict[str, NDArray[Any]]:
         """Read one image as `storage.datasets.images.read_image` returns it.
@@ -265,7 +189,7 @@ class DatasetStore:
         ------
         DatasetNotFoundError, DatasetDamagedError
         """
-        return read_image(self._scan_path(dataset_id, name))
+        return read_image(self._folder(dataset_id).scan_path(name))
 
     def verify(self, dataset_id: str) -> list[str]:
         """What is wrong with the files of a dataset; every byte of its scans is read.
@@ -275,17 +199,11 @@ class DatasetStore:
         DatasetNotFoundError
         """
         try:
-            self.attributes(dataset_id)
-            folder = self._path(dataset_id) / "scans"
-            return [fault for name in self.scan_names(dataset_id) for fault in find_scan_damage(folder / name)]
+            dataset = self._folder(dataset_id)
+            dataset.attributes()
+            return [fault for name in dataset.scan_names() for fault in find_scan_damage(dataset.scans_path / name)]
         except DatasetDamagedError as error:
             return [str(error)]
-
-    def _scan_path(self, dataset_id: str, name: str) -> Path:
-        path = self._path(dataset_id) / "scans" / check_name(name)
-        if not path.is_dir():
-            raise DatasetNotFoundError(f"dataset {dataset_id} has no scan {name}")
-        return path
 
     def mask(self, dataset_id: str) -> NDArray[np.bool_]:
         """(N, N) bool, the pixels good at every energy.
@@ -295,15 +213,15 @@ class DatasetStore:
         DatasetNotFoundError
             No dataset of that name, or no scan in it.
         """
-        folder = self._path(dataset_id) / "scans"
-        masks = [read_mask(folder / name) for name in self.scan_names(dataset_id)]
+        dataset = self._folder(dataset_id)
+        masks = [read_mask(dataset.scans_path / name) for name in dataset.scan_names()]
         if not masks:
             raise DatasetNotFoundError(f"dataset {dataset_id} has no scans")
         return np.asarray(np.logical_and.reduce(masks), bool)
 
     def seal(self, dataset_id: str) -> None:
         """Take no more scans, and write what all of them share; a second time changes nothing."""
-        with self._locked(dataset_id):
+        with self._folder(dataset_id).locked():
             attributes = self.attributes(dataset_id)
             infos = self.scans(dataset_id)
             shared: dict[str, Any] = {}
@@ -322,7 +240,7 @@ class DatasetStore:
         ------
         DatasetNotFoundError, DatasetDamagedError
         """
-        with self._locked(dataset_id):
+        with self._folder(dataset_id).locked():
             write_attributes(self._path(dataset_id), change(self.attributes(dataset_id)))
 
     def delete(self, dataset_id: str) -> None:
@@ -335,8 +253,5 @@ class DatasetStore:
             raise DatasetNotFoundError(f"there is no dataset {dataset_id}")
         return path
 
-    @contextmanager
-    def _locked(self, dataset_id: str) -> Iterator[None]:
-        with (self._path(dataset_id) / ".lock").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def _folder(self, dataset_id: str) -> DatasetFolder:
+        return DatasetFolder(self._path(dataset_id))

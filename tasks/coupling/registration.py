@@ -121,11 +121,6 @@ def real_view(values: NDArray[Any]) -> NDArray[Any]:
     return values.view(values.real.dtype) if np.iscomplexobj(values) else values
 
 
-def interpolation_matrix(target_px: Array, n_source: int) -> Array:
-    """(T, n): `Interpolation` of samples at 0..n-1 at the points ``target_px``, as a matrix; points outside give zero rows."""
-    return Interpolation.at(target_px, n_source).matrix()
-
-
 def to_grid(image: NDArray[Any], canvas: Canvas, grid: Grid, shift_px: Array, fill: complex = 0.0) -> NDArray[Any]:
     """(Y, X): ``image`` of an energy's canvas on the common grid, its specimen displaced back by ``shift_px``.
 

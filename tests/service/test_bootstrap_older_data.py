@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pytest
 import xarray as xr
 
@@ -49,11 +48,12 @@ def test_datasets_are_whole_and_can_be_analysed(service: Service) -> None:
 def test_results_open(service: Service) -> None:
     root = service.runs.results.file(PUBLISHED, "zarr.json").parent
     with xr.open_datatree(root, engine="zarr") as tree:
-        absorption = tree[f"{DATASET}/spectra/absorption"].values
-        error = tree[f"{DATASET}/reconstruction/error"].values
-    assert np.isfinite(absorption).any()
+        assert list(tree.children[DATASET].children) == ["reconstruction", "spectra"]
+    with xr.open_dataset(root, group=f"{DATASET}/reconstruction", engine="zarr") as group:
+        error = group["error"].values
     (row,) = service.runs.results.energies(PUBLISHED)
-    assert (row.energy_ev, row.n_cycles, row.r_factor) == (5420.0, 5, pytest.approx(error[0, -1]))
+    assert (row.energy_ev, row.n_cycles) == (5420.0, 5)
+    assert row.r_factor == pytest.approx(error[0, -1])
     assert service.runs.results.image(PUBLISHED, DATASET, "phase").startswith(b"\x89PNG")
     with service.runs.results.export(PUBLISHED, "nexus").file as exported:
         exported.seek(0)

@@ -49,7 +49,7 @@ def run_until_killed(code: str, *arguments: object) -> None:
 
 @pytest.mark.parametrize(
     ("step", "calls", "visible"),
-    [("kinds.write_scan", 2, 0), ("store.flush_tree", 1, 0), ("store.move_into_place", 1, 0), ("store.move_into_place", 2, 1)],
+    [("kinds.write_scan", 2, 0), ("upload.flush_tree", 1, 0), ("upload.move_into_place", 1, 0), ("upload.move_into_place", 2, 1)],
 )
 def test_a_killed_ingest_leaves_whole_scans_only_and_can_be_repeated(
     store: DatasetStore, files: Any, tmp_path: Path, step: str, calls: int, visible: int

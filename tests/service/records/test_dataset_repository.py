@@ -15,7 +15,7 @@ from service.errors import ConflictError, InvalidInputError, NotFoundError
 from service.records.dataset_repository import NO_PROJECT
 from service.records.run_inputs import RunInputReader
 from service.records.views import DatasetFilter
-from storage.datasets import store as dataset_store
+from storage.datasets import folder as dataset_folder
 from storage.datasets.scans import ScanInfo, info_of
 
 
@@ -166,7 +166,7 @@ def test_an_upload_reads_no_scan_that_is_known(bench: Any, scan_bytes: Callable[
         read.append(path.name)
         return info_of(path)
 
-    monkeypatch.setattr(dataset_store, "info_of", note_and_read)
+    monkeypatch.setattr(dataset_folder, "info_of", note_and_read)
     bench.store.add_scan(dataset_id, "new", path, known=known)
     bench.repository.add_scans(dataset_id, ["new"])
     assert set(read) == {"new"}

@@ -220,7 +220,7 @@ def test_a_failure_while_putting_scans_in_place_takes_all_back(
             raise OSError("disk full")
         move_into_place(source, final)
 
-    monkeypatch.setattr("storage.datasets.store.move_into_place", fail_second)
+    monkeypatch.setattr("storage.datasets.upload.move_into_place", fail_second)
     with pytest.raises(OSError, match="disk full"):
         store.add_scan("ds_1", "pair", files.cxi(tmp_path / "f.cxi", {"energy_ev": 5420.0}, {"energy_ev": 5465.0}))
     assert store.scans("ds_1") == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, interpolation_matrix, to_canvas, to_grid
+from tasks.coupling.registration import Grid, Interpolation, coarse_shift, common_grid, fine_shift, to_canvas, to_grid
 from tasks.errors import RegistrationError
 from tasks.ptycho.scan import Canvas
 
@@ -30,7 +30,7 @@ GRID = Grid(-0.9e-6 + np.arange(120.0) * 14.7e-9, -0.88e-6 + np.arange(118.0) * 
 
 def test_waves_are_interpolated_almost_to_nyquist() -> None:
     points = np.random.default_rng(0).uniform(20, 80, 200)
-    matrix = interpolation_matrix(points, 100)
+    matrix = Interpolation.at(points, 100).matrix()
     for frequency, tolerance in ((0.05, 1e-4), (0.2, 1e-3), (0.4, 2e-2)):
         wave = np.exp(2j * np.pi * frequency * np.arange(100))
         np.testing.assert_allclose(matrix @ wave, np.exp(2j * np.pi * frequency * points), atol=tolerance)
@@ -38,7 +38,7 @@ def test_waves_are_interpolated_almost_to_nyquist() -> None:
 
 
 def test_points_off_the_array_are_zero() -> None:
-    assert not interpolation_matrix(np.array([-3.0, 104.0]), 100).any()
+    assert not Interpolation.at(np.array([-3.0, 104.0]), 100).matrix().any()
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (2.37, -1.81)])

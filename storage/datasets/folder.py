@@ -1,0 +1,73 @@
+"""The folder of one dataset: its attributes and its scans, each in a folder of its own."""
+
+import fcntl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.datasets.scans import ScanInfo, attributes_of, check_name, folders_in, info_of
+from storage.errors import DatasetNotFoundError
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """A dataset that is there. Reading raises `DatasetDamagedError` where it is not what was written."""
+
+    path: Path
+
+    @property
+    def dataset_id(self) -> str:
+        """Name of the dataset."""
+        return self.path.name
+
+    @property
+    def scans_path(self) -> Path:
+        """The folder of the scans."""
+        return self.path / "scans"
+
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the dataset as they were given, and ``sealed``."""
+        return attributes_of(self.path)
+
+    def is_sealed(self) -> bool:
+        """Whether the dataset takes no more scans."""
+        return bool(self.attributes()["sealed"])
+
+    def scan_names(self) -> list[str]:
+        """Names of all scans."""
+        return folders_in(self.scans_path)
+
+    def scan_path(self, name: str) -> Path:
+        """The folder of one scan.
+
+        Raises
+        ------
+        DatasetNotFoundError
+        """
+        path = self.scans_path / check_name(name)
+        if not path.is_dir():
+            raise DatasetNotFoundError(f"dataset {self.dataset_id} has no scan {name}")
+        return path
+
+    def scan(self, name: str) -> ScanInfo:
+        """What is known of one scan.
+
+        Raises
+        ------
+        DatasetNotFoundError
+        """
+        return info_of(self.scan_path(name))
+
+    def scans(self, known: Iterable[ScanInfo] = ()) -> list[ScanInfo]:
+        """All scans by ascending energy; those that are ``known`` are not read again."""
+        seen = {info.name: info for info in known}
+        return sorted((seen.get(name) or self.scan(name) for name in self.scan_names()), key=lambda info: info.energy_ev)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing the dataset."""
+        with (self.path / ".lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
