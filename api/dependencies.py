@@ -71,8 +71,14 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": REASONS[status], "content": {MEDIA_TYPE: schema}} for status in statuses}
 
 
-PNG: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
-    304: {"description": "The client has the image already."},
-}
-"""OpenAPI entries of a route that answers with an image."""
+def drawn_as(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries of a route that answers with an image of a media type."""
+    return {
+        200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "The client has the image already."},
+    }
+
+
+PNG: Final = drawn_as("image/png")
+PDF: Final = drawn_as("application/pdf")
+SVG: Final = drawn_as("image/svg+xml")

@@ -81,8 +81,8 @@ async def in_turn(work: Callable[[], Result], limiter: CapacityLimiter, most_wai
     return await to_thread.run_sync(work, limiter=limiter)
 
 
-async def send_drawing(request: Request, draw: Callable[[], bytes]) -> Response:
-    """The PNG that ``draw`` returns; few are drawn at the same time.
+async def send_drawing(request: Request, draw: Callable[[], bytes], media_type: str = "image/png") -> Response:
+    """The image that ``draw`` returns; few are drawn at the same time.
 
     Raises
     ------
@@ -91,7 +91,7 @@ async def send_drawing(request: Request, draw: Callable[[], bytes]) -> Response:
     """
     busy = f"{MOST_WAITING} images wait to be drawn already: ask again in a few seconds"
     content = await in_turn(draw, request.app.state.drawing, MOST_WAITING, busy)
-    return send_bytes(request, content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', "image/png")
+    return send_bytes(request, content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', media_type)
 
 
 async def send_export(request: Request, write: Callable[[], Exported]) -> Response:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -55,19 +55,18 @@ def results(
 @commands.command()
 def figures(
     run: Annotated[str, typer.Argument(help="Id of a run.")],
-    to: Annotated[Path | None, typer.Option("--to", help="Folder for the PNG files; by default the run's id.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Folder for the files; by default the run's id.")] = None,
+    file_format: Annotated[
+        Literal["png", "pdf", "svg"], typer.Option("--format", help="PDF and SVG have text as text and maps as embedded images.")
+    ] = "png",
     url: Url = LOCAL,
     key: Key = None,
 ) -> None:
     """Copy a run's figures to a folder."""
     with plain_errors(), Client(url, key) as client:
-        listed = client.call("GET", f"/runs/{run}/figures")["items"]
-        folder = to or Path(client.run(run)["id"])
-        folder.mkdir(parents=True, exist_ok=True)
-        for figure in listed:
-            file = folder / f"{Path(figure['name']).name}.png"
-            file.write_bytes(client.read(f"/runs/{run}/figures/{figure['name']}.png"))
-            console.print(f"{safe(file)}  {safe(figure['title'])}", highlight=False, soft_wrap=True)
+        titles = {figure["name"]: figure["title"] for figure in client.call("GET", f"/runs/{run}/figures")["items"]}
+        for file in client.figures(run, to or Path(client.run(run)["id"]), file_format):
+            console.print(f"{safe(file)}  {safe(titles.get(file.stem, ''))}", highlight=False, soft_wrap=True)
 
 
 def copy_store(client: Client, run: str, folder: Path) -> int:

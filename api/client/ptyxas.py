@@ -277,14 +277,14 @@ class Client:
         options: dict[str, Any] = {"storage_options": {"client_kwargs": {"headers": {"Authorization": secret}}}} if secret else {}
         return xr.open_datatree(f"{self.url}{PREFIX}{store}", engine="zarr", **options)
 
-    def figures(self, run_id: str, folder: str | Path) -> list[Path]:
-        """Copy the figures of a run, as PNG files, into a folder; returns their paths."""
+    def figures(self, run_id: str, folder: str | Path, file_format: str = "png") -> list[Path]:
+        """Copy the figures of a run, as ``png``, ``pdf`` or ``svg`` files, into a folder; returns their paths."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         files = []
         for figure in self.call("GET", f"/runs/{run_id}/figures")["items"]:
-            files.append(target / f"{Path(figure['name']).name}.png")
-            files[-1].write_bytes(self.read(f"/runs/{run_id}/figures/{figure['name']}.png"))
+            files.append(target / f"{Path(figure['name']).name}.{file_format}")
+            files[-1].write_bytes(self.read(f"/runs/{run_id}/figures/{figure['name']}.{file_format}"))
         return files
 
     def delete(self, item_id: str) -> None:

@@ -12,6 +12,7 @@ from service.results.area_spectra import Area, AreaSpectrum, read_area_spectrum
 from service.results.energy_table import EnergyRow, partial_rows, published_rows
 from service.results.exports import Exported, write_export
 from service.results.previews import PARTIAL, draw, read_image, read_partial_image
+from service.results.vector_figures import VectorFormat, draw_vector_figure
 from service.settings import Settings
 from service.stages.context import DataPaths
 from service.stages.pipeline import build_graph
@@ -86,6 +87,19 @@ class PublishedResults:
         if found is None:
             raise NotFoundError(f"run {run_id} has no figure {name!r}")
         return found
+
+    def vector_figure(self, run_id: str, name: str, file_format: VectorFormat) -> bytes:
+        """One figure as PDF or SVG.
+
+        Raises
+        ------
+        NotFoundError, ResultsNotReadyError, ResultsDamagedError
+        ConflictError
+            Steps that it is drawn from have been removed.
+        """
+        self.figure(run_id, name)
+        view = self._get(run_id)
+        return draw_vector_figure(self._graph(view, view.datasets), self._paths, name, file_format)
 
     def image(
         self,

@@ -16,6 +16,7 @@ from tasks.options.run import RunOptions
 
 if TYPE_CHECKING:
     from service.stages.results import ResultsStep
+    from tasks.figures.gallery import Drawing
     from tasks.scattering import Absorber
 
 log = logging.getLogger(__name__)
@@ -41,13 +42,22 @@ class FiguresStep(RunResultsStep):
     run_id: str
     results: StepRef[ResultsStep]
 
-    def run(self, context: StageContext) -> StepAttributes:
+    def drawings(self, context: StageContext) -> dict[str, Drawing]:
+        """Every figure of the run by its name; nothing is drawn yet.
+
+        Raises
+        ------
+        ArtifactMissingError
+            A step whose arrays the figures show is not finished.
+        """
         from tasks.figures.gallery import figure_list
 
-        study = study_of(self.read_datasets(context), *self.read_domains(context), self.options)
+        return figure_list(study_of(self.read_datasets(context), *self.read_domains(context), self.options))
+
+    def run(self, context: StageContext) -> StepAttributes:
         pngs: dict[str, bytes] = {}
         listed, warnings = [], []
-        for name, figure in figure_list(study).items():
+        for name, figure in self.drawings(context).items():
             context.check_stop()
             try:
                 pngs[name] = figure.draw()

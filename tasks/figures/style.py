@@ -59,6 +59,8 @@ STYLE: Final[Any] = {
     "text.usetex": False,
     "path.simplify": True,
     "svg.hashsalt": "ptyxas",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
 }
 
 DOMAIN_COLOURS: Final = (

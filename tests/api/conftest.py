@@ -280,6 +280,10 @@ class FakeRuns:
             raise NotFoundError(f"no figure {name!r}")
         return path
 
+    def vector_figure(self, run_id: str, name: str, file_format: str) -> bytes:
+        self.figure(run_id, name)
+        return {"pdf": b"%PDF-1.4", "svg": b"<svg/>"}[file_format]
+
     def energies(self, run_id: str) -> list[EnergyRow]:
         n_done = self.get(run_id).stages[0].done
         return [

@@ -1,6 +1,7 @@
 """The main job: a measurement is uploaded over HTTP; the service returns progress, maps, figures and results."""
 
 import io
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -97,6 +98,14 @@ def test_every_figure_is_listed_and_is_a_picture(main_job: Job, lab: Lab, pristi
         assert min(image.shape[:2]) >= 200
         assert max(image.shape[:2]) <= 6000
         assert image.std() > 5, f"{figure['name']} is blank"
+
+
+def test_figures_are_vectors_too(main_job: Job, lab: Lab, pristine: str) -> None:
+    figures = f"/runs/{main_job.id}/figures"
+    assert lab.http.get(f"{figures}/state-maps.pdf").content.startswith(b"%PDF")
+    drawn = lab.http.get(f"{figures}/convergence-{pristine}.svg")
+    assert drawn.headers["content-type"].startswith("image/svg+xml")
+    assert ElementTree.fromstring(drawn.content).tag.endswith("}svg")
 
 
 @pytest.mark.parametrize("variable", MAPS)

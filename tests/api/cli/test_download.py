@@ -83,6 +83,8 @@ def test_figures_are_copied_by_name(client: httpx.Client, finished: dict[str, An
     assert "Edge energy" in shown
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["edge_energy.png", "elbow.png"]
     assert (tmp_path / "figures" / "elbow.png").read_bytes().startswith(b"\x89PNG")
+    assert ptyxas(client, "figures", finished["id"], "--to", str(tmp_path / "vectors"), "--format", "pdf")[0] == 0
+    assert (tmp_path / "vectors" / "elbow.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_a_key_that_leads_out_of_the_store_is_refused(tmp_path: Path) -> None:

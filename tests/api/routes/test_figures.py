@@ -27,6 +27,19 @@ def test_figures_are_listed_and_served(client: httpx.Client, finished: dict[str,
     assert client.get(f"{RUNS}/{finished['id']}/figures/none.png").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("suffix", "media_type", "start"), [("pdf", "application/pdf", b"%PDF"), ("svg", "image/svg+xml", b"<svg")]
+)
+def test_figures_are_drawn_as_vectors(
+    client: httpx.Client, finished: dict[str, Any], suffix: str, media_type: str, start: bytes
+) -> None:
+    path = f"{RUNS}/{finished['id']}/figures/elbow.{suffix}"
+    drawn = client.get(path)
+    assert (drawn.headers["content-type"].partition(";")[0], drawn.content[:4]) == (media_type, start)
+    assert client.get(path, headers={"If-None-Match": drawn.headers["etag"]}).status_code == 304
+    assert client.get(path.replace("elbow", "none")).status_code == 404
+
+
 def test_images_are_drawn_as_asked(client: httpx.Client, finished: dict[str, Any]) -> None:
     path = f"{RUNS}/{finished['id']}/images/{finished['datasets'][0]}/absorption.png"
     plain = client.get(path)

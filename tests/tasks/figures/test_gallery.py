@@ -141,6 +141,8 @@ def test_a_figure_is_drawn_as_vectors_too(pair: Study, file_format: Literal["pdf
     first, second = (figure.draw_vector(file_format) for _ in range(2))
     assert first.startswith(begins)
     assert first == second
+    if file_format == "svg":
+        assert "粒子" in first.decode()
 
 
 TITLES = (
