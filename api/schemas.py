@@ -339,3 +339,5 @@ class ImageQuery(Body):
     """Value at the upper end of the colour map."""
     width: Annotated[int, Field(ge=64, le=2048)] = 800
     """Width of the image [px]."""
+    plain: bool = False
+    """The map alone, one pixel of the file for each of the array, whose rows and columns ``align.vacuum_box`` counts."""

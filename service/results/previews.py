@@ -1,5 +1,6 @@
 """One array as a picture: read from a run's results, or from the last finished round of a run under way."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,9 +13,11 @@ from service.workflow.graph import Graph
 from storage.artifacts import ArtifactStore
 from storage.errors import ArtifactMissingError
 from storage.results import ResultsStore
-from tasks.figures.picture import render_image
+from tasks.coupling.registration import Grid, common_grid
+from tasks.figures.picture import render_image, render_pixels
 from tasks.figures.quantities import quantity
 from tasks.gauge import absorption_and_phase, field_of_view
+from tasks.ptycho.scan import Canvas
 
 PARTIAL: Final = ("absorption", "phase")
 """What can be looked at before a run has ended."""
@@ -55,8 +58,15 @@ def read_image(store: ResultsStore, dataset: str, variable: str, energy_ev: floa
     return Picture(variable, values, float(abs(y_m[1] - y_m[0])), str(attributes.get("units", "1")), note)
 
 
-def read_partial_image(artifacts: ArtifactStore, graph: Graph, variable: str, energy_ev: float | None) -> Picture:
+def read_partial_image(
+    artifacts: ArtifactStore, graph: Graph, variable: str, energy_ev: float | None, *, is_cropped: bool = False
+) -> Picture:
     """Absorption or phase of the last finished round of one energy.
+
+    Parameters
+    ----------
+    is_cropped : bool
+        Cut to the field that all finished energies share, whose rows and columns ``align.vacuum_box`` counts.
 
     Raises
     ------
@@ -74,9 +84,28 @@ def read_partial_image(artifacts: ArtifactStore, graph: Graph, variable: str, en
     except ArtifactMissingError as error:  # removed or found damaged since: it is computed again
         raise ResultsNotReadyError("the image is being computed again") from error
     absorption, phase = absorption_and_phase(state["object"], field_of_view(state["dose"]))
+    if is_cropped:
+        grid = shared_grid(artifacts, done)
+        absorption, phase = (cropped(image, step.scan.canvas, grid) for image in (absorption, phase))
     values, shown_unit = (absorption, "1") if variable == "absorption" else (phase, "rad")
     note = f" at {chosen:.1f} eV, so far"
     return Picture(variable, values, step.scan.canvas.pixel_size_m, shown_unit, note)
+
+
+def shared_grid(artifacts: ArtifactStore, steps: Sequence[ReconstructStep]) -> Grid:
+    """The grid that all energies of a dataset are brought to, of those steps that are finished."""
+    last = {step.energy_ev: step for step in steps}.values()
+    fields = [field_of_view(artifacts.read(step.key, "dose")["dose"]) for step in last]
+    return common_grid([step.scan.canvas for step in last], fields)
+
+
+def cropped(image: NDArray[Any], canvas: Canvas, grid: Grid) -> NDArray[Any]:
+    """The part of an image (Y, X) on its own canvas that the grid covers, to the nearest pixel."""
+    spans = [
+        slice(*(round((end - origin) / canvas.pixel_size_m) + n for end, n in ((along[0], 0), (along[-1], 1))))
+        for origin, along in zip(canvas.origin_m, (grid.y_m, grid.x_m), strict=True)
+    ]
+    return image[spans[0], spans[1]]
 
 
 def nearest(energies_ev: NDArray[np.float64], energy_ev: float | None) -> int:
@@ -85,11 +114,13 @@ def nearest(energies_ev: NDArray[np.float64], energy_ev: float | None) -> int:
     return int(np.argmin(np.abs(energies_ev - target)))
 
 
-def draw(picture: Picture, *, cmap: str | None, vmin: float | None, vmax: float | None, width: int) -> bytes:
-    """PNG of an image, in the colours of its quantity where none are asked for."""
+def draw(picture: Picture, *, cmap: str | None, vmin: float | None, vmax: float | None, width: int, plain: bool = False) -> bytes:
+    """PNG of an image, in the colours of its quantity where none are asked for; ``plain`` draws its pixels alone."""
     default = "domains" if picture.variable == "label" else quantity(picture.variable).cmap
     unit = "" if picture.unit == "1" else f" [{picture.unit}]"
     label = f"{picture.variable.replace('_', ' ')}{picture.note}{unit}"
+    if plain:
+        return render_pixels(picture.values, cmap=cmap or default, vmin=vmin, vmax=vmax, label=label)
     return render_image(
         picture.values, picture.pixel_size_m, cmap=cmap or default, vmin=vmin, vmax=vmax, width=width, label=label
     )

@@ -111,8 +111,11 @@ class PublishedResults:
         vmin: float | None = None,
         vmax: float | None = None,
         width: int = 800,
+        plain: bool = False,
     ) -> bytes:
         """Any array over y and x as a PNG; until results are published, absorption and phase as far as they have come.
+
+        Parameters as in `api.schemas.ImageQuery`; ``plain`` draws the pixels alone.
 
         Raises
         ------
@@ -134,10 +137,10 @@ class PublishedResults:
                 picture = read_image(store, dataset, variable, energy_ev)
         elif variable in PARTIAL:
             artifacts = ArtifactStore(self._paths.artifacts)
-            picture = read_partial_image(artifacts, self._graph(view, [dataset]), variable, energy_ev)
+            picture = read_partial_image(artifacts, self._graph(view, [dataset]), variable, energy_ev, is_cropped=plain)
         else:
             raise not_ready(view)
-        return draw(picture, cmap=cmap, vmin=vmin, vmax=vmax, width=width)
+        return draw(picture, cmap=cmap, vmin=vmin, vmax=vmax, width=width, plain=plain)
 
     def spectra(self, run_id: str, areas: Sequence[Area]) -> list[AreaSpectrum]:
         """Spectra, fits and ratios of areas of the published images.

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tasks.errors import InvalidOptionError
-from tasks.figures.panel import add_scale_bar, shared_limits, show_image, whole_view
-from tasks.figures.style import DOMAIN_COLOURS, draw_whole_png
+from tasks.figures.panel import add_scale_bar, colour_map, shared_limits, show_image, whole_view
+from tasks.figures.style import DOMAIN_COLOURS, draw_whole_png, png_of
 
 COLOUR_MAPS: Final = (
     "viridis",
@@ -65,15 +65,36 @@ def render_image(
     InvalidOptionError
         For an array that is no image, an unknown colour map, limits that are not ascending, or a width out of range.
     """
+    values = checked_image(image, cmap)
+    if not MIN_WIDTH_PX <= width <= MAX_WIDTH_PX:
+        raise InvalidOptionError(f"width must be {MIN_WIDTH_PX} to {MAX_WIDTH_PX} pixels, got {width}")
+    limits = _limits(values, cmap, vmin, vmax)
+    return draw_whole_png(label, _picture, values, pixel_size_m, cmap, limits, width, label)
+
+
+def render_pixels(
+    image: NDArray[Any], *, cmap: str = "viridis", vmin: float | None = None, vmax: float | None = None, label: str = ""
+) -> bytes:
+    """PNG of one map alone, a pixel of the array a pixel of the file; arguments and errors are those of `render_image`."""
+    values = checked_image(image, cmap)
+    low, high = _limits(values, cmap, vmin, vmax)
+    scaled = np.ma.masked_invalid((values.astype(np.float64) - low) / (high - low))
+    return png_of(colour_map(cmap)(scaled, bytes=True), label)
+
+
+def checked_image(image: NDArray[Any], cmap: str) -> NDArray[Any]:
+    """The image, if it and the colour map can be drawn.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
     values = np.asarray(image)
     if values.ndim != 2 or values.dtype.kind not in "fiub" or 0 in values.shape:
         raise InvalidOptionError(f"an image is a real (Y, X) array, got {values.dtype} of shape {values.shape}")
     if cmap not in COLOUR_MAPS:
         raise InvalidOptionError(f"cmap must be one of {', '.join(COLOUR_MAPS)}; got {cmap!r}")
-    if not MIN_WIDTH_PX <= width <= MAX_WIDTH_PX:
-        raise InvalidOptionError(f"width must be {MIN_WIDTH_PX} to {MAX_WIDTH_PX} pixels, got {width}")
-    limits = _limits(values, cmap, vmin, vmax)
-    return draw_whole_png(label, _picture, values, pixel_size_m, cmap, limits, width, label)
+    return values
 
 
 def _limits(values: NDArray[Any], cmap: str, vmin: float | None, vmax: float | None) -> tuple[float, float]:

@@ -109,13 +109,13 @@ def draw_png(title: str, build: Callable[Arguments, Figure], *args: Arguments.ar
     The file holds no date and no library version, so that the same arrays give the same bytes.
     """
     with drawing_style():
-        return _png(without_margins(_drawn(_built(partial(build, *args, **kwargs)))), title)
+        return png_of(without_margins(_drawn(_built(partial(build, *args, **kwargs)))), title)
 
 
 def draw_whole_png(title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs) -> bytes:
     """PNG of exactly the figure's size in pixels, otherwise as ``draw_png``."""
     with drawing_style():
-        return _png(_drawn(_built(partial(build, *args, **kwargs))), title)
+        return png_of(_drawn(_built(partial(build, *args, **kwargs))), title)
 
 
 def draw_vector(
@@ -204,7 +204,8 @@ def without_margins(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(picture[top:bottom, left:right], ((MARGIN_PX,) * 2, (MARGIN_PX,) * 2, (0, 0)), constant_values=255)
 
 
-def _png(picture: NDArray[np.uint8], title: str) -> bytes:
+def png_of(picture: NDArray[np.uint8], title: str) -> bytes:
+    """PNG of a picture (Y, X, 3 or 4), with its title and no date."""
     about = PngInfo()
     about.add_itxt("Title", title)
     about.add_text("Software", "ptyxas")

@@ -312,6 +312,7 @@ class FakeRuns:
         vmin: float | None = None,
         vmax: float | None = None,
         width: int = 800,
+        plain: bool = False,
     ) -> bytes:
         if self.get(run_id).stages[0].done == 0:  # else there is something to show, whatever became of the run
             self.file(run_id, "zarr.json")

@@ -104,6 +104,37 @@ def test_a_cancelled_run_shows_what_there_is_and_is_run_again_with_changes(
     assert options == {**run["options"], "domains": {**run["options"]["domains"], "n_domains": 4}}
 
 
+def test_an_empty_box_is_drawn_where_the_vacuum_was_not_found(
+    play: Play, client: httpx.Client, service: Any, run: dict[str, Any]
+) -> None:
+    service.runs.advance(run["id"], 3)
+    service.runs.finish(run["id"], "failed", "too little vacuum: scan a wider field, or name an empty box (align.vacuum_box)")
+
+    async def scene(tab: Tab) -> None:
+        await tab.until("document.querySelector('#vacuum img')?.naturalWidth")
+        drag = """(([type, x, y]) => { const field = document.querySelector('#vacuum .field');
+            const { left, top, width, height } = field.querySelector('img').getBoundingClientRect();
+            const at = { clientX: left + x * width, clientY: top + y * height, pointerId: 1 };
+            field.dispatchEvent(new PointerEvent(type, at)); })"""
+        await tab.value("Element.prototype.setPointerCapture = () => {}")  # the pointer is made up
+        for event in (["pointerdown", 0.1, 0.5], ["pointermove", 0.25, 0.25], ["pointerup", 0.25, 0.25]):
+            await tab.value(f"{drag}({event})")
+        await tab.until("document.querySelector('#vacuum output').textContent.startsWith('rows ')")
+        await tab.value("document.querySelector('#vacuum button').click()")
+        box = "document.querySelector('[name=\"align.vacuum_box\"]')?.value"
+        await tab.until(f"({box} ?? '').split(', ').length === 4")
+        size = "(({ naturalWidth: w, naturalHeight: h }) => [h * 0.25, h * 0.5 + 1, w * 0.1, w * 0.25 + 1].map(Math.floor))"
+        wanted = await tab.value(f"{size}(document.querySelector('#vacuum img')).join(', ')")
+        assert await tab.value(box) == wanted
+        await tab.value("document.querySelector('#start-run button.main').click()")
+        await tab.until(f"location.search.startsWith('?run=run_') && location.search !== '?run={run['id']}'")
+
+    play(f"{client.base_url}/?run={run['id']}", scene)
+    box = client.get("/api/v1/runs").json()["items"][0]["options"]["align"]["vacuum_box"]
+    assert box[0] < box[1]
+    assert box[2] < box[3]
+
+
 def test_the_page_fits_a_narrow_screen(play: Play, client: httpx.Client, finished: dict[str, Any]) -> None:
     async def scene(tab: Tab) -> None:
         await tab.command("Emulation.setDeviceMetricsOverride", width=380, height=800, deviceScaleFactor=1, mobile=True)

@@ -77,6 +77,11 @@ def test_before_the_end_the_last_round_can_be_looked_at(
     picture = read_partial_image(ArtifactStore(paths.artifacts), graph, "phase", None)
     assert picture.values.shape == rounds_of(graph)[0].scan.canvas.shape
     assert "so far" in picture.note
+    shared = read_partial_image(ArtifactStore(paths.artifacts), graph, "phase", None, is_cropped=True).values
+    whole = np.isfinite(picture.values)
+    rows, columns = whole.any(axis=1).nonzero()[0], whole.any(axis=0).nonzero()[0]
+    of_one_energy = picture.values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    np.testing.assert_array_equal(shared, of_one_energy, "one energy shares its whole field with itself")
 
 
 def test_a_probe_that_grew_is_a_warning() -> None:

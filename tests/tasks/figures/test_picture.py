@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from tasks.errors import InvalidOptionError
-from tasks.figures.picture import COLOUR_MAPS, render_image
+from tasks.figures.picture import COLOUR_MAPS, render_image, render_pixels
 from tasks.figures.style import DOMAIN_COLOURS
 
 RAMP = np.linspace(0, 1, 48 * 64).reshape(48, 64)
@@ -30,6 +30,15 @@ def test_same_input_same_bytes() -> None:
 @pytest.mark.parametrize("cmap", COLOUR_MAPS)
 def test_every_colour_map_draws(cmap: str) -> None:
     assert decode(render_image(np.round(RAMP * 6), 15e-9, cmap=cmap, width=200)).std() > 0.05
+
+
+def test_plain_pixels_are_those_of_the_array_and_gaps_are_white() -> None:
+    values = np.where(RAMP < 0.5, RAMP, np.nan)
+    drawn = decode(render_pixels(values, cmap="gray", vmin=0, vmax=1))
+    assert drawn.shape[:2] == RAMP.shape
+    np.testing.assert_allclose(drawn[..., 0], np.where(RAMP < 0.5, RAMP, 1), atol=0.01)
+    with pytest.raises(InvalidOptionError, match="cmap"):
+        render_pixels(values, cmap="no")
 
 
 def test_limits_set_the_colours() -> None:

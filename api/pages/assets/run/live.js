@@ -37,6 +37,11 @@ let table = null;
 async function showResults() {
   const section = $("#energies");
   table = section ? new EnergyTable(section, $("#run").dataset.run) : null;
+  const vacuum = $("#vacuum");
+  if (vacuum) {
+    const [{ start: drawBox }, { againWith }] = await Promise.all([import("./vacuum.js"), import("../work/work.js")]);
+    drawBox(vacuum, $("#run").dataset.run, (box) => againWith(`/runs/${$("#run").dataset.run}`, { align: { vacuum_box: box } }));
+  }
   const explorer = $("#explore");
   if (explorer) {
     const { start: explore } = await import("../explore/explore.js");

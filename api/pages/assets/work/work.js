@@ -55,7 +55,7 @@ async function startRun(form) {
   location.assign(`/?run=${run.id}`);
 }
 
-const ACTIONS = { seal, rename, delete: deleteIt, again };
+const ACTIONS = { seal, rename, delete: deleteIt, again: (button, item) => againWith(item, {}) };
 
 async function clicked(event) {
   const button = event.target.closest("button[data-work]");
@@ -118,11 +118,12 @@ async function deleteIt(button, item) {
   location.assign("/");
 }
 
-/** Put the options and datasets of the run on the page into the form of a new one. */
-async function again(button, item) {
+/** Put the options and datasets of a run into the form of a new one, with other values for some options of its stages. */
+export async function againWith(item, changes) {
   const run = await call(item);
   const form = $("#start-run");
-  await options.take($("#run-options"), run.options);
+  const changed = Object.entries(changes).map(([stage, values]) => [stage, { ...run.options[stage], ...values }]);
+  await options.take($("#run-options"), { ...run.options, ...Object.fromEntries(changed) });
   $("#run-options").open = true;
   $$("[name=dataset]", form).forEach((box) => { box.checked = run.datasets.includes(box.value); });
   form.elements.name.value = run.name;
