@@ -13,6 +13,7 @@ import typer
 from api.cli.progress import show_run, show_uploads
 from api.cli.terminal import Key, Url, console, plain_errors, safe, show_warning
 from api.client.ptyxas import LOCAL, Client
+from service.foils import calibrate
 
 if TYPE_CHECKING:
     from tasks.scattering import Absorber
@@ -249,10 +250,5 @@ def with_compounds(
     if references:
         options.setdefault("references", {})["xdi"] = [path.read_text(encoding="utf-8", errors="replace") for path in references]
     if foil is not None:
-        # Numerics that other commands do not need.
-        from tasks.xanes.references.foil import first_inflection_ev
-        from tasks.xanes.references.xdi import read_xdi
-
-        offset_ev = absorber.edge_energy_ev - first_inflection_ev(read_xdi(foil.read_bytes()), absorber)
-        options.setdefault("align", {})["energy_offset_ev"] = round(offset_ev, 3)
+        options.setdefault("align", {})["energy_offset_ev"] = calibrate(foil.read_bytes(), absorber).offset_ev
     return options

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConflictError
+from service.results.vector_figures import draw_vector_figure
 from service.stages.context import DataPaths
 from service.stages.pipeline import build_graph
-from service.results.vector_figures import draw_vector_figure
 from service.workflow.inputs import RunInput, ScanInput
 from tasks.options import RunOptions
 from tasks.ptycho.scan import Canvas

@@ -1,5 +1,5 @@
 // The options of a run as a form, made from their JSON schema: the common ones first, then every other by its stage.
-import { call } from "../api.js";
+import { call, post } from "../api.js";
 import { $, $$ } from "../refresh.js";
 
 const COMMON = ["preset", "reconstruct.cycles", "domains.n_domains", "kkr.mode", "kkr.start", "chemistry.preset", "references.xdi"];
@@ -52,6 +52,30 @@ function field(path, schema) {
   label.append(LABELS[path] ?? words.charAt(0).toUpperCase() + words.slice(1), input, hint);
   label.title = path;
   if (input.type === "checkbox") label.classList.add("check");
+  if (path !== "align.energy_offset_ev") return label;
+  const both = document.createElement("div");
+  both.append(label, foil(input));
+  return both;
+}
+
+/** A field for the spectrum of a foil, which gives the number in `input`. */
+function foil(input) {
+  const label = Object.assign(document.createElement("label"), { textContent: "From the spectrum of a foil (XDI)" });
+  const file = Object.assign(document.createElement("input"), { type: "file", accept: ".xdi,text/plain", name: "foil" });
+  const said = document.createElement("small");
+  said.setAttribute("role", "status");
+  file.addEventListener("change", async () => {
+    if (!file.files.length) return;
+    const dataset = $("#start-run [name=dataset]:checked")?.value;
+    said.textContent = "Tick the dataset first: it says which element and edge the foil has.";
+    if (!dataset) { file.value = ""; return; }
+    try {
+      const found = await post(`/datasets/${dataset}/foil`, { xdi: await file.files[0].text() });
+      input.value = found.offset_ev;
+      said.textContent = `Edge at ${found.edge_ev.toFixed(2)} eV, in the tables at ${found.tabulated_ev.toFixed(2)} eV.`;
+    } catch (error) { said.textContent = error.message; }
+  });
+  label.append(file, said);
   return label;
 }
 
