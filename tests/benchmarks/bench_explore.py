@@ -1,0 +1,114 @@
+"""How long the page takes to show a run's results, another energy of them, and the spectrum of a pixel, in Chromium.
+
+    python tests/benchmarks/bench_explore.py [--side 600] [--energies 40]
+
+Prints milliseconds: first paint and first map of a run; the median and the longest of the steps of the energy slider, each to
+an energy that was not shown before; the median and the longest spectrum of a pixel, from the click to its points.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+
+from bench_service import serving
+from chromium import CHROMIUM, Tab, open_browser, perform
+from published import write_published
+
+from service.records.run_repository import RunRepository
+from service.settings import Settings
+from storage.catalogue.catalogue import Catalogue
+from storage.figures import FigureStore
+from tasks.options.run import RunOptions
+
+RUN: Final = "run_00000000000000aa"
+
+STEP: Final = """new Promise((resolve) => {
+    const [slider, canvas] = [document.querySelector('[name=energy]'), document.querySelector('canvas.map')];
+    const seen = () => canvas.getContext('2d').getImageData(canvas.width / 2 - 8, canvas.height / 2 - 8, 16, 16).data.join();
+    const before = seen();
+    const began = performance.now();
+    slider.value = ENERGY;
+    slider.dispatchEvent(new Event('input', { bubbles: true }));
+    const look = () => (seen() === before ? requestAnimationFrame(look) : resolve(performance.now() - began));
+    look();
+})"""
+"""Milliseconds from a step of the slider to other colours in the middle of the map."""
+
+CLICK: Final = """new Promise((resolve) => {
+    const canvas = document.querySelector('canvas.map');
+    const { left, top, width, height } = canvas.getBoundingClientRect();
+    const at = { clientX: left + PLACE * width, clientY: top + 0.5 * height, bubbles: true, button: 0, pointerId: 1 };
+    const rows = () => document.querySelectorAll('.areas tbody tr').length;
+    const before = rows();
+    const began = performance.now();
+    canvas.dispatchEvent(new PointerEvent('pointerdown', at));
+    canvas.dispatchEvent(new PointerEvent('pointerup', at));
+    const look = () => (rows() === before ? requestAnimationFrame(look) : resolve(performance.now() - began));
+    look();
+})"""
+"""Milliseconds from a click on the map to the pixel's spectrum."""
+
+
+def publish(folder: Path, side: int, n_energies: int) -> None:
+    """A data folder with one finished run of one dataset."""
+    settings = Settings(data_dir=folder)
+    (settings.runs_dir / RUN).mkdir(parents=True)
+    catalogue = Catalogue(settings.catalogue_url)
+    runs = RunRepository(catalogue)
+    runs.open_run(RUN, "bench", ["ds_0000000000000000"], RunOptions())
+    runs.begin_run(RUN)
+    runs.end_run(RUN, "succeeded", None)
+    catalogue.close()
+    write_published(settings.runs_dir / RUN / "results.zarr", ["ds_0000000000000000"], (side, side), n_energies)
+    FigureStore(settings.runs_dir / RUN / "figures").write({}, [])
+
+
+def described(name: str, found_ms: Sequence[float]) -> str:
+    """One line of the table."""
+    return f"{name:34s}{statistics.median(found_ms):8.0f}{max(found_ms):8.0f}"
+
+
+async def scene(tab: Tab, n_energies: int) -> None:
+    """Look at every other energy and at ten pixels, and print how long each took."""
+    await tab.until("document.querySelector('canvas.map')?.getAttribute('aria-label')", timeout_s=60)
+    first_map = await tab.value("performance.now()")
+    paint = "performance.getEntriesByType('paint').find((one) => one.name === 'first-contentful-paint').startTime"
+    print(described("first paint", [await tab.value(paint)]))
+    print(described("first map (at most)", [first_map]))
+    choose = "const node = document.querySelector('[name=image]'); node.value = 'absorption';"
+    await tab.value(f"(() => {{ {choose} node.dispatchEvent(new Event('change', {{ bubbles: true }})); }})()")
+    await tab.until("document.querySelector('[name=shown]').textContent.endsWith(' eV')")
+    await asyncio.sleep(1)
+    steps = [await tab.value(STEP.replace("ENERGY", str(energy))) for energy in range(n_energies - 2, -1, -2)]
+    print(described("step of the slider, first", steps[:1]))
+    print(described("steps of the slider, after it", steps[1:]))
+    await tab.value("Element.prototype.setPointerCapture = () => {}")
+    clicks = [await tab.value(CLICK.replace("PLACE", str(0.2 + 0.06 * i))) for i in range(10)]
+    print(described("spectrum of a pixel", clicks))
+
+
+def main() -> None:
+    """Publish a run, serve it, and look at it in a browser."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=600, help="pixels along y and x")
+    parser.add_argument("--energies", type=int, default=40)
+    chosen = parser.parse_args()
+    if CHROMIUM is None:
+        print("no Chromium on this machine")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        publish(Path(folder) / "data", chosen.side, chosen.energies)
+        with serving(Path(folder) / "data", 1) as (url, _), open_browser(Path(folder) / "profile") as browser:
+            print(f"{chosen.side} x {chosen.side} x {chosen.energies}{'':24s}median     max  [ms]")
+            perform(browser, f"{url}/?run={RUN}", lambda tab: scene(tab, chosen.energies))
+
+
+if __name__ == "__main__":
+    main()
