@@ -9,7 +9,7 @@ from service.results.vector_figures import draw_vector_figure
 from service.stages.context import DataPaths
 from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput, ScanInput
-from tasks.options import RunOptions
+from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
 
