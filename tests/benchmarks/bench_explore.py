@@ -41,18 +41,19 @@ STEP: Final = """new Promise((resolve) => {
 })"""
 """Milliseconds from a step of the slider to other colours in the middle of the map."""
 
-CLICK: Final = """new Promise((resolve) => {
+CLICK: Final = """(() => {
+    const table = () => document.querySelector('.areas tbody')?.textContent ?? '';
+    const before = table();
+    window.told = new Promise((resolve) => addEventListener('pointerup', () => {
+        const began = performance.now();
+        const look = () => (table() === before ? requestAnimationFrame(look) : resolve(performance.now() - began));
+        look();
+    }, { once: true, capture: true }));
     const canvas = document.querySelector('canvas.map');
+    canvas.scrollIntoView({ block: 'center' });
     const { left, top, width, height } = canvas.getBoundingClientRect();
-    const at = { clientX: left + PLACE * width, clientY: top + 0.5 * height, bubbles: true, button: 0, pointerId: 1 };
-    const rows = () => document.querySelectorAll('.areas tbody tr').length;
-    const before = rows();
-    const began = performance.now();
-    canvas.dispatchEvent(new PointerEvent('pointerdown', at));
-    canvas.dispatchEvent(new PointerEvent('pointerup', at));
-    const look = () => (rows() === before ? requestAnimationFrame(look) : resolve(performance.now() - began));
-    look();
-})"""
+    return [left + PLACE * width, top + 0.5 * height];
+})()"""
 """Milliseconds from a click on the map to the pixel's spectrum."""
 
 
@@ -89,9 +90,15 @@ async def scene(tab: Tab, n_energies: int) -> None:
     steps = [await tab.value(STEP.replace("ENERGY", str(energy))) for energy in range(n_energies - 2, -1, -2)]
     print(described("step of the slider, first", steps[:1]))
     print(described("steps of the slider, after it", steps[1:]))
-    await tab.value("Element.prototype.setPointerCapture = () => {}")
-    clicks = [await tab.value(CLICK.replace("PLACE", str(0.2 + 0.06 * i))) for i in range(10)]
-    print(described("spectrum of a pixel", clicks))
+    print(described("spectrum of a pixel", [await spectrum_ms(tab, 0.3 + 0.04 * i) for i in range(10)]))
+
+
+async def spectrum_ms(tab: Tab, place: float) -> float:
+    """Milliseconds until the spectrum of a pixel is told, at a share of the map's width."""
+    x, y = await tab.value(CLICK.replace("PLACE", str(place)))
+    for kind in ("mousePressed", "mouseReleased"):
+        await tab.command("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, x=x, y=y)
+    return float(await tab.value("window.told"))
 
 
 def main() -> None:
