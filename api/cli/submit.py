@@ -13,7 +13,6 @@ import typer
 from api.cli.progress import show_run, show_uploads
 from api.cli.terminal import Key, Url, console, plain_errors, safe, show_warning
 from api.client.ptyxas import LOCAL, Client
-from service.foils import calibrate
 
 if TYPE_CHECKING:
     from tasks.scattering import Absorber
@@ -250,5 +249,8 @@ def with_compounds(
     if references:
         options.setdefault("references", {})["xdi"] = [path.read_text(encoding="utf-8", errors="replace") for path in references]
     if foil is not None:
+        # Numerics that other commands do not need.
+        from tasks.xanes.references.foil import calibrate
+
         options.setdefault("align", {})["energy_offset_ev"] = calibrate(foil.read_bytes(), absorber).offset_ev
     return options

@@ -9,9 +9,9 @@ from api.dependencies import PNG, DatasetId, ScanName, ServiceDep, problems
 from api.pagination import DatasetQuery, Paging, cursor_of
 from api.responses import send_drawing
 from api.schemas import DatasetAnswer, DatasetBody, DatasetChanges, FoilAnswer, FoilBody, Page, RegisterBody, ScanAnswer
-from service.foils import calibrate
 from service.uploads.formats import IMAGE_FORMATS, SCAN_FORMATS
 from tasks.scattering import Absorber
+from tasks.xanes.references.foil import calibrate
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 

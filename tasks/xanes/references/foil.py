@@ -1,12 +1,13 @@
 """The edge of a metal foil, by which the energies of a beamline are calibrated."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scattering import Absorber
-from tasks.xanes.references.xdi import Reference, ReferenceFormatError, require_absorber
+from tasks.xanes.references.xdi import Reference, ReferenceFormatError, read_xdi, require_absorber
 
 REACH_EV: Final = 25.0
 """How far the axis of a beamline may be off [eV]; less where another edge of the element is nearer than twice this."""
@@ -24,6 +25,32 @@ MOST_STEP_EV: Final = 1.5
 """Wider steps pass over the first of two inflections, or find it by chance."""
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FoilCalibration:
+    """What a foil's spectrum says of the axis it was measured on."""
+
+    edge_ev: float
+    """The foil's edge on the beamline's axis [eV]."""
+    tabulated_ev: float
+    """The edge in the tables [eV]."""
+
+    @property
+    def offset_ev(self) -> float:
+        """What to add to the beamline's energies [eV], the option ``align.energy_offset_ev``."""
+        return round(self.tabulated_ev - self.edge_ev, 3)
+
+
+def calibrate(xdi: str | bytes, absorber: Absorber) -> FoilCalibration:
+    """Find the edge of a foil of the absorber in the text of an XDI file.
+
+    Raises
+    ------
+    ReferenceFormatError
+        Not XDI, or as for `first_inflection_ev`.
+    """
+    return FoilCalibration(first_inflection_ev(read_xdi(xdi), absorber), absorber.edge_energy_ev)
 
 
 def first_inflection_ev(reference: Reference, absorber: Absorber) -> float:
