@@ -21,7 +21,21 @@ from api.middleware.internal_errors import InternalErrors
 from api.middleware.metrics import HttpMetrics, HttpMetricsMiddleware
 from api.middleware.security import SecurityChecks
 from api.problems import add_error_handlers
-from api.routes import datasets, energies, events, exports, figures, health, options, references, results, runs, spectra, web
+from api.routes import (
+    datasets,
+    energies,
+    events,
+    exports,
+    figures,
+    foils,
+    health,
+    options,
+    references,
+    results,
+    runs,
+    spectra,
+    web,
+)
 from api.schemas import ProblemAnswer
 from service.api_keys import ApiKeys
 from service.bootstrap import Service
@@ -77,7 +91,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.drawing = CapacityLimiter(N_DRAWN)
     app.state.exporting = CapacityLimiter(N_EXPORTED)
     contract = APIRouter(prefix=PREFIX, dependencies=[Security(BEARER)])
-    for noun in (datasets, references, runs, energies, events, results, exports, spectra, figures, options):
+    for noun in (datasets, foils, references, runs, energies, events, results, exports, spectra, figures, options):
         contract.include_router(noun.router)
     app.include_router(contract)
     app.include_router(health.router)

@@ -301,26 +301,6 @@ class OptionsAnswer(BaseModel):
     json_schema: dict[str, Any] = Field(serialization_alias="schema")
 
 
-class FoilBody(Body):
-    """The spectrum of a metal foil."""
-
-    xdi: Annotated[str, Field(max_length=4_000_000)]
-    """The text of an XDI file, measured on the axis of the dataset's energies."""
-
-
-class FoilAnswer(BaseModel):
-    """What a foil's spectrum says of the axis it was measured on."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    edge_ev: float
-    """The foil's edge on the beamline's axis [eV]."""
-    tabulated_ev: float
-    """The edge in the tables [eV]."""
-    offset_ev: float
-    """What to add to the beamline's energies [eV], the option ``align.energy_offset_ev``."""
-
-
 class HealthAnswer(BaseModel):
     """Whether the service is alive, or ready for runs."""
 

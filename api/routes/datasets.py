@@ -8,10 +8,8 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from api.dependencies import PNG, DatasetId, ScanName, ServiceDep, problems
 from api.pagination import DatasetQuery, Paging, cursor_of
 from api.responses import send_drawing
-from api.schemas import DatasetAnswer, DatasetBody, DatasetChanges, FoilAnswer, FoilBody, Page, RegisterBody, ScanAnswer
+from api.schemas import DatasetAnswer, DatasetBody, DatasetChanges, Page, RegisterBody, ScanAnswer
 from service.uploads.formats import IMAGE_FORMATS, SCAN_FORMATS
-from tasks.scattering import Absorber
-from tasks.xanes.references.foil import calibrate
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
@@ -92,13 +90,6 @@ async def put_scan(
 def seal_dataset(dataset_id: DatasetId, service: ServiceDep) -> DatasetAnswer:
     """Seal a dataset, which then takes no more scans."""
     return DatasetAnswer.model_validate(service.datasets.seal(dataset_id))
-
-
-@router.post("/{dataset_id}/foil", responses=problems(404, 422))
-def calibrate_energies(dataset_id: DatasetId, body: FoilBody, service: ServiceDep) -> FoilAnswer:
-    """Find the edge of a foil of the dataset's absorber, and what to add to the energies; nothing is stored."""
-    absorber = Absorber(**service.datasets.get(dataset_id).absorber)
-    return FoilAnswer.model_validate(calibrate(body.xdi, absorber))
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=problems(404, 409))

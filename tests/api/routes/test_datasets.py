@@ -8,9 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from scipy.special import erf
 
 from service.records.views import ScanView
 
@@ -193,18 +191,3 @@ def test_a_dataset_gets_another_title_group_and_labels(client: httpx.Client, dat
         assert client.patch(path, json=body).status_code == 422, body
     assert client.patch("/api/v1/datasets/ds_none", json={"title": "x"}).status_code == 404
     assert client.get(f"{path}/scans/none/overview.png").status_code == 404
-
-
-def test_a_foil_gives_the_offset_of_the_energies(client: httpx.Client, dataset: dict[str, Any]) -> None:
-    energy_ev = np.arange(5430.0, 5500.0, 0.5)
-    rise = 0.5 * (1 + erf((energy_ev - 5461.0) / 2))
-    head = "#XDI/1.0\n# Element.symbol: V\n# Element.edge: K\n# Column.1: energy eV\n# Column.2: xmu\n#---\n"
-    text = head + "\n".join(f"{energy} {mu}" for energy, mu in zip(energy_ev, rise, strict=True))
-    path = f"{DATASETS}/{dataset['id']}/foil"
-    found = client.post(path, json={"xdi": text}).json()
-    assert found["edge_ev"] == pytest.approx(5461.0, abs=0.1)
-    assert found["offset_ev"] == pytest.approx(found["tabulated_ev"] - found["edge_ev"], abs=1e-3)
-    for wrong in (text.replace("symbol: V", "symbol: Fe"), "no XDI", "", head):
-        refused = client.post(path, json={"xdi": wrong})
-        assert (refused.status_code, refused.json()["code"]) == (422, "invalid-input")
-    assert client.post(path.replace(dataset["id"], "ds_none"), json={"xdi": text}).status_code == 404
