@@ -23,6 +23,9 @@ FIT_EV: Final = (-45.0, 75.0)
 FLATTEN_FROM_EV: Final = 10.0
 """From here on, measured from the tabulated edge, a normalised spectrum is divided by its own smooth background."""
 
+LEAST_STEP: Final = 1e-6
+"""Step across the edge over the greatest absorption; what is less is rounding."""
+
 
 def prepare(texts: Sequence[str], absorber: Absorber) -> list[Reference]:
     """Read, check and normalise XDI texts; of compounds with one name the later ones are numbered.
@@ -78,7 +81,7 @@ def normalise(reference: Reference, absorber: Absorber) -> Reference:
     span = np.ptp(relative[after])
     background = np.polyfit(relative[after], lifted[after], 2 if span > 150 else 1 if span > 40 else 0)
     step = float(background[-1])
-    if not step > 0:
+    if not (LEAST_STEP * float(np.abs(reference.absorption).max()) < step < np.inf):
         raise ReferenceFormatError(f"reference {reference.name!r} must rise across the edge; its step is {step:.3g}")
     divisor = np.where(relative > FLATTEN_FROM_EV, np.polyval(background, relative), step)
     return replace(reference, absorption=lifted / divisor)

@@ -66,7 +66,8 @@ def read_xdi(text: str | bytes) -> Reference:
     """
     if len(text) > MAX_BYTES:
         raise ReferenceFormatError(f"a reference spectrum must be at most {MAX_BYTES} bytes, got {len(text)}")
-    lines = (text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text).splitlines()
+    # Spreadsheets write a byte order mark.
+    lines = (text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text).removeprefix("\ufeff").splitlines()
     if not lines or not lines[0].startswith("#") or "XDI/" not in lines[0]:
         seen = lines[0][:40] if lines else ""
         raise ReferenceFormatError(f"a reference must be XDI, its first line '#XDI/1.0'; got {seen!r}")

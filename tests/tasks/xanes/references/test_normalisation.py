@@ -37,6 +37,13 @@ def test_normalising_needs_the_edge() -> None:
         normalise(Reference("a", "", falling.energy_ev, -falling.absorption), V)
 
 
+@pytest.mark.parametrize("spectrum", [np.ones(1300), np.zeros(1300), np.full(1300, -3.0), 1e308 * np.linspace(0.1, 1, 1300)])
+def test_a_spectrum_without_a_step_is_refused(spectrum: np.ndarray) -> None:
+    """Of rounding alone a constant rose to 3 times its step."""
+    with pytest.raises(ReferenceFormatError, match="must rise"):
+        normalise(Reference("a", "", synthetic("a", 5478.0, 0.2).energy_ev, spectrum), V)
+
+
 def with_edges(absorber: Absorber, others: dict[float, float]) -> Reference:
     """A spectrum of unit jump at the edge and given jumps at other energies."""
     edge = absorber.edge_energy_ev

@@ -22,8 +22,9 @@ def rows(n: int = 12) -> str:
     return "\n".join(f"{5460 + i} {1000.0} {1000.0 / np.exp(i)}" for i in range(n))
 
 
-def test_reads_columns_by_name() -> None:
-    reference = read_xdi(HEADER + rows())
+@pytest.mark.parametrize("text", [HEADER + rows(), "\ufeff" + HEADER + rows(), ("\ufeff" + HEADER + rows()).encode()])
+def test_reads_columns_by_name(text: str | bytes) -> None:
+    reference = read_xdi(text)
     assert (reference.name, reference.formula) == ("foil", "V")
     np.testing.assert_allclose(reference.energy_ev, np.arange(5460, 5472))
     np.testing.assert_allclose(reference.absorption, np.arange(12), atol=1e-12)
