@@ -71,7 +71,7 @@ SERVICE = textwrap.dedent(
 )
 
 
-@pytest.mark.parametrize("deaths_s", [(0.3, 1.1)])
+@pytest.mark.parametrize("deaths_s", [(0.7,)])
 def test_a_run_survives_the_death_of_its_service(tmp_path: Path, deaths_s: tuple[float, ...]) -> None:
     script = tmp_path / "service_process.py"
     script.write_text(SERVICE)
