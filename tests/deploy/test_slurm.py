@@ -1,3 +1,4 @@
+import fcntl
 import os
 import re
 import signal
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from dask.utils import parse_timedelta
+from distributed.cli import dask_worker
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "ptyxas.slurm"
+ARRAY = SCRIPT.with_name("ptyxas-workers.slurm")
 
 SERVICE_DOUBLE = """#!{python}
 # Stands in for `ptyxas serve`: one task through the scheduler, as the service would submit it.
@@ -33,19 +37,29 @@ exec {python} -m api.cli "$@"
 """
 
 
-def test_bash_understands_the_script() -> None:
-    subprocess.run(["bash", "-n", SCRIPT], check=True, timeout=30)
+DATABASE_DOUBLES = {
+    "initdb": """#!/bin/bash
+mkdir -p "$2"; echo 17 > "$2/PG_VERSION"
+""",
+    "postgres": """#!/bin/bash
+echo "DATABASE $*" >&2; exec sleep 600
+""",
+    "pg_isready": "#!/bin/bash\n",
+}
+"""Stand in for PostgreSQL, which does not run as root: they are called as its programs are."""
 
 
-def test_directives_stand_before_the_first_command() -> None:
-    lines = SCRIPT.read_text().splitlines()
+@pytest.mark.parametrize("script", [SCRIPT, ARRAY], ids=lambda path: path.name)
+def test_directives_stand_before_the_first_command(script: Path) -> None:
+    lines = script.read_text().splitlines()
     first_command = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
     directives = [line for line in lines if line.startswith("#SBATCH")]
     assert all(line in lines[:first_command] for line in directives)
     options = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)$", "\n".join(directives), re.M))
     assert len(options) == len(directives)
     assert options["cpus-per-task"] == "1"
-    assert {"nodes", "ntasks-per-node", "time", "mem-per-cpu"} <= options.keys()
+    assert {"time", "mem-per-cpu"} <= options.keys()
+    assert {"nodes", "ntasks-per-node"} <= options.keys() or "array" in options
 
 
 def install(folder: Path, name: str, text: str) -> None:
@@ -55,10 +69,10 @@ def install(folder: Path, name: str, text: str) -> None:
 
 
 @contextmanager
-def job(folder: Path, then: str = "") -> Iterator[subprocess.Popen[str]]:
+def job(folder: Path, then: str = "", database_url: str = "postgresql+psycopg://given") -> Iterator[subprocess.Popen[str]]:
     """The script under way, its service doing ``then`` after its one task."""
     programs = folder / "venv" / "bin"
-    programs.mkdir(parents=True)
+    programs.mkdir(parents=True, exist_ok=True)
     install(programs, "srun", '#!/bin/bash\nexec "$@"\n')
     install(programs, "python", f'#!/bin/bash\nexec {sys.executable} "$@"\n')
     install(programs, "dask", f'#!/bin/bash\nexec {sys.executable} -m dask "$@"\n')
@@ -71,6 +85,7 @@ def job(folder: Path, then: str = "") -> Iterator[subprocess.Popen[str]]:
         "SLURM_JOB_ID": "17",
         "PTYXAS_HOME": str(folder / "venv"),
         "PTYXAS_DATA_DIR": str(folder / "data"),
+        "PTYXAS_DATABASE_URL": database_url,
     }
     process = subprocess.Popen(
         ["bash", SCRIPT], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
@@ -101,7 +116,50 @@ def test_the_job_ends_when_its_scheduler_dies(tmp_path: Path) -> None:
         scheduler.kill()
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
-    assert "the Dask scheduler or the workers ended" in output
+    assert "the scheduler, the workers or the database ended" in output
+
+
+def test_a_job_without_a_database_starts_one_of_its_own_in_the_data_folder(tmp_path: Path) -> None:
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    for name, text in DATABASE_DOUBLES.items():
+        install(programs, name, text)
+    stale = tmp_path / "data" / "postgresql" / "postmaster.pid"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("a killed job left this")
+    with job(tmp_path, then='print("CATALOGUE", os.environ["PTYXAS_DATABASE_URL"])', database_url="") as process:
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    (socket,) = re.findall(r"CATALOGUE postgresql\+psycopg://ptyxas@/postgres\?host=(\S+)", output)
+    assert f"DATABASE -D {stale.parent} -c listen_addresses= -c unix_socket_directories={socket}" in output
+    assert (stale.parent / "PG_VERSION").read_text() == "17\n", "the database was made"
+    assert not stale.exists()
+    assert not Path(socket).exists()
+
+
+def test_a_second_job_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with (tmp_path / "data" / "slurm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with job(tmp_path) as process:
+            output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "another job uses" in output
+
+
+def test_a_worker_of_the_array_is_called_as_dask_understands_it(tmp_path: Path) -> None:
+    for name in ("bin", "certs"):
+        (tmp_path / name).mkdir()
+    for name in ("ca", "certificate", "key"):
+        (tmp_path / "certs" / f"ptyxas-{name}.pem").touch()
+    install(tmp_path / "bin", "dask", '#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    given = {"PTYXAS_HOME": str(tmp_path), "PTYXAS_SCHEDULER": "tls://vm:8786", "PTYXAS_CERTS": str(tmp_path / "certs")}
+    environment = {"PATH": os.environ["PATH"], **given}
+    done = subprocess.run(["bash", ARRAY], env=environment, capture_output=True, text=True, timeout=30, check=True)
+    parsed = dask_worker.main.make_context("dask worker", done.stdout.splitlines()[1:]).params
+    assert (parsed["scheduler"], parsed["n_workers"], parsed["nthreads"]) == ("tls://vm:8786", "1", 1)
+    assert parse_timedelta(parsed["lifetime"]) + parse_timedelta(parsed["lifetime_stagger"]) < 4 * 3600
+    assert parsed["tls_key"] == str(tmp_path / "certs" / "ptyxas-key.pem")
 
 
 @pytest.mark.parametrize("missing", ["PTYXAS_HOME", "PTYXAS_DATA_DIR", "SLURM_JOB_ID"])
