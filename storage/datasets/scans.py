@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -175,7 +176,7 @@ def info_of(path: Path) -> ScanInfo:
             corners_m=((float(corners[0][0]), float(corners[0][1])), (float(corners[1][0]), float(corners[1][1]))),
             **fields_of(attributes),
         )
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+    except (LookupError, TypeError, ValueError, OSError, ArithmeticError) as error:
         raise DatasetDamagedError(f"scan {path.name} is not described as it was: {type(error).__name__}: {error}") from error
 
 
@@ -191,7 +192,7 @@ def _info_of_image(path: Path, attributes: Mapping[str, Any]) -> ScanInfo:
             image=image,
             **fields_of(attributes),
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (LookupError, TypeError, ValueError, OSError, ArithmeticError) as error:
         raise DatasetDamagedError(f"image {path.name} is not described as it was: {type(error).__name__}: {error}") from error
 
 
@@ -199,6 +200,9 @@ def fields_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a `ScanInfo` that a scan's attributes hold, in their types."""
     texts = {name: str(attributes[name]) for name in ("upload", "sha256", "digest")}
     numbers = {name: float(attributes[name]) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")}
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
     warnings = tuple(str(text) for text in attributes.get("warnings", ()))
     return {**texts, **numbers, "n_entries": int(attributes["n_entries"]), "warnings": warnings}
 
