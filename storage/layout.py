@@ -184,6 +184,7 @@ _MAPS = _table(
     _map("edge_energy_sigma", "eV", "standard error of the edge energy"),
     _map("pre_edge_ratio_sigma", "eV", "standard error of the pre-edge ratio"),
     _map("electron_ratio_sigma", "1", "standard error of the electron ratio"),
+    _map("n_electron_sigma", "m-2", "standard error of the projected density of electrons"),
     _map("edge_jump_sigma", "1", "standard error of the edge jump"),
     _map("edge_width_sigma", "eV", "standard error of the edge width"),
     _map("pre_edge_height_sigma", "1", "standard error of the pre-edge height"),

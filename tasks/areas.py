@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 N_CURVE: Final = 400
 """Energies at which a fitted curve is drawn."""
 
-ELECTRON_MAPS: Final = ("n_electron", "n_absorber", "edge_jump", "edge_jump_sigma", "electron_ratio", "electron_ratio_sigma")
+ELECTRON_MAPS: Final = ("n_electron", "n_electron_sigma", "n_absorber", "edge_jump", "edge_jump_sigma")
 PRE_EDGE_MAPS: Final = ("pre_edge_area", "pre_edge_area_sigma", "edge_jump", "edge_jump_sigma")
 
 Maps = Mapping[str, NDArray[Any]]
@@ -167,11 +167,8 @@ def area_electrons(maps: Maps, inside: NDArray[np.bool_]) -> tuple[float, float]
     """Electrons per absorber over an area, its electrons over its absorber atoms, and one standard error; None without maps."""
     if not set(ELECTRON_MAPS) <= set(maps):
         return None
-    electrons, atoms, jump, jump_sigma, ratio, ratio_sigma = (np.asarray(maps[name], np.float64) for name in ELECTRON_MAPS)
-    below = np.abs(jump_sigma / jump)
-    above = np.sqrt(np.maximum((ratio_sigma / ratio) ** 2 - below**2, 0))
-    densities = Density(electrons, above * np.abs(electrons)), Density(atoms, below * np.abs(atoms))
-    return area_ratio(*densities, inside)
+    electrons, electrons_sigma, atoms, jump, jump_sigma = (np.asarray(maps[name], np.float64) for name in ELECTRON_MAPS)
+    return area_ratio(Density(electrons, electrons_sigma), Density(atoms, np.abs(jump_sigma / jump * atoms)), inside)
 
 
 def area_pre_edge(maps: Maps, inside: NDArray[np.bool_]) -> tuple[float, float] | None:

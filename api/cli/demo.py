@@ -25,7 +25,7 @@ from service.errors import ConflictError, ServiceError
 from service.settings import Settings
 from storage.results import ResultsStore
 from tasks.simulation.specimen import Simulation, SimulationOptions
-from tasks.simulation.truth import Assessment, assess
+from tasks.simulation.truth import STATES, Assessment, assess
 
 if TYPE_CHECKING:
     from api.server import HttpServer
@@ -228,7 +228,7 @@ def assess_run(
     def read(group: str, name: str, index: tuple[int, ...] = ()) -> Any:
         return np.asarray(store.read(f"{run['datasets'][number]}/{group}", name, index)[0])
 
-    names = ("edge_energy", "pre_edge_ratio", "n_absorber", "electron_ratio", "mask")
+    names = (*STATES, *(f"{name}_sigma" for name in STATES), "n_absorber", "mask")
     maps = {name: read("maps", name) for name in names}
     y_m, x_m = read("maps", "y"), read("maps", "x")
     spectra = read("spectra", "absorption"), read("spectra", "phase")
@@ -237,11 +237,13 @@ def assess_run(
 
 def errors_table(found: Assessment) -> Table:
     """The errors as a table for a terminal."""
-    table = Table("against the truth", "off (median)", "robust sd", box=None, header_style="bold", pad_edge=False)
-    table.add_row("edge energy, eV", f"{found.edge_energy_off_ev:+.3f}", f"{found.edge_energy_sd_ev:.3f}")
-    table.add_row("pre-edge area / jump, eV", f"{found.pre_edge_ratio_off_ev:+.3f}", f"{found.pre_edge_ratio_sd_ev:.3f}")
-    table.add_row("electrons per V atom", f"{found.electron_ratio_off:+.2f}", f"{found.electron_ratio_sd:.2f}")
-    table.add_row("V atoms, found / true", f"{found.n_absorber_ratio:.4f}", "")
-    table.add_row("domains, adjusted Rand index", f"{found.adjusted_rand:.3f}", "")
-    table.add_row("share of the particle kept", f"{found.coverage:.2f}", "")
+    columns = ("against the truth", "off (median)", "robust sd", "within one standard error")
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    edge, ratio, electrons = (f"{found.within_sigma[name]:.0%}" for name in STATES)
+    table.add_row("edge energy, eV", f"{found.edge_energy_off_ev:+.3f}", f"{found.edge_energy_sd_ev:.3f}", edge)
+    table.add_row("pre-edge area / jump, eV", f"{found.pre_edge_ratio_off_ev:+.3f}", f"{found.pre_edge_ratio_sd_ev:.3f}", ratio)
+    table.add_row("electrons per V atom", f"{found.electron_ratio_off:+.2f}", f"{found.electron_ratio_sd:.2f}", electrons)
+    table.add_row("V atoms, found / true", f"{found.n_absorber_ratio:.4f}")
+    table.add_row("domains, adjusted Rand index", f"{found.adjusted_rand:.3f}")
+    table.add_row("share of the particle kept", f"{found.coverage:.2f}")
     return table

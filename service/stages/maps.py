@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 NO_PHASE: Final = "the images are absorption alone: electron densities and ratios, which need the phase, are left out"
-PHASE_MAPS: Final = ("n_electron", "electron_ratio", "electron_ratio_sigma")
+PHASE_MAPS: Final = ("n_electron", "n_electron_sigma", "electron_ratio", "electron_ratio_sigma")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class MapsStep(Step):
     """
 
     stage: ClassVar[str] = "maps"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     arrays: ClassVar[tuple[ArraySpec, ...]] = tuple(RESULTS["{dataset}/maps"].values())
 
     absorber: Absorber

@@ -1,7 +1,7 @@
 """How far maps are from the truth of a simulated specimen: the figures a demonstration ends with and tests hold to."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ RIM_PX = 3
 """The interior keeps this far from the particle's outline, where a pixel is part vacuum."""
 PARTICLE_THICKNESS = 0.1
 """The particle is where it is thicker than this share of its middle."""
+
+
+STATES: Final = ("edge_energy", "pre_edge_ratio", "electron_ratio")
+"""Maps whose errors are assessed."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Assessment:
     """Of a pixel at one energy, rms over energies."""
     phase_sd_rad: float
     """The same."""
+    within_sigma: dict[str, float]
+    """Share of the interior that is off by less than one standard error, by the name of the map; normal errors: 0.68."""
 
 
 def true_maps(simulation: Simulation, y_m: Array, x_m: Array) -> Truth:
@@ -144,7 +150,7 @@ def assess(
     spectra : two (E, Y, X) arrays
         Absorption, and phase [rad].
     maps : dict of (Y, X) arrays
-        ``edge_energy, pre_edge_ratio, n_absorber, electron_ratio, mask`` as the results store names them.
+        ``n_absorber``, ``mask``, and `STATES` with their ``<name>_sigma``, as the results store names them.
     labels : (Y, X) int array
         Domains, 0 outside.
     """
@@ -152,7 +158,7 @@ def assess(
     truth = true_maps(simulation, y_m - offset[0], x_m - offset[1])
     kept = np.asarray(maps["mask"], bool)
     inside = ndimage.binary_erosion(truth.particle, iterations=RIM_PX) & kept
-    errors = {name: (maps[name] - getattr(truth, name))[inside] for name in ("edge_energy", "pre_edge_ratio", "electron_ratio")}
+    errors = {name: (maps[name] - getattr(truth, name))[inside] for name in STATES}
     labelled = inside & (labels > 0)
     true = true_spectra(simulation, y_m - offset[0], x_m - offset[1])
     absorption_sd, phase_sd = (_mean_sd((seen - so)[:, inside]) for seen, so in zip(spectra, true, strict=True))
@@ -168,6 +174,7 @@ def assess(
         coverage=float((kept & truth.particle).sum() / truth.particle.sum()),
         absorption_sd=absorption_sd,
         phase_sd_rad=phase_sd,
+        within_sigma={name: float(np.mean(np.abs(errors[name]) < maps[f"{name}_sigma"][inside])) for name in STATES},
     )
 
 

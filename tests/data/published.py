@@ -105,7 +105,9 @@ def published_maps(parameters: NDArray[np.float64], kept: NDArray[np.bool_]) -> 
     maps["n_electron"] = 38.0 * maps["n_absorber"]
     maps["electron_ratio"] = maps["n_electron"] / maps["n_absorber"]
     maps["residual"] = np.full(kept.shape, SIGMA_ABSORPTION)
-    maps |= {f"{name}_sigma": 0.05 * np.abs(maps[name]) for name in ("edge_jump", "electron_ratio", "pre_edge_area")}
+    maps |= {
+        f"{name}_sigma": 0.05 * np.abs(maps[name]) for name in ("edge_jump", "n_electron", "electron_ratio", "pre_edge_area")
+    }
     maps |= {"edge_energy_sigma": np.full(kept.shape, 0.1), "pre_edge_ratio_sigma": np.full(kept.shape, 0.1)}
     shown: dict[str, NDArray[Any]] = {name: np.where(kept, values, np.nan).astype(np.float32) for name, values in maps.items()}
     return shown | {"mask": kept, "status": np.where(kept, 0, 3).astype(np.int8)}

@@ -20,7 +20,7 @@ from rich.console import Console
 from api.cli.demo import Demo
 from tasks.options.presets import PRESETS
 from tasks.simulation.specimen import SimulationOptions
-from tasks.simulation.truth import Assessment
+from tasks.simulation.truth import STATES, Assessment
 
 
 class Limit(NamedTuple):
@@ -31,8 +31,24 @@ class Limit(NamedTuple):
     holds: Callable[[Assessment], bool]
 
 
+ERRORS_HOLD = (
+    Limit(
+        "edge energy",
+        "within one standard error on 64 to 72 % of pixels",
+        lambda a: 0.64 <= a.within_sigma["edge_energy"] <= 0.72,
+    ),
+    Limit(
+        "PE/dmu", "within one standard error on 60 to 76 % of pixels", lambda a: 0.6 <= a.within_sigma["pre_edge_ratio"] <= 0.76
+    ),
+    Limit(
+        "electron ratio",
+        "within one standard error on 60 to 76 % of pixels",
+        lambda a: 0.6 <= a.within_sigma["electron_ratio"] <= 0.76,
+    ),
+)
 LIMITS = {
     1e8: (
+        *ERRORS_HOLD,
         Limit("edge energy", "off by at most 0.08 eV", lambda a: abs(a.edge_energy_off_ev) <= 0.08),
         Limit("edge energy", "robust sd at most 0.075 eV", lambda a: a.edge_energy_sd_ev <= 0.075),
         Limit("N_V", "within 3 %", lambda a: abs(a.n_absorber_ratio - 1) <= 0.03),
@@ -41,16 +57,18 @@ LIMITS = {
         Limit("particle", "at least 80 % kept", lambda a: a.coverage >= 0.80),
     ),
     1e7: (
+        *ERRORS_HOLD,
         Limit("edge energy", "robust sd at most 0.13 eV", lambda a: a.edge_energy_sd_ev <= 0.13),
         Limit("domains", "adjusted Rand index at least 0.93", lambda a: a.adjusted_rand >= 0.93),
     ),
+    1e6: ERRORS_HOLD,
 }
 """By photons a frame."""
 
 HEADER = (
     f"{'photons':>8} {'seed':>4} {'preset/kkr':>29}   {'A, 1e-3':>7} {'phi':>5}   "
     f"{'E0 off':>7} {'sd eV':>6}   {'PE/dmu off':>10} {'sd eV':>6}   {'N_V':>6}   "
-    f"{'e/V off':>7} {'sd':>5}   {'ARI':>5}   {'kept':>4}"
+    f"{'e/V off':>7} {'sd':>5}   {'within sigma: E0, PE, e/V':>25}   {'ARI':>5}   {'kept':>4}"
 )
 
 
@@ -96,11 +114,12 @@ def broken_limits(photons: float, found: Assessment) -> list[str]:
 
 def row(photons: float, seed: int, name: str, a: Assessment) -> str:
     """One line of the table."""
+    shares = " ".join(f"{a.within_sigma[quantity]:.3f}" for quantity in STATES)
     return (
         f"{photons:8.0e} {seed:4d} {name:>29}   {1e3 * a.absorption_sd:7.2f} {1e3 * a.phase_sd_rad:5.2f}   "
         f"{a.edge_energy_off_ev:+7.3f} {a.edge_energy_sd_ev:6.3f}   "
         f"{a.pre_edge_ratio_off_ev:+10.3f} {a.pre_edge_ratio_sd_ev:6.3f}   {a.n_absorber_ratio:6.4f}   "
-        f"{a.electron_ratio_off:+7.2f} {a.electron_ratio_sd:5.2f}   {a.adjusted_rand:5.3f}   {a.coverage:4.2f}"
+        f"{a.electron_ratio_off:+7.2f} {a.electron_ratio_sd:5.2f}   {shares:>25}   {a.adjusted_rand:5.3f}   {a.coverage:4.2f}"
     )
 
 

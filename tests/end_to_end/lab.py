@@ -29,7 +29,7 @@ from storage.writers.cxi import write_cxi
 from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.scan import Scan
 from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
-from tasks.simulation.truth import Assessment, assess
+from tasks.simulation.truth import STATES, Assessment, assess
 
 PTYXAS: Final = Path(sys.executable).with_name("ptyxas")
 N_STATES: Final = 2
@@ -184,7 +184,7 @@ class Lab:
 
     def assess(self, job: Job, dataset: str, labels: Array | None = None) -> Assessment:
         """Compare the maps of a dataset, and its domains or other ``labels``, with the truth."""
-        names = ("edge_energy", "pre_edge_ratio", "n_absorber", "electron_ratio", "mask")
+        names = (*STATES, *(f"{name}_sigma" for name in STATES), "n_absorber", "mask")
         maps = {name: self.array(job, f"{dataset}/maps/{name}") for name in names}
         y_m, x_m = (self.array(job, f"{dataset}/maps/{axis}") for axis in "yx")
         spectra = self.array(job, f"{dataset}/spectra/absorption"), self.array(job, f"{dataset}/spectra/phase")

@@ -30,7 +30,8 @@ def test_a_taken_port_is_left_alone() -> None:
 
 
 def test_the_table_has_every_error() -> None:
-    table = errors_table(Assessment(0.011, 0.092, -0.02, 0.07, 1.01, 0.34, 0.42, 0.97, 0.88, 1e-3, 1e-3))
+    within = {"edge_energy": 0.68, "pre_edge_ratio": 0.65, "electron_ratio": 0.66}
+    table = errors_table(Assessment(0.011, 0.092, -0.02, 0.07, 1.01, 0.34, 0.42, 0.97, 0.88, 1e-3, 1e-3, within))
     cells = [cell for column in table.columns for cell in column.cells]
-    for shown in ("+0.011", "0.092", "1.0100", "+0.34", "0.970", "0.88"):
+    for shown in ("+0.011", "0.092", "1.0100", "+0.34", "0.970", "0.88", "68%"):
         assert shown in cells

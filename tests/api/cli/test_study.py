@@ -19,7 +19,7 @@ from tasks.xanes.references.normalisation import fit_reference, read_reference
 
 
 def findings(found: list[list[float]], elbow: int) -> Findings:
-    one = Assessment(0.0, 0.1, 0.0, 0.1, 1.0, 0.1, 0.4, 0.97, 0.9, 1e-3, 1e-3)
+    one = Assessment(0.0, 0.1, 0.0, 0.1, 1.0, 0.1, 0.4, 0.97, 0.9, 1e-3, 1e-3, {})
     true = np.array([[0.4, 0.3, 0.2, 0.1]])
     return Findings(["as-prepared 1"], np.asarray(found), true, elbow, [one], 60.0)
 

@@ -1,5 +1,6 @@
 """What a run must know of its datasets, from what the catalogue holds of them."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from service.errors import InvalidInputError, NotFoundError
 from service.records.run_inputs import RunInputReader
+from service.stages.pipeline import build_graph
 from tasks.options.run import RunOptions
 from tasks.ptycho.scan import plan_canvas
 from tasks.units import object_pixel_size_m
@@ -28,6 +30,21 @@ def test_inputs_are_those_of_the_stored_scans(bench: Any) -> None:
     assert read.scans[1].n_positions == len(stored["positions_m"])
     bench.datasets.seal(dataset_id)
     assert not RunInputReader(bench.repository).read([dataset_id])[0].is_open
+
+
+@pytest.mark.parametrize("arrival", [(2, 0, 1), (1, 2, 0)])
+def test_in_which_order_energies_arrive_makes_no_difference(bench: Any, scan_bytes: Any, arrival: tuple[int, ...]) -> None:
+    """Arrays are kept under the digests of what they follow from, so a live run ends with those of a sealed one."""
+    live, sealed = bench.fill(0), bench.fill(3)
+    for number in arrival:
+        bench.put(live, f"e{number}", scan_bytes(5420.0 + 10 * number))
+    for dataset_id in (live, sealed):
+        bench.datasets.seal(dataset_id)
+    one, other = RunInputReader(bench.repository).read([live, sealed])
+    assert one.scans == other.scans
+    chosen = RunOptions()
+    graphs = [build_graph([dataclasses.replace(each, id="ds")], chosen, "run_1") for each in (one, other)]
+    assert [step.key for step in graphs[0].steps.values()] == [step.key for step in graphs[1].steps.values()]
 
 
 def test_another_projects_dataset_is_not_found(bench: Any) -> None:

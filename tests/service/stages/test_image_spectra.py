@@ -84,7 +84,7 @@ def test_absorption_alone_goes_to_domains_and_says_what_it_leaves_out(
     assert {"absorption", "incident_intensity"} <= spectra
     assert not {"phase", "kk_residual", "sigma_phase"} & spectra
     assert {"edge_energy", "n_absorber"} <= maps
-    assert not {"n_electron", "electron_ratio", "electron_ratio_sigma"} & maps
+    assert not {"n_electron", "n_electron_sigma", "electron_ratio", "electron_ratio_sigma"} & maps
     descriptors = zarr.open_array(paths.results("run_1") / "domains/descriptor", mode="r")
     assert np.asarray(descriptors[...]).tolist() == ["edge_energy", "pre_edge_ratio"]
     incident = zarr.open_array(paths.results("run_1") / "ds_a/spectra/incident_intensity", mode="r")

@@ -87,6 +87,7 @@ def test_any_edge_from_photons_to_maps(manganese: Whole) -> None:
     assert abs(found.electron_ratio_off) < 1.5
     assert found.coverage > 0.65
     assert found.adjusted_rand > 0.5
+    assert 0.5 < found.within_sigma["edge_energy"] < 0.8
 
 
 def test_the_rim_does_not_explode_and_every_pixel_has_its_reason(manganese: Whole) -> None:

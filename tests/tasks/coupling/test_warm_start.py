@@ -224,6 +224,57 @@ def test_a_grain_at_one_energy_only_is_as_from_a_cold_start(contrast: float) -> 
     assert abs(share(state) - share(cold(second))) < 0.01
 
 
+def found_contrast(one: Energy, state: State, contrast: float) -> float:
+    """Absorption found over the true one, from its slope on the thickness in the illuminated field."""
+    error = -logarithm_error(one, state).real
+    field = error != 0
+    rows = np.stack([contrast * blobs(*axes_m(one.canvas, (20e-9, -10e-9))).real[field], np.ones(field.sum())], axis=1)
+    return 1 + float(np.linalg.lstsq(rows, error[field], rcond=None)[0][0])
+
+
+def auto(one: Energy, reference: Reference) -> State:
+    """The final state of one energy as the defaults reconstruct it from a reference."""
+    options = ReconstructOptions(cycles="auto", start_from="reference")
+    start = init(one.canvas, one.guess, options)
+    return run(Reconstruction(one.scan, one.canvas, start, options.max_cycles, options, seed=WarmStart(reference)))
+
+
+def test_an_edge_that_moves_while_energies_are_measured_is_not_drawn_to_the_reference(reference: Reference) -> None:
+    """Absorption at the edge, a fifth to four thirds of the reference's, is found within 0.5 %, and so is the jump."""
+    absorption = np.array([0.03, 0.08, 0.2])
+    found = []
+    for energy_ev, contrast in zip((5462.0, 5466.0, 5470.0), absorption, strict=True):
+        one = measure(energy_ev, contrast + 0.65j, (20e-9, -10e-9))
+        found.append(contrast * found_contrast(one, auto(one, reference), contrast))
+    np.testing.assert_allclose(found, absorption, rtol=5e-3)
+    np.testing.assert_allclose(np.diff(found), np.diff(absorption), rtol=5e-3)
+
+
+def test_neighbouring_energies_differ_by_as_much_noise_as_from_cold_starts(reference: Reference) -> None:
+    """Noise that both had from the reference would be missing in their difference, most of all where it is dim."""
+    pair = [measure(energy_ev, 0.05 + 0.7j, (40e-9, -33e-9)) for energy_ev in (5430.0, 5431.0)]
+    options = ReconstructOptions(cycles=100)
+    from_reference = difference_noise(pair, [auto(one, reference) for one in pair])
+    from_optics = difference_noise(pair, [cold(one, options) for one in pair])
+    assert (from_reference > 0.87 * from_optics)[0]
+    assert (from_reference > 0.9 * from_optics)[1:].all()
+    assert (from_reference < 1.1 * from_optics).all()
+
+
+def difference_noise(pair: list[Energy], states: list[State]) -> NDArray[np.float64]:
+    """Standard deviation of the difference of A of two energies, whose canvases are alike, in the middle, rim and dim rim."""
+    errors, doses = [], []
+    for one, state in zip(pair, states, strict=True):
+        dose = illumination(one.canvas, one.scan.positions_m, state.probe)
+        errors.append(np.log(np.abs(state.object / one.truth)))
+        doses.append(dose / np.median(dose[dose > 0.5 * dose.max()]))
+    height, width = (min(error.shape[k] for error in errors) for k in (0, 1))
+    difference = (errors[1][:height, :width] - errors[0][:height, :width]) / np.sqrt(2)
+    dose = np.minimum(*(one[:height, :width] for one in doses))
+    bands = [(dose > low) & (dose <= high) for low, high in ((0.5, np.inf), (0.3, 0.5), (0.15, 0.3))]
+    return np.array([difference[band].std() for band in bands])
+
+
 def test_another_specimen_is_no_start_and_the_energy_says_so(target: Energy, target_cold: State) -> None:
     def other(y_m: NDArray[np.float64], x_m: NDArray[np.float64]) -> NDArray[np.complex128]:
         return 3 * blobs(-x_m - 0.1e-6, 1.3 * y_m + 0.1e-6)

@@ -77,11 +77,11 @@ def test_references_are_overlaid(study: Study) -> None:
 
 
 def with_amounts(specimen: Specimen) -> Specimen:
-    """The specimen with 38 electrons an atom, 3 % error of the atoms, 5 % of the ratio."""
+    """The specimen with 38 electrons an atom, 3 % error of the atoms, 4 % of the electrons."""
     atoms = np.linspace(1e21, 3e22, specimen.kept().size).reshape(specimen.kept().shape)
     maps = {
-        "n_absorber": atoms, "n_electron": 38 * atoms, "electron_ratio": np.full(atoms.shape, 38.0),
-        "electron_ratio_sigma": np.full(atoms.shape, 38 * 0.05), "edge_jump": atoms, "edge_jump_sigma": 0.03 * atoms,
+        "n_absorber": atoms, "n_electron": 38 * atoms, "n_electron_sigma": 0.04 * 38 * atoms,
+        "edge_jump": atoms, "edge_jump_sigma": 0.03 * atoms,
     }  # fmt: skip
     return replace(specimen, maps={**specimen.maps, **maps})
 

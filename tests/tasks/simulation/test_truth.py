@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tasks.ptycho.scan import Scan
 from tasks.scattering import Absorber
 from tasks.simulation.specimen import Simulation, SimulationOptions, grow_specimen
-from tasks.simulation.truth import Truth, assess, find_offset, true_maps, true_spectra
+from tasks.simulation.truth import STATES, Truth, assess, find_offset, true_maps, true_spectra
 
 OPTIONS = SimulationOptions(seed=3, n_energies=1)
 AXIS = np.arange(-75.0, 76.0) * 15e-9
@@ -23,8 +23,8 @@ def simulation() -> Simulation:
 
 def perfect(simulation: Simulation, offset_m: NDArray[np.float64]) -> tuple[Truth, dict[str, NDArray[Any]]]:
     truth = true_maps(simulation, AXIS - offset_m[0], AXIS - offset_m[1])
-    names = ("edge_energy", "pre_edge_ratio", "n_absorber", "electron_ratio")
-    maps = {name: np.array(getattr(truth, name), dtype=float) for name in names}
+    maps = {name: np.array(getattr(truth, name), dtype=float) for name in (*STATES, "n_absorber")}
+    maps |= {f"{name}_sigma": np.full(truth.particle.shape, 0.1) for name in STATES}
     return truth, {**maps, "mask": truth.particle}
 
 
@@ -50,6 +50,7 @@ def test_errors_are_reported_as_they_are(simulation: Simulation) -> None:
     truth, maps = perfect(simulation, np.zeros(2))
     noise = np.random.default_rng(1).normal(size=truth.phase.shape)
     maps["edge_energy"] += 0.2 + 0.1 * noise
+    maps["pre_edge_ratio"] += 0.1 * noise
     maps["n_absorber"] *= 1.04
     maps["mask"] = truth.particle & (AXIS[None, :] > 0)
     labels = np.random.default_rng(2).integers(1, 5, truth.phase.shape) * truth.particle
@@ -59,6 +60,7 @@ def test_errors_are_reported_as_they_are(simulation: Simulation) -> None:
     assert found.edge_energy_off_ev == pytest.approx(0.2, abs=0.01)
     assert found.edge_energy_sd_ev == pytest.approx(0.1, rel=0.07)
     assert (found.absorption_sd, found.phase_sd_rad) == pytest.approx((2e-3, 1e-3), rel=0.07)
+    assert found.within_sigma == pytest.approx({"edge_energy": 0.157, "pre_edge_ratio": 0.683, "electron_ratio": 1}, abs=0.02)
     assert found.n_absorber_ratio == pytest.approx(1.04, abs=0.002)
     assert abs(found.adjusted_rand) < 0.02
     assert found.coverage == pytest.approx((truth.particle & (AXIS[None, :] > 0)).sum() / truth.particle.sum(), abs=0.01)
