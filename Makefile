@@ -60,7 +60,7 @@ clean:  ## Remove .venv and every cache
 	rm -rf $(VENV) .venv-lowest site .coverage coverage.xml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 
 # The fit's machine code is compiled ahead: a process that compiles it gets other last bits than one that loads it.
-$(STAMP): $(INSTALLED) $(wildcard tasks/xanes/*.py)
+$(STAMP): $(INSTALLED) $(wildcard tasks/xanes/*.py tasks/xanes/compiled/*.py)
 	@$(BIN)/python -c 'from tasks.xanes.fit import compile_ahead; compile_ahead()' && touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt

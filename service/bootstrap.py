@@ -16,7 +16,6 @@ from service.execution import worker as work
 from service.execution.cluster import Cluster
 from service.execution.metrics import Snapshot
 from service.execution.runner import Runner
-from service.quotas import Limits
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RunRepository
@@ -28,6 +27,7 @@ from service.stages.context import DataPaths
 from service.uploads.sandbox import tidy_sockets
 from service.versions import library_versions
 from service.workflow.inputs import RunInput
+from service.workflow.quotas import Limits
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
 from storage.references import ReferenceStore

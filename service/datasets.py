@@ -15,7 +15,6 @@ import numpy as np
 
 from service.api_keys import DEFAULT_PROJECT
 from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
-from service.quotas import Limits
 from service.records.dataset_repository import DatasetRecord, DatasetRepository, scan_view, view_of
 from service.records.descriptions import edge_energy_ev, spec_faults, with_defaults
 from service.records.views import DatasetFilter, DatasetView, Page, PageKey, ScanView
@@ -24,6 +23,7 @@ from service.uploads.content_digest import read_content_digest
 from service.uploads.receive import UploadReceiver
 from service.uploads.registered import names_of, opened, registered_files
 from service.uploads.sandbox import IngestOrder, OpenFile, ingest
+from service.workflow.quotas import Limits
 from storage.catalogue.datasets import EVERY_DATASET
 from storage.errors import StorageError
 from tasks.figures.measurement import measurement

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from service.api_keys import DEFAULT_PROJECT
 from service.errors import ConflictError, IdempotencyError, NotFoundError
 from service.execution.runner import Runner
-from service.quotas import Limits
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import OPTIONS, RETRIED, RunRepository
 from service.records.views import EventView, Page, PageKey, RunFilter, RunView
@@ -21,6 +20,7 @@ from service.stages.dataset_results import RunResultsStep
 from service.stages.pipeline import build_graph
 from service.uploads.receive import check_free_disk
 from service.workflow.graph import Graph
+from service.workflow.quotas import Limits
 from storage.artifacts import ArtifactStore
 from storage.atomic import remove_tree
 from storage.catalogue.catalogue import new_id

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("api", "service", "storage", "tasks")
 MAX_MODULE_LINES = 350
 MAX_FUNCTION_LINES = 60
+MAX_ENTRIES = 16
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "misc", "common"}
 
 
@@ -49,6 +50,15 @@ def test_modules_are_short() -> None:
     lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in modules(*PACKAGES)}
     assert lengths, "no modules found"
     assert {name: n for name, n in lengths.items() if n > MAX_MODULE_LINES} == {}
+
+
+def test_folders_have_few_entries() -> None:
+    entries: dict[str, set[str]] = {}
+    for path in modules(*PACKAGES):
+        for inner in (path, *path.parents[: len(path.relative_to(ROOT).parts) - 2]):
+            if inner.name != "__init__.py":
+                entries.setdefault(name_of(inner.parent), set()).add(inner.name)
+    assert {folder: sorted(names) for folder, names in entries.items() if len(names) > MAX_ENTRIES} == {}
 
 
 def test_functions_are_short() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from service.errors import DigestMismatchError, FieldError, InvalidInputError, StorageFullError, TooLargeError, is_disk_full
-from service.quotas import Arrival
 from service.settings import Settings
+from service.workflow.quotas import Arrival
 
 BLOCK_BYTES: Final = 1 << 20
 """Bytes gathered before they are hashed and written: a thread's work at a time, not a network packet's."""

@@ -1,1 +1,1 @@
-"""What has to be done for a run, as plain data: inputs, steps, their graph and their progress. No Dask, no files."""
+"""What has to be done for a run, as plain data: inputs, steps, their graph, progress and limits. No Dask, no files."""

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options.spectra import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
-from tasks.xanes.kernel import N_RESULTS, fit_all, make_search_workspace, refine_all
+from tasks.xanes.compiled.kernel import N_RESULTS, fit_all, make_search_workspace, refine_all
+from tasks.xanes.compiled.partner_curve import NO_PHASE, PhaseTerms
+from tasks.xanes.compiled.solver import Problem, make_workspace
+from tasks.xanes.compiled.start import shape_table
 from tasks.xanes.model import PARAMETERS
-from tasks.xanes.partner_curve import NO_PHASE, PhaseTerms
 from tasks.xanes.prior import Prior, population_prior, prior_around
-from tasks.xanes.solver import Problem, make_workspace
-from tasks.xanes.start import shape_table
 
 MIN_ENERGIES: Final = len(PARAMETERS)
 """Fewest energies that determine eq. 1."""
@@ -215,7 +215,7 @@ def fit_problem(
 
 
 def spectrum_fit(rows: NDArray[np.float64], status: NDArray[np.int8], edge_energy_ev: float) -> SpectrumFit:
-    """Results (24, n) of `tasks.xanes.kernel.fit_all` by their names, energies absolute."""
+    """Results (24, n) of `tasks.xanes.compiled.kernel.fit_all` by their names, energies absolute."""
     parameters = rows[:10] + RELATIVE[:, None] * edge_energy_ev
     return SpectrumFit(parameters, rows[10:20], rows[20], rows[21], rows[22], rows[23], status)
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from tasks.errors import InvalidOptionError
 from tasks.xanes.bounds import RELATIVE, bounds
+from tasks.xanes.compiled.kernel import N_RESULTS, refine_all
+from tasks.xanes.compiled.partner_curve import phase_terms
+from tasks.xanes.compiled.solver import make_workspace
 from tasks.xanes.fit import SpectrumFit, Status, fit_problem, fit_spectra, spectrum_fit
-from tasks.xanes.kernel import N_RESULTS, refine_all
-from tasks.xanes.partner_curve import phase_terms
 from tasks.xanes.prior import Prior
-from tasks.xanes.solver import make_workspace
 
 Array = NDArray[np.float64]
 

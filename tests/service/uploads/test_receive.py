@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from service.errors import DigestMismatchError, InvalidInputError, QuotaError, StorageFullError, TooLargeError
-from service.quotas import Limits
 from service.settings import Settings
 from service.uploads.receive import BLOCK_BYTES, Received, UploadReceiver, check_free_disk, write_block
+from service.workflow.quotas import Limits
 
 
 async def parts(*bodies: bytes) -> AsyncIterator[bytes]:

@@ -13,8 +13,8 @@ from scipy.optimize import least_squares
 from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options.spectra import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
+from tasks.xanes.compiled.kernel import fit_all
 from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, compile_ahead, find_prior, fit_spectra
-from tasks.xanes.kernel import fit_all
 from tasks.xanes.model import PARAMETERS, eq1, jacobian, pre_edge_area, pre_edge_ratio
 
 V_K_EV = 5465.0
@@ -120,7 +120,7 @@ def test_reaches_the_best_known_minimum(grid: Array, simulate: Callable[..., Any
 
 def fit_from(grid: Array, absorption: Array, starts: Array) -> Array:
     """Chi2 of the compiled minimiser begun at ``starts`` (10, n)."""
-    from tasks.xanes.solver import Problem, make_workspace, minimise
+    from tasks.xanes.compiled.solver import Problem, make_workspace, minimise
 
     lower, upper = bounds(0.0)
     problem = Problem(grid - V_K_EV, np.ones(len(grid)), lower, upper, np.zeros(10), np.zeros(10))

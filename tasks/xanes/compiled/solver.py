@@ -5,10 +5,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.xanes.cholesky import factorise, substitute
-from tasks.xanes.compilation import compiled
-from tasks.xanes.curve import N_PARAMETERS, differentiate, evaluate, normal_equations
-from tasks.xanes.partner_curve import NO_PHASE, PhaseTerms, differentiate_partner, evaluate_partner
+from tasks.xanes.compiled.cholesky import factorise, substitute
+from tasks.xanes.compiled.compilation import compiled
+from tasks.xanes.compiled.curve import N_PARAMETERS, differentiate, evaluate, normal_equations
+from tasks.xanes.compiled.partner_curve import NO_PHASE, PhaseTerms, differentiate_partner, evaluate_partner
 
 MAX_ITERATIONS: Final = 200
 TOLERANCE: Final = 1e-9

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.xanes.compilation import FAST, compiled
+from tasks.xanes.compiled.compilation import FAST, compiled
 from tasks.xanes.model import PARAMETERS
 
 N_PARAMETERS: Final = len(PARAMETERS)

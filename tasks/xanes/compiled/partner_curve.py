@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import dawsn
 
-from tasks.xanes.compilation import FAST, compiled
-from tasks.xanes.curve import N_PARAMETERS
+from tasks.xanes.compiled.compilation import FAST, compiled
+from tasks.xanes.compiled.curve import N_PARAMETERS
 from tasks.xanes.partner import LAST_U, background_partner, mean_logarithm, window_end
 
 NODES_PER_UNIT: Final = 32
@@ -93,7 +93,7 @@ def evaluate_partner(energy: Array, data: Array, terms: PhaseTerms, p: Array, pi
         Minus the phase times E / E_edge and the weights, its share in ``terms.columns`` taken off.
     p : (10,) float64 array
     pieces : (7, F) float64 array
-        Filled with the step's partner, its derivative by u, u; of either peak its value and t (`tasks.xanes.curve.evaluate`).
+        Filled with the step's partner, its derivative by u, u; of either peak its value and t (`curve.evaluate`).
     residual : (F,) float64 array
         Filled.
     """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from tasks.xanes.curve import differentiate, evaluate, normal_equations
+from tasks.xanes.compiled.curve import differentiate, evaluate, normal_equations
 from tasks.xanes.model import eq1, jacobian
 
 

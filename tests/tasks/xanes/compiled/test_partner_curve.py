@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tasks.xanes.compiled.partner_curve import PhaseTerms, differentiate_partner, evaluate_partner, phase_terms
 from tasks.xanes.partner import LAST_U, eq1_partner, mean_logarithm
-from tasks.xanes.partner_curve import PhaseTerms, differentiate_partner, evaluate_partner, phase_terms
 
 ENERGY = np.linspace(5420.0, 5540.0, 40)
 P = np.array([0.1, 2.0, 5478.0, 3.0, 0.5, 5470.0, 1.5, 0.8, 5490.0, 6.0])

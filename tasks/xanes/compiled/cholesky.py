@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.xanes.compilation import compiled
-from tasks.xanes.curve import N_PARAMETERS
+from tasks.xanes.compiled.compilation import compiled
+from tasks.xanes.compiled.curve import N_PARAMETERS
 
 Array = NDArray[np.float64]
 

@@ -6,9 +6,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from service.errors import QuotaError, TooCostlyError, TooManyRunsError
-from service.quotas import Limits, run_cost
 from service.settings import Settings
 from service.workflow.inputs import RunInput, ScanInput
+from service.workflow.quotas import Limits, run_cost
 from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 

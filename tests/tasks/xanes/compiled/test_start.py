@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.xanes.bounds import RELATIVE, bounds
+from tasks.xanes.compiled.solver import Problem, make_workspace, minimise
+from tasks.xanes.compiled.start import begin, project, score, shape_table
 from tasks.xanes.fit import fit_spectra
 from tasks.xanes.model import eq1
-from tasks.xanes.solver import Problem, make_workspace, minimise
-from tasks.xanes.start import begin, project, score, shape_table
 
 
 def test_score_is_the_chi2_least_squares_removes(grid: NDArray[np.float64]) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.xanes.bounds import LIMITS
-from tasks.xanes.compilation import FAST, compiled
-from tasks.xanes.curve import evaluate
+from tasks.xanes.compiled.compilation import FAST, compiled
+from tasks.xanes.compiled.curve import evaluate
 from tasks.xanes.model import edge_step, lorentzian
 
 EDGE_STEP_EV: Final = 1.5

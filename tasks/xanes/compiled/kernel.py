@@ -6,11 +6,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.xanes.cholesky import factorise
-from tasks.xanes.compilation import compiled
-from tasks.xanes.curve import N_PARAMETERS, evaluate
-from tasks.xanes.solver import MAX_ITERATIONS, TOLERANCE, Problem, Workspace, linearise, minimise, objective
-from tasks.xanes.start import PRE_EDGE_BELOW_EDGE_EV, ShapeTable, begin, project, score
+from tasks.xanes.compiled.cholesky import factorise
+from tasks.xanes.compiled.compilation import compiled
+from tasks.xanes.compiled.curve import N_PARAMETERS, evaluate
+from tasks.xanes.compiled.solver import MAX_ITERATIONS, TOLERANCE, Problem, Workspace, linearise, minimise, objective
+from tasks.xanes.compiled.start import PRE_EDGE_BELOW_EDGE_EV, ShapeTable, begin, project, score
 
 N_PRE_EDGES: Final = len(PRE_EDGE_BELOW_EDGE_EV)
 N_ATTEMPTS: Final = 2 + N_PRE_EDGES

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.xanes.cholesky import factorise, substitute
+from tasks.xanes.compiled.cholesky import factorise, substitute
 
 
 def test_solves_on_the_free_parameters() -> None:

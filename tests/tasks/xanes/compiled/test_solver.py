@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from tasks.xanes.bounds import bounds
+from tasks.xanes.compiled.solver import Problem, make_workspace, minimise
 from tasks.xanes.model import eq1
-from tasks.xanes.solver import Problem, make_workspace, minimise
 
 Array = NDArray[np.float64]
 
