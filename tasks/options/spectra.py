@@ -31,7 +31,7 @@ class FitOptions:
     """Which pixels are kept: edge jump at least ``min_jump_to_sigma`` standard errors, or the paper's jump >= sigma of the
     points before the edge."""
     min_jump_to_sigma: Annotated[float, Field(gt=0)] = 10.0
-    """Smallest edge jump, in units of its noise, that mode ``jump`` keeps."""
+    """Smallest edge jump, or white line with ``l3_l2``, in units of its noise, that mode ``jump`` keeps."""
     prior: Literal["population", "mean", "none"] = "population"
     """What each pixel may learn from the others about the widths and positions of its features, never about heights:
     ``population`` draws them as far as the specimen's pixels vary beyond their errors and leaves the edge energy alone;

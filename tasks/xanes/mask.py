@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from tasks.errors import EnergyGridError
 from tasks.options.spectra import FitOptions
 from tasks.xanes.fit import SpectrumFit, Status
+from tasks.xanes.model import PARAMETERS
 
 MIN_PRE_EDGE_POINTS = 3
 """Fewest energies before the edge from which mode ``paper`` can tell the noise."""
@@ -23,7 +24,8 @@ def mask_pixels(
     """Status of n pixels, with those added to the masked whose edge jump is too small for its noise.
 
     Mode ``jump`` keeps a pixel whose jump is at least ``min_jump_to_sigma`` times the noise of one of its data points,
-    the larger of the residual of its fit and the standard deviation in vacuum. Mode ``paper`` keeps it where the jump
+    the larger of the residual of its fit and the standard deviation in vacuum. At L edges, whose white lines are many times
+    as high as their steps, the L3 white line counts where it is the higher one (``options.model`` "l3_l2"). Mode ``paper`` keeps it where the jump
     is at least the standard deviation of its points before the edge; there 77 % of edge energies are off by over 1 eV.
 
     Parameters
@@ -49,7 +51,7 @@ def mask_pixels(
         Mode ``paper`` with fewer than three energies before the edge.
     """
     status = fit.status.copy()
-    jump = fit.parameters[1]
+    jump = _signal(fit, options)
     fitted = kept(status)
     if options.mask == "paper":
         small = ~(jump >= pre_edge_noise(energy_ev, absorption, edge_energy_ev))
@@ -58,6 +60,12 @@ def mask_pixels(
     small |= ~(jump > 0)
     status[fitted & small] = Status.MASKED_JUMP
     return status
+
+
+def _signal(fit: SpectrumFit, options: FitOptions) -> NDArray[np.float64]:
+    """What shows the absorber in each of n spectra: the edge jump, or the white line of an L edge."""
+    jump, white_line = (fit.parameters[PARAMETERS.index(name)] for name in ("edge_jump", "white_line_height"))
+    return np.fmax(jump, white_line) if options.model == "l3_l2" else jump
 
 
 def kept(status: NDArray[np.int8]) -> NDArray[np.bool_]:

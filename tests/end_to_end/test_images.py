@@ -81,6 +81,10 @@ def test_the_stack_of_iron_goes_from_one_file_to_optical_densities(lab: Lab) -> 
     assert 709 <= energy[density.argmax()] <= 710, "the L3 line"
     assert (lab.array(job, f"{dataset}/spectra/incident_intensity") > 0).all()
     assert len(lab.array(job, "components/eigenspectrum")) > 1
+    mask, label = lab.array(job, f"{dataset}/maps/mask"), lab.array(job, f"{dataset}/domains/label")
+    assert mask[sample].mean() > 0.5, "the white line shows the iron, whose edge jump is small"
+    assert (label[mask] > 0).mean() > 0.9
+    assert not label[~mask].any()
 
 
 def test_an_exported_gauge_is_for_images_alone(lab: Lab, pristine: str) -> None:

@@ -1,6 +1,7 @@
 """Pixels that carry no spectrum are told apart, with the reason."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tasks.errors import EnergyGridError
 from tasks.options.spectra import FitOptions
 from tasks.xanes.fit import Status, fit_spectra
 from tasks.xanes.mask import kept, mask_pixels, pre_edge_noise
+from tasks.xanes.model import PARAMETERS
 
 V_K_EV = 5465.0
 
@@ -43,6 +45,17 @@ def test_noise_of_the_vacuum_counts(grid: NDArray[np.float64], simulate: Callabl
     truth = simulate(100, 0.01, seed=3)
     status = masked(grid, truth, sigma_vacuum=1.0)
     assert np.all(status == Status.MASKED_JUMP)
+
+
+def test_a_white_line_shows_the_absorber_at_an_l_edge(grid: NDArray[np.float64], simulate: Callable[..., Any]) -> None:
+    truth = simulate(50, 0.01, seed=6)
+    fit = fit_spectra(grid, truth.absorption, None, V_K_EV)
+    parameters = fit.parameters.copy()
+    parameters[PARAMETERS.index("edge_jump")], parameters[PARAMETERS.index("white_line_height")] = 1e-6, 1.0
+    white = replace(fit, parameters=parameters)
+    told = {"energy_ev": grid, "absorption": truth.absorption, "edge_energy_ev": V_K_EV}
+    assert kept(mask_pixels(white, FitOptions(model="l3_l2"), **told)).all()
+    assert not kept(mask_pixels(white, FitOptions(), **told)).any()
 
 
 def test_paper_mode_keeps_what_the_default_would_not(grid: NDArray[np.float64], simulate: Callable[..., Any]) -> None:
