@@ -25,8 +25,9 @@ def mask_pixels(
 
     Mode ``jump`` keeps a pixel whose jump is at least ``min_jump_to_sigma`` times the noise of one of its data points,
     the larger of the residual of its fit and the standard deviation in vacuum. At L edges, whose white lines are many times
-    as high as their steps, the L3 white line counts where it is the higher one (``options.model`` "l3_l2"). Mode ``paper`` keeps it where the jump
-    is at least the standard deviation of its points before the edge; there 77 % of edge energies are off by over 1 eV.
+    as high as their steps, the L3 white line counts where it is the higher one (``options.model`` "l3_l2"). Mode ``paper``
+    keeps it where the jump is at least the standard deviation of its points before the edge; there 77 % of edge energies are off
+    by over 1 eV.
 
     Parameters
     ----------
