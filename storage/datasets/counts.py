@@ -1,5 +1,6 @@
 """Checks of the counts of a scan before any of them is stored: which readings are counts, and which pixels are good."""
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -57,6 +58,8 @@ class CountReport:
         Counts of each pixel over all frames in which it was good, and in which it was masked.
     lowest : (N, N) float64
         Least count of each pixel.
+    checksums : (P,) int64
+        Of the good pixels of each frame; frames that agree in it and in their total are copies.
     faults : list of FieldError
         At most one of each kind, naming the first frame concerned.
     warnings : list of str
@@ -69,6 +72,7 @@ class CountReport:
     sum: NDArray[np.float64]
     hidden: NDArray[np.float64]
     lowest: NDArray[np.float64]
+    checksums: NDArray[np.int64]
     largest: float = 0.0
     n_largest: int = 0
     next_largest: float = -1.0
@@ -173,6 +177,7 @@ def _check_all(source: ScanSource, framing: Framing, saturation_count: float | N
         sum=np.zeros(shape),
         hidden=np.zeros(shape),
         lowest=np.full(shape, np.inf),
+        checksums=np.zeros(n_frames, np.int64),
     )
     ever_good = np.zeros(shape, bool)
     try:
@@ -219,6 +224,7 @@ def _check_block(
     kept = frames if counted.all() else np.where(counted, frames, 0)
     block = slice(start, start + len(frames))
     report.totals[block] = kept.sum(axis=(1, 2), dtype=np.float64)
+    report.checksums[block] = [zlib.crc32(np.ascontiguousarray(frame)) for frame in kept]
     report.sum += kept.sum(axis=0, dtype=np.float64)
     if not good.all():
         report.hidden += np.where(readable & ~good, frames, 0).sum(axis=0, dtype=np.float64)

@@ -23,6 +23,9 @@ MAX_HIDDEN: Final = 0.3
 MIN_FILL: Final = 2
 """A frame whose pixels all read this or more was filled, not measured; single photons in every pixel are let pass."""
 
+MIN_COPIED: Final = 50
+"""Frames of fewer photons may be equal by chance."""
+
 STUCK: Final = 3
 """A position that repeats in this many frames, and in this many times as many as is usual, is a reading that stuck."""
 STUCK_AXIS: Final = 10
@@ -191,3 +194,18 @@ def revisited(positions_m: NDArray[np.float64]) -> NDArray[np.intp]:
     _, group, sizes = np.unique(positions_m, axis=0, return_inverse=True, return_counts=True)
     often = sizes >= max(STUCK, STUCK * float(np.median(sizes)))
     return np.flatnonzero(often[group.reshape(-1)])
+
+
+def copies(totals: NDArray[np.float64], checksums: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the frames (n,) that equal an earlier one count by count, which photon noise does not let happen.
+
+    Parameters
+    ----------
+    totals : (P,) float64 array
+        Photons of each frame; frames of fewer than `MIN_COPIED` may be equal by chance.
+    checksums : (P,) int64 array
+        Of the counts of each frame.
+    """
+    _, first, group = np.unique(np.stack([totals, checksums]), axis=1, return_index=True, return_inverse=True)
+    repeats = first[group.reshape(-1)] < np.arange(len(totals))
+    return np.flatnonzero(repeats & (totals >= MIN_COPIED))

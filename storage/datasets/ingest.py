@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec
 
 from storage.chunks import plan_tiles
 from storage.datasets.counts import CountReport, check_counts, frame_masks_of, to_counts
-from storage.datasets.frames import MAX_LEFT_OUT, BadFrames, find_bad_frames, named, revisited
+from storage.datasets.frames import MAX_LEFT_OUT, BadFrames, copies, find_bad_frames, named, revisited
 from storage.datasets.framing import Framing, frame_about
 from storage.datasets.masking import hidden_beam, hot_pixels, hot_warning, mask_faults, mask_warnings
 from storage.errors import FieldError
@@ -260,6 +260,12 @@ def _judge_frames(
     else:
         done = "left out" if bad_frames == "leave_out" else "kept all the same"
         warnings += [f"{finding}: {done}" for finding in found]
+    same = np.setdiff1d(copies(report.totals, report.checksums), bad)
+    if len(same):
+        warnings.append(
+            f"frames that equal an earlier one, count by count: {len(same)} ({named(same)}); photon noise makes no two frames "
+            "equal. Did the read-out repeat frames, or are these data without noise?"
+        )
     if positions is not None:
         again = np.setdiff1d(revisited(positions), bad)
         if len(again):

@@ -158,6 +158,23 @@ def test_a_scan_of_which_most_frames_stand_apart_is_refused_whatever_is_asked_fo
         assert "too many of 36 to go on without" in faults[0].message
 
 
+def test_frames_that_are_copies_are_told() -> None:
+    given = raster()
+    assert isinstance(given.frames, np.ndarray)
+    given.frames[...] = np.random.default_rng(1).poisson(20.0, given.frames.shape)
+    assert examine(given, ScanOverrides())[0] is not None
+    given.frames[[7, 8, 30]] = given.frames[6]
+    record, faults = examine(given, ScanOverrides())
+    assert record is not None, faults
+    assert "equal an earlier one, count by count: 3 (frames 7-8, 30)" in record.warnings[0]
+    assert len(record.kept) == P
+    given.frames[:] = 0
+    given.frames[:, 4, 4] = 3  # single photons may fall alike
+    record, faults = examine(given, ScanOverrides())
+    assert record is not None, faults
+    assert not any("count by count" in text for text in record.warnings)
+
+
 def test_positions_that_return_are_told() -> None:
     given = raster()
     assert given.positions_m is not None
