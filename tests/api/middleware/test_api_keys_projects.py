@@ -97,6 +97,7 @@ def calls(neighbours: Neighbours) -> list[tuple[str, str, dict[str, Any]]]:
     sent_to: dict[str, dict[str, Any]] = {
         f"post {API}/runs": {"json": {"datasets": [neighbours.dataset]}},
         f"post {API}/runs/{{run_id}}/spectra": {"json": {"areas": [{"dataset": neighbours.dataset, "pixel": [1, 1]}]}},
+        f"post {API}/datasets/{{dataset_id}}/foil": {"json": {"xdi": "no spectrum"}},
         f"patch {API}/datasets/{{dataset_id}}": {"json": {"title": "theirs"}},
         f"patch {API}/runs/{{run_id}}": {"json": {"name": "theirs"}},
         f"get {API}/runs/{{run_id}}/export": {"params": {"format": "csv"}},
@@ -159,9 +160,11 @@ def test_every_route_opens_to_its_own_project(both: Neighbours) -> None:
         answer = both.mine.request(method, path, **sent)
         if answer.status_code >= 400:
             refused[f"{method} {path.replace(both.dataset, '').replace(both.done, '')}"] = answer.status_code
-    # nothing to try again in a run that has succeeded; its made-up results hold no spectra; no cluster in this test
+    # nothing to try again in a run that has succeeded; its made-up results hold no spectra, and it has no finished steps; the
+    # foil is no spectrum; no cluster in this test
     nothing = {"POST /api/v1/runs//retry": 409, "POST /api/v1/runs//spectra": 404, "GET /api/v1/runs//spectrum": 404}
-    nothing["GET /api/v1/runs//export"] = 409
+    nothing |= {f"GET /api/v1/runs//{what}": 409 for what in ("export", "figures/elbow.pdf", "figures/elbow.svg")}
+    nothing["POST /api/v1/datasets//foil"] = 422
     assert refused == {**nothing, "GET /dask": 503}, refused
     with both.mine.stream("GET", f"{API}/runs/{both.done}/events") as events:
         assert "succeeded" in "".join(events.iter_text())
