@@ -224,7 +224,7 @@ def _check_block(
     kept = frames if counted.all() else np.where(counted, frames, 0)
     block = slice(start, start + len(frames))
     report.totals[block] = kept.sum(axis=(1, 2), dtype=np.float64)
-    report.checksums[block] = [zlib.crc32(np.ascontiguousarray(frame)) for frame in kept]
+    report.checksums[block] = [zlib.crc32(frame.tobytes()) for frame in kept]
     report.sum += kept.sum(axis=0, dtype=np.float64)
     if not good.all():
         report.hidden += np.where(readable & ~good, frames, 0).sum(axis=0, dtype=np.float64)

@@ -66,7 +66,7 @@ def mask_pixels(
 def _signal(fit: SpectrumFit, options: FitOptions) -> NDArray[np.float64]:
     """What shows the absorber in each of n spectra: the edge jump, or the white line of an L edge."""
     jump, white_line = (fit.parameters[PARAMETERS.index(name)] for name in ("edge_jump", "white_line_height"))
-    return np.fmax(jump, white_line) if options.model == "l3_l2" else jump
+    return np.asarray(np.fmax(jump, white_line) if options.model == "l3_l2" else jump)
 
 
 def kept(status: NDArray[np.int8]) -> NDArray[np.bool_]:
