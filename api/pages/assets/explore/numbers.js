@@ -37,10 +37,11 @@ export function roundBelow(most) {
 /** The values at two fractions (0 to 1) of all that are finite. */
 export function percentiles(values, low, high) {
   const step = Math.max(1, Math.floor(values.length / 60000));
-  const sample = [];
-  for (let i = 0; i < values.length; i += step) if (Number.isFinite(values[i])) sample.push(values[i]);
-  if (!sample.length) return [0, 1];
-  sample.sort((a, b) => a - b);
+  const room = new Float32Array(Math.ceil(values.length / step));
+  let n = 0;
+  for (let i = 0; i < values.length; i += step) if (Number.isFinite(values[i])) room[n++] = values[i];
+  if (!n) return [0, 1];
+  const sample = room.subarray(0, n).sort();  // numbers in a typed array sort ten times as fast as by a function
   const at = (fraction) => sample[Math.round(fraction * (sample.length - 1))];
   return at(low) < at(high) ? [at(low), at(high)] : [sample[0], sample.at(-1) > sample[0] ? sample.at(-1) : sample[0] + 1];
 }
