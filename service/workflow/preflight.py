@@ -42,14 +42,33 @@ def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
     errors += [FieldError("datasets", message) for message in mismatches(datasets)]
     errors += size_errors(datasets, options)
     errors += phase_errors(datasets, options)
-    measured = [dataset.id for dataset in datasets if dataset.kind != "images"]
-    if measured and options.align.gauge == "none":
-        message = f"align.gauge must be found for objects that are reconstructed here, those of {', '.join(measured)}"
-        errors.append(FieldError("options.align.gauge", message))
+    errors += alignment_errors(datasets, options)
     if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
         errors += chemistry_errors(datasets, options) + model_errors(datasets, options) + reference_errors(datasets, options)
     if errors:
         raise InvalidInputError("; ".join(error.message for error in errors), errors)
+
+
+def alignment_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
+    """Why the gauge or the empty box that was stated cannot be had of these datasets."""
+    errors = []
+    measured = [dataset.id for dataset in datasets if dataset.kind != "images"]
+    if measured and options.align.gauge == "none":
+        message = f"align.gauge must be found for objects that are reconstructed here, those of {', '.join(measured)}"
+        errors.append(FieldError("options.align.gauge", message))
+    if options.align.vacuum_box is not None:
+        _, last_row, _, last_column = options.align.vacuum_box
+        for dataset in datasets:
+            if dataset.is_open or not dataset.scans:
+                continue
+            n_rows, n_columns = (max(scan.canvas.shape[axis] for scan in dataset.scans) for axis in (0, 1))
+            if last_row > n_rows or last_column > n_columns:
+                message = (
+                    f"align.vacuum_box must lie within the images, which have at most {n_rows} rows and {n_columns} columns in "
+                    f"{dataset.id}; got {options.align.vacuum_box} as (y0, y1, x0, x1). Is it of another dataset?"
+                )
+                errors.append(FieldError("options.align.vacuum_box", message))
+    return errors
 
 
 def size_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:

@@ -152,3 +152,13 @@ def test_a_gauge_that_was_never_found_is_refused_for_measurements() -> None:
     ):
         check_run([dataset(GRID)], options(align={"gauge": "none"}))
     check_run([dataclasses.replace(dataset(GRID), kind="images")], options(align={"gauge": "none"}))
+
+
+@pytest.mark.parametrize(("box", "is_refused"), [((0, 8, 0, 8), False), ((500, 600, 0, 8), True), ((0, 8, 60, 90), True)])
+def test_an_empty_box_outside_the_images_is_refused_before_anything_is_computed(box: tuple[int, ...], is_refused: bool) -> None:
+    chosen = options(align={"vacuum_box": list(box)})
+    if not is_refused:
+        check_run([dataset(GRID)], chosen)
+        return
+    with pytest.raises(InvalidInputError, match=r"align\.vacuum_box must lie within the images, which have at most 64 rows"):
+        check_run([dataset(GRID)], chosen)
