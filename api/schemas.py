@@ -71,10 +71,10 @@ DatasetName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 def finite_or_none(value: Any) -> Any:
-    """``value`` with None for every number that JSON has no word for."""
+    """``value`` with None for every number that JSON has no word for; None stays."""
     if isinstance(value, np.ndarray | list | tuple):
         return [finite_or_none(item) for item in value]
-    return float(value) if np.isfinite(value) else None
+    return float(value) if value is not None and np.isfinite(value) else None
 
 
 Number = Annotated[float | None, BeforeValidator(finite_or_none)]

@@ -68,6 +68,9 @@ def survivor(
         run = lab.client.submit([dataset], options)["id"]
         wait_for_second_round(lab, len(specimen(0).scans) + 4)
         seen = event_ids(lab, run, 0, n=5)
+        table = lab.client.call("GET", f"/runs/{run}/energies")["items"]
+        assert len(table) == len(specimen(0).scans), "a run under way shows what its energies have come to"
+        assert all(row["r_factor"] > 0 and row["resolution_m"] is None for row in table)
         lab.serving.kill()
         finished = finished_steps(folder / "data")
     with own_lab(folder / "data") as lab:
