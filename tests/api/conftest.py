@@ -289,7 +289,8 @@ class FakeRuns:
         return [
             make_row(
                 self.views[run_id].datasets[0], 5420.0 + 3 * i, np.geomspace(0.5, 0.05, 60) * (1 + 0.1 * i), noise=0.04,
-                n_modes=1, resolution_m=(None, float("nan"))[i % 2], drift_px=None, warnings=["5420.0 eV: little overlap"] if i == 0 else [],
+                n_modes=1, resolution_m=(None, float("nan"))[i % 2], drift_px=None,
+                warnings=["5420.0 eV: little overlap"] if i == 0 else [],
             )
             for i in range(n_done)
         ]  # fmt: skip
