@@ -144,22 +144,22 @@ def loader(reader: RunInputReader, limits: Limits) -> Callable[[Sequence[str], R
     """How a run's facts are read while it goes on: a live one may outgrow its limits."""
 
     def load(dataset_ids: Sequence[str], options: RunOptions) -> list[RunInput]:
-        facts = reader.read_checked(dataset_ids, options)
-        limits.check_cost(facts, options)
-        return facts
+        datasets = reader.read_checked(dataset_ids, options)
+        limits.check_cost(datasets, options)
+        return datasets
 
     return load
 
 
-def sweep(rubbish: Retention) -> None:
+def sweep(retention: Retention) -> None:
     """Remove what writers that died left half-way; the disk is theirs no longer."""
-    for waste in rubbish.leftovers():
+    for garbage in retention.leftovers():
         try:
-            rubbish.remove(waste)
+            retention.remove(garbage)
         except OSError as error:
-            log.warning("%s could not be removed: %s", waste.path, error)
+            log.warning("%s could not be removed: %s", garbage.path, error)
         else:
-            log.info("removed %s, which a dead writer left", waste.path)
+            log.info("removed %s, which a dead writer left", garbage.path)
 
 
 def build(settings: Settings) -> Service:

@@ -1,6 +1,6 @@
 """What on the disk nobody needs any more: found first, removed on demand.
 
-Measurements and results of runs that are in the catalogue are never rubbish, unless runs are given an age. Removing may
+Measurements and results of runs that are in the catalogue are never garbage, unless runs are given an age. Removing may
 go on while the service works: a step that a new run had counted on is then computed again.
 """
 
@@ -82,7 +82,10 @@ class Retention:
         expired = [run for run in runs if is_expired(run, max_run_age_s)]
         kept = [run for run in runs if run not in expired]
         found = [*self._steps_beyond(kept), *self._run_folders(kept, expired)]
-        return [*(waste for waste in found if waste.age_s >= min_age_s or waste.kind == "run"), *self.leftovers(min_age_s)]
+        return [
+            *(garbage for garbage in found if garbage.age_s >= min_age_s or garbage.kind == "run"),
+            *self.leftovers(min_age_s),
+        ]
 
     def leftovers(self, min_age_s: float = LEFTOVER_S) -> list[Garbage]:
         """Uploads and folders that were on their way when their writer died."""
@@ -93,17 +96,17 @@ class Retention:
         paths += [path for path in uploads if age_of(path) >= min_age_s]
         return [Garbage("leftover", path.name, path, size_of(path), age_of(path)) for path in paths]
 
-    def remove(self, waste: Garbage) -> None:
+    def remove(self, garbage: Garbage) -> None:
         """Remove one thing; one that is gone already is no error."""
-        if waste.kind in ("round", "step"):
-            self._artifacts.delete(waste.name)
+        if garbage.kind in ("round", "step"):
+            self._artifacts.delete(garbage.name)
             return
-        if waste.kind == "run":
-            self._catalogue.runs.delete(waste.name)
-        if waste.path.is_dir():
-            remove_tree(waste.path)
+        if garbage.kind == "run":
+            self._catalogue.runs.delete(garbage.name)
+        if garbage.path.is_dir():
+            remove_tree(garbage.path)
         else:
-            waste.path.unlink(missing_ok=True)
+            garbage.path.unlink(missing_ok=True)
 
     def _steps_beyond(self, runs: list[Row]) -> Iterator[Garbage]:
         """Units that none of ``runs`` needs."""

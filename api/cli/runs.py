@@ -62,11 +62,8 @@ def datasets(
     """List the datasets of the service, or those that are searched for, newest first."""
     with plain_errors(), Client(url, key) as client:
         items = client.items("/datasets", limit, q=search, element=element, group=group, label=label, state=state)
-    if as_json:
-        print_json(items)
-        return
     columns = ("id", "state", "title", "formula", "group", "energies", "from_ev", "to_ev", "bytes")
-    print_table(columns, [dataset_row(item) for item in items])
+    print_items(items, as_json, columns, dataset_row)
 
 
 @commands.command()
@@ -82,11 +79,7 @@ def runs(
     """List the runs of the service, or those that are searched for, newest first."""
     with plain_errors(), Client(url, key) as client:
         items = client.items("/runs", limit, q=search, dataset=dataset, state=state)
-    if as_json:
-        print_json(items)
-        return
-    rows = [(item["id"], item["state"], f"{item['progress']:.0%}", item["created"], item["name"]) for item in items]
-    print_table(("id", "state", "done", "created", "name"), rows)
+    print_items(items, as_json, ("id", "state", "done", "created", "name"), run_row)
 
 
 @commands.command()
@@ -175,6 +168,21 @@ def dataset_row(item: dict[str, Any]) -> tuple[object, ...]:
     sample = item["sample"]
     about = (item["id"], item["state"], item["title"], sample.get("formula", ""), sample.get("group", ""))
     return (*about, len(energies_ev), *ends, item["n_bytes"])
+
+
+def run_row(item: dict[str, Any]) -> tuple[object, ...]:
+    """One line of the list of runs."""
+    return item["id"], item["state"], f"{item['progress']:.0%}", item["created"], item["name"]
+
+
+def print_items(
+    items: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...], row: Callable[[dict[str, Any]], tuple[object, ...]]
+) -> None:
+    """Print what a list holds as JSON, or as a table with a line for each."""
+    if as_json:
+        print_json(items)
+    else:
+        print_table(columns, [row(item) for item in items])
 
 
 def show_a_run(found: dict[str, Any]) -> None:

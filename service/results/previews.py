@@ -101,11 +101,17 @@ def shared_grid(artifacts: ArtifactStore, steps: Sequence[ReconstructStep]) -> G
 
 def cropped(image: NDArray[Any], canvas: Canvas, grid: Grid) -> NDArray[Any]:
     """The part of an image (Y, X) on its own canvas that the grid covers, to the nearest pixel."""
-    spans = [
-        slice(*(round((end - origin) / canvas.pixel_size_m) + n for end, n in ((along[0], 0), (along[-1], 1))))
-        for origin, along in zip(canvas.origin_m, (grid.y_m, grid.x_m), strict=True)
-    ]
-    return image[spans[0], spans[1]]
+    rows, columns = (
+        span(origin_m, along_m, canvas.pixel_size_m)
+        for origin_m, along_m in zip(canvas.origin_m, (grid.y_m, grid.x_m), strict=True)
+    )
+    return image[rows, columns]
+
+
+def span(origin_m: float, along_m: NDArray[np.float64], pixel_size_m: float) -> slice:
+    """The pixels of an axis that begins at ``origin_m`` which ascending places [m] reach over."""
+    first, last = (round((end_m - origin_m) / pixel_size_m) for end_m in (along_m[0], along_m[-1]))
+    return slice(first, last + 1)
 
 
 def nearest(energies_ev: NDArray[np.float64], energy_ev: float | None) -> int:

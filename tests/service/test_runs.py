@@ -122,7 +122,7 @@ def bench(make_bench: Callable[..., RunBench]) -> RunBench:
     return make_bench()
 
 
-def test_a_submitted_run_is_queued_and_the_wheel_is_told(bench: RunBench) -> None:
+def test_a_submitted_run_is_queued_and_wakes_the_run_loop(bench: RunBench) -> None:
     view = bench.runs.submit(["ds_a"], options(domains={"n_domains": 3}), "first look")
     assert (view.state, view.name, view.datasets) == ("queued", "first look", ("ds_a",))
     assert view.options["domains"]["n_domains"] == 3
