@@ -186,7 +186,7 @@ def test_the_distribution_is_one_module_that_needs_nothing_of_the_server() -> No
     folder = Path(client_module.__file__).parent
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     targets = project["tool"]["hatch"]["build"]["targets"].values()
-    assert [target["only-include"] for target in targets] == [["ptyxas.py"]]
+    assert [target["only-include"] for target in targets] == [["ptyxas.py"], ["ptyxas.py"]]
     packages = {name.partition(">")[0] for name in project["project"]["dependencies"]}
     assert packages == {"aiohttp", "fsspec", "httpx", "xarray", "zarr"}
     alone = "import sys, ptyxas; print(sorted({name.partition('.')[0] for name in sys.modules} & set(sys.argv[1:])))"
