@@ -269,7 +269,11 @@ def test_what_a_run_stored_can_be_read_by_others(make_bench: MakeBench) -> None:
     bench = make_bench()
     bench.submit("run_1", "a", **SHORT)
     bench.wait("run_1", "succeeded")
-    assert np.array_equal(ArtifactStore(bench.paths.artifacts).read(bench.computed()[0])["x"], np.ones(3))
+    # rounds before the last are removed when the run succeeds, and any step may have been computed first
+    store = ArtifactStore(bench.paths.artifacts)
+    kept = [key for key in bench.computed() if store.has(key)]
+    assert kept
+    assert all(np.array_equal(store.read(key)["x"], np.ones(3)) for key in kept)
     assert threading.active_count() < 60
 
 
