@@ -143,10 +143,24 @@ def document_problems(app: FastAPI, needs_key: bool) -> None:
             schemas[ProblemAnswer.__name__] = problem
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
+            enumerate_words(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def enumerate_words(node: Any) -> None:
+    """Write a word that may stand in place of a number, such as ``auto``, as an enumeration of one, in all of the document.
+
+    Generators of clients take a constant beside another type for the only value allowed.
+    """
+    if isinstance(node, dict):
+        for choice in node.get("anyOf", ()):
+            if "const" in choice:
+                choice["enum"] = [choice.pop("const")]
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        enumerate_words(child)
 
 
 def document_operation(method: str, operation: dict[str, Any]) -> None:
