@@ -153,16 +153,31 @@ def kb_focus(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: i
     return np.outer(along, along)
 
 
-def kb_profile(spec: ProbeSpec, energy_ev: float, distance_m: Array) -> NDArray[Any]:
-    """Complex128 in the shape of ``distance_m``: one factor of `kb_focus`, at these distances from the axis [m].
+def kb_profile(spec: ProbeSpec, energy_ev: float, distance_m: Array, centres_m: Array | None = None) -> NDArray[Any]:
+    """One factor of `kb_focus`, at distances from an origin [m], of beams whose axes are displaced from it.
 
     ``int a(v) exp(2 pi i u v - i pi lambda dz v^2 / s^2) dv`` over the aperture |v| < 1/2, with ``u = y / s`` and s such
-    that the focus is ``fwhm_m`` wide.
+    that the focus is ``fwhm_m`` wide. The wave of a displaced beam is the product of one of ``distance_m`` and one of
+    ``centres_m`` in every v, so that many beams take a matrix product instead of an exponential each.
+
+    Parameters
+    ----------
+    spec : ProbeSpec
+    energy_ev : float
+    distance_m : (N,) float array
+    centres_m : (...) float array, optional
+        Axes of the beams, one at 0 by default.
+
+    Returns
+    -------
+    (..., N) complex128 array
     """
     v, aperture = kb_aperture(spec.apodisation)
     scale = spec.fwhm_m / focus_width(spec.apodisation)
     pupil = aperture * np.exp(-1j * np.pi * wavelength_m(energy_ev) * spec.defocus_m * (v / scale) ** 2)
-    return np.asarray(np.exp(2j * np.pi * np.multiply.outer(distance_m / scale, v)) @ pupil)
+    if centres_m is not None:
+        pupil = pupil * np.exp(-2j * np.pi * np.multiply.outer(centres_m / scale, v))
+    return np.asarray(pupil @ np.exp(2j * np.pi * np.multiply.outer(v, distance_m / scale)))
 
 
 def kb_aperture(apodisation: float) -> tuple[Array, Array]:

@@ -218,7 +218,7 @@ def diffract(
     image = transmission_at(specimen, electrons, y_m, x_m, energy_ev)
     axis_m = (np.arange(n) - n // 2) * pixel_size_m
     offsets_m = positions_m - np.rint(positions_m / pixel_size_m) * pixel_size_m
-    profiles = kb_profile(options.probe, energy_ev, axis_m - offsets_m[:, :, None])
+    profiles = kb_profile(options.probe, energy_ev, axis_m, offsets_m)
     profiles /= np.linalg.norm(profiles, axis=2, keepdims=True)
     frames = np.empty((len(positions_m), n, n))
     for frame, (along_y, along_x), (row, column) in zip(frames, profiles, whole - n // 2 - first, strict=True):

@@ -51,6 +51,15 @@ def test_sharp_aperture_in_focus_is_a_sinc_at_any_distance() -> None:
     np.testing.assert_allclose(profile / 256, np.sinc(0.8859 * y_m / 300e-9), atol=2e-3)
 
 
+def test_a_displaced_beam_is_the_beam_seen_from_its_axis() -> None:
+    spec, y_m = ProbeSpec(defocus_m=4e-4, apodisation=0.9), np.linspace(-500e-9, 500e-9, 41)
+    centres_m = np.array([[-7e-9, 0.0], [3e-9, 120e-9]])
+    found = kb_profile(spec, 5465.0, y_m, centres_m)
+    assert found.shape == (2, 2, 41)
+    for index in np.ndindex(2, 2):
+        np.testing.assert_allclose(found[index], kb_profile(spec, 5465.0, y_m - centres_m[index]), atol=1e-10)
+
+
 def test_modes_are_added_with_little_power() -> None:
     probe = add_modes(initial_probe(ProbeSpec(), 5465.0, 15e-9, 64, 1.0), 3)
     power = np.sum(np.abs(probe) ** 2, axis=(1, 2))
