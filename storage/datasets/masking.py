@@ -94,21 +94,24 @@ def _brightest(pattern: Array) -> Mask:
 
 
 def hot_pixels(report: CountReport, n_frames: int) -> Mask:
-    """(N, N) bool: good pixels far above their neighbours in every frame."""
-    mean = np.where(report.good, report.sum / max(n_frames, 1), 0.0)
-    padded = np.pad(mean, 1)
-    n = len(mean)
-    around = [padded[1 + dy : 1 + dy + n, 1 + dx : 1 + dx + n] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
-    third = np.sort(np.stack(around), axis=0)[-3]
-    known = _n_good_neighbours(report.good) >= 3
-    return np.asarray(report.good & known & (mean > HOT * np.maximum(third, 0.1)) & (report.lowest > np.maximum(third, 1.0)))
+    """(N, N) bool: good pixels far above their neighbours in every frame.
+
+    A masked neighbour counts as bright as its own good neighbours are (their median), so that a beam of few pixels with a dead
+    one among them is not hot.
+    """
+    mean = np.where(report.good, report.sum / max(n_frames, 1), np.nan)
+    around = _neighbours(mean)
+    n_known = np.isfinite(around).sum(axis=0)
+    filled, masked = np.nan_to_num(mean), ~report.good & (n_known > 0)
+    filled[masked] = np.nanmedian(around[:, masked], axis=0)
+    third = np.maximum(np.sort(np.nan_to_num(_neighbours(filled)), axis=0)[-3], 0.1)
+    return np.asarray(report.good & (n_known >= 3) & (filled > HOT * third) & (report.lowest > np.maximum(third, 1.0)))
 
 
-def _n_good_neighbours(good: Mask) -> NDArray[np.int64]:
-    padded = np.pad(good, 1).astype(np.int64)
-    n = len(good)
-    window = sum(padded[dy : dy + n, dx : dx + n] for dy in range(3) for dx in range(3))
-    return np.asarray(window - good)
+def _neighbours(image: Array) -> Array:
+    """(8, N, N): the eight pixels around each, NaN beyond the rim."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, 1, constant_values=np.nan), (3, 3))
+    return np.delete(windows.reshape(*image.shape, 9), 4, axis=2).transpose(2, 0, 1)
 
 
 def hot_warning(hot: Mask, offset: tuple[int, int]) -> str:

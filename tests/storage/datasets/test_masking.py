@@ -122,6 +122,24 @@ def test_an_oversampled_beam_has_no_hot_pixel(width_px: float) -> None:
     assert not hot_pixels(check(measured(width_px)), P).any()
 
 
+@pytest.mark.parametrize("width_px", [0.7, 0.85])
+@pytest.mark.parametrize("dead", [[(16, 16)], [(15, 16)], [(15, 15)], [(15, 16), (16, 15)], [(row, 15) for row in range(N)]])
+def test_a_beam_of_few_pixels_is_not_hot_beside_a_dead_one(width_px: float, dead: list[tuple[int, int]]) -> None:
+    """A dead pixel next to the middle must not turn the pixels beyond it, bright by right, into hot ones."""
+    mask = everywhere()
+    mask[tuple(np.transpose(dead))] = False
+    frames = 100 * measured(width_px)
+    assert not hot_pixels(check(np.where(mask, frames, 0), mask), P).any()
+
+
+@pytest.mark.parametrize("dead", [[(5, 6)], [(4, 4), (6, 6)], [(row, 6) for row in range(N)], [(row, 6) for row in range(8, N)]])
+def test_a_hot_pixel_beside_masked_ones_is_hot(dead: list[tuple[int, int]]) -> None:
+    mask, frames = everywhere(), measured(2.5)
+    mask[tuple(np.transpose(dead))] = False
+    frames[:, 5, 5] = 90_000
+    assert np.argwhere(hot_pixels(check(np.where(mask, frames, 0), mask), P)).tolist() == [[5, 5]]
+
+
 def test_what_is_bright_in_some_frames_only_is_not_hot() -> None:
     frames = measured(2.5)
     frames[: P // 2, 5, 5] = 90_000
