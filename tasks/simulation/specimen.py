@@ -217,7 +217,7 @@ def diffract(
     y_m, x_m = (np.arange(first[k], whole[:, k].max() + n - n // 2) * pixel_size_m for k in (0, 1))
     image = transmission_at(specimen, electrons, y_m, x_m, energy_ev)
     axis_m = (np.arange(n) - n // 2) * pixel_size_m
-    offsets_m = np.asarray(positions_m - np.rint(positions_m / pixel_size_m) * pixel_size_m, dtype=float)
+    offsets_m = positions_m - whole * pixel_size_m
     profiles = kb_profile(options.probe, energy_ev, axis_m, offsets_m)
     profiles /= np.linalg.norm(profiles, axis=2, keepdims=True)
     frames = np.empty((len(positions_m), n, n))
