@@ -153,9 +153,7 @@ def kb_focus(spec: ProbeSpec, energy_ev: float, pixel_size_m: float, n_pixels: i
     return np.outer(along, along)
 
 
-def kb_profile(
-    spec: ProbeSpec, energy_ev: float, distance_m: Array, centres_m: NDArray[np.floating[Any]] | None = None
-) -> NDArray[Any]:
+def kb_profile(spec: ProbeSpec, energy_ev: float, distance_m: Array, centres_m: Array | None = None) -> NDArray[Any]:
     """One factor of `kb_focus`, at distances from an origin [m], of beams whose axes are displaced from it.
 
     ``int a(v) exp(2 pi i u v - i pi lambda dz v^2 / s^2) dv`` over the aperture |v| < 1/2, with ``u = y / s`` and s such

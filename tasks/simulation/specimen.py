@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from tasks.options.config import CONFIG
-from tasks.ptycho.probe import ProbeSpec, kb_profile
+from tasks.ptycho.probe import ProbeSpec, kb_profile, pixel_coordinates
 from tasks.ptycho.scan import Scan
 from tasks.scattering import Absorber, transmission
 from tasks.simulation.chemical_states import STATES, ChemicalState, electrons_per_formula
@@ -216,7 +216,7 @@ def diffract(
     first = whole.min(axis=0) - n // 2
     y_m, x_m = (np.arange(first[k], whole[:, k].max() + n - n // 2) * pixel_size_m for k in (0, 1))
     image = transmission_at(specimen, electrons, y_m, x_m, energy_ev)
-    axis_m = (np.arange(n) - n // 2) * pixel_size_m
+    axis_m = pixel_coordinates(n) * pixel_size_m
     offsets_m = positions_m - whole * pixel_size_m
     profiles = kb_profile(options.probe, energy_ev, axis_m, offsets_m)
     profiles /= np.linalg.norm(profiles, axis=2, keepdims=True)
