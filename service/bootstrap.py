@@ -141,7 +141,7 @@ def lock_folder(data_dir: Path) -> IO[bytes]:
 
 
 def loader(reader: RunInputReader, limits: Limits) -> Callable[[Sequence[str], RunOptions], list[RunInput]]:
-    """How a run's facts are read while it goes on: a live one may outgrow its limits."""
+    """How a run's inputs are read while it goes on: a live one may outgrow its limits."""
 
     def load(dataset_ids: Sequence[str], options: RunOptions) -> list[RunInput]:
         datasets = reader.read_checked(dataset_ids, options)

@@ -91,9 +91,9 @@ def compute(contexts: Sequence[StageContext]) -> Mapping[str, StepResult]:
     results: dict[str, StepResult] = {}
     for number, state in run_together(reconstructions):
         context = contexts[number]
-        facts = rounds[number].finish(context, state, reconstructions[number].warnings)
+        attributes = rounds[number].finish(context, state, reconstructions[number].warnings)
         seconds = context.seconds / len(contexts)
-        results[context.request.step.name] = StepResult("done", True, seconds, context.storage_s, facts=facts)
+        results[context.request.step.name] = StepResult("done", True, seconds, context.storage_s, attributes=attributes)
     return results
 
 

@@ -87,7 +87,7 @@ class Reporter:
         log.debug("step done", extra=about)
         told = {"unit": step.name, "stage": step.stage, "energy_ev": step.energy_ev, "computed": result.is_computed}
         spent = {"seconds": result.seconds, "storage_seconds": result.storage_seconds}
-        self._records.add_event(run.run_id, "unit", {**told, **spent, **result.facts})
+        self._records.add_event(run.run_id, "unit", {**told, **spent, **result.attributes})
         self.warn(run, step, stored_warnings(self._artifacts, step))
 
     def step_failed(self, step: Step) -> None:

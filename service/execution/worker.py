@@ -29,7 +29,7 @@ class StepResult:
         Time that it took, and the part of it that went into reading and writing arrays [s].
     message : str
         Why it is not done.
-    facts : mapping
+    attributes : mapping
         Attributes of the result, small and JSON-able: R factor, number of pixels.
     """
 
@@ -38,7 +38,7 @@ class StepResult:
     seconds: float = 0.0
     storage_seconds: float = 0.0
     message: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def perform(request: StepRequest, report: Report, is_cancelled: IsCancelled = never) -> StepResult:
@@ -48,7 +48,7 @@ def perform(request: StepRequest, report: Report, is_cancelled: IsCancelled = ne
         return StepResult("done")
     try:
         context.check_stop()
-        facts = request.step.run(context)
+        attributes = request.step.run(context)
     except CancelledError as error:
         return StepResult("cancelled", message=str(error))
     except ArtifactMissingError as error:  # removed while the run counted on it: it is computed again
@@ -59,7 +59,7 @@ def perform(request: StepRequest, report: Report, is_cancelled: IsCancelled = ne
         return StepResult("failed", message="out of memory: give workers more of it, or run fewer of them")
     except Exception as error:
         return StepResult("failed", message=unexpected(request, error))
-    return StepResult("done", True, context.seconds, context.storage_s, facts=facts)
+    return StepResult("done", True, context.seconds, context.storage_s, attributes=attributes)
 
 
 def unexpected(request: StepRequest, error: Exception) -> str:

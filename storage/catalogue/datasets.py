@@ -1,4 +1,4 @@
-"""Datasets and their scans as the catalogue knows them: facts that lists, searches and plans need without opening a store.
+"""Datasets and their scans as the catalogue knows them: attributes that lists, searches and plans need without opening a store.
 
 The stores are the truth; `service.records.dataset_repository` keeps these tables in step with them.
 """

@@ -36,9 +36,9 @@ def write_nexus(source: Source, path: Path) -> None:
             _mark_data(source, name, group)
         for entry in file.values():
             entry.attrs["default"] = next((name for name in DEFAULT_GROUPS if name in entry), next(iter(entry)))
-        notes = _entry(file, SHARED, source.run_id).create_group("parameters")
-        notes.attrs["NX_class"] = "NXcollection"
-        notes.attrs.update({name: attribute(value) for name, value in about.items()})
+        parameters = _entry(file, SHARED, source.run_id).create_group("parameters")
+        parameters.attrs["NX_class"] = "NXcollection"
+        parameters.attrs.update({name: attribute(value) for name, value in about.items()})
 
 
 def _entry(file: h5py.File, name: str, title: str) -> h5py.Group:

@@ -70,7 +70,7 @@ class CoupleStep(CouplingStep):
 
     def run(self, context: StageContext) -> StepAttributes:
         spectra, corrections = impose_on(align_energies(context, self), self)
-        arrays = {f"image{i}": correction.image for i, correction in enumerate(corrections)}
+        arrays = {f"image{i}": correction.factor for i, correction in enumerate(corrections)}
         arrays["gauge"] = np.stack([gauge_row(correction.gauge) for correction in corrections])
         return context.write(arrays, **kk_attributes(spectra))
 

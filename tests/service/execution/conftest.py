@@ -142,7 +142,7 @@ class Bench:
         """Keys of every step computed, in order."""
         return [line[0] for line in self.log()]
 
-    def notes(self, run_id: str = "run_1") -> list[str]:
+    def messages(self, run_id: str = "run_1") -> list[str]:
         return [event.data["text"] for event in self.records.events(run_id, 0) if event.kind == "note"]
 
 

@@ -71,7 +71,7 @@ def make_work(seconds: float = 0.0) -> Work:
             if is_cancelled():
                 return StepResult("cancelled")
             time.sleep(0.02)
-        return StepResult("done", facts={"found": request + 1, "at": time.monotonic()})
+        return StepResult("done", attributes={"found": request + 1, "at": time.monotonic()})
 
     return work
 
@@ -99,16 +99,16 @@ def make_telling_work() -> Work:
         threads = os.getpid(), threading.get_native_id()
         priorities = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
         found = {name: os.environ.get(name) for name in request}
-        return StepResult("done", facts={"environment": found, "pid": os.getpid(), "priorities": priorities})
+        return StepResult("done", attributes={"environment": found, "pid": os.getpid(), "priorities": priorities})
 
     return work
 
 
-def facts_of(ended: Ended) -> dict[str, Any]:
-    """Facts of the next task that ends well."""
+def attributes_of(ended: Ended) -> dict[str, Any]:
+    """Attributes of the next task that ends well."""
     _, outcome = ended.get(timeout=WAIT_S)
     assert outcome.fate == "done", outcome
-    return dict(outcome.results[0].facts)
+    return dict(outcome.results[0].attributes)
 
 
 def test_a_worker_computes_in_one_thread() -> None:
@@ -157,7 +157,7 @@ def test_a_string_that_equals_a_key_stays_a_string(one_worker: Cluster) -> None:
     ended: Ended = queue.SimpleQueue()
     one_worker.submit([TaskSpec("ptyxas-one-2", make_work(), 1), TaskSpec("PATH", make_work(), 1)], put(ended))
     one_worker.submit([TaskSpec("ptyxas-two-2", make_telling_work(), ["PATH"])], put(ended))
-    found = {key: outcome.results[0].facts for key, outcome in (ended.get(timeout=WAIT_S) for _ in range(3))}
+    found = {key: outcome.results[0].attributes for key, outcome in (ended.get(timeout=WAIT_S) for _ in range(3))}
     assert found["ptyxas-two-2"]["environment"] == {"PATH": found["ptyxas-two-2"]["environment"]["PATH"]}
     one_worker.release(found)
 
@@ -198,7 +198,7 @@ def test_a_released_task_stops_and_its_worker_is_free(embedded: tuple[Cluster, q
         pass
     cluster.release(["ptyxas-long-5"])
     cluster.submit([TaskSpec("ptyxas-next-5", make_work(), 52)], put(ended))
-    assert facts_of(ended)["found"] == 53
+    assert attributes_of(ended)["found"] == 53
     assert ended.empty()
     cluster.release(["ptyxas-next-5"])
 
@@ -241,13 +241,13 @@ def test_a_scheduler_may_be_late_and_die_and_come_back(external: External, tmp_p
     external.start_worker()
     connect_within(cluster, WAIT_S)
     cluster.submit([TaskSpec("one", make_work(), 1)], put(ended))
-    assert facts_of(ended)["found"] == 2
+    assert attributes_of(ended)["found"] == 2
     assert reports.get(timeout=WAIT_S).items() >= {"begun": True, "task": "one"}.items()
     assert reports.get(timeout=WAIT_S).items() >= {"request": 1, "task": "one"}.items()
     assert cluster.n_slots == 1
 
     cluster.submit([TaskSpec("alone", make_telling_work(), list(WORKER_ENVIRONMENT))], put(ended))
-    assert facts_of(ended)["environment"] == WORKER_ENVIRONMENT, "whoever started the worker, its numerics take one thread"
+    assert attributes_of(ended)["environment"] == WORKER_ENVIRONMENT, "whoever started the worker, its numerics take one thread"
 
     cluster.submit([TaskSpec("two", make_work(seconds=2 * WAIT_S), 2)], put(ended))
     while reports.get(timeout=WAIT_S).get("request") != 2:
@@ -259,7 +259,7 @@ def test_a_scheduler_may_be_late_and_die_and_come_back(external: External, tmp_p
     assert connect_within(cluster, WAIT_S) is True
     assert cluster.connect() is False
     cluster.submit([TaskSpec("two-again", make_work(), 2)], put(ended))
-    assert facts_of(ended)["found"] == 3
+    assert attributes_of(ended)["found"] == 3
     cluster.stop()
 
 
@@ -270,7 +270,7 @@ def test_an_embedded_worker_that_dask_gave_up_is_replaced(tmp_path: Path, monkey
     cluster.start()
     try:
         cluster.submit([TaskSpec("first", make_telling_work(), [])], put(ended))
-        found = facts_of(ended)
+        found = attributes_of(ended)
         own = os.getpriority(os.PRIO_PROCESS, 0)
         assert found["priorities"] == [own, max(own, NICENESS)], "only the thread that computes steps back"
         os.kill(found["pid"], signal.SIGKILL)
@@ -280,6 +280,6 @@ def test_an_embedded_worker_that_dask_gave_up_is_replaced(tmp_path: Path, monkey
         while ended.empty() and time.monotonic() < until:
             assert cluster.n_slots == 1
             time.sleep(0.1)
-        assert facts_of(ended)["pid"] != found["pid"]
+        assert attributes_of(ended)["pid"] != found["pid"]
     finally:
         cluster.stop()

@@ -38,7 +38,7 @@ def make_work() -> Work:
     def work(request: int, report: Report, is_cancelled: IsCancelled) -> StepResult:
         from service.execution.worker import StepResult
 
-        return StepResult("done", facts={"found": request + 1})
+        return StepResult("done", attributes={"found": request + 1})
 
     return work
 
@@ -114,7 +114,7 @@ def test_certificates_join_a_scheduler_a_worker_and_the_service(tmp_path: Path) 
         external.start_worker()
         wait_until(lambda: connects(cluster))
         cluster.submit([TaskSpec("one", make_work(), 1)], lambda key, outcome: ended.put((key, outcome)))
-        assert ended.get(timeout=WAIT_S)[1].results[0].facts["found"] == 2
+        assert ended.get(timeout=WAIT_S)[1].results[0].attributes["found"] == 2
         link = cluster.dashboard_url
         assert link is not None
         assert link.startswith("http://127.0.0.1")

@@ -104,7 +104,7 @@ def test_a_run_whose_figures_fail_succeeds_with_a_warning(make_bench: MakeBench,
     note = next(stage.note for stage in view.stages if stage.name == "figures")
     assert note is not None
     assert note.startswith("figures (figures) failed: ")
-    assert note in bench.notes()
+    assert note in bench.messages()
     assert bench.log()[-1][2] == "results"
 
 
@@ -368,9 +368,9 @@ def test_a_lost_scheduler_is_waited_for_and_what_was_with_it_is_submitted_again(
         time.sleep(0.02)
     flaky.given.clear()
     flaky.is_up = False
-    while not bench.notes() and time.monotonic() < until:
+    while not bench.messages() and time.monotonic() < until:
         time.sleep(0.02)
-    assert "goes on as soon as it can" in bench.notes()[0]
+    assert "goes on as soon as it can" in bench.messages()[0]
     assert bench.view("run_1").state == "running"
     flaky.is_up = flaky.is_new = True
     while bench.view("run_1").state == "running" and time.monotonic() < until:
@@ -378,7 +378,7 @@ def test_a_lost_scheduler_is_waited_for_and_what_was_with_it_is_submitted_again(
         time.sleep(0.02)
     bench.runner.stop()
     assert bench.view("run_1").state == "succeeded"
-    assert bench.notes()[1:] == ["the Dask cluster is back"]
+    assert bench.messages()[1:] == ["the Dask cluster is back"]
 
 
 WARNINGS = {
@@ -393,10 +393,10 @@ def test_a_run_that_reuses_results_is_told_their_warnings(make_bench: MakeBench,
     bench = make_bench(fake_work(warnings=WARNINGS))
     bench.submit("run_1", "a", **SHORT)
     first = bench.wait("run_1", "succeeded")
-    assert bench.notes() == TOLD
+    assert bench.messages() == TOLD
     bench.submit("run_2", "a", **SHORT, domains={"n_domains": 3})
     second = bench.wait("run_2", "succeeded")
-    assert bench.notes("run_2") == TOLD
+    assert bench.messages("run_2") == TOLD
     assert [stage.note for stage in second.stages] == [stage.note for stage in first.stages]
     computed = [event.data["stage"] for event in bench.records.events("run_2", 0) if event.kind == "unit"]
     assert computed == ["domains", "results", "figures"]
@@ -407,7 +407,7 @@ def test_a_run_is_told_what_was_assumed_about_its_scans(make_bench: MakeBench, r
     bench = make_bench(a=assumed)
     bench.submit("run_1", "a", reconstruct={"cycles": 1})
     bench.wait("run_1", "succeeded")
-    assert bench.notes() == [f"{assumed.title}: no probe is described"]
+    assert bench.messages() == [f"{assumed.title}: no probe is described"]
 
 
 def test_a_run_beside_the_one_that_computes_is_told_as_well(make_bench: MakeBench, fake_work: FakeWork) -> None:
@@ -416,7 +416,7 @@ def test_a_run_beside_the_one_that_computes_is_told_as_well(make_bench: MakeBenc
         bench.submit(run_id, "a", **SHORT)
     for run_id in ("run_1", "run_2"):
         bench.wait(run_id, "succeeded")
-    assert bench.notes("run_2") == bench.notes() == TOLD
+    assert bench.messages("run_2") == bench.messages() == TOLD
 
 
 def test_a_restarted_run_loop_tells_no_warning_twice_and_keeps_those_of_the_stages(
@@ -429,7 +429,7 @@ def test_a_restarted_run_loop_tells_no_warning_twice_and_keeps_those_of_the_stag
     bench.runner.stop()
     again = make_bench(work)
     view = again.wait("run_1", "succeeded")
-    assert again.notes() == TOLD
+    assert again.messages() == TOLD
     assert {stage.name: stage.note for stage in view.stages}["reconstruct"] == TOLD[0]
 
 

@@ -89,7 +89,7 @@ def test_absorption_alone_goes_to_domains_and_says_what_it_leaves_out(
     assert np.asarray(descriptors[...]).tolist() == ["edge_energy", "pre_edge_ratio"]
     incident = zarr.open_array(paths.results("run_1") / "ds_a/spectra/incident_intensity", mode="r")
     np.testing.assert_allclose(np.asarray(incident[...]), 1000 * np.linspace(1, 2, 12), rtol=2e-3)
-    said = " ".join(text for result in results.values() for text in (result.facts or {}).get("warnings", ()))
+    said = " ".join(text for result in results.values() for text in (result.attributes or {}).get("warnings", ()))
     assert "Kramers-Kronig" in said
     assert "electron_ratio needs the phase" in said
 

@@ -101,7 +101,7 @@ def test_an_early_end_is_a_warning_and_published_and_later_rounds_leave_it_alone
     chosen = {"cycles": 200, "stop_change": 0.1, "position_refinement": "points", "refine_every": 4, "probe_modes": 2}
     graph = graph_of(measured, options_of(reconstruct=chosen, kkr={"start": 150, "every": 25}))
     results = compute(paths, graph)
-    warnings = {text for result in results.values() for text in result.facts.get("warnings", ())}
+    warnings = {text for result in results.values() for text in result.attributes.get("warnings", ())}
     published = ResultsStore(paths.results("run_1"))
 
     def read(name: str) -> np.ndarray[Any, Any]:

@@ -59,7 +59,7 @@ def test_a_single_energy_is_reconstructed_drawn_and_published(
     last = [step for step in graph.steps.values() if isinstance(step, ReconstructStep)][-1]
     errors = ArtifactStore(paths.artifacts).read(last.key, "errors")["errors"]
     assert errors[-1] < errors[0]
-    assert results[last.name].facts["cycle"] == 6
+    assert results[last.name].attributes["cycle"] == 6
     assert reports[0]["cycle"] in (1, 2)
     with xr.open_datatree(paths.results("run_1"), engine="zarr") as tree:
         assert list(tree.children["ds_a"].children) == ["reconstruction", "spectra"]

@@ -100,7 +100,7 @@ def test_auto_finds_the_orientation_and_reconstructs_as_if_it_had_been_given(
         objects.append(ArtifactStore(folder / "units").read(last.key, "object")["object"])
         assert ("orientation" in results) == (name == "auto")
         if name == "auto":
-            assert results["orientation"].facts["orientation"] == 5
+            assert results["orientation"].attributes["orientation"] == 5
     np.testing.assert_array_equal(objects[0], objects[2])
     np.testing.assert_array_equal(objects[1], objects[2])
 

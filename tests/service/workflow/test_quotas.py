@@ -13,7 +13,7 @@ from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
 
-def facts(n_energies: int) -> RunInput:
+def made_up_input(n_energies: int) -> RunInput:
     """A dataset whose scans were never measured."""
     canvas = Canvas((64, 64), 1.5e-8, (0.0, 0.0))
     scans = tuple(ScanInput(f"s{i}", 5420.0 + i, 16, 32, "", canvas) for i in range(n_energies))
@@ -25,9 +25,9 @@ COST = 100 * 12 * 16 * 32 * 32
 
 
 def test_the_cost_of_a_run_is_cycles_times_frames_times_pixels() -> None:
-    assert run_cost([facts(12)], OPTIONS) == COST
-    assert run_cost([facts(12), facts(12)], OPTIONS) == 2 * COST
-    assert run_cost([facts(0)], OPTIONS) == 0
+    assert run_cost([made_up_input(12)], OPTIONS) == COST
+    assert run_cost([made_up_input(12), made_up_input(12)], OPTIONS) == 2 * COST
+    assert run_cost([made_up_input(0)], OPTIONS) == 0
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_cost_of_a_run_is_cycles_times_frames_times_pixels() -> None:
 )
 def test_all_that_is_computed_counts(reconstruct: dict[str, Any], kkr: dict[str, Any], cost: float) -> None:
     options = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": 100, **reconstruct}, "kkr": kkr})
-    assert run_cost([facts(12)], options) == pytest.approx(cost, rel=1e-12)
+    assert run_cost([made_up_input(12)], options) == pytest.approx(cost, rel=1e-12)
 
 
 def test_what_adds_to_the_cost_is_named() -> None:
@@ -55,14 +55,14 @@ def test_what_adds_to_the_cost_is_named() -> None:
         {"reconstruct": {"cycles": 100, "probe_modes": 3, "frame_flux": True}, "kkr": {"start": 50}}
     )
     with pytest.raises(TooCostlyError, match="pixels with 3 probe modes, corrections of positions or flux, 1 couplings cost"):
-        Limits(Settings(max_run_cost=COST)).check_cost([facts(12)], options)
+        Limits(Settings(max_run_cost=COST)).check_cost([made_up_input(12)], options)
 
 
 def test_a_larger_run_than_allowed_is_refused_by_its_numbers() -> None:
-    Limits(Settings(max_run_cost=COST)).check_cost([facts(12)], OPTIONS)
-    Limits(Settings()).check_cost([facts(12)], OPTIONS)
+    Limits(Settings(max_run_cost=COST)).check_cost([made_up_input(12)], OPTIONS)
+    Limits(Settings()).check_cost([made_up_input(12)], OPTIONS)
     with pytest.raises(TooCostlyError, match=r"100 cycles x 208 frames x 32\^2 pixels cost 2.13e\+07; .* 1.97e\+07") as caught:
-        Limits(Settings(max_run_cost=COST)).check_cost([facts(13)], OPTIONS)
+        Limits(Settings(max_run_cost=COST)).check_cost([made_up_input(13)], OPTIONS)
     assert caught.value.faults[0].field == "options.reconstruct.cycles"
 
 

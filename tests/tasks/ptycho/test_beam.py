@@ -121,6 +121,6 @@ def test_with_the_whole_beam_hidden_a_constant_of_the_object_is_seen_nowhere() -
     """The limit: P (O + c) has the far field of P O and c times the beam, which is behind the stop."""
     probe, mask = probe_of(kind="gaussian"), stop(16)
     assert hidden_share(probe, mask) > 1 - 1e-6
-    image = np.exp(1j * np.random.default_rng(0).normal(size=(N, N)))
-    patterns = [far_pattern(probe * (image + c))[mask] for c in (0, 0.5)]
+    object_ = np.exp(1j * np.random.default_rng(0).normal(size=(N, N)))
+    patterns = [far_pattern(probe * (object_ + c))[mask] for c in (0, 0.5)]
     np.testing.assert_allclose(patterns[0], patterns[1], atol=2e-3 * patterns[0].max())

@@ -73,11 +73,11 @@ def test_what_photon_noise_leaves_is_what_counts_of_the_model_leave(photons: flo
     scale = rng.uniform(0.8, 1.2, len(scan.counts))
     placement = Placement(np.zeros((len(scale), 2)), scale)
     mask = rng.random(scan.mask.shape) > 0.2
-    image = np.exp(-0.1 + 0.5j * ndimage.gaussian_filter(rng.normal(size=canvas.shape), 2)).astype(np.complex64)
+    object_ = np.exp(-0.1 + 0.5j * ndimage.gaussian_filter(rng.normal(size=canvas.shape), 2)).astype(np.complex64)
     n = scan.n_pixels
     corners = np.rint(canvas.corners_px(scan.positions_m, n)).astype(int)
     whole = replace(scan, positions_m=np.asarray(canvas.origin_m) + (corners + n // 2) * canvas.pixel_size_m, mask=mask)
-    far = np.array([np.fft.fft2(image[y : y + n, x : x + n] * probe[0], norm="ortho") for y, x in corners])
+    far = np.array([np.fft.fft2(object_[y : y + n, x : x + n] * probe[0], norm="ortho") for y, x in corners])
     mean = scale[:, None, None] ** 2 * np.abs(np.fft.fftshift(far, axes=(1, 2))) ** 2
     left = []
     for _ in range(40):
@@ -85,7 +85,7 @@ def test_what_photon_noise_leaves_is_what_counts_of_the_model_leave(photons: flo
         misfit = (np.sqrt(counts) - np.sqrt(mean)) ** 2 / scale[:, None, None] ** 2
         left.append(float(np.sum(misfit * mask)))
     frames, _ = prepare(replace(whole, counts=counts.astype(np.uint32)), canvas, True, placement)
-    assert noise_misfit(jnp.asarray(image), jnp.asarray(probe), frames) == pytest.approx(np.mean(left), rel=0.01)
+    assert noise_misfit(jnp.asarray(object_), jnp.asarray(probe), frames) == pytest.approx(np.mean(left), rel=0.01)
 
 
 def test_a_partially_coherent_probe_is_told_by_its_modes() -> None:

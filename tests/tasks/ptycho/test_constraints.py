@@ -39,24 +39,24 @@ def measure(optics: ProbeSpec) -> Known:
     y, x = np.indices(canvas.shape) - np.reshape(canvas.shape, (2, 1, 1)) / 2
     rough = ndimage.gaussian_filter(rng.normal(size=canvas.shape), 2) * 4
     thickness = np.clip(1.2 - np.hypot(y, x) / 16 + 0.4 * rough, 0, None)
-    image = np.exp(-(0.15 + 1j) * 0.5 * thickness)
+    object_ = np.exp(-(0.15 + 1j) * 0.5 * thickness)
     true, guess = (
         initial_probe(replace(optics, fwhm_m=width), ENERGY_EV, PIXEL_M, N, PHOTONS)[0]
         for width in (optics.fwhm_m, optics.fwhm_m * 23 / 22)
     )
-    waves = [np.fft.fft2(image[y : y + N, x : x + N] * true, norm="ortho") for y, x in corners]
+    waves = [np.fft.fft2(object_[y : y + N, x : x + N] * true, norm="ortho") for y, x in corners]
     counts = rng.poisson(np.fft.fftshift(np.abs(waves) ** 2, axes=(1, 2))).astype(np.uint32)
     wavelength_m = 1.239841984e-6 / ENERGY_EV
     distance_m = PIXEL_M * N * DETECTOR_PIXEL_M / wavelength_m
     scan = Scan(counts, positions_m, np.ones((N, N), bool), ENERGY_EV, distance_m, DETECTOR_PIXEL_M)
-    return scan, canvas, image, guess[None], thickness > 0.05
+    return scan, canvas, object_, guess[None], thickness > 0.05
 
 
 def object_error(known: Known, damaged: Scan) -> float:
     """Rms of ln(O / truth) over the particle, without the constant and the ramp that no pattern shows."""
-    _, canvas, image, guess, particle = known
+    _, canvas, object_, guess, particle = known
     options = ReconstructOptions(cycles=CYCLES)
-    ratio = run_cycles(damaged, canvas, init(canvas, guess, options), CYCLES, options).object / image
+    ratio = run_cycles(damaged, canvas, init(canvas, guess, options), CYCLES, options).object / object_
     for axis in (0, 1):
         inside = particle & np.roll(particle, 1, axis)
         slope = np.angle(np.sum((ratio * np.roll(ratio, 1, axis).conj())[inside]))
@@ -100,12 +100,12 @@ def test_a_stop_behind_which_photons_are_counted_costs_a_fifth_at_most(
     wide: tuple[Known, float], radius_px: float, arm_px: float, hidden: Any
 ) -> None:
     """From the third of the beam to more than half; the first guess has its power from what is seen beside the stop."""
-    (scan, canvas, image, guess, particle), undamaged = wide
+    (scan, canvas, object_, guess, particle), undamaged = wide
     y, x = np.indices((N, N)) - N // 2
     stopped = masked(scan, (np.hypot(y, x) < radius_px) | ((np.abs(x) < arm_px / 2) & (y > 0)))
     assert np.sum(scan.counts, where=~stopped.mask) > hidden * scan.counts.sum()
     guess = fit_to_beam(guess, *stopped.mean_pattern())
-    assert object_error((scan, canvas, image, guess, particle), stopped) < 1.2 * undamaged
+    assert object_error((scan, canvas, object_, guess, particle), stopped) < 1.2 * undamaged
 
 
 def test_saturated_pixels(known: Known, undamaged: float) -> None:
@@ -120,8 +120,8 @@ def test_saturated_pixels(known: Known, undamaged: float) -> None:
 @pytest.mark.parametrize("shift", [(1, 0), (-4, 3)])
 def test_a_beam_centre_off_by_pixels(known: Known, undamaged: float, shift: tuple[int, int]) -> None:
     """Nobody said so: the first guess of the probe is centre_on_beam at where the frames have the beam."""
-    scan, canvas, image, guess, particle = known
+    scan, canvas, object_, guess, particle = known
     moved = replace(scan, counts=np.roll(scan.counts, shift, (1, 2)))
     to_it = centre_on_beam(guess, *moved.mean_pattern())
-    assert object_error((scan, canvas, image, to_it, particle), moved) < 1.25 * undamaged
+    assert object_error((scan, canvas, object_, to_it, particle), moved) < 1.25 * undamaged
     np.testing.assert_array_equal(centre_on_beam(guess, *scan.mean_pattern()), guess)

@@ -58,7 +58,7 @@ def random_scan(seed: int, n: int = 32, side: int = 4) -> tuple[Scan, Canvas, ND
 
 
 def visits(
-    image: NDArray[Any], probe: NDArray[Any], canvas: Canvas, positions: NDArray[np.float64]
+    object_: NDArray[Any], probe: NDArray[Any], canvas: Canvas, positions: NDArray[np.float64]
 ) -> Iterator[tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Yield place, displacing ramp, displaced probe and far field of each position, in double precision."""
     n = probe.shape[-1]
@@ -67,7 +67,7 @@ def visits(
         ramp = np.multiply.outer(*[np.exp(-2j * np.pi * f * np.fft.fftfreq(n)) for f in corner - (y, x)])
         place = slice(y, y + n), slice(x, x + n)
         displaced = np.fft.ifft2(np.fft.fft2(probe) * ramp)
-        yield place, ramp, displaced, np.fft.fft2(image[place] * displaced, norm="ortho")
+        yield place, ramp, displaced, np.fft.fft2(object_[place] * displaced, norm="ortho")
 
 
 @pytest.mark.parametrize("subpixel", [True, False])
@@ -75,11 +75,13 @@ def test_energies_in_a_batch_are_what_they_are_alone(subpixel: bool) -> None:
     cases = [random_scan(seed) for seed in (0, 1, 2)]
     frames = [prepare(scan, canvas, subpixel)[0] for scan, canvas, _ in cases]
     order = jnp.asarray(np.random.default_rng(0).permutation(16))
-    image, probes = np.ones((64, 64), np.complex64), np.stack([probe for _, _, probe in cases])
-    alone = [gather_probe_over_cycle(jnp.array(image), probe, one, order, 1.0) for probe, one in zip(probes, frames, strict=True)]
+    object_, probes = np.ones((64, 64), np.complex64), np.stack([probe for _, _, probe in cases])
+    alone = [
+        gather_probe_over_cycle(jnp.array(object_), probe, one, order, 1.0) for probe, one in zip(probes, frames, strict=True)
+    ]
     stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *frames)
     batched = jax.vmap(gather_probe_over_cycle, (0, 0, 0, None, None))
-    together = batched(jnp.stack([image] * 3), jnp.asarray(probes), stacked, order, 1.0)
+    together = batched(jnp.stack([object_] * 3), jnp.asarray(probes), stacked, order, 1.0)
     for k in range(3):
         for a, b in zip(alone[k], together, strict=True):
             np.testing.assert_allclose(a, b[k], rtol=1e-4, atol=2e-4 * float(np.abs(a).max()))
@@ -93,19 +95,19 @@ def test_a_gathered_cycle_is_what_its_equations_say() -> None:
     found, step, _ = gather_probe_over_cycle(
         jnp.ones(canvas.shape, jnp.complex64), jnp.asarray(probe), frames, jnp.asarray(order), 1.0
     )
-    image, gathered = np.ones(canvas.shape, complex), np.zeros(probe.shape, complex)
+    object_, gathered = np.ones(canvas.shape, complex), np.zeros(probe.shape, complex)
     weight = np.zeros(scan.mask.shape)
     peak = np.max(np.sum(np.abs(probe) ** 2, axis=0))
     amplitude = np.fft.ifftshift(np.sqrt(scan.counts), axes=(1, 2))
     for p in order:
-        ((place, ramp, displaced, far),) = visits(image, probe, canvas, scan.positions_m[p : p + 1])
-        patch = image[place].copy()
+        ((place, ramp, displaced, far),) = visits(object_, probe, canvas, scan.positions_m[p : p + 1])
+        patch = object_[place].copy()
         change = np.fft.ifft2(far * (amplitude[p] / np.sqrt(np.sum(np.abs(far) ** 2, axis=0)) - 1), norm="ortho")
-        image[place] += np.sum(displaced.conj() * change, axis=0) / peak
+        object_[place] += np.sum(displaced.conj() * change, axis=0) / peak
         gathered += np.fft.ifft2(np.fft.fft2(patch.conj() * change) * ramp.conj())
         weight += np.abs(patch) ** 2
     expected = gathered / (weight / 2 + weight.max() / 2)
-    assert np.linalg.norm(found - image) < 2e-2 * np.linalg.norm(image - 1)
+    assert np.linalg.norm(found - object_) < 2e-2 * np.linalg.norm(object_ - 1)
     assert np.linalg.norm(step - expected) < 6e-2 * np.linalg.norm(expected)
 
 

@@ -44,11 +44,11 @@ def reconstruct(measured: Measured, cycles: int, n_cycles: int | None = None, st
 def test_a_regularised_step_is_divided_by_a_share_of_the_peak_and_the_rest_of_the_place(measured: Measured, rule: Any) -> None:
     scan, canvas, probe = measured
     frames, _ = prepare(scan, canvas, subpixel=False)
-    first, image = jnp.array([7]), np.ones(canvas.shape, np.complex64)
+    first, object_ = jnp.array([7]), np.ones(canvas.shape, np.complex64)
     steps = (1.0,) if rule is gather_probe_over_cycle else (1.0, 0.0)
 
     def change(regularisation: Any) -> NDArray[Any]:
-        after = rule(jnp.array(image), jnp.asarray(probe), frames, first, *steps, regularisation)[0] - image
+        after = rule(jnp.array(object_), jnp.asarray(probe), frames, first, *steps, regularisation)[0] - object_
         y, x = np.asarray(frames.corner[7])
         return np.asarray(after)[y : y + 48, x : x + 48]
 

@@ -125,9 +125,9 @@ def test_contrast_is_that_of_matter_whatever_the_ramp() -> None:
     rng = np.random.default_rng(0)
     thickness = np.clip(np.cumsum(rng.normal(size=(40, 40)), axis=1), 0, None) * 0.02
     y, x = np.indices(thickness.shape)
-    image = np.exp(-(0.1 + 1j) * thickness + 1j * (0.02 * y - 0.05 * x + 1))
+    object_ = np.exp(-(0.1 + 1j) * thickness + 1j * (0.02 * y - 0.05 * x + 1))
     lit = np.hypot(y - 20, x - 20) < 18
-    assert phase_contrast(image, lit) < -0.8
-    assert phase_contrast(image.conj(), lit) > 0.8
-    unrelated = np.exp(1j * np.angle(image) + rng.normal(0, 1e-3, image.shape))
+    assert phase_contrast(object_, lit) < -0.8
+    assert phase_contrast(object_.conj(), lit) > 0.8
+    unrelated = np.exp(1j * np.angle(object_) + rng.normal(0, 1e-3, object_.shape))
     assert abs(phase_contrast(unrelated, lit)) < 0.1

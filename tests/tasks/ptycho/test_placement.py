@@ -40,13 +40,13 @@ def measured() -> Measured:
     y, x = np.indices(canvas.shape) - np.array(canvas.shape).reshape(2, 1, 1) / 2
     matter = ndimage.gaussian_filter((np.hypot(y, x) < 36).astype(float), 2)
     thickness = matter * np.clip(1 + 0.4 * rough / rough.std(), 0.1, None)
-    image = np.exp(-0.05 * thickness[0] - 0.4j * thickness[1])
+    object_ = np.exp(-0.05 * thickness[0] - 0.4j * thickness[1])
     counts = []
     for corner in canvas.corners_px(positions, N):
         row, column = np.rint(corner).astype(int)
         ramps = [np.exp(-2j * np.pi * f * np.fft.fftfreq(N)) for f in corner - (row, column)]
         displaced = np.fft.ifft2(np.fft.fft2(true) * np.multiply.outer(*ramps))
-        wave = np.fft.fft2(image[row : row + N, column : column + N] * displaced, norm="ortho")
+        wave = np.fft.fft2(object_[row : row + N, column : column + N] * displaced, norm="ortho")
         counts.append(rng.poisson(np.fft.fftshift(np.abs(wave) ** 2)))
     distance_m = PIXEL_M * N * 75e-6 * 5465.0 / 1.239841984e-6
     scan = Scan(np.array(counts, np.uint32), positions, np.ones((N, N), bool), 5465.0, distance_m, 75e-6)
@@ -133,22 +133,22 @@ def test_slopes_are_those_of_the_misfit_and_the_same_in_a_batch(measured: Measur
     canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, N)
     rng = np.random.default_rng(0)
     rough = ndimage.gaussian_filter(rng.normal(size=(2, *canvas.shape)), (0, 4, 4)) * 3
-    image, waves = jnp.asarray(np.exp(rough[0] * 0.1 + 1j * rough[1]), jnp.complex64), jnp.asarray(probe)
+    object_, waves = jnp.asarray(np.exp(rough[0] * 0.1 + 1j * rough[1]), jnp.complex64), jnp.asarray(probe)
 
     frames = prepare(scan, canvas, subpixel)[0]
-    at = misfit_slopes(image, waves, frames)
+    at = misfit_slopes(object_, waves, frames)
     for axis in (0, 1) if subpixel else ():
         ahead, behind = (
-            misfit_slopes(image, waves, frames._replace(remainder=frames.remainder.at[:, axis].add(step)))
+            misfit_slopes(object_, waves, frames._replace(remainder=frames.remainder.at[:, axis].add(step)))
             for step in (0.02, -0.02)
         )
         numeric = -N * N * (ahead.misfit - behind.misfit) / 0.04 / 2
         np.testing.assert_allclose(at.vector[:, axis], numeric, rtol=0.02, atol=0.002 * np.abs(numeric).max())
-    up, down = (misfit_slopes(image, waves, frames._replace(gain=frames.gain * np.exp(step))).misfit for step in (-0.01, 0.01))
+    up, down = (misfit_slopes(object_, waves, frames._replace(gain=frames.gain * np.exp(step))).misfit for step in (-0.01, 0.01))
     toward_model = np.exp(0.01) ** 2 * up - np.exp(-0.01) ** 2 * down  # in units of the unscaled counts
     np.testing.assert_allclose(at.vector[:, 2], -N * N * toward_model / 0.02 / 2, rtol=0.02)
     stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), frames, frames)
-    batch = jax.vmap(misfit_slopes)(jnp.stack([image] * 2), jnp.stack([waves] * 2), stacked)
+    batch = jax.vmap(misfit_slopes)(jnp.stack([object_] * 2), jnp.stack([waves] * 2), stacked)
     for one, two in zip(at, batch, strict=True):
         np.testing.assert_allclose(one, two[1], rtol=1e-3, atol=1e-4 * float(np.abs(one).max()))
 

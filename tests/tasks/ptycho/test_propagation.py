@@ -37,17 +37,17 @@ def test_far_field_adjoint(n: int) -> None:
 def test_displace_adjoint(n: int) -> None:
     rng = np.random.default_rng(2)
     ramp = jnp.asarray(shift_ramps(np.array([[0.3, -0.45]]), n)[0])
-    spectrum, image = wave(rng, 1, n, n), wave(rng, 1, n, n)
-    forward = inner(displace(jnp.asarray(spectrum), ramp), image)
-    backward = inner(spectrum, displace_adjoint(jnp.asarray(image), ramp)) / n**2
+    spectrum, object_ = wave(rng, 1, n, n), wave(rng, 1, n, n)
+    forward = inner(displace(jnp.asarray(spectrum), ramp), object_)
+    backward = inner(spectrum, displace_adjoint(jnp.asarray(object_), ramp)) / n**2
     assert forward == pytest.approx(backward, rel=1e-4)
 
 
 def test_displacement_by_whole_pixels_is_a_roll() -> None:
-    image = wave(np.random.default_rng(3), 1, 31, 31)
+    object_ = wave(np.random.default_rng(3), 1, 31, 31)
     ramp = jnp.asarray(shift_ramps(np.array([[2.0, -3.0]]), 31)[0])
-    moved = displace(jnp.fft.fft2(jnp.asarray(image)), ramp)
-    np.testing.assert_allclose(moved, np.roll(image, (2, -3), axis=(1, 2)), atol=1e-5)
+    moved = displace(jnp.fft.fft2(jnp.asarray(object_)), ramp)
+    np.testing.assert_allclose(moved, np.roll(object_, (2, -3), axis=(1, 2)), atol=1e-5)
 
 
 def test_displacement_by_a_fraction_moves_a_gaussian() -> None:
