@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RunRepository
 from service.references import References
+from service.results.area_spectra import load_ahead
 from service.retention import Retention
 from service.runs import Runs
 from service.settings import Settings
@@ -65,6 +67,7 @@ class Service:
         self.datasets.start()
         self._cluster.start()
         self._runner.start(self._cluster)
+        threading.Thread(target=load_ahead, name="load-ahead", daemon=True).start()
 
     def stop(self) -> None:
         """Stop what was started; unfinished runs go on at the next start."""

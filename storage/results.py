@@ -216,14 +216,7 @@ class ResultsStore:
         ------
         ResultsError, ResultsDamagedError
         """
-        key = f"{group}/{variable}/zarr.json"
-        files = self._files()
-        if key not in files:
-            raise ResultsError(f"the results hold no {group}/{variable}")
-        try:
-            return tuple(json.loads(check(self.path, key, files[key]))["dimension_names"])
-        except DamagedError as error:
-            raise damaged(error) from error
+        return tuple(self._description(f"{group}/{variable}")["dimension_names"])
 
     def read(self, group: str, variable: str, index: tuple[Any, ...] = ()) -> tuple[NDArray[Any], dict[str, Any]]:
         """Read an array, or the part of it at ``index``, and its attributes.
@@ -251,13 +244,7 @@ class ResultsStore:
         ResultsDamagedError
             Its description is no longer what was sealed.
         """
-        files = self._files()
-        if f"{group}/zarr.json".lstrip("/") not in files:
-            raise ResultsError(f"the results hold no group {group}")
-        try:
-            return dict(zarr.open_group(VerifiedStore(self.path, files), path=group, mode="r").attrs)
-        except DamagedError as error:
-            raise damaged(error) from error
+        return dict(self._description(group)["attributes"])
 
     def array(self, group: str, variable: str) -> zarr.Array[Any]:
         """An array, for its shape, type and attributes; `read` reads its values.
@@ -275,6 +262,18 @@ class ResultsStore:
                 raise damaged(error) from error
             self._opened[group, variable] = found
         return self._opened[group, variable]
+
+    def _description(self, node: str) -> dict[str, Any]:
+        """What Zarr wrote about a group or an array, of the root for ""."""
+        key = f"{node}/zarr.json".lstrip("/")
+        files = self._files()
+        if key not in files:
+            raise ResultsError(f"the results hold no {node}")
+        try:
+            found: dict[str, Any] = json.loads(check(self.path, key, files[key]))
+        except DamagedError as error:
+            raise damaged(error) from error
+        return found
 
     def _files(self) -> Files:
         path = self.path / SEAL

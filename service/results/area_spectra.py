@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +29,9 @@ from tasks.scattering import Absorber
 
 MAX_CACHED_BYTES: Final = 512 * 2**20
 """Images kept in memory, so that the next area of the same dataset needs no reading [bytes]."""
+
+N_READERS: Final = 4
+"""Arrays read at a time: each is checked and decoded in threads of its own, while others wait for the disk."""
 
 Point = tuple[float, float]
 """Row and column [px]; pixel centres lie on whole numbers."""
@@ -117,21 +121,20 @@ def read_area_spectrum(store: ResultsStore, area: Area, field: str) -> AreaSpect
         The area lies outside the image, or holds no pixel centre.
     """
     group = f"{area.dataset}/spectra"
-    keys = set(store.keys())
-    if f"{group}/absorption/zarr.json" not in keys:
+    if "absorption" not in store.arrays(group):
         raise NotFoundError(f"the results hold no spectra of a dataset {area.dataset!r}")
-    energy_ev = np.asarray(store.read(group, "energy")[0], np.float64)
-    images = {name: cached(store, group, name) for name in ("absorption", "phase")}
-    inside = pixels_of(area, images["absorption"].shape[1:], field)
-    spectra = {
-        name: mean_spectrum(values, stored(store, keys, group, f"sigma_{name}"), inside) for name, values in images.items()
-    }
-    fitted_model = store.attributes("").get("options", {}).get("fit", {}).get("model", "eq1")
-    model = AreaModel(Absorber(**store.attributes(group)["absorber"]), fitted_model)
-    names = {*model.parameters, *(f"{name}_sigma" for name in model.parameters), *ELECTRON_MAPS, *PRE_EDGE_MAPS}
-    read = {name: stored(store, keys, f"{area.dataset}/maps", name) for name in (*names, "mask")}
-    maps = {name: values for name, values in read.items() if values is not None}
-    fit, refused = fitted(energy_ev, *spectra["absorption"], maps, inside, model)
+    inside = pixels_of(area, store.array(group, "absorption").shape[1:], field)
+    window = np.s_[..., span(inside, axis=0), span(inside, axis=1)]
+    inside = inside[window]
+    model = AreaModel(Absorber(**store.attributes(group)["absorber"]), fitted_model(store))
+    names = {*model.parameters, *(f"{name}_sigma" for name in model.parameters), *ELECTRON_MAPS, *PRE_EDGE_MAPS, "mask"}
+    spectra = read_arrays(store, group, {"energy", "absorption", "phase", "sigma_absorption", "sigma_phase"})
+    maps = {name: values[window] for name, values in read_arrays(store, f"{area.dataset}/maps", names).items()}
+    energy_ev = np.asarray(spectra["energy"], np.float64)
+    (absorption, absorption_sigma), (phase, phase_sigma) = (
+        mean_spectrum(spectra[name][window], spectra.get(f"sigma_{name}"), inside) for name in ("absorption", "phase")
+    )
+    fit, refused = fitted(energy_ev, absorption, absorption_sigma, maps, inside, model)
     told = {"electron_ratio": area_electrons(maps, inside), "pre_edge_ratio": area_pre_edge(maps, inside)}
     return AreaSpectrum(
         area.dataset,
@@ -139,14 +142,20 @@ def read_area_spectrum(store: ResultsStore, area: Area, field: str) -> AreaSpect
         n_pixels=int(np.count_nonzero(inside)),
         n_kept=int(np.count_nonzero(inside & maps["mask"])) if "mask" in maps else 0,
         energy_ev=energy_ev,
-        absorption=spectra["absorption"][0],
-        absorption_sigma=spectra["absorption"][1],
-        phase=spectra["phase"][0],
-        phase_sigma=spectra["phase"][1],
+        absorption=absorption,
+        absorption_sigma=absorption_sigma,
+        phase=phase,
+        phase_sigma=phase_sigma,
         fit=fit,
         fit_refused=refused,
         ratios={name: ratio for name, ratio in told.items() if ratio is not None},
     )
+
+
+def load_ahead() -> None:
+    """Load the tables of edges and the compiled fit, for which the first spectrum would wait half a second."""
+    energy_ev = np.linspace(5420.0, 5540.0, 24)
+    fit_mean(energy_ev, np.linspace(0.1, 0.2, 24), np.full(24, 0.01), AreaModel(Absorber()))
 
 
 def fitted(
@@ -195,12 +204,24 @@ def pixels_of(area: Area, shape: tuple[int, ...], field: str) -> NDArray[np.bool
     return inside
 
 
-def cached(store: ResultsStore, group: str, name: str) -> NDArray[Any]:
-    """An array of the results, kept in memory; a store that is replaced is read again."""
-    key = (store.path, (store.path / "zarr.json").stat().st_mtime_ns, group, name)
-    return CACHE.get(key, lambda: store.read(group, name)[0])
+def span(inside: NDArray[np.bool_], axis: int) -> slice:
+    """The part of an axis of an image along which pixels of an area (Y, X) lie."""
+    places = np.nonzero(inside)[axis]
+    return slice(int(places.min()), int(places.max()) + 1)
 
 
-def stored(store: ResultsStore, keys: set[str], group: str, name: str) -> NDArray[Any] | None:
-    """An array of the results, None where there is none."""
-    return cached(store, group, name) if f"{group}/{name}/zarr.json" in keys else None
+def fitted_model(store: ResultsStore) -> str:
+    """The model that the run fitted, as its options name it."""
+    return str(store.attributes("").get("options", {}).get("fit", {}).get("model", "eq1"))
+
+
+def read_arrays(store: ResultsStore, group: str, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Those arrays of a group that the results hold, kept in memory; a store that is replaced is read again."""
+    changed_ns = (store.path / "zarr.json").stat().st_mtime_ns
+
+    def read(name: str) -> NDArray[Any]:
+        return CACHE.get((store.path, changed_ns, group, name), lambda: store.read(group, name)[0])
+
+    there = sorted(set(names) & set(store.arrays(group)))
+    with ThreadPoolExecutor(N_READERS) as pool:
+        return dict(zip(there, pool.map(read, there), strict=True))

@@ -4,20 +4,24 @@
 
 Prints milliseconds: first paint and first map of a run; the median and the longest of the steps of the energy slider, each to
 the next energy, a quarter of a second after the one before; the median and the longest spectrum of a pixel, from the click to
-its points.
+its points, the first after the pointer has been on the map for a second; and the first spectrum of another run over HTTP, whose
+images nobody has asked for.
 """
 
 import argparse
 import asyncio
+import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 
+import httpx
 from bench_service import serving
 from chromium import CHROMIUM, Tab, open_browser, perform
 from published import write_published
@@ -28,7 +32,8 @@ from storage.catalogue.catalogue import Catalogue
 from storage.figures import FigureStore
 from tasks.options.run import RunOptions
 
-RUN: Final = "run_00000000000000aa"
+RUN, OTHER = "run_00000000000000aa", "run_00000000000000bb"
+DATASET: Final = "ds_0000000000000000"
 
 PAUSE_S: Final = 0.25
 """Between two steps of the slider, of a reader who looks at each image."""
@@ -62,17 +67,21 @@ CLICK: Final = """(() => {
 
 
 def publish(folder: Path, side: int, n_energies: int) -> None:
-    """A data folder with one finished run of one dataset."""
+    """A data folder with two finished runs of one dataset."""
     settings = Settings(data_dir=folder)
-    (settings.runs_dir / RUN).mkdir(parents=True)
+    for run in (RUN, OTHER):
+        (settings.runs_dir / run).mkdir(parents=True)
     catalogue = Catalogue(settings.catalogue_url)
     runs = RunRepository(catalogue)
-    runs.open_run(RUN, "bench", ["ds_0000000000000000"], RunOptions())
-    runs.begin_run(RUN)
-    runs.end_run(RUN, "succeeded", None)
+    for run in (RUN, OTHER):
+        runs.open_run(run, "bench", [DATASET], RunOptions())
+        runs.begin_run(run)
+        runs.end_run(run, "succeeded", None)
+        FigureStore(settings.runs_dir / run / "figures").write({}, [])
     catalogue.close()
-    write_published(settings.runs_dir / RUN / "results.zarr", ["ds_0000000000000000"], (side, side), n_energies)
-    FigureStore(settings.runs_dir / RUN / "figures").write({}, [])
+    results = [settings.runs_dir / run / "results.zarr" for run in (RUN, OTHER)]
+    write_published(results[0], [DATASET], (side, side), n_energies)
+    shutil.copytree(results[0], results[1])
 
 
 def described(name: str, found_ms: Sequence[float]) -> str:
@@ -97,7 +106,19 @@ async def scene(tab: Tab, n_energies: int) -> None:
         await asyncio.sleep(PAUSE_S)
     print(described("step of the slider, first", steps[:1]))
     print(described("steps of the slider, after it", steps[1:]))
-    print(described("spectrum of a pixel", [await spectrum_ms(tab, 0.3 + 0.04 * i) for i in range(10)]))
+    x, y = await tab.value(CLICK.replace("PLACE", "0.3"))
+    await tab.command("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    await asyncio.sleep(1)
+    spectra = [await spectrum_ms(tab, 0.3 + 0.04 * i) for i in range(10)]
+    print(described("spectrum of a pixel, first", spectra[:1]))
+    print(described("spectra of pixels, after it", spectra[1:]))
+
+
+def first_spectrum_ms(url: str) -> float:
+    """Milliseconds until the service answers with the first spectrum of a run."""
+    began = time.perf_counter()
+    httpx.get(f"{url}/api/v1/runs/{OTHER}/spectrum", params={"dataset": DATASET, "y": 99, "x": 99}, timeout=30).raise_for_status()
+    return 1e3 * (time.perf_counter() - began)
 
 
 async def spectrum_ms(tab: Tab, place: float) -> float:
@@ -122,6 +143,7 @@ def main() -> None:
         with serving(Path(folder) / "data", 1) as (url, _), open_browser(Path(folder) / "profile") as browser:
             print(f"{chosen.side} x {chosen.side} x {chosen.energies}{'':24s}median     max  [ms]")
             perform(browser, f"{url}/?run={RUN}", lambda tab: scene(tab, chosen.energies))
+            print(described("first spectrum over HTTP, cold", [first_spectrum_ms(url)]))
 
 
 if __name__ == "__main__":

@@ -112,11 +112,13 @@ export class Explorer {
     while (this.#panels.length < view.panels.length) this.#panels.push(this.#makePanel(this.#panels.length));
     this.root.querySelector("[data-panels]").classList.toggle("two", view.panels.length > 1);
     this.#showControls();
-    await Promise.all(this.#panels.map((panel, i) => this.#showPanel(panel, i)));
     const chosen = [...this.root.querySelectorAll("[name=reference]:checked")].map((box) => this.references[Number(box.value)]);
     const energy = this.#hasEnergy() ? this.#energy(view.panels[0].dataset) : null;
+    const areas = view.areas.map((area, index) => ({ ...area, index }));
+    const spectra = this.spectra.show(areas, { quantity: view.quantity, energy, references: chosen });  // asked before the images are painted
+    await Promise.all(this.#panels.map((panel, i) => this.#showPanel(panel, i)));
     this.#write();
-    await this.spectra.show(view.areas.map((area, index) => ({ ...area, index })), { quantity: view.quantity, energy, references: chosen });
+    await spectra;
   }
 
   #hasEnergy() { return this.view.panels.some(({ dataset, image }) => this.#image(dataset, image).along === "energy"); }
@@ -244,6 +246,7 @@ export class Explorer {
 
   #point(i, place) {
     const { dataset } = this.view.panels[i];
+    if (place) this.spectra.readAhead(dataset, place);
     this.#panels.forEach((panel, k) => {
       if (!panel.shown) return;
       const { height, width } = panel.shown.plane;

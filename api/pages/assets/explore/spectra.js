@@ -1,5 +1,5 @@
 // Spectra of the chosen areas: asked of the service, drawn with errors, fit and residual, told in a table.
-import { request } from "./areas.js";
+import { pixel, request } from "./areas.js";
 import { areaColour } from "./colours.js";
 import { withError } from "./numbers.js";
 import { plot } from "./plot.js";
@@ -10,6 +10,7 @@ const DASHES = ["6 3", "2 2", "8 3 2 3", "1 3"];
 export class Spectra {
   #known = new Map();
   #asked = 0;
+  #ahead = new Set();
 
   /** In `root`; `ask(body)` sends areas to the service; `removed(index)` is called when the reader takes an area away. */
   constructor(root, { ask, removed, titles }) {
@@ -40,6 +41,13 @@ export class Spectra {
     this.message.textContent = "";
     this.#tell();
     this.draw();
+  }
+
+  /** Let the service read a dataset's spectra once the pointer is over its map: the first click then waits for no disk. */
+  readAhead(dataset, [y, x]) {
+    if (this.#ahead.has(dataset)) return;
+    this.#ahead.add(dataset);
+    this.ask({ areas: [request({ dataset, name: "", ...pixel(y, x) })] }).catch(() => this.#ahead.delete(dataset));
   }
 
   /** Area and spectrum of each area whose spectrum is known. */
