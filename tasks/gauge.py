@@ -26,6 +26,8 @@ PIXELS_OF_START = 20_000
 """A first plane through the envelope is fitted to about so many of the pixels."""
 LOWER_QUARTILE = 0.3186
 """Of the absolute value of a unit normal variable."""
+FLAT = 1e-9
+"""A contrast that varies by no more than this does not vary."""
 FLAT_WITHIN = 8.0
 """Vacuum is flat to this many times the ripple from pixel to pixel; an envelope that is not, is matter."""
 
@@ -75,12 +77,18 @@ def smooth_phase(image: NDArray[np.complex64], field: Mask) -> Array:
     inside = np.where(field, image, 1)
     turned = inside * np.exp(-1j * np.angle(np.sum(inside[field])))
     phase = np.angle(turned)
-    if np.abs(phase[field]).max() > 0.8 * np.pi:
+    if any(np.any((np.abs(np.diff(phase, axis=k)) > np.pi) & _both_inside(field, k)) for k in (0, 1)):
         # half a second to load, which a reconstruction that measures its vacuum need not wait for
         from skimage.restoration import unwrap_phase
 
         phase = unwrap_phase(np.ma.array(phase, mask=~field)).filled(0.0)
     return np.asarray(phase + np.angle(np.sum(inside[field])), dtype=float)
+
+
+def _both_inside(field: Mask, axis: int) -> Mask:
+    """True where a pixel and the next one along ``axis`` are in the field (Y, X); one less along ``axis``."""
+    along = np.moveaxis(field, axis, 0)
+    return np.asarray(np.moveaxis(along[1:] & along[:-1], 0, axis))
 
 
 def anchored(phase: Array, vacuum: Mask) -> Array:
@@ -127,7 +135,7 @@ def find_empty(contrast: Array, field: Mask, min_fraction: float) -> Mask:
     contrast = ndimage.gaussian_filter(contrast, 1.0)
     basis = _plane_basis(field.shape)[:, inner]
     values = contrast[inner]
-    ripple = ripple_of(contrast, inner)
+    ripple = max(ripple_of(contrast, inner), FLAT)
     plane = _upper_plane(basis, values, ripple)
     above = values - plane @ basis
     noise = _noise_above(above, ripple)
@@ -169,9 +177,15 @@ def measure_gauge(image: NDArray[np.complex64], vacuum: Mask, weights: NDArray[n
     Raises
     ------
     VacuumError
-        No pixel is empty.
+        No pixel is empty, or none of the light passes one that is.
     """
     require_vacuum(vacuum, vacuum, 1.0)
+    n_opaque = int(np.count_nonzero(image[vacuum] == 0))
+    if n_opaque:
+        raise VacuumError(
+            f"an empty area must let the light pass, but the object is zero at {n_opaque} of its {int(vacuum.sum())} px: did the "
+            "reconstruction fail, or is align.vacuum_box outside what was reconstructed?"
+        )
     weight = np.ones(int(vacuum.sum())) if weights is None else np.asarray(weights[vacuum], dtype=float)
     # without its ramp the phase need not be unwrapped from one empty region to the next, between which lies matter
     ramp = _local_ramp(image, vacuum)
@@ -236,7 +250,7 @@ def _noise_above(residual: Array, least: float) -> float:
 def _quantile_plane(basis: Array, values: Array, quantile: float) -> Array:
     """Plane (3,) that leaves ``1 - quantile`` of the values above it, by iteratively reweighted least squares."""
     plane = _weighted_plane(basis, values, np.ones_like(values))
-    spread = float(np.std(values)) + np.finfo(float).tiny
+    spread = max(float(np.std(values)), FLAT)
     for _ in range(50):
         residual = values - plane @ basis
         weight = np.where(residual > 0, quantile, 1 - quantile) / np.maximum(np.abs(residual), 1e-4 * spread)

@@ -49,7 +49,7 @@ class FitStep(Step):
     """
 
     stage: ClassVar[str] = "fit"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("parameters", ("parameter", "pixel"), F64, "1", "parameters of eq. 1, in their units"),
         ArraySpec("sigma", ("parameter", "pixel"), F64, "1", "standard errors of the parameters, in their units"),
@@ -77,6 +77,7 @@ class FitStep(Step):
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength
         from tasks.xanes.mask import mask_pixels
+        from tasks.xanes.model_check import neighbour_warnings
 
         read = context.read(self.spectra, "energy_ev", "absorption", "sample_mask", "sigma_absorption")
         energy_ev, sample, sigma = read["energy_ev"], read["sample_mask"], read["sigma_absorption"]
@@ -94,7 +95,8 @@ class FitStep(Step):
         fitted = {one.name: getattr(found, one.name) for one in fields(SpectrumFit) if one.name != "status"}
         arrays = {name: scatter(values, inside) for name, values in (fitted | further).items()}
         arrays["status"] = scatter(status, inside, fill=Status.MASKED_VACUUM)
-        return context.write(arrays, n_pixels=int(inside.sum()))
+        warnings = neighbour_warnings(energy_ev, self.absorber, self.options.model)
+        return context.write(arrays, warnings=warnings, n_pixels=int(inside.sum()))
 
     def _fit(
         self, context: StageContext, tile: tuple[slice, Array], energy_ev: Array, sigma: Array, pixels: Array, whole: Array

@@ -32,7 +32,7 @@ class ImageSpectraStep(SpectraStep):
         Whether I0 is taken out of absorption alone.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         *SpectraStep.arrays,
         ArraySpec("incident_intensity", ("energy",), F64, "count", "I0 from the empty area"),
@@ -52,7 +52,7 @@ class ImageSpectraStep(SpectraStep):
         return np.array([scan.energy_ev for scan in self.scans]) + self.align.energy_offset_ev
 
     def _with_phase(self, context: StageContext) -> tuple[dict[str, NDArray[Any]], StepAttributes, list[str]]:
-        from tasks.coupling.outliers import phase_warnings, shift_warnings
+        from tasks.coupling.outliers import phase_warnings, relation_warnings, shift_warnings
         from tasks.coupling.resolution import image_resolution
         from tasks.coupling.spectra import Spectra, align
 
@@ -66,6 +66,7 @@ class ImageSpectraStep(SpectraStep):
         arrays |= image_resolution(aligned.images, spectra.grid, spectra.sample_mask) | stated_errors(read, arrays)
         warnings = shift_warnings(spectra.energy_ev, spectra.shift_px)
         warnings += phase_warnings(spectra.energy_ev, spectra.absorption, spectra.phase, spectra.vacuum_mask)
+        warnings += relation_warnings(spectra.kk_measured, spectra.kk_predicted)
         return arrays, kk_attributes(spectra), warnings
 
     def _without_phase(self, context: StageContext) -> tuple[dict[str, NDArray[Any]], StepAttributes, list[str]]:

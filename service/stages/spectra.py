@@ -33,7 +33,7 @@ class SpectraStep(CouplingStep):
     """Spectra of one dataset, their resolution, and warnings of the energies that stand out."""
 
     stage: ClassVar[str] = "spectra"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("energy_ev", ("energy",), F64, "eV", "photon energy, as calibrated"),
         ArraySpec("y_m", ("y",), F64, "m", "position down"),
@@ -85,13 +85,14 @@ class SpectraStep(CouplingStep):
         attributes: StepAttributes,
     ) -> StepAttributes:
         """Store the spectra, with the probes in the common gauge and warnings of energies that stand out."""
-        from tasks.coupling.outliers import coupling_warnings, phase_warnings
+        from tasks.coupling.outliers import coupling_warnings, phase_warnings, relation_warnings
 
         arrays["probe"] = pad([gauge.onto_probe(state["probe"]) for gauge, state in zip(gauges, states, strict=True)], 0)
         r_factor = np.array([state["errors"][-1] for state in states])
         noise = np.array([context.attributes(state)["noise_error"] for state in self.states], float)
         warnings = coupling_warnings(arrays["energy_ev"], r_factor, noise, arrays["kk_residual"], arrays["shift_px"])
         warnings += phase_warnings(arrays["energy_ev"], arrays["absorption"], arrays["phase"], arrays["vacuum_mask"])
+        warnings += relation_warnings(arrays["kk_measured"], arrays["kk_predicted"])
         return context.write(arrays, warnings=warnings, **attributes)
 
 
@@ -107,7 +108,7 @@ class JoinSpectraStep(SpectraStep):
     tiles : tuple of StepRef
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     grid: StepRef[GridStep]
     shared: StepRef[ShareStep]

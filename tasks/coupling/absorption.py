@@ -85,12 +85,12 @@ def absorption_spectra(
     """
     require_ascending(energy_ev)
     fields = [np.isfinite(image) for image in images]
+    grid = common_grid(canvases, fields)
     levels = np.array([0.0 if is_normalised else np.median(image[seen]) for image, seen in zip(images, fields, strict=True)])
     flat = [
         np.exp(level - np.where(seen, image, level).astype(float))
         for image, seen, level in zip(images, fields, levels, strict=True)
     ]
-    grid = common_grid(canvases, fields)
     shifts = np.zeros((len(flat), 2))
     if options.drift == "find":
         shifts = register_chemistry(flat, canvases, fields, grid)

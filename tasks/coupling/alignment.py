@@ -31,6 +31,8 @@ INSIDE: Final = 0.9
 """A resampled mask holds the pixels of at least this much."""
 SAMPLE_SIGMAS: Final = 6.0
 """The specimen is where the mean phase lies this many standard errors of the vacuum below zero, ..."""
+LEAST_DEPTH_RAD: Final = 1e-5
+"""A shallower phase is rounding."""
 BLUR_PX: Final = 3
 """... but for pixels that hold less than half of what is this far away or nearer: the blurred edge of thick matter."""
 
@@ -233,7 +235,7 @@ def find_sample(mean_phase: Array, field: Mask, vacuum: Mask) -> Mask:
     depth = -np.where(field, ndimage.gaussian_filter(mean_phase, 1.0), 0.0)
     noise = float(np.std(depth[vacuum]))
     sharp = depth > 0.5 * ndimage.maximum_filter(depth, size=2 * BLUR_PX + 1)
-    matter = ndimage.binary_opening((depth > SAMPLE_SIGMAS * noise) & sharp & field, iterations=2)
+    matter = ndimage.binary_opening((depth > max(SAMPLE_SIGMAS * noise, LEAST_DEPTH_RAD)) & sharp & field, iterations=2)
     if not matter.any():
         raise VacuumError(
             "the field must hold a specimen: nowhere does the mean phase lie below that of the vacuum by more than its noise, "

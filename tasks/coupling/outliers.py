@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.gauge import ripple_of
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -23,6 +25,10 @@ MOST_NOISE = 3.0
 MOST_STEP_RAD = 2.4
 LEAST_STEPS = 10
 """So many steps of the phase from pixel to pixel near half a turn leave it open which whole turn the pixels beyond are in."""
+RELATION_SLOPES = 0.65, 1.5
+"""Slopes of the measured phase on the one that the absorption predicts; simulated specimens have 0.9 to 1.1."""
+LEAST_LIKENESS = 0.9
+"""Correlation of the two below which their slope says little."""
 MOST_WITHOUT_PHASE = 0.1
 """Share of the absorbing pixels whose phase is less than their absorption; matter's is several times as large."""
 
@@ -68,6 +74,8 @@ def shift_warnings(energy_ev: Array, shift_px: Array) -> list[str]:
 def phase_warnings(energy_ev: Array, absorption: NDArray[np.float32], phase: NDArray[np.float32], vacuum: Mask) -> list[str]:
     """One sentence where the phase may be off by whole turns, which an edge of more than half a turn within a pixel hides.
 
+    Another where what lies deepest in the phase absorbs less than the vacuum: matter was taken for vacuum, or the sign is wrong.
+
     Parameters
     ----------
     energy_ev : (E,) float64 array
@@ -92,11 +100,35 @@ def phase_warnings(energy_ev: Array, absorption: NDArray[np.float32], phase: NDA
     mean_absorption, mean_phase = (
         ndimage.gaussian_filter(np.where(field, images.mean(axis=0), 0.0), 1.0) for images in (absorption, phase)
     )
+    deep = field & (-mean_phase > FAR_SIGMAS * np.std(mean_phase[vacuum]))
+    least = -FAR_SIGMAS * ripple_of(mean_absorption, vacuum)
+    if deep.any() and np.median(mean_absorption[deep]) < least:
+        return [
+            f"where the phase is lowest the absorption is {np.median(mean_absorption[deep]):.2g}, less than in the area taken "
+            "for empty: either the sign of the phase is wrong, which matter makes negative, or matter was taken for empty, such "
+            "as a wedge, whose phase looks like a ramp. Name an empty box (align.vacuum_box)"
+        ]
     absorbing = field & (mean_absorption > FAR_SIGMAS * np.std(mean_absorption[vacuum]))
     share = np.mean(-mean_phase[absorbing] < mean_absorption[absorbing]) if absorbing.any() else 0.0
     if share < MOST_WITHOUT_PHASE:
         return []
     return [f"{share:.0%} of the absorbing pixels have next to no phase, or a positive one{doubt}"]
+
+
+def relation_warnings(measured: Array, predicted: Array) -> list[str]:
+    """One sentence where the phase (E,) follows the one that the absorption predicts (E,), but by another factor than 1."""
+    if len(measured) < LEAST_ENERGIES or not (np.ptp(measured) > 0 and np.ptp(predicted) > 0):
+        return []
+    if abs(np.corrcoef(measured, predicted)[0, 1]) < LEAST_LIKENESS:
+        return []
+    slope = float(np.polyfit(predicted, measured, 1)[0])
+    if RELATION_SLOPES[0] < slope < RELATION_SLOPES[1]:
+        return []
+    return [
+        f"the phase changes over the edge {slope:.2g} times as much as the Kramers-Kronig relation predicts from the "
+        "absorption: 0.5 tells an intensity taken for an amplitude, a negative number a wrong sign of the phase, 2 an absorption "
+        "that is halved"
+    ]
 
 
 def unexplained(r_factor: Array, noise_error: Array) -> list[str]:

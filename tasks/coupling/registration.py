@@ -46,6 +46,10 @@ def common_grid(canvases: Sequence[Canvas], fields: Sequence[NDArray[np.bool_]])
     pixel = min(canvas.pixel_size_m for canvas in canvases)
     low, high = np.full(2, -np.inf), np.full(2, np.inf)
     for canvas, field in zip(canvases, fields, strict=True):
+        if not field.any():
+            raise RegistrationError(
+                "the fields of all energies must share an area, one of them is empty: does its image hold numbers?"
+            )
         rows, columns = np.flatnonzero(field.any(axis=1)), np.flatnonzero(field.any(axis=0))
         origin = np.asarray(canvas.origin_m)
         low = np.maximum(low, origin + np.array([rows[0], columns[0]]) * canvas.pixel_size_m)
@@ -153,7 +157,9 @@ def _interpolated(image: NDArray[Any], y_px: Array, x_px: Array) -> NDArray[Any]
 
 
 def coarse_shift(reference: Array, moving: Array, weight: Array) -> Array:
-    """(2,) whole pixels by which ``moving`` (Y, X) is displaced against ``reference``, by cross-correlation."""
+    """(2,) whole pixels by which ``moving`` (Y, X) is displaced against ``reference``, by cross-correlation; 0 of nothing."""
+    if not ((reference * weight).any() and (moving * weight).any()):
+        return np.zeros(2)
     shift, _, _ = phase_cross_correlation(moving * weight, reference * weight, normalization=None, upsample_factor=1)
     return np.asarray(shift, dtype=float)
 

@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.scattering import Absorber
 from tasks.xanes.bounds import LIMITS, bounds
 from tasks.xanes.fit import SpectrumFit, Status
 from tasks.xanes.mask import kept
@@ -65,6 +66,20 @@ def model_warnings(
     if n_failed > MOST_AT_BOUND * n_pixels:
         found.append(f"the fit did not converge in {n_failed / n_pixels:.0%} of the pixels")
     return [f"{sentence} (of {n_pixels} pixels): {advice}" for sentence in found]
+
+
+def neighbour_warnings(energy_ev: NDArray[np.float64], absorber: Absorber, model: str) -> list[str]:
+    """One sentence where another edge of the absorber was measured too, for which ``fit.model`` has no step of its own."""
+    modelled = 2 if model == "l3_l2" and absorber.edge in ("L3", "L2") else 1
+    beside = [edge_ev for edge_ev in absorber.neighbours_ev if energy_ev[0] < edge_ev < energy_ev[-1]]
+    if len(beside) < modelled:
+        return []
+    places = " and ".join(f"{edge_ev:.1f} eV" for edge_ev in beside)
+    advice = "take fit.model l3_l2" if absorber.edge in ("L3", "L2") and modelled == 1 else "or leave out the energies beyond it"
+    return [
+        f"the measured energies hold another edge of {absorber.element} at {places}: the jump, and the densities that follow "
+        f"from it, may be those of both edges together, {advice}"
+    ]
 
 
 def _pre_edge(parameters: dict[str, NDArray[np.float64]]) -> list[str]:

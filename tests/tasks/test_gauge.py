@@ -96,6 +96,16 @@ def test_thick_matter_is_unwrapped() -> None:
     assert phase[60, 50] - phase[12, 12] == pytest.approx(-5.5, abs=0.02)
 
 
+@pytest.mark.parametrize("depth", [3.5, 2 * np.pi, 7.0, 9.0])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_strip_whose_edges_jump_over_half_a_turn_is_unwrapped(depth: float, axis: int) -> None:
+    """No pixel of a straight edge along the rows need have a phase near half a turn, and yet both sides are a turn apart."""
+    across = np.indices((80, 80))[axis] - 39.5
+    strip = 1 / (1 + np.exp((np.abs(across) - 12) / 0.8))
+    phase = smooth_phase(np.exp(-1j * depth * strip).astype(np.complex64), np.ones((80, 80), bool))
+    np.testing.assert_allclose(phase - phase[0, 0], -depth * strip, atol=1e-4)
+
+
 @pytest.mark.parametrize("turn", [-3.0, 0.5, 3.1])
 def test_absorption_and_phase_of_thick_matter_are_whole_and_not_a_number_outside_the_field(turn: float) -> None:
     clean, _ = particle(depth=9.0, radius=45)
@@ -125,6 +135,12 @@ def test_no_vacuum_or_a_field_without_an_inside_is_a_sentence() -> None:
     sliver[20:24] = True
     with pytest.raises(VacuumError, match="must be empty"):
         find_vacuum(noisy(clean, 0), sliver, 0.02)
+
+
+def test_an_empty_area_through_which_no_light_passes_is_a_sentence() -> None:
+    dead = np.zeros((120, 110), np.complex64)
+    with pytest.raises(VacuumError, match=r"zero at \d+ of its"):
+        measure_gauge(dead, find_vacuum(dead, FIELD, 0.02))
 
 
 def test_field_of_view_follows_the_dose() -> None:

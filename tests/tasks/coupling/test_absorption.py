@@ -9,7 +9,7 @@ from imaged import PIXEL_M, SIDE_PX, imaged
 from numpy.typing import NDArray
 
 from tasks.coupling.absorption import AbsorptionSpectra, absorption_spectra
-from tasks.errors import EnergyGridError, VacuumError
+from tasks.errors import EnergyGridError, RegistrationError, VacuumError
 from tasks.options.coupling import AlignOptions
 from tasks.ptycho.scan import Canvas
 
@@ -79,6 +79,21 @@ def test_a_field_with_nothing_in_it_is_an_error_that_says_so() -> None:
     blank = np.random.default_rng(0).normal(0, 1e-3, absorption().shape)
     with pytest.raises(VacuumError, match="must hold a specimen"):
         found(blank, drift="none")
+
+
+@pytest.mark.parametrize("is_normalised", [False, True])
+def test_an_energy_without_a_number_is_an_error_that_says_so(is_normalised: bool) -> None:
+    images = absorption()
+    images[4] = np.nan
+    with pytest.raises(RegistrationError, match="one of them is empty"):
+        found(images, is_normalised)
+
+
+def test_images_that_are_the_same_number_everywhere_are_an_error_that_says_so() -> None:
+    with pytest.raises(VacuumError, match="must hold a specimen"):
+        found(np.zeros_like(absorption()), is_normalised=True, drift="none")
+    with pytest.raises(RegistrationError, match="must resemble"):
+        found(np.zeros_like(absorption()))
 
 
 def test_pixels_without_a_number_are_outside_the_field() -> None:

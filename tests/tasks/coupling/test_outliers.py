@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.coupling.outliers import coupling_warnings, neighbours, phase_warnings
+from tasks.coupling.outliers import coupling_warnings, neighbours, phase_warnings, relation_warnings
 
 ENERGY_EV = np.linspace(5420, 5540, 40)
 
@@ -86,3 +86,28 @@ def test_absorption_without_a_phase_is_told(phase_rad: float, says: str) -> None
     warnings = phase_warnings(ENERGY_EV[:3], images[0], images[1], vacuum & np.isfinite(images[0][0]))
     assert len(warnings) == bool(says)
     assert says in "".join(warnings)
+
+
+@pytest.mark.parametrize(
+    ("absorption", "phase_rad"), [(-0.05, -3.0), (-0.02, -0.4)], ids=["conjugate", "a wedge taken for empty"]
+)
+def test_matter_that_absorbs_less_than_the_vacuum_is_told(absorption: float, phase_rad: float) -> None:
+    rng = np.random.default_rng(1)
+    y, x = np.indices((40, 40)) - 19.5
+    matter = 1 / (1 + np.exp((np.hypot(y, x) - 10) / 2))
+    noise = rng.normal(0, 0.003, (2, 3, 40, 40))
+    images = [(value * matter + one).astype(np.float32) for value, one in zip((absorption, phase_rad), noise, strict=True)]
+    (text,) = phase_warnings(ENERGY_EV[:3], images[0], images[1], np.hypot(y, x) > 18)
+    assert "less than in the area taken for empty" in text
+
+
+@pytest.mark.parametrize("slope", [0.5, 2.0, -1.0])
+def test_a_phase_by_another_factor_than_the_relation_has_is_told(slope: float) -> None:
+    predicted = -2 * np.exp(-(((ENERGY_EV - 5470) / 15) ** 2))
+    rough = predicted + np.random.default_rng(0).normal(0, 0.1, 40)
+    assert relation_warnings(rough, predicted) == []
+    (text,) = relation_warnings(slope * rough, predicted)
+    assert f"{slope:.1f}"[:3] in text or f"{slope:.0f}" in text
+    assert relation_warnings(np.random.default_rng(1).normal(0, 1, 40), predicted) == []
+    assert relation_warnings(slope * rough[:3], predicted[:3]) == []
+    assert relation_warnings(np.zeros(40), predicted) == []

@@ -182,6 +182,36 @@ def test_thick_specimens_have_their_whole_phase_and_the_vacuum_none(depth: float
     assert not (found.sample & found.vacuum).any()
 
 
+DOWN, RIGHT = np.indices((N, N)) - (N - 1) / 2
+
+
+def soft(distance: Array, radius: float) -> Array:
+    return np.asarray(1 / (1 + np.exp((distance - radius) / 0.8)))
+
+
+FIELDS_OF_MATTER = {
+    "ring": soft(RADIUS, 26) - soft(RADIUS, 12),
+    "at the border": soft(np.hypot(DOWN - 20, RIGHT - 34), 20),
+    "two, one thicker": np.maximum(soft(np.hypot(DOWN - 16, RIGHT - 14), 11), 1.3 * soft(np.hypot(DOWN + 16, RIGHT + 14), 11)),
+    "strip across": soft(np.abs(DOWN), 9),
+}
+
+
+@pytest.mark.parametrize("matter", FIELDS_OF_MATTER.values(), ids=FIELDS_OF_MATTER)
+@pytest.mark.parametrize("depth", [2 * np.pi, 7.5])
+def test_thick_specimens_of_any_shape_have_their_whole_phase(matter: Array, depth: float) -> None:
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 0.01, (3, N, N))
+    objects = [np.exp((-0.05 - 1j * depth) * matter + 1j * (n + turn)) for n, turn in zip(noise, (0.0, 3.0, -2.5), strict=True)]
+    _, doses, canvases = disc(1.0)
+    found = align([one.astype(np.complex64) for one in objects], doses, canvases, THREE, AlignOptions(drift="none"))
+    first = [round(float(axis[0]) / 15e-9) for axis in (found.grid.y_m, found.grid.x_m)]
+    there = matter[first[0] : first[0] + found.phase.shape[1], first[1] : first[1] + found.phase.shape[2]]
+    assert np.abs(found.phase + depth * there)[:, found.field].max() < 0.1
+    assert not (found.vacuum & (there > 0.1)).any()
+    assert (found.sample | ~found.field | (there < 0.6)).mean() > 0.99
+
+
 def told(objects: Objects) -> list[str]:
     found = align(*objects, THREE, AlignOptions())
     absorption, phase = (np.where(found.field, images, np.nan).astype(np.float32) for images in (found.absorption, found.phase))
@@ -233,6 +263,12 @@ def test_objects_that_are_no_numbers_are_a_sentence() -> None:
 def test_a_blank_field_or_a_dose_of_nothing_is_a_sentence() -> None:
     with pytest.raises(VacuumError, match="must hold a specimen"):
         align(*disc(0.0), THREE, AlignOptions())
+    flat = [np.full((N, N), np.exp(0.3j), np.complex64)] * 3
+    for drift in ("find", "none"):
+        with pytest.raises(VacuumError, match="must hold a specimen"):
+            align(flat, *disc(0.0)[1:], THREE, AlignOptions(drift=drift))
+    with pytest.raises(VacuumError, match="must let the light pass"):
+        align([np.zeros((N, N), np.complex64), *flat[1:]], *disc(0.0)[1:], THREE, AlignOptions())
     objects, doses, canvases = disc(2.0)
     for spoilt in (np.zeros((N, N), np.float32), np.full((N, N), np.nan, np.float32)):
         with pytest.raises(VacuumError, match="must have received light"):

@@ -12,7 +12,7 @@ from tasks.scattering import Absorber
 from tasks.xanes.fit import fit_spectra
 from tasks.xanes.mask import mask_pixels
 from tasks.xanes.model import edge_step, lorentzian
-from tasks.xanes.model_check import model_warnings
+from tasks.xanes.model_check import model_warnings, neighbour_warnings
 
 Array = NDArray[np.float64]
 NOISE = 0.01
@@ -65,3 +65,20 @@ def test_a_peak_that_is_not_there_binds_nothing(grid: Array) -> None:
 def test_no_pixel_no_warning(grid: Array) -> None:
     assert judge(grid, with_noise(np.zeros(grid.size)), 5465.0) == []
     assert judge(grid, with_noise(edge_step(grid, 5475.0, 3.0), n_pixels=3), 5465.0) == []
+
+
+@pytest.mark.parametrize(
+    ("element", "edge", "low", "high", "model", "told"),
+    [
+        ("Fe", "L3", 690, 750, "eq1", True), ("V", "L3", 500, 540, "none", True), ("Ti", "L2", 445, 480, "no_pre_edge", True),
+        ("Fe", "L3", 690, 750, "l3_l2", False), ("Fe", "L3", 690, 715, "none", False), ("V", "K", 5420, 5540, "eq1", False),
+        ("Ce", "L3", 5700, 5800, "no_pre_edge", False), ("V", "L2", 505, 640, "l3_l2", True),
+        ("Nb", "M5", 190, 230, "none", True),
+    ],
+)  # fmt: skip
+def test_an_edge_nearby_that_was_measured_too_is_told(
+    element: str, edge: str, low: float, high: float, model: str, told: bool
+) -> None:
+    warnings = neighbour_warnings(np.linspace(low, high, 40), Absorber(element, edge), model)
+    assert len(warnings) == told
+    assert "both edges" in "".join(warnings) or not told
