@@ -151,6 +151,11 @@ class Settings(BaseSettings):
         return self.data_dir.resolve() / "references"
 
     @property
+    def compiled_dir(self) -> Path:
+        """Code that JAX compiled for the embedded workers, one folder a kind of processor; it may be removed at any time."""
+        return self.data_dir.resolve() / "compiled"
+
+    @property
     def uploads_dir(self) -> Path:
         """Uploads on their way in; emptied at every start."""
         return self.data_dir.resolve() / "uploads"

@@ -24,6 +24,7 @@ from distributed import Client, Future, LocalCluster
 
 from service.errors import SchedulerUnavailableError
 from service.execution.agreement import VersionCheck, scheduler_difference
+from service.execution.compiled_code import compiled_code_environment
 from service.execution.dashboard import protect, reachable
 from service.execution.security import cluster_security
 from service.execution.task import WORKER_ENVIRONMENT, Outcome, TaskCall, TaskSpec, read_outcome, run_task
@@ -306,7 +307,7 @@ def start_embedded(settings: Settings) -> LocalCluster:
         host="127.0.0.1",
         dashboard_address=f"127.0.0.1:{settings.dashboard_port}",
         memory_limit=settings.worker_memory_bytes or "auto",
-        env=WORKER_ENVIRONMENT,
+        env=WORKER_ENVIRONMENT | compiled_code_environment(settings.compiled_dir),
         local_directory=str(settings.data_dir.resolve() / "dask"),
         silence_logs=logging.ERROR,
         security=cluster_security(settings),
