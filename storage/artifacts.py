@@ -121,6 +121,15 @@ class ArtifactStore:
         with self._removed_if_damaged(key, manifest), (self.path(key) / ARRAYS).open("rb") as file:
             return {name: array.read(file) for name, array in wanted}
 
+    def shapes(self, key: str) -> dict[str, tuple[int, ...]]:
+        """Shape of each array of a step, which is not read.
+
+        Raises
+        ------
+        ArtifactMissingError
+        """
+        return {name: tuple(array.shape) for name, array in self._required(key).arrays.items()}
+
     def attrs(self, key: str) -> dict[str, Any]:
         """Read the attributes of a step.
 

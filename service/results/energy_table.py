@@ -74,10 +74,11 @@ def _finished_rounds(artifacts: ArtifactStore, graph: Graph, dataset: str) -> It
     for energy_ev, step in latest.items():
         try:
             errors, attributes = artifacts.read(step.key, "errors")["errors"], artifacts.attrs(step.key)
+            n_modes = artifacts.shapes(step.key)["probe"][0]
         except ArtifactMissingError:  # removed or found damaged since: it is computed again
             continue
         yield make_row(
-            dataset, energy_ev, errors, noise=attributes["noise_error"], n_modes=None, resolution_m=None, drift_px=None,
+            dataset, energy_ev, errors, noise=attributes["noise_error"], n_modes=n_modes, resolution_m=None, drift_px=None,
             warnings=attributes.get("warnings", []),
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from service.stages.maps import MapsStep
     from service.stages.spectra import SpectraStep
     from tasks.domains.components import Components
+
+ELBOW_TOLERANCE: Final = 1
+"""The elbow tells the number of states of simulated specimens to within one: a difference of more is warned of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +98,21 @@ class DomainsStep(Step):
             attributes["agreement"] = stability.agreement
         for i, (label, mask) in enumerate(zip(found.labels, masks, strict=True)):
             arrays[f"label{i}"] = scatter(label, mask, fill=0)
-        return context.write(arrays | component_arrays, warnings=self._warnings(), **attributes, descriptors=list(names))
+        return context.write(
+            arrays | component_arrays, warnings=self._warnings(found.elbow), **attributes, descriptors=list(names)
+        )
 
-    def _warnings(self) -> list[str]:
-        if not self.left_out:
-            return []
-        return [
-            f"domains are found by {', '.join(self.options.descriptors)}: {', '.join(self.left_out)} needs the phase, which not "
-            "all datasets have"
-        ]
+    def _warnings(self, elbow: int) -> list[str]:
+        found, k = [], self.options.n_domains
+        if self.left_out:
+            found.append(
+                f"domains are found by {', '.join(self.options.descriptors)}: {', '.join(self.left_out)} needs the phase, which "
+                "not all datasets have"
+            )
+        if abs(k - elbow) > ELBOW_TOLERANCE:
+            result = "more domains than that divide a state by its noise" if k > elbow else "fewer domains than that join states"
+            found.append(f"domains.n_domains is {k}, the elbow of the inertia lies at {elbow}: {result}")
+        return found
 
     def _components(
         self, context: StageContext, maps: Sequence[Mapping[str, NDArray[Any]]], masks: Sequence[NDArray[np.bool_]]

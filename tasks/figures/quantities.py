@@ -13,6 +13,8 @@ class Quantity:
     cmap: str = "viridis"
 
 
+ERROR: Final = "Standard error of "
+
 QUANTITIES: Final[dict[str, Quantity]] = {
     "edge_energy": Quantity("Edge energy", "eV", "viridis"),
     "pre_edge_ratio": Quantity(r"Pre-edge area over jump, PE/$\Delta\mu$", "eV", "cividis"),
@@ -41,20 +43,21 @@ def quantity(name: str) -> Quantity:
         base = QUANTITIES[name.removesuffix("_sigma")]
         is_word = base.symbol[:4].isalpha()
         symbol = base.symbol[0].lower() + base.symbol[1:] if is_word else base.symbol
-        return Quantity(f"Standard error of {symbol}", base.unit, "magma")
+        return Quantity(f"{ERROR}{symbol}", base.unit, "magma")
     return QUANTITIES.get(name, Quantity(name.replace("_", " ").capitalize()))
 
 
 def axis_label(name: str, absorber: str = "V", *, lines: int = 1) -> str:
-    """Name and unit of a variable for an axis or a colour bar; on two lines its symbol stands on the second."""
+    """Name and unit of a variable for an axis or a colour bar; on two lines its symbol stands on the second.
+
+    A standard error on two lines is that of the symbol, where there is one: beside a short colour bar there is no room for both.
+    """
     found = quantity(name)
     symbol = found.symbol.replace("{{{absorber}}}", "{" + absorber + "}")
-    if lines > 1:
-        symbol = (
-            symbol.replace("Standard error of ", "Standard error of\n", 1)
-            if "error" in symbol
-            else symbol.replace(", ", ",\n", 1)
-        )
+    if lines > 1 and symbol.startswith(ERROR):
+        symbol = f"{ERROR.rstrip()}\n{symbol.removeprefix(ERROR).rpartition(', ')[2]}"
+    elif lines > 1:
+        symbol = symbol.replace(", ", ",\n", 1)
     return f"{symbol} ({found.unit})" if found.unit else symbol
 
 

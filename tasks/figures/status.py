@@ -49,5 +49,7 @@ def _legend(specimens: list[Specimen]) -> list[Patch]:
 
 
 def status_text(status: Status) -> str:
-    """A status in words: ``not converged``."""
-    return status.name.lower().replace("_", " ")
+    """A status in words: ``not converged``, ``edge jump too small``."""
+    return {Status.OK: "fitted", Status.AT_BOUND: "at a bound", Status.MASKED_JUMP: "edge jump too small"}.get(
+        status, status.name.removeprefix("MASKED_").lower().replace("_", " ")
+    )

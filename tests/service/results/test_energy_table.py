@@ -61,10 +61,13 @@ def test_a_run_under_way_tells_the_last_finished_round(tmp_path: Path) -> None:
     assert partial_rows(artifacts, graph, "ds_a") == []
     for step in rounds[:-1]:
         errors = np.linspace(1, 0.1, step.n_cycles).astype(np.float32)
-        artifacts.write(step.key, {"errors": errors}, {"noise_error": 0.05, "warnings": [f"{step.energy_ev:.1f} eV: told"]})
+        probe = np.zeros((2, 4, 4), np.complex64)
+        artifacts.write(
+            step.key, {"errors": errors, "probe": probe}, {"noise_error": 0.05, "warnings": [f"{step.energy_ev:.1f} eV: told"]}
+        )
     rows = partial_rows(artifacts, graph, "ds_a")
     last = {step.energy_ev: step.n_cycles for step in rounds[:-1]}
     assert [(row.energy_ev, row.n_cycles) for row in rows] == sorted(last.items())
-    assert rows[0].noise_r_factor == 0.05
+    assert (rows[0].noise_r_factor, rows[0].n_modes) == (0.05, 2)
     assert rows[0].warnings == ("5420.0 eV: told",)
     assert partial_rows(artifacts, graph, "ds_b") == []

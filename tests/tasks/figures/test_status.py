@@ -36,4 +36,4 @@ def test_the_legend_tells_shares_of_the_specimen(study: Study) -> None:
     found = np.asarray(some.specimens[0].maps["status"])
     share = np.mean(found[found != Status.MASKED_VACUUM] == Status.MASKED_JUMP)
     labels = [text.get_text() for text in status_maps(some).legends[0].get_texts()]
-    assert labels == [f"ok, {1 - share:.1%}", f"masked jump, {share:.1%}"]
+    assert labels == [f"fitted, {1 - share:.1%}", f"edge jump too small, {share:.1%}"]

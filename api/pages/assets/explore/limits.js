@@ -18,6 +18,8 @@ export class Limits {
     this.inputs.forEach((input, end) => input.addEventListener("change", () => this.#set(end, Number(input.value))));
     this.canvas.addEventListener("pointerdown", (event) => this.#grab(event));
     this.canvas.addEventListener("pointermove", (event) => this.#drag(event));
+    new ResizeObserver(() => this.draw()).observe(this.canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());  // its ink is the page's
     for (const kind of ["pointerup", "pointercancel"]) this.canvas.addEventListener(kind, () => { this.#dragged = null; });
   }
 

@@ -28,6 +28,14 @@ export function ticks(low, high, n = 5) {
   return found;
 }
 
+/** Powers of ten from `low` to `high`; their doubles and fivefolds too where there are fewer than two. */
+export function decades(low, high) {
+  const powers = Array.from({ length: 40 }, (_, i) => 10 ** (i - 20));
+  const [few, more] = [[1], [1, 2, 5]].map((factors) => powers.flatMap((power) => factors.map((factor) => factor * power)));
+  const inside = (values) => values.filter((value) => value >= low && value <= high);
+  return inside(few).length > 1 ? inside(few) : inside(more);
+}
+
 /** The largest of 1, 2 and 5 times a power of ten that is not above `most`. */
 export function roundBelow(most) {
   const power = 10 ** Math.floor(Math.log10(most));

@@ -1,5 +1,5 @@
 // Curves over energy as SVG: points with error bars, lines, axes.
-import { text, ticks } from "./numbers.js";
+import { decades, text, ticks } from "./numbers.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const MARGIN = { left: 62, right: 12, top: 10, bottom: 36 };
@@ -24,7 +24,7 @@ function extent(values, padding) {
 /**
  * A drawing of panels, one above the other, over a common axis, of energies [eV] where `axis` does not name another.
  *
- * panels: [{ label, height, series: [{ colour, energy, values, sigma?, dashed?, isLine? }], zero? }]
+ * panels: [{ label, height, series: [{ colour, energy, values, sigma?, dashed?, isLine? }], zero?, isLog? }]
  */
 export function plot({ width, panels, title, marker = null, axis: axisLabel = "Energy [eV]" }) {
   const height = panels.reduce((sum, panel) => sum + panel.height + 8, 0) + MARGIN.top + MARGIN.bottom;
@@ -51,18 +51,19 @@ export function plot({ width, panels, title, marker = null, axis: axisLabel = "E
 
 function drawPanel(panel, x, top, width, marker) {
   const group = element("g");
+  const [scaled, unscaled] = panel.isLog ? [Math.log10, (power) => 10 ** power] : [Number, Number];
   const values = panel.series.flatMap((one) => one.values.flatMap((value, i) => {
     const sigma = one.sigma?.[i] ?? 0;
     return value === null ? [] : [value - sigma, value + sigma];
   }));
-  const [low, high] = extent(panel.zero ? [...values, 0] : values, 0.06);
-  const y = (value) => top + panel.height - ((value - low) / (high - low)) * panel.height;
+  const [low, high] = extent((panel.zero ? [...values, 0] : values).map(scaled), 0.06);
+  const y = (value) => top + panel.height - ((scaled(value) - low) / (high - low)) * panel.height;
   const [left, right] = [MARGIN.left, width - MARGIN.right];
   group.append(element("rect", { x: left, y: top, width: right - left, height: panel.height, fill: "none", stroke: "currentColor", "stroke-opacity": 0.35 }));
-  const marks = ticks(low, high, Math.max(2, panel.height / 45));
+  const marks = panel.isLog ? decades(unscaled(low), unscaled(high)) : ticks(low, high, Math.max(2, panel.height / 45));
   for (const value of marks) {
     group.append(element("line", { x1: left - 4, x2: left, y1: y(value), y2: y(value), stroke: "currentColor" }));
-    group.append(element("text", { x: left - 7, y: y(value) + 4, "text-anchor": "end", "font-size": 11 }, text(value, marks[1] - marks[0])));
+    group.append(element("text", { x: left - 7, y: y(value) + 4, "text-anchor": "end", "font-size": 11 }, panel.isLog ? String(Number(value.toPrecision(1))) : text(value, marks[1] - marks[0])));
   }
   const middle = top + panel.height / 2;
   group.append(element("text", { x: 13, y: middle, "text-anchor": "middle", transform: `rotate(-90 13 ${middle})` }, panel.label));

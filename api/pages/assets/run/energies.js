@@ -33,7 +33,7 @@ export class EnergyTable {
     const over = item.noise_r_factor ? item.r_factor / item.noise_r_factor : null;
     const drift = item.drift_px ? Math.hypot(...item.drift_px) : null;
     const cells = [
-      item.n_cycles, text(item.r_factor), text(over, 0.01), item.n_modes ?? "–",
+      item.n_cycles, text(item.r_factor), text(over, 0.1), item.n_modes ?? "–",
       item.resolution_m ? `${Math.round(item.resolution_m * 1e9)}` : "–", text(drift, 0.1), item.warnings.join("; ").replaceAll(`${item.energy_ev.toFixed(1)} eV: `, ""),
     ];
     const row = document.createElement("tr");
@@ -51,9 +51,9 @@ export class EnergyTable {
     const [low, high] = [Math.min(...energies), Math.max(...energies)];
     const series = this.items.map((item) => {
       const k = 3 * Math.round(((item.energy_ev - low) / (high - low || 1)) * 210);
-      return { colour: `rgb(${map[k]},${map[k + 1]},${map[k + 2]})`, energy: item.cycles, values: item.errors, isLine: true };
+      return { colour: `rgb(${map[k]},${map[k + 1]},${map[k + 2]})`, energy: item.cycles, values: item.errors.map((value) => (value > 0 ? value : null)), isLine: true };
     });
-    const panels = [{ label: "R", height: 170, series, zero: true }];
+    const panels = [{ label: "R", height: 190, series, isLog: true }];
     const title = `R against cycle, of ${energies.length} energies, ${low.toFixed(1)} eV dark to ${high.toFixed(1)} eV light`;
     place.replaceChildren(plot({ width: Math.max(300, place.clientWidth), panels, title, axis: "Cycle" }));
   }

@@ -31,6 +31,7 @@ async function drawImage(viewer, path, title) {
   drawing?.abort();
   drawing = new AbortController();
   const [image, caption] = [$("img", viewer), $("figcaption", viewer)];
+  if (!image.hasAttribute("src")) caption.textContent = "Drawing the image …";
   try {
     const response = await fetch(API + path, { cache: "no-cache", signal: drawing.signal });
     if (!response.ok) throw new Error((await response.json()).detail);
