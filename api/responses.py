@@ -36,8 +36,8 @@ class StoredFile(FileResponse):
         await super().__call__(scope, receive, send)
 
 
-def send_file(request: Request, path: Path, media_type: str) -> Response:
-    """``path`` whole or in part, or 304 if the client has it; HEAD is answered without the bytes.
+def send_file(request: Request, file: Path | bytes, media_type: str) -> Response:
+    """A file, by its path or its content, whole or in part, or 304 if the client has it; HEAD is answered without the bytes.
 
     Raises
     ------
@@ -46,11 +46,13 @@ def send_file(request: Request, path: Path, media_type: str) -> Response:
     GoneError
         The file has been removed.
     """
+    if isinstance(file, bytes):
+        return send_content(request, file, media_type)
     try:
-        status = path.stat()
+        status = file.stat()
     except FileNotFoundError as error:
-        raise GoneError(f"{path.name} is missing from the store, which is damaged or was deleted") from error
-    response = StoredFile(path, media_type=media_type, headers={"Cache-Control": "no-cache"}, stat_result=status)
+        raise GoneError(f"{file.name} is missing from the store, which is damaged or was deleted") from error
+    response = StoredFile(file, media_type=media_type, headers={"Cache-Control": "no-cache"}, stat_result=status)
     etag, modified = response.headers["etag"], response.headers["last-modified"]
     if is_known(request, etag):
         headers = {"ETag": etag, "Last-Modified": modified, "Cache-Control": "no-cache"}
@@ -58,6 +60,27 @@ def send_file(request: Request, path: Path, media_type: str) -> Response:
     if request.headers.get("if-range", etag) in (etag, modified):
         check_range(request.headers.get("range", ""), status.st_size)
     return response
+
+
+def send_content(request: Request, content: bytes, media_type: str) -> Response:
+    """``content`` whole or in part, or 304 if the client has it.
+
+    Raises
+    ------
+    RangeError
+        The range begins beyond its end.
+    """
+    etag, asked = tag_of(content), request.headers.get("range", "")
+    response = send_bytes(request, content, etag, media_type)
+    response.headers["Accept-Ranges"] = "bytes"
+    if response.status_code == 304 or not is_single_range(asked) or request.headers.get("if-range", etag) != etag:
+        return response
+    check_range(asked, len(content))
+    first, last = asked.strip().removeprefix("bytes=").split("-")
+    start = int(first) if first else max(0, len(content) - int(last))
+    stop = min(int(last) + 1, len(content)) if first and last else len(content)
+    headers = {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}", "ETag": etag, "Cache-Control": "no-cache"}
+    return Response(content[start:stop], 206, headers | {"Accept-Ranges": "bytes"}, media_type)
 
 
 def send_bytes(request: Request, content: bytes, etag: str, media_type: str) -> Response:
@@ -91,7 +114,7 @@ async def send_drawing(request: Request, draw: Callable[[], bytes], media_type: 
     """
     busy = f"{MOST_WAITING} images wait to be drawn already: ask again in a few seconds"
     content = await in_turn(draw, request.app.state.drawing, MOST_WAITING, busy)
-    return send_bytes(request, content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', media_type)
+    return send_bytes(request, content, tag_of(content), media_type)
 
 
 async def send_export(request: Request, write: Callable[[], Exported]) -> Response:
@@ -118,6 +141,11 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes]:
         file.seek(0)
         while block := file.read(StoredFile.chunk_size):
             yield block
+
+
+def tag_of(content: bytes) -> str:
+    """The entity tag of what is sent."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def is_known(request: Request, etag: str) -> bool:

@@ -44,19 +44,19 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         make_private(settings.data_dir)
-        for folder in (settings.datasets_dir, settings.artifacts_dir, settings.runs_dir, settings.uploads_dir):
+        paths = DataPaths.of(settings)
+        for folder in (paths.datasets, paths.artifacts, paths.runs, settings.uploads_dir):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock: IO[bytes] | None = None
         self._shows_dashboard = True
         self._catalogue = Catalogue(settings.catalogue_url)
         runs = RunRepository(self._catalogue)
-        paths = DataPaths(settings.datasets_dir, settings.artifacts_dir, settings.runs_dir)
-        datasets = DatasetRepository(self._catalogue, DatasetStore(settings.datasets_dir))
+        datasets = DatasetRepository(self._catalogue, DatasetStore(paths.datasets))
         inputs = RunInputReader(datasets)
         self._runner = Runner(runs, paths, loader(inputs, Limits(settings)), work.perform, keep_rounds=settings.keep_rounds)
         self._cluster = Cluster(settings, self._runner.hear_progress)
         self.datasets = Datasets(settings, datasets, self._runner.wake, runs.users_of)
-        self.references = References(ReferenceStore(settings.references_dir))
+        self.references = References(ReferenceStore(settings.location("references")))
         self.runs = Runs(settings, runs, paths, inputs, self._runner, lambda: self.dashboard_url)
 
     def start(self) -> None:

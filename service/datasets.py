@@ -263,7 +263,7 @@ class Datasets:
     def _take_in(self, dataset_id: str, name: str, file: str | OpenFile, sha256: str | None = None) -> tuple[ScanView, bool]:
         record = self._record(dataset_id)
         edge_ev = edge_energy_ev(record.attributes)
-        order = IngestOrder(str(self._settings.datasets_dir), dataset_id, name, file, sha256, record.scans, edge_ev)
+        order = IngestOrder(self._repository.store.root, dataset_id, name, file, sha256, record.scans, edge_ev)
         names, created = ingest(order, self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s)
         scan = self._repository.add_scans(dataset_id, names)[0]
         self._on_change()

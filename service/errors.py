@@ -7,6 +7,7 @@ from storage.errors import CatalogueBusyError as CatalogueBusyError
 from storage.errors import CatalogueFullError as CatalogueFullError
 from storage.errors import CatalogueUnavailableError as CatalogueUnavailableError
 from storage.errors import FieldError as FieldError  # the one class: requests are refused as files are, field by field
+from storage.errors import ObjectStoreError as ObjectStoreError
 
 
 class ServiceError(Exception):

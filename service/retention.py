@@ -19,13 +19,15 @@ from service.records.run_inputs import RunInputReader
 from service.records.run_repository import OPTIONS
 from service.records.views import ENDED
 from service.settings import Settings
+from service.stages.context import DataPaths
 from service.stages.pipeline import build_graph, past_rounds
 from storage.artifacts import ArtifactStore
-from storage.atomic import abandoned, remove_tree, size_of
+from storage.atomic import abandoned, remove_tree, size_of, unmarked
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
 from storage.datasets.store import DatasetStore
 from storage.errors import ArtifactMissingError
+from storage.location import Location
 
 LEFTOVER_S: Final = 3600.0
 """A folder on its way into the store that nobody touched for this long has no writer any more."""
@@ -48,7 +50,7 @@ class Garbage:
 
     kind: Kind
     name: str
-    path: Path
+    path: Location
     n_bytes: int
     age_s: float
 
@@ -65,8 +67,9 @@ class Retention:
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
         self._settings = settings
         self._catalogue = catalogue
-        self._artifacts = ArtifactStore(settings.artifacts_dir)
-        self._inputs = RunInputReader(DatasetRepository(catalogue, DatasetStore(settings.datasets_dir)))
+        self._paths = DataPaths.of(settings)
+        self._artifacts = ArtifactStore(self._paths.artifacts)
+        self._inputs = RunInputReader(DatasetRepository(catalogue, DatasetStore(self._paths.datasets)))
 
     def find(self, min_age_s: float, max_run_age_s: float | None = None) -> list[Garbage]:
         """Everything that may go.
@@ -89,11 +92,12 @@ class Retention:
 
     def leftovers(self, min_age_s: float = LEFTOVER_S) -> list[Garbage]:
         """Uploads and folders that were on their way when their writer died."""
-        settings, min_age_s = self._settings, max(min_age_s, LEFTOVER_S)
-        folders = (settings.datasets_dir, settings.artifacts_dir, settings.runs_dir)
-        paths = [path for folder in folders if folder.is_dir() for path in abandoned(folder, min_age_s)]
-        uploads = settings.uploads_dir.glob("*.part") if settings.uploads_dir.is_dir() else ()
-        paths += [path for path in uploads if age_of(path) >= min_age_s]
+        stored, uploads, min_age_s = self._paths, self._settings.uploads_dir, max(min_age_s, LEFTOVER_S)
+        paths: list[Location] = []
+        for folder, pattern in ((stored.datasets, "*/scans/*"), (stored.artifacts, "*/*"), (stored.runs, "*/*.zarr")):
+            paths += abandoned(folder, min_age_s) if isinstance(folder, Path) else unmarked(folder, pattern, min_age_s)
+        paths += [path for path in uploads.glob("*.part") if age_of(path) >= min_age_s]
+        paths += abandoned(uploads, min_age_s)
         return [Garbage("leftover", path.name, path, size_of(path), age_of(path)) for path in paths]
 
     def remove(self, garbage: Garbage) -> None:
@@ -103,6 +107,7 @@ class Retention:
             return
         if garbage.kind == "run":
             self._catalogue.runs.delete(garbage.name)
+            self._paths.remove_run(garbage.name)
         if garbage.path.is_dir():
             remove_tree(garbage.path)
         else:
@@ -147,7 +152,7 @@ class Retention:
         return keys, past_rounds(graph) if run["state"] == "succeeded" else set()
 
     def _run_folders(self, kept: list[Row], expired: list[Row]) -> Iterator[Garbage]:
-        folder = self._settings.runs_dir
+        folder = self._paths.runs
         for run in expired:
             yield Garbage("run", run["id"], folder / run["id"], size_of(folder / run["id"]), time.time() - run["finished"])
         known = {run["id"] for run in (*kept, *expired)}
@@ -164,7 +169,7 @@ def is_expired(run: Row, max_age_s: float | None) -> bool:
     return bool(time.time() - run["finished"] >= max_age_s)
 
 
-def age_of(path: Path) -> float:
+def age_of(path: Location) -> float:
     """Seconds since a path was last changed; 0 where it is gone."""
     try:
         return time.time() - path.stat().st_mtime

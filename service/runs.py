@@ -22,7 +22,6 @@ from service.uploads.receive import check_free_disk
 from service.workflow.graph import Graph
 from service.workflow.quotas import Limits
 from storage.artifacts import ArtifactStore
-from storage.atomic import remove_tree
 from storage.catalogue.catalogue import new_id
 from storage.catalogue.runs import EVERY_RUN
 from storage.errors import ResultsError, RowExistsError
@@ -150,8 +149,7 @@ class Runs:
         if not view.has_ended:
             raise ConflictError(f"run {run_id} is {view.state}: cancel it first")
         self._repository.delete(run_id)
-        with contextlib.suppress(FileNotFoundError):
-            remove_tree(self._paths.run_dir(run_id))
+        self._paths.remove_run(run_id)
         log.info("deleted", extra={"run": run_id, "project": self._owner})
 
     @property
@@ -177,8 +175,7 @@ class Runs:
         for step in graph.steps.values():
             if isinstance(step, RunResultsStep):
                 ArtifactStore(self._paths.artifacts).delete(step.key)
-        with contextlib.suppress(FileNotFoundError):
-            remove_tree(self._paths.run_dir(run_id))
+        self._paths.remove_run(run_id)
 
     def _claim(self, key: str, body: Mapping[str, object], run_id: str) -> str:
         """The run that an idempotency key stands for: ``run_id``, or that of whoever came first."""

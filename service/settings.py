@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from storage.location import Location, ObjectPath, bucket_of
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 MEBIBYTE = 1024**2
@@ -21,7 +23,10 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path("ptyxas-data")
-    """Folder of the catalogue, datasets, finished steps and results; workers must see the same folder."""
+    """Folder of the catalogue, datasets, finished steps and results; workers must see the same folder, or ``storage`` is set."""
+    storage: str | None = None
+    """Object store of datasets, finished steps and results, as ``s3://bucket/prefix``, with the endpoint and the credentials of
+    the usual ``AWS_*`` variables; none keeps them in ``data_dir``."""
     host: str = "127.0.0.1"
     """Address to listen on; beyond loopback only with ``api_keys_file``."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -92,6 +97,13 @@ class Settings(BaseSettings):
             raise ValueError("scheduler_tls_certificate and scheduler_tls_key are given together or not at all")
         return self
 
+    @field_validator("storage")
+    @classmethod
+    def _storage_is_a_bucket(cls, storage: str | None) -> str | None:
+        if storage is not None:
+            bucket_of(storage)
+        return storage
+
     @model_validator(mode="after")
     def _scheduler_is_safe(self) -> Self:
         if self.scheduler is None:
@@ -132,23 +144,18 @@ class Settings(BaseSettings):
 
     @property
     def datasets_dir(self) -> Path:
-        """Datasets, one folder each."""
-        return self.data_dir.resolve() / "datasets"
+        """Datasets, one folder each, where they are on a file system."""
+        return self._folder("datasets")
 
     @property
     def artifacts_dir(self) -> Path:
-        """Finished steps, by key."""
-        return self.data_dir.resolve() / "units"
+        """Finished steps, by key, where they are on a file system."""
+        return self._folder("units")
 
     @property
     def runs_dir(self) -> Path:
-        """Published results and figures, one folder a run."""
-        return self.data_dir.resolve() / "runs"
-
-    @property
-    def references_dir(self) -> Path:
-        """Reference spectra, one folder a project."""
-        return self.data_dir.resolve() / "references"
+        """Published results and figures, one folder a run, where they are on a file system."""
+        return self._folder("runs")
 
     @property
     def compiled_dir(self) -> Path:
@@ -157,8 +164,20 @@ class Settings(BaseSettings):
 
     @property
     def uploads_dir(self) -> Path:
-        """Uploads on their way in; emptied at every start."""
+        """Uploads on their way in, and what is built for an object store."""
         return self.data_dir.resolve() / "uploads"
+
+    def location(self, name: str) -> Location:
+        """Where the data of a kind are: in a folder of ``data_dir``, or below a prefix of ``storage``."""
+        if self.storage is None:
+            return self.data_dir.resolve() / name
+        return ObjectPath(*bucket_of(self.storage), spool=self.uploads_dir) / name
+
+    def _folder(self, name: str) -> Path:
+        found = self.location(name)
+        if isinstance(found, ObjectPath):
+            raise ValueError(f"{name} are in the object store {self.storage}, not in a folder")
+        return found
 
 
 def address_parts(address: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.atomic import changed, remove_tree, size_of, staged
+from storage.atomic import changed, is_there, remove_tree, size_of, staged
 from storage.errors import ArtifactDamagedError, ArtifactMissingError, DamagedError, InvalidNameError
+from storage.location import Location, folders_below
 from storage.manifest import MANIFEST
 
 KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}")
@@ -67,15 +68,15 @@ class Manifest:
 
 
 class ArtifactStore:
-    """Finished steps below one directory, on a file system that every worker sees.
+    """Finished steps below one folder, or one prefix of an object store, that every worker sees.
 
     A step is written by one process, once; two that compute the same key write the same thing, and the first wins. It
-    appears by one rename, and everything read is held to its manifest: a step that is no longer what was written is removed,
+    appears at once, and everything read is held to its manifest: a step that is no longer what was written is removed,
     so that whoever needs it computes it again.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Location) -> None:
+        self.root = root
 
     def has(self, key: str) -> bool:
         """Whether the step is finished and its manifest readable."""
@@ -92,7 +93,7 @@ class ArtifactStore:
             Anything JSON can hold.
         """
         path = self.path(key)
-        if path.exists() and not self.has(key):
+        if is_there(path) and not self.has(key):
             remove_tree(path)
         try:
             with staged(path) as temporary:
@@ -141,7 +142,7 @@ class ArtifactStore:
 
     def keys(self) -> list[str]:
         """Keys of all steps, those without a readable manifest included."""
-        return sorted(path.name for path in self.root.glob("*/*") if KEY.fullmatch(path.name) and path.is_dir())
+        return sorted(path.name for path in folders_below(self.root, 2) if KEY.fullmatch(path.name))
 
     def verify(self, key: str) -> list[str]:
         """What is wrong with the files of a step; empty where it is whole.
@@ -182,11 +183,10 @@ class ArtifactStore:
 
     def delete(self, key: str) -> None:
         """Remove a step; one that is not there is no error."""
-        path = self.path(key)
-        if path.exists():
-            remove_tree(path)
+        with suppress(FileNotFoundError):
+            remove_tree(self.path(key))
 
-    def path(self, key: str) -> Path:
+    def path(self, key: str) -> Location:
         """Folder of a step.
 
         Raises

@@ -1,57 +1,73 @@
-"""How a directory becomes visible: built beside its place, flushed, renamed once."""
+"""How a directory becomes visible: on a file system it is built beside its place, flushed, and renamed once.
+
+In an object store it is built on this machine and written object by object, its marker last: readers go by the marker.
+"""
 
 import contextlib
 import math
 import os
 import shutil
+import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final, TypeVar
+
+from storage.location import MARKERS, Location, ObjectPath
+
+Item = TypeVar("Item")
 
 PREFIX = ".staging-"
 """Names of directories that are not yet, or no longer, part of the store."""
-N_FLUSHES = 8
+N_AT_ONCE: Final = 8
+"""Files that are flushed, or sent to an object store, at the same time."""
 
 
 @contextmanager
-def staged(final: Path, beside: Path | None = None) -> Iterator[Path]:
-    """Yield an empty directory that becomes ``final`` by one rename when the block ends well.
+def staging_folder(place: Location) -> Iterator[Path]:
+    """Yield an empty folder of this machine to build in, for what will lie in ``place``; it is gone when the block ends."""
+    if isinstance(place, Path):
+        place.mkdir(parents=True, exist_ok=True)
+        temporary = place / f"{PREFIX}{uuid.uuid4().hex}"
+        temporary.mkdir()
+    else:
+        temporary = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place.spool if place.spool.is_dir() else None))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
-    Parameters
-    ----------
-    final : Path
-        Where the directory will appear.
-    beside : Path, optional
-        Directory on the same file system to build in; the parent of ``final`` where not given.
+
+@contextmanager
+def staged(final: Location) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``final`` at once when the block ends well.
 
     Raises
     ------
     FileExistsError
         ``final`` appeared in the meantime: another writer was first. Nothing is left of this one.
     """
-    beside = beside or final.parent
-    beside.mkdir(parents=True, exist_ok=True)
-    temporary = beside / f"{PREFIX}{uuid.uuid4().hex}"
-    temporary.mkdir()
-    try:
+    with staging_folder(final.parent) as temporary:
         yield temporary
-        flush_tree(temporary)
+        if isinstance(final, Path):
+            flush_tree(temporary)
         move_into_place(temporary, final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def move_into_place(source: Path, final: Path) -> None:
-    """Rename ``source`` to ``final``, which must not exist, and make the rename durable.
+def move_into_place(source: Path, final: Location) -> None:
+    """Let ``source`` become ``final``, which must not exist, and make that durable.
 
     Raises
     ------
     FileExistsError
         ``final`` is already there.
     """
+    if isinstance(final, ObjectPath):
+        send(source, final)
+        return
     if final.is_file():
         raise FileExistsError(f"{final} is already there")
     try:
@@ -63,15 +79,48 @@ def move_into_place(source: Path, final: Path) -> None:
     flush(final.parent)
 
 
-def remove_tree(path: Path) -> None:
-    """Take ``path`` out of sight by one rename, then delete it: readers see all of it or nothing."""
+def send(source: Path, final: ObjectPath) -> None:
+    """Write every file of ``source`` as an object below ``final``, its marker last and only where there is none.
+
+    Two that write the same folder at once write the same, but for what their markers say: the first marker stays.
+    """
+    marker = next(name for name in MARKERS if (source / name).is_file())
+    if (final / marker).is_file():
+        raise FileExistsError(f"{final} is already there")
+    files = [path for path in source.rglob("*") if path.is_file() and path != source / marker]
+    side_by_side(lambda path: (final / path.relative_to(source).as_posix()).put(path), files)
+    (final / marker).put((source / marker).read_bytes(), must_be_new=True)
+
+
+def is_there(path: Location) -> bool:
+    """Whether something was moved to ``path``: in an object store, whether its marker is there."""
+    return path.exists() if isinstance(path, Path) else any((path / name).is_file() for name in MARKERS[:2])
+
+
+def remove_tree(path: Location) -> None:
+    """Take ``path`` out of sight at once, then delete it: readers see all of it or nothing.
+
+    Raises
+    ------
+    FileNotFoundError
+    """
+    if isinstance(path, ObjectPath):
+        found = list(path.rglob("*"))
+        if not found:
+            raise FileNotFoundError(f"{path} is not there")
+        path.remove_all([one for one in found if one.name in MARKERS])
+        path.remove_all([one for one in found if one.name not in MARKERS])
+        return
     hidden = path.with_name(f"{PREFIX}{uuid.uuid4().hex}")
     os.rename(path, hidden)
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+def write_file(path: Location, content: bytes, mode: int = 0o666) -> None:
     """Replace ``path`` whole: temporary file, fsync, rename; ``mode`` are its permissions, as far as the umask lets."""
+    if isinstance(path, ObjectPath):
+        path.put(content)
+        return
     temporary = path.with_name(f"{PREFIX}{uuid.uuid4().hex}")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -96,12 +145,18 @@ def flush(path: Path) -> None:
 def flush_tree(root: Path) -> None:
     """Make every file and directory below ``root`` survive a power failure."""
     paths = [Path(directory, name) for directory, _, files in os.walk(root) for name in (*files, "")]
-    try:  # side by side, the file system commits many of them at once
-        with ThreadPoolExecutor(N_FLUSHES) as pool:
-            list(pool.map(flush, paths))
+    side_by_side(flush, paths)
+
+
+def side_by_side(work: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Do ``work`` on many items at the same time: file systems and object stores answer faster than one by one."""
+    waiting = list(items)
+    try:
+        with ThreadPoolExecutor(N_AT_ONCE) as pool:
+            list(pool.map(work, waiting))
     except RuntimeError:  # no room for threads in a process that may use little memory
-        for path in paths:
-            flush(path)
+        for item in waiting:
+            work(item)
 
 
 def abandoned(root: Path, older_than_s: float, depth: int = 3) -> list[Path]:
@@ -119,7 +174,17 @@ def abandoned(root: Path, older_than_s: float, depth: int = 3) -> list[Path]:
     return sorted(path for path in found if changed(path) < limit)
 
 
-def changed(path: Path) -> float:
+def unmarked(root: ObjectPath, pattern: str, older_than_s: float) -> list[ObjectPath]:
+    """Return what writers that died left in an object store: folders without a marker, untouched for ``older_than_s`` seconds."""
+    limit = time.time() - older_than_s
+    return sorted(
+        path
+        for path, objects in root.grouped(pattern).items()
+        if not any(name in ("", *MARKERS[:2]) for name, _ in objects) and max(status.st_mtime for _, status in objects) < limit
+    )
+
+
+def changed(path: Location) -> float:
     """When ``path`` last changed [s since 1970]; never, where it is gone meanwhile."""
     try:
         return path.stat().st_mtime
@@ -127,8 +192,12 @@ def changed(path: Path) -> float:
         return math.inf
 
 
-def size_of(path: Path) -> int:
+def size_of(path: Location) -> int:
     """Bytes of a file, or of all files below a directory; 0 where there is none."""
+    if isinstance(path, ObjectPath):
+        with contextlib.suppress(FileNotFoundError):
+            return path.stat().st_size
+        return 0
     n_bytes = 0
     for file in path.rglob("*") if path.is_dir() else (path,):
         with contextlib.suppress(FileNotFoundError):

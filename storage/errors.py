@@ -63,6 +63,10 @@ class ScanConflictError(StorageError, FileExistsError):
     """A scan of that name is already there, with other bytes."""
 
 
+class ObjectStoreError(StorageError):
+    """An object store that does not answer, or refuses; nothing is known of what it holds, so nothing is taken for damaged."""
+
+
 class LayoutError(StorageError, ValueError):
     """An array that the layout does not know, or whose shape or dtype is not the layout's."""
 

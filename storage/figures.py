@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from storage.atomic import write_file
 from storage.errors import DamagedError, ResultsDamagedError, ResultsError
-from storage.manifest import check, digest_of_file, from_json
+from storage.location import Location
+from storage.manifest import check, digest_of_bytes, from_json
 
 LIST: Final = "figures.json"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -20,11 +20,11 @@ class FigureStore:
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or ObjectPath
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: Location) -> None:
+        self._folder = folder
 
     def write(self, pngs: Mapping[str, bytes], listed: Sequence[Mapping[str, Any]]) -> None:
         """Write figures, and then their list.
@@ -39,7 +39,7 @@ class FigureStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         for name, content in pngs.items():
             write_file(self._folder / f"{name}.png", content)
-        files = {name: digest_of_file(self._folder / f"{name}.png") for name in pngs}
+        files = {name: digest_of_bytes(content) for name, content in pngs.items()}
         said = [{**item, "size": files[item["name"]].size, "sha256": files[item["name"]].sha256} for item in listed]
         write_file(self._folder / LIST, json.dumps(said).encode())
 
@@ -64,7 +64,7 @@ class FigureStore:
             pass
         raise ResultsDamagedError(f"the figures are damaged: {LIST} cannot be read; the run can draw them again")
 
-    def path(self, name: str) -> Path | None:
+    def path(self, name: str) -> Location | None:
         """The PNG file of a figure; None where no figure of that name is listed.
 
         Raises

@@ -13,9 +13,10 @@ from typing import Any, Final, TypeAlias
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, ObjectStore, WrapperStore
 
 from storage.errors import DamagedError
+from storage.location import Location
 
 MANIFEST: Final = "manifest.json"
 """Name of the file that holds a manifest; written last: what has none is unfinished."""
@@ -39,6 +40,11 @@ def describe(folder: Path) -> dict[str, FileDigest]:
     """Size and digest of every file below ``folder``."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {str(path.relative_to(folder)): digest_of_file(path) for path in files}
+
+
+def digest_of_bytes(content: bytes) -> FileDigest:
+    """Size and digest of a file of this content."""
+    return FileDigest(len(content), hashlib.sha256(content).hexdigest())
 
 
 def digest_of_file(path: Path) -> FileDigest:
@@ -65,7 +71,7 @@ def from_json(files: Mapping[str, Iterable[Any]]) -> dict[str, FileDigest]:
     return {name: FileDigest(int(size), str(sha256)) for name, (size, sha256) in files.items()}
 
 
-def check(folder: Path, name: str, expected: FileDigest) -> bytes:
+def check(folder: Location, name: str, expected: FileDigest) -> bytes:
     """Content of the file ``name`` of a folder, which must be what was written.
 
     Raises
@@ -84,7 +90,7 @@ def check(folder: Path, name: str, expected: FileDigest) -> bytes:
     return content
 
 
-def find_damage(folder: Path, files: Files) -> list[str]:
+def find_damage(folder: Location, files: Files) -> list[str]:
     """What is wrong with the files of a folder, each file by its name; empty where all are what was written."""
     found = []
     for name, expected in files.items():
@@ -95,19 +101,20 @@ def find_damage(folder: Path, files: Files) -> list[str]:
     return found
 
 
-class VerifiedStore(LocalStore):
+class VerifiedStore(WrapperStore[LocalStore | ObjectStore[Any]]):
     """A folder of Zarr data, read-only, whose files must be what its manifest says.
 
     Parameters
     ----------
-    root : Path
+    root : Path or ObjectPath
     files : mapping of str to FileDigest, optional
         All files of the folder. Without it (data stored before there were manifests) a chunk that is missing is still
         an error: the stores write every chunk.
     """
 
-    def __init__(self, root: Path, files: Files | None = None) -> None:
-        super().__init__(root, read_only=True)
+    def __init__(self, root: Location, files: Files | None = None) -> None:
+        super().__init__(LocalStore(root, read_only=True) if isinstance(root, Path) else root.zarr_store(read_only=True))
+        self.root = root
         self._files = files
 
     def with_read_only(self, read_only: bool = False) -> "VerifiedStore":

@@ -1,11 +1,11 @@
 """Reference spectra kept for a project: one XDI text each, in a folder of the project."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from storage.atomic import write_file
 from storage.datasets.scans import check_name
+from storage.location import Location
 
 SUFFIX: Final = ".xdi"
 
@@ -15,11 +15,11 @@ class ReferenceStore:
 
     Parameters
     ----------
-    root : Path
+    root : Path or ObjectPath
         Folder of all projects; made when the first text is kept.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Location) -> None:
         self._root = root
 
     def names(self, project: str) -> list[str]:
@@ -59,5 +59,5 @@ class ReferenceStore:
             return False
         return True
 
-    def _path(self, project: str, name: str) -> Path:
+    def _path(self, project: str, name: str) -> Location:
         return self._root / check_name(project) / f"{check_name(name)}{SUFFIX}"

@@ -13,10 +13,11 @@ import zarr
 from numpy.typing import NDArray
 from zarr.errors import ZarrUserWarning
 
-from storage.atomic import staged, write_file
+from storage.atomic import is_there, staged, write_file
 from storage.chunks import plan_tiles
 from storage.errors import DamagedError, LayoutError, ResultsDamagedError, ResultsError
 from storage.layout import COORDINATES, RESULTS, ArraySpec, results_group
+from storage.location import Location
 from storage.manifest import FileDigest, Files, VerifiedStore, as_json, check, describe, find_damage, from_json
 from storage.readers.record import Node
 
@@ -49,17 +50,17 @@ class Group:
 class StoredFile:
     """One file of a sealed store, for whoever serves it."""
 
-    path: Path
+    path: Location
     size: int
     sha256: str
 
 
-def write_results(path: Path, tree: Mapping[str, Group], root_attrs: Mapping[str, Any]) -> None:
-    """Write a results store beside ``path``, seal it, and put it in place by one rename; of two that do so, one gets its place.
+def write_results(path: Location, tree: Mapping[str, Group], root_attrs: Mapping[str, Any]) -> None:
+    """Write a results store, seal it, and put it in place at once; of two that do so, one gets its place.
 
     Parameters
     ----------
-    path : Path
+    path : Path or ObjectPath
         ``results.zarr``.
     tree : mapping of group path to Group
         Paths as in ``layout.RESULTS``.
@@ -73,7 +74,7 @@ def write_results(path: Path, tree: Mapping[str, Group], root_attrs: Mapping[str
     ResultsError
         ``path`` is already there.
     """
-    if path.exists():
+    if is_there(path):
         raise ResultsError(f"{path.name} is already there")
     try:
         with staged(path) as partial:
@@ -149,9 +150,10 @@ def plain(value: Any) -> Any:
 class ResultsStore:
     """A sealed results store, file by file; whatever is read is what was sealed."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Location) -> None:
+        self.path = path
         self._opened: dict[tuple[str, str], zarr.Array[Any]] = {}
+        self._sealed: Files | None = None
 
     def is_sealed(self) -> bool:
         """Whether the store is finished."""
@@ -277,8 +279,12 @@ class ResultsStore:
 
     def _files(self) -> Files:
         path = self.path / SEAL
+        if self._sealed is not None:
+            return self._sealed
         try:
-            return _read_seal(path, path.stat().st_mtime_ns)
+            found = _read_seal(path, path.stat().st_mtime_ns)
+            self._sealed = None if isinstance(path, Path) else found  # an object store is not asked for every key
+            return found
         except FileNotFoundError as error:
             raise ResultsError(f"{self.path.name} is not finished") from error
         except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
@@ -296,11 +302,11 @@ def damaged(reason: object) -> ResultsDamagedError:
 
 
 @lru_cache(maxsize=64)
-def _read_seal(path: Path, _changed_ns: int) -> Files:
+def _read_seal(path: Location, _changed_ns: int) -> Files:
     return from_json(json.loads(path.read_bytes())["files"])
 
 
-def check_once(folder: Path, name: str, expected: FileDigest) -> None:
+def check_once(folder: Location, name: str, expected: FileDigest) -> None:
     """Compare a file with what was sealed, again only after it has changed.
 
     Raises
@@ -316,5 +322,5 @@ def check_once(folder: Path, name: str, expected: FileDigest) -> None:
 
 
 @lru_cache(maxsize=65_536)
-def _check(folder: Path, name: str, expected: FileDigest, _changed_ns: int) -> None:
+def _check(folder: Location, name: str, expected: FileDigest, _changed_ns: int) -> None:
     check(folder, name, expected)

@@ -4,15 +4,19 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator
+import uuid
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 from measurements import measurement
+from object_store import object_store
 from oxides import OXYGEN_ATOMS, OxideMixture, measure_oxides
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from storage.location import Location, ObjectPath, bucket_of
 
 os.environ["TTY_COMPATIBLE"] = "0"
 """The processes of ``pytest -n`` have FORCE_COLOR set, which makes rich take a pipe for a terminal of 80 columns."""
@@ -70,3 +74,25 @@ def measured_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 def oxide_mixture(measured_file: Callable[[str], Path]) -> Callable[..., OxideMixture]:
     """Measures the particle of two oxides as `SimulationOptions` say."""
     return partial(measure_oxides, tuple(measured_file(f"{name}.xdi").read_text(encoding="utf-8") for name in OXYGEN_ATOMS))
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """Address of a bucket of an S3 server on this machine, which the environment tells how to reach."""
+    with object_store() as address:
+        yield address
+
+
+@pytest.fixture
+def object_folder(bucket: str, tmp_path: Path) -> ObjectPath:
+    """An empty place in the bucket."""
+    return ObjectPath(bucket_of(bucket)[0], uuid.uuid4().hex, tmp_path)
+
+
+@pytest.fixture(params=["folder", "objects"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """An empty place on a file system, and one in an object store."""
+    if request.param == "folder":
+        return tmp_path
+    found: ObjectPath = request.getfixturevalue("object_folder")
+    return found

@@ -89,9 +89,9 @@ class Demo:
             measured = self._measure(server)
             with Client(server.url) as client:
                 run = self._run(client, self._upload(client, measured), measured, {})
-            store, found = assess_run(measured.simulation, settings, run)
+            _, found = assess_run(measured.simulation, settings, run)
             self.console.print(errors_table(found))
-            self._show_addresses(server.url, run["id"], store.path, time.monotonic() - begun)
+            self._show_addresses(server.url, run["id"], settings.runs_dir / run["id"], time.monotonic() - begun)
             if keep:
                 self.console.print(f"serving {server.url} until Ctrl-C")
                 with contextlib.suppress(KeyboardInterrupt):
@@ -146,10 +146,10 @@ class Demo:
     def _show_address(self, url: str) -> None:
         self.console.print(f"serving {url}, its page and its API")
 
-    def _show_addresses(self, url: str, run_id: str, results: Path, seconds: float) -> None:
+    def _show_addresses(self, url: str, run_id: str, published: Path, seconds: float) -> None:
         lines = {
-            "results": results,
-            "figures": results.parent / "figures",
+            "results": published / "results.zarr",
+            "figures": published / "figures",
             "page": f"{url}/?run={run_id}",
             "dashboard": f"{url}/dask",
             "notebook": f'xr.open_datatree("{url}/api/v1/runs/{run_id}/results.zarr", engine="zarr")',

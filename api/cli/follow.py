@@ -34,7 +34,16 @@ commands = typer.Typer()
 LOOK_S: Final = 1.0
 """Time between two looks at the folder [s]."""
 PASSING: Final = frozenset(
-    {"busy", "catalogue-busy", "catalogue-unavailable", "not-ready", "quota-exceeded", "storage-full", "too-many-runs"}
+    [
+        "busy",
+        "catalogue-busy",
+        "catalogue-unavailable",
+        "not-ready",
+        "quota-exceeded",
+        "storage-full",
+        "storage-unavailable",
+        "too-many-runs",
+    ]
 )
 """Codes of refusals that may be over later; any other is the file's fault."""
 Version = tuple[int, int]

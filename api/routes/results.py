@@ -22,8 +22,8 @@ ANSWERS: Final[dict[int | str, dict[str, Any]]] = problems(404, 409, 410, 416) |
 }
 
 
-def stored_file(run_id: RunId, key: str, service: ServiceDep) -> Path:
-    """The file of ``key`` in a sealed store.
+def stored_file(run_id: RunId, key: str, service: ServiceDep) -> Path | bytes:
+    """The file of ``key`` in a sealed store, or its content.
 
     A reader of Zarr takes 404 on a chunk for fill values. So 404 is answered for metadata, and for chunks that a sealed
     store does not have; a chunk of a run that does not exist (any more) is answered 410.
@@ -34,21 +34,21 @@ def stored_file(run_id: RunId, key: str, service: ServiceDep) -> Path:
         if key.rpartition("/")[2] in METADATA:
             raise
         raise GoneError(str(error)) from error
-    path: Path = service.runs.results.file(run_id, key)
-    return path
+    found: Path | bytes = service.runs.results.file(run_id, key)
+    return found
 
 
-StoredFile = Annotated[Path, Depends(stored_file)]
+StoredFile = Annotated[Path | bytes, Depends(stored_file)]
 
 
 @router.get(PATH, response_class=Response, responses=ANSWERS)
-def get_results_key(request: Request, path: StoredFile) -> Response:
+def get_results_key(request: Request, key: str, file: StoredFile) -> Response:
     """One key of the results store; open the whole with ``xr.open_datatree(url, engine="zarr")``."""
-    media_type = "application/json" if path.name == "zarr.json" else "application/octet-stream"
-    return send_file(request, path, media_type)
+    media_type = "application/json" if key.rpartition("/")[2] == "zarr.json" else "application/octet-stream"
+    return send_file(request, file, media_type)
 
 
 @router.head(PATH, response_class=Response, responses=ANSWERS)
-def head_results_key(request: Request, path: StoredFile) -> Response:
+def head_results_key(request: Request, key: str, file: StoredFile) -> Response:
     """Size and validators of one key of the results store."""
-    return get_results_key(request, path)
+    return get_results_key(request, key, file)

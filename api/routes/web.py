@@ -1,5 +1,6 @@
 """The web page."""
 
+import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,10 +163,10 @@ def figures_of(service: Service, run: RunView | None) -> list[Shown]:
         return []
 
 
-def size_of_png(path: Path) -> tuple[int, int]:
+def size_of_png(file: Path | bytes) -> tuple[int, int]:
     """Width and height in the header of a PNG [px]."""
-    with path.open("rb") as file:
-        width, height = struct.unpack(">16xII", file.read(24))
+    with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
+        width, height = struct.unpack(">16xII", stream.read(24))
     return width, height
 
 

@@ -44,9 +44,9 @@ class StepResult:
 def perform(request: StepRequest, report: Report, is_cancelled: IsCancelled = never) -> StepResult:
     """Compute one step, unless its result is stored already; a failure is a result too, with its reason."""
     context = StageContext(request, report, is_cancelled)
-    if context.artifacts.has(request.step.key):
-        return StepResult("done")
     try:
+        if context.artifacts.has(request.step.key):
+            return StepResult("done")
         context.check_stop()
         attributes = request.step.run(context)
     except CancelledError as error:

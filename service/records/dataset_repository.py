@@ -2,13 +2,15 @@
 
 A store may change behind the service's back: a folder is copied in or removed, a file is damaged or mended. All datasets are
 compared with the catalogue when the service starts, and each one again whenever it is looked at, by the sizes and times of
-its descriptions; only what changed is read. What cannot be read makes its dataset ``damaged``, and no other.
+its descriptions; only what changed is read. What cannot be read makes its dataset ``damaged``, and no other. An object store,
+which answers too slowly for that and which nobody else writes, is compared at the start only.
 """
 
 import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
@@ -26,6 +28,8 @@ from storage.errors import DatasetDamagedError, DatasetNotFoundError
 
 NO_PROJECT: Final = ""
 """Project of a dataset that cannot be read and was not known: nobody's, so that no key sees another's."""
+N_AT_ONCE: Final = 8
+"""Datasets that an object store is asked about at the same time."""
 SCAN_FIELDS: Final = tuple(field.name for field in fields(ScanInfo))
 """Fields of a scan that the catalogue keeps."""
 
@@ -65,9 +69,10 @@ class DatasetRepository:
         known, stored = self._table.stamps(), self.store.ids()
         for dataset_id in known.keys() - set(stored):
             self._table.delete(dataset_id)
-        for dataset_id in stored:
-            if known.get(dataset_id) != self._seen(dataset_id):
-                self.refresh(dataset_id)
+        with ThreadPoolExecutor(1 if self.store.is_shared else N_AT_ONCE) as pool:
+            for dataset_id, seen in zip(stored, pool.map(self._seen, stored), strict=True):
+                if known.get(dataset_id) != seen:
+                    self.refresh(dataset_id)
 
     def refresh(self, dataset_id: str) -> None:
         """Read one dataset's store again, and write down what it holds."""
@@ -117,6 +122,9 @@ class DatasetRepository:
 
     def _current(self, rows: list[Row]) -> list[DatasetRecord]:
         """Rows with their scans, those read again whose store is not what it was when they were written."""
+        if not self.store.is_shared:
+            scans_of = self._table.scans([row["id"] for row in rows])
+            return [record_of(row, [scan_of(scan) for scan in scans_of[row["id"]]]) for row in rows]
         stamps = {row["id"]: seen for row in rows if (seen := self._stamps(row)) is not None}
         scans = {dataset_id: in_step(self._cache.get(dataset_id), seen) for dataset_id, seen in stamps.items()}
         for dataset_id, of_dataset in self._table.scans([name for name, known in scans.items() if known is None]).items():

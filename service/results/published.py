@@ -22,6 +22,7 @@ from storage.artifacts import ArtifactStore
 from storage.errors import ResultsDamagedError as StoredResultsDamagedError
 from storage.errors import ResultsError
 from storage.figures import FigureStore
+from storage.location import body_of
 from storage.results import ResultsStore
 
 
@@ -43,8 +44,8 @@ class PublishedResults:
         self._inputs = inputs
         self._get = get
 
-    def file(self, run_id: str, key: str) -> Path:
-        """The file of one key of the results store.
+    def file(self, run_id: str, key: str) -> Path | bytes:
+        """The file of one key of the results store, or its content where that lies in an object store.
 
         Raises
         ------
@@ -60,7 +61,7 @@ class PublishedResults:
             found = self._results(view).resolve_key(key)
         if found is None:
             raise NotFoundError(f"the results of run {run_id} hold no {key!r}")
-        return found.path
+        return body_of(found.path)
 
     def figures(self, run_id: str) -> Sequence[FigureView]:
         """Every figure of a run, in the order of the analysis.
@@ -74,8 +75,8 @@ class PublishedResults:
             listed = self._figures(view).listed()
         return [FigureView(item["name"], item.get("title", item["name"]), item.get("dataset")) for item in listed]
 
-    def figure(self, run_id: str, name: str) -> Path:
-        """The PNG of one figure; only names that are listed, so that none leads elsewhere.
+    def figure(self, run_id: str, name: str) -> Path | bytes:
+        """The PNG of one figure, its path or its content; only names that are listed, so that none leads elsewhere.
 
         Raises
         ------
@@ -86,7 +87,7 @@ class PublishedResults:
             found = self._figures(view).path(name)
         if found is None:
             raise NotFoundError(f"run {run_id} has no figure {name!r}")
-        return found
+        return body_of(found)
 
     def vector_figure(self, run_id: str, name: str, file_format: VectorFormat) -> bytes:
         """One figure as PDF or SVG.

@@ -23,7 +23,15 @@ from service.errors import ConflictError, FieldError, InvalidInputError, NotFoun
 from storage.datasets.ingest import ScanRecord
 from storage.datasets.scans import ScanInfo
 from storage.datasets.store import DatasetStore
-from storage.errors import DatasetNotFoundError, DatasetSealedError, InvalidScanError, ScanConflictError, StorageError
+from storage.errors import (
+    DatasetNotFoundError,
+    DatasetSealedError,
+    InvalidScanError,
+    ObjectStoreError,
+    ScanConflictError,
+    StorageError,
+)
+from storage.location import Location
 from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.scan import check_geometry
 from tasks.units import object_pixel_size_m, wavelength_m
@@ -51,6 +59,7 @@ ERRORS: Final = {
     "missing": NotFoundError,
     "invalid": InvalidInputError,
     "full": StorageFullError,
+    "unavailable": ObjectStoreError,
 }
 
 
@@ -78,7 +87,7 @@ def receive_file(duplicate: Any) -> OpenFile:
 class IngestOrder:
     """One file to be read into a dataset, by its path or open."""
 
-    datasets_dir: str
+    datasets: Location
     dataset_id: str
     name: str
     file: str | OpenFile
@@ -199,7 +208,8 @@ def answer(theirs: Connection, order: IngestOrder, limits: IngestLimits) -> None
     """Read the file under limits and send one JSON answer (in the child)."""
     os.nice(NICENESS)
     set_limits(limits)
-    tempfile.tempdir = order.datasets_dir  # there is room for what an archive holds
+    place = order.datasets
+    tempfile.tempdir = str(place if isinstance(place, Path) else place.spool)  # there is room for what an archive holds
     theirs.send_bytes(json.dumps(read_file(order)).encode())
     theirs.close()
 
@@ -221,7 +231,7 @@ def set_limits(limits: IngestLimits) -> None:
 
 def read_file(order: IngestOrder) -> dict[str, Any]:
     """Read one file into its dataset; what came of it, as JSON can say it."""
-    store = DatasetStore(Path(order.datasets_dir))
+    store = DatasetStore(order.datasets)
     try:
         probe = store.attributes(order.dataset_id).get("probe")
         found = store.add_scan(
@@ -238,6 +248,8 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
         return refusal("conflict", str(error))
     except DatasetNotFoundError as error:
         return refusal("missing", str(error))
+    except ObjectStoreError as error:
+        return refusal("unavailable", str(error))
     except MemoryError:
         message = "the file needs more memory than a scan may"
         return refusal("invalid", message, [{"field": "file", "message": message}])

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.atomic import is_there
 from storage.datasets.scans import ScanInfo, attributes_of, check_name, folders_in, info_of
 from storage.errors import DatasetNotFoundError
+from storage.location import Location
+from storage.manifest import MANIFEST
 
 
 @dataclass(frozen=True)
 class DatasetFolder:
     """A dataset that is there. Reading raises `DatasetDamagedError` where it is not what was written."""
 
-    path: Path
+    path: Location
 
     @property
     def dataset_id(self) -> str:
@@ -23,7 +26,7 @@ class DatasetFolder:
         return self.path.name
 
     @property
-    def scans_path(self) -> Path:
+    def scans_path(self) -> Location:
         """The folder of the scans."""
         return self.path / "scans"
 
@@ -37,9 +40,11 @@ class DatasetFolder:
 
     def scan_names(self) -> list[str]:
         """Names of all scans."""
-        return folders_in(self.scans_path)
+        if isinstance(self.path, Path):
+            return folders_in(self.scans_path)
+        return sorted(manifest.parent.name for manifest in self.scans_path.glob(f"*/{MANIFEST}"))
 
-    def scan_path(self, name: str) -> Path:
+    def scan_path(self, name: str) -> Location:
         """The folder of one scan.
 
         Raises
@@ -47,7 +52,7 @@ class DatasetFolder:
         DatasetNotFoundError
         """
         path = self.scans_path / check_name(name)
-        if not path.is_dir():
+        if not (path.is_dir() if isinstance(path, Path) else is_there(path)):
             raise DatasetNotFoundError(f"dataset {self.dataset_id} has no scan {name}")
         return path
 
@@ -67,7 +72,8 @@ class DatasetFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from changing the dataset."""
-        with (self.path / ".lock").open("ab") as file:
+        """Keep other processes of this machine from changing the dataset; no others may."""
+        path = self.path
+        with (path / ".lock" if isinstance(path, Path) else path.spool / f".lock-{path.name}").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

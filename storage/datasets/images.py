@@ -15,6 +15,7 @@ from storage.datasets.ingest import create_array
 from storage.datasets.scans import ImageInfo, ScanInfo
 from storage.datasets.stored_scan import manifest_of, told_as_damage
 from storage.errors import FieldError, InvalidScanError
+from storage.location import Location
 from storage.manifest import VerifiedStore
 from storage.readers.fields import impossible_energy, is_photon_energy
 from storage.readers.images import ImageSource
@@ -221,7 +222,7 @@ def write_image(record: ImageRecord, directory: Path, attributes: Mapping[str, A
     )
 
 
-def read_image(path: Path) -> dict[str, NDArray[Any]]:
+def read_image(path: Location) -> dict[str, NDArray[Any]]:
     """Arrays of the image stored at ``path``.
 
     ``object`` (Y, X) complex64 or ``absorption`` (Y, X) float32, ``seen`` (Y, X) bool, and where the file has them

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from storage.atomic import size_of, write_file
 from storage.errors import DatasetDamagedError, InvalidNameError
+from storage.location import Location, ObjectPath, zarr_store
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 """Names that are safe as file names and in addresses."""
@@ -116,7 +117,7 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def attributes_of(path: Path) -> dict[str, Any]:
+def attributes_of(path: Location) -> dict[str, Any]:
     """Attributes of the Zarr group at ``path``.
 
     Raises
@@ -128,13 +129,13 @@ def attributes_of(path: Path) -> dict[str, Any]:
     return attributes
 
 
-def write_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
+def write_attributes(path: Location, attributes: Mapping[str, Any]) -> None:
     """Replace the attributes of the Zarr group at ``path``, whole."""
     content = described(path / "zarr.json", "attributes")
     write_file(path / "zarr.json", json.dumps({**content, "attributes": dict(attributes)}, indent=2).encode())
 
 
-def described(file: Path, field: str) -> dict[str, Any]:
+def described(file: Location, field: str) -> dict[str, Any]:
     """What a ``zarr.json`` says, which must be an object with the given ``field``.
 
     Raises
@@ -154,7 +155,7 @@ def described(file: Path, field: str) -> dict[str, Any]:
     return content
 
 
-def info_of(path: Path) -> ScanInfo:
+def info_of(path: Location) -> ScanInfo:
     """What is known of the scan stored at ``path``.
 
     Raises
@@ -167,7 +168,9 @@ def info_of(path: Path) -> ScanInfo:
         return _info_of_image(path, attributes)
     shape = described(path / "counts" / "zarr.json", "shape")["shape"]
     try:
-        corners = attributes.get("corners_m") or corners_of(np.asarray(zarr.open_array(path / "positions_m", mode="r")[...]))
+        corners = attributes.get("corners_m")
+        if not corners:
+            corners = corners_of(np.asarray(zarr.open_array(zarr_store(path / "positions_m"), mode="r")[...]))
         return ScanInfo(
             name=path.name,
             n_positions=int(shape[0]),
@@ -180,7 +183,7 @@ def info_of(path: Path) -> ScanInfo:
         raise DatasetDamagedError(f"scan {path.name} is not described as it was: {type(error).__name__}: {error}") from error
 
 
-def _info_of_image(path: Path, attributes: Mapping[str, Any]) -> ScanInfo:
+def _info_of_image(path: Location, attributes: Mapping[str, Any]) -> ScanInfo:
     try:
         image = image_info(attributes["image"])
         return ScanInfo(
@@ -212,21 +215,23 @@ def corners_of(positions_m: NDArray[np.float64]) -> list[list[float]]:
     return [positions_m.min(axis=0).tolist(), positions_m.max(axis=0).tolist()]
 
 
-def stamp_of(path: str | Path, names: tuple[str, ...] = DESCRIPTIONS) -> str:
+def stamp_of(path: str | Location, names: tuple[str, ...] = DESCRIPTIONS) -> str:
     """Sizes and times of files below ``path``, which change whenever they are written; "" where one is missing."""
     try:
+        if isinstance(path, ObjectPath):
+            return "-".join((path / name).stat().etag for name in names)
         found = [os.stat(f"{path}/{name}") for name in names]
     except OSError:
         return ""
     return "-".join(f"{status.st_size:x}.{status.st_mtime_ns:x}" for status in found)
 
 
-def scan_stamp_of(path: str) -> str:
+def scan_stamp_of(path: str | Location) -> str:
     """`stamp_of` the scan or the image at ``path``."""
     return stamp_of(path) or stamp_of(path, IMAGE_DESCRIPTIONS)
 
 
-def folders_in(path: Path) -> list[str]:
+def folders_in(path: Location) -> list[str]:
     """Names of the folders at ``path`` that may be datasets or scans.
 
     Raises
@@ -234,6 +239,8 @@ def folders_in(path: Path) -> list[str]:
     DatasetDamagedError
         There is no folder at ``path``.
     """
+    if isinstance(path, ObjectPath):
+        return sorted(found.name for found in path.iterdir() if NAME.fullmatch(found.name))
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir())

@@ -31,16 +31,17 @@ from storage.errors import (
     DatasetNotFoundError,
 )
 from storage.layout import DATASET
+from storage.location import Location, zarr_store
 
 
 class DatasetStore:
-    """Datasets below one directory.
+    """Datasets below one folder, or one prefix of an object store.
 
-    Any number of processes may add scans at once. Everything raised is a ``StorageError``.
+    Any number of processes of one machine may add scans at once. Everything raised is a ``StorageError``.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Location) -> None:
+        self.root = root
 
     def create(self, dataset_id: str, attributes: Mapping[str, Any]) -> None:
         """Make an empty, open dataset.
@@ -56,6 +57,11 @@ class DatasetStore:
                 group.create_group("scans")
         except FileExistsError as error:
             raise DatasetExistsError(f"dataset {dataset_id} is already there") from error
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others may write here, as into any folder; an object store's prefix is the service's alone."""
+        return isinstance(self.root, Path)
 
     def ids(self) -> list[str]:
         """Names of all datasets."""
@@ -76,7 +82,7 @@ class DatasetStore:
 
     def scan_stamp(self, dataset_id: str, name: str) -> str:
         """Sizes and times of a scan's descriptions; "" where one is missing."""
-        return scan_stamp_of(f"{self.root}/{check_name(dataset_id)}/scans/{check_name(name)}")
+        return scan_stamp_of(self.root / check_name(dataset_id) / "scans" / check_name(name))
 
     def scan_stamps(self, dataset_id: str) -> dict[str, str]:
         """Sizes and times of the descriptions of each scan, by its name; "" where one is missing.
@@ -85,8 +91,10 @@ class DatasetStore:
         ------
         DatasetNotFoundError, DatasetDamagedError
         """
-        scans = f"{self._path(dataset_id)}/scans"
-        return {name: scan_stamp_of(f"{scans}/{name}") for name in self.scan_names(dataset_id)}
+        scans = self._path(dataset_id) / "scans"
+        if isinstance(scans, Path):  # as text, for a path is slow to make for each of many scans
+            return {name: scan_stamp_of(f"{scans}/{name}") for name in self.scan_names(dataset_id)}
+        return {name: scan_stamp_of(scans / name) for name in self.scan_names(dataset_id)}
 
     def attributes(self, dataset_id: str) -> dict[str, Any]:
         """Attributes of a dataset as they were given, and ``sealed``.
@@ -227,7 +235,7 @@ class DatasetStore:
             shared: dict[str, Any] = {}
             if infos and not attributes["sealed"] and not holds_images(attributes):
                 mask, spec = self.mask(dataset_id), DATASET[""]["mask"]
-                group = zarr.open_group(store=self._path(dataset_id), mode="r+")
+                group = zarr.open_group(store=zarr_store(self._path(dataset_id)), mode="r+")
                 group.create_array("mask", data=mask, dimension_names=spec.dims, attributes=spec.attributes(), overwrite=True)
                 lengths = {name: getattr(infos[0], name) for name in ("distance_m", "detector_pixel_size_m")}
                 shared = {**lengths, "n_pixels": len(mask)}
@@ -247,7 +255,7 @@ class DatasetStore:
         """Remove a dataset; it disappears at once."""
         remove_tree(self._path(dataset_id))
 
-    def _path(self, dataset_id: str) -> Path:
+    def _path(self, dataset_id: str) -> Location:
         path = self.root / check_name(dataset_id)
         if not path.is_dir():
             raise DatasetNotFoundError(f"there is no dataset {dataset_id}")

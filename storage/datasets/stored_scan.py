@@ -15,6 +15,7 @@ from storage.atomic import write_file
 from storage.chunks import plan_tiles
 from storage.datasets.framing import reorient
 from storage.errors import DamagedError, DatasetDamagedError
+from storage.location import Location
 from storage.manifest import MANIFEST, Files, VerifiedStore, as_json, describe, find_damage, from_json
 
 ARRAYS: Final = ("counts", "positions_m", "mask", "probe")
@@ -29,7 +30,7 @@ def write_manifest(path: Path) -> None:
     write_file(path / MANIFEST, json.dumps({"files": as_json(describe(path))}).encode())
 
 
-def manifest_of(path: Path) -> Files | None:
+def manifest_of(path: Location) -> Files | None:
     """The files of the scan at ``path``; None where it was stored before there were manifests, or its manifest is damaged."""
     try:
         return from_json(json.loads((path / MANIFEST).read_bytes())["files"])
@@ -37,7 +38,7 @@ def manifest_of(path: Path) -> Files | None:
         return None
 
 
-def read_stored(path: Path, orientation: int = 0) -> dict[str, Any]:
+def read_stored(path: Location, orientation: int = 0) -> dict[str, Any]:
     """The scan at ``path``, its frames turned once more by ``orientation``.
 
     Where there is no manifest, every file must be there, and all of them together are compared with the digest that the scan
@@ -72,7 +73,7 @@ def read_stored(path: Path, orientation: int = 0) -> dict[str, Any]:
         return {**found, **numbers}
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
+def read_mask(path: Location) -> NDArray[np.bool_]:
     """(N, N) bool: the good pixels of the scan at ``path``.
 
     Raises
@@ -83,7 +84,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         return np.asarray(zarr.open_array(VerifiedStore(path, manifest_of(path)), path="mask", mode="r")[...], bool)
 
 
-def find_scan_damage(path: Path) -> list[str]:
+def find_scan_damage(path: Location) -> list[str]:
     """What is wrong with the scan at ``path``, by file where it has a manifest; every byte of it is read."""
     files = manifest_of(path)
     if files is not None:
@@ -110,7 +111,7 @@ def read_turned(stored: Any, orientation: int, update: Callable[[Any], object] |
 
 
 @contextmanager
-def told_as_damage(path: Path) -> Iterator[None]:
+def told_as_damage(path: Location) -> Iterator[None]:
     """Raise whatever reading the scan at ``path`` runs into as DatasetDamagedError, by the scan's name."""
     try:
         yield

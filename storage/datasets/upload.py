@@ -1,18 +1,17 @@
 """One file that brings scans to a dataset: all of them become visible, or none."""
 
-import os
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.atomic import flush_tree, move_into_place, remove_tree
+from storage.atomic import flush_tree, is_there, move_into_place, remove_tree, staging_folder
 from storage.datasets.folder import DatasetFolder
 from storage.datasets.ingest import Check
 from storage.datasets.kinds import conflicts, holds_images, write_images, write_scans
 from storage.datasets.scans import ScanInfo, info_of
 from storage.errors import DatasetSealedError, InvalidScanError, ScanConflictError
+from storage.location import Location
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,7 @@ class Upload:
         if present:
             return Ingested(present, created=False)
         attributes = self.dataset.attributes()
-        temporary = self.dataset.path / f".staging-{os.urandom(16).hex()}"
-        temporary.mkdir()
-        try:
+        with staging_folder(self.dataset.path) as temporary:
             others, shared = self._others(), {"sha256": self.sha256, "upload": self.name}
             if holds_images(attributes):
                 write_images(path, self.name, temporary, attributes, others, shared)
@@ -61,8 +58,6 @@ class Upload:
                 write_scans(path, self.name, temporary, attributes, check, others, shared)
             flush_tree(temporary)
             return self._publish(temporary)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
     def _publish(self, temporary: Path) -> Ingested:
         folder = self.dataset.scans_path
@@ -75,16 +70,16 @@ class Upload:
             faults = [fault for info in infos for fault in conflicts(info, others)]
             if faults:
                 raise InvalidScanError(faults)
-            moved: list[Path] = []
+            moved: list[Location] = []
             # A writer killed between two renames left some of the file's scans; they are whole, and stay.
-            missing = [info for info in infos if not (folder / info.name).is_dir()]
+            missing = [info for info in infos if not is_there(folder / info.name)]
             try:
                 for info in missing:
                     move_into_place(temporary / info.name, folder / info.name)
                     moved.append(folder / info.name)
             except BaseException as error:
-                for path in moved:
-                    remove_tree(path)
+                for done in moved:
+                    remove_tree(done)
                 if isinstance(error, FileExistsError):
                     raise ScanConflictError(f"scan {info.name} is already there, from another file") from error
                 raise

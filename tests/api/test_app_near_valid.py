@@ -90,7 +90,7 @@ UNFORESEEN = re.compile(r"\(at \w+\.py:\d+\)")
 def begin(step: Step, settings_: Settings) -> str:
     """Compute a step as a worker does, for half a second at most, and return what became of it."""
     until = time.monotonic() + 0.5
-    paths = DataPaths(settings_.datasets_dir, settings_.artifacts_dir, settings_.runs_dir)
+    paths = DataPaths.of(settings_)
     found = perform(StepRequest("run_1", step, paths), lambda _: None, lambda: time.monotonic() > until)
     assert not UNFORESEEN.search(found.message), (step, found.message)
     return found.fate

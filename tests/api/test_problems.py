@@ -14,6 +14,7 @@ from service.errors import (
     CatalogueFullError,
     CatalogueUnavailableError,
     ConflictError,
+    ObjectStoreError,
     QuotaError,
     ResultsNotReadyError,
     ServiceError,
@@ -99,6 +100,7 @@ def test_a_fault_of_ours_has_an_incident_number_and_no_story(
         (CatalogueFullError("no room"), 507, "storage-full"),
         (CatalogueBusyError("locked"), 503, "catalogue-busy"),
         (CatalogueUnavailableError("damaged"), 503, "catalogue-unavailable"),
+        (ObjectStoreError("no answer"), 503, "storage-unavailable"),
     ],
 )
 def test_limits_are_told_as_what_they_are(

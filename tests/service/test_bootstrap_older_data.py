@@ -46,7 +46,7 @@ def test_datasets_are_whole_and_can_be_analysed(service: Service) -> None:
 
 
 def test_results_open(service: Service) -> None:
-    root = service.runs.results.file(PUBLISHED, "zarr.json").parent
+    root = service.settings.runs_dir / PUBLISHED / "results.zarr"
     with xr.open_datatree(root, engine="zarr") as tree:
         assert list(tree.children[DATASET].children) == ["reconstruction", "spectra"]
     with xr.open_dataset(root, group=f"{DATASET}/reconstruction", engine="zarr") as group:

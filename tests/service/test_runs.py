@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from places import on_disk
 from published import write_published
 
 from service.errors import (
@@ -80,7 +81,7 @@ class RunBench:
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.settings = Settings(data_dir=folder, min_free_bytes=0, **changes)
-        self.paths = DataPaths(self.settings.datasets_dir, self.settings.artifacts_dir, self.settings.runs_dir)
+        self.paths = DataPaths.of(self.settings)
         self.catalogue = Catalogue(self.settings.catalogue_url)
         self.repository = RunRepository(self.catalogue)
         self.runner = CountingRunner()
@@ -189,7 +190,7 @@ def test_a_run_at_work_is_not_deleted_and_a_deleted_one_is_gone(bench: RunBench)
     bench.end(run_id)
     bench.publish(run_id)
     bench.runs.delete(run_id)
-    assert not bench.paths.run_dir(run_id).exists()
+    assert not (bench.settings.runs_dir / run_id).exists()
     calls: list[Callable[[str], object]] = [bench.runs.get, bench.runs.events, bench.runs.delete, bench.runs.results.figures]
     for call in calls:
         with pytest.raises(NotFoundError):
@@ -203,21 +204,27 @@ def test_results_are_read_only_once_sealed_and_only_by_their_keys(bench: RunBenc
     with pytest.raises(ResultsNotReadyError):
         bench.runs.results.figures(run_id)
     bench.publish(run_id)
-    assert json.loads(bench.runs.results.file(run_id, "zarr.json").read_text())["node_type"] == "group"
+    assert json.loads(content_of(bench.runs.results.file(run_id, "zarr.json")))["node_type"] == "group"
     for key in ("../stop", "ds_a/maps/edge_energy/c/9/9", "/etc/passwd"):
         with pytest.raises(NotFoundError):
             bench.runs.results.file(run_id, key)
+
+
+def content_of(file: Path | bytes) -> bytes:
+    """What is served."""
+    return file if isinstance(file, bytes) else file.read_bytes()
 
 
 def test_figures_are_served_by_their_listed_names_only(bench: RunBench) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
     bench.publish(run_id)
     assert [figure.title for figure in bench.runs.results.figures(run_id)] == ["Elbow"]
-    (bench.paths.figures(run_id) / "figures.json").rename(listed := bench.paths.figures(run_id) / "not-yet")
+    listed = bench.settings.runs_dir / run_id / "figures" / "figures.json"
+    hidden = listed.rename(listed.with_name("not-yet"))
     with pytest.raises(ResultsNotReadyError, match="queued: its figures are not published"):
         bench.runs.results.figures(run_id)
-    listed.rename(bench.paths.figures(run_id) / "figures.json")
-    assert bench.runs.results.figure(run_id, "elbow").read_bytes() == b"png"
+    hidden.rename(listed)
+    assert content_of(bench.runs.results.figure(run_id, "elbow")) == b"png"
     with pytest.raises(NotFoundError):
         bench.runs.results.figure(run_id, "../results.zarr/zarr")
 
@@ -284,10 +291,10 @@ def test_a_run_that_succeeded_and_lost_its_results_is_computed_again(bench: RunB
     steps, artifacts = bench.graph(run_id).steps, ArtifactStore(bench.paths.artifacts)
     for name in ("domains", "results", "figures"):
         artifacts.write(steps[name].key, {}, {})
-    LOSSES[lost](bench.paths.run_dir(run_id))
+    LOSSES[lost](bench.settings.runs_dir / run_id)
     assert bench.runs.retry(run_id).state == "queued"
     assert artifacts.keys() == [steps["domains"].key], "or nothing would be published again"
-    assert not bench.paths.run_dir(run_id).exists()
+    assert not (bench.settings.runs_dir / run_id).exists()
 
 
 @pytest.mark.parametrize("lost", [name for name in LOSSES if "figure" not in name])
@@ -295,7 +302,7 @@ def test_results_that_are_lost_or_damaged_are_named_and_never_drawn_as_fill(benc
     run_id = bench.runs.submit(["ds_a"], options()).id
     bench.publish(run_id)
     bench.end(run_id)
-    LOSSES[lost](bench.paths.run_dir(run_id))
+    LOSSES[lost](bench.settings.runs_dir / run_id)
     with pytest.raises(ResultsDamagedError, match="again"):
         bench.runs.results.file(run_id, "ds_a/maps/edge_energy/c/0/0")
     with pytest.raises(ResultsDamagedError):
@@ -307,7 +314,7 @@ def test_figures_that_are_lost_are_named(bench: RunBench, lost: str) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
     bench.publish(run_id)
     bench.end(run_id)
-    LOSSES[lost](bench.paths.run_dir(run_id))
+    LOSSES[lost](bench.settings.runs_dir / run_id)
     with pytest.raises(ResultsDamagedError, match="again"):
         bench.runs.results.figure(run_id, "elbow")
 
@@ -328,7 +335,7 @@ def test_spectra_are_of_published_results_only(bench: RunBench) -> None:
     area = Area("ds_a", pixel=(20, 20))
     with pytest.raises(ResultsNotReadyError):
         bench.runs.results.spectra(run_id, [area])
-    write_published(bench.paths.results(run_id), ["ds_a"])
+    write_published(on_disk(bench.paths.results(run_id)), ["ds_a"])
     bench.end(run_id)
     [found] = bench.runs.results.spectra(run_id, [area])
     assert found.n_pixels == 1

@@ -1,21 +1,26 @@
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from storage.artifacts import ARRAYS, ArtifactStore
+from storage.atomic import write_file
 from storage.errors import ArtifactMissingError, InvalidNameError
+from storage.location import Location
 from storage.manifest import MANIFEST
 
 KEY = "3f" * 32
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path / "units")
+def artifacts(place: Location) -> ArtifactStore:
+    return ArtifactStore(place / "units")
+
+
+def names_in(folder: Location) -> list[str]:
+    """Names of what lies in a folder; none where it is gone."""
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def test_what_is_written_is_read(artifacts: ArtifactStore) -> None:
@@ -41,7 +46,7 @@ def test_what_is_written_is_read(artifacts: ArtifactStore) -> None:
 
 def test_a_step_is_two_files(artifacts: ArtifactStore) -> None:
     artifacts.write(KEY, {name: np.arange(3) for name in "abcdef"}, {"n": 1})
-    assert sorted(os.listdir(artifacts.path(KEY))) == ["arrays.bin", MANIFEST]
+    assert names_in(artifacts.path(KEY)) == ["arrays.bin", MANIFEST]
 
 
 def test_arrays_need_not_be_contiguous_and_may_be_changed_once_read(artifacts: ArtifactStore) -> None:
@@ -58,7 +63,7 @@ def test_the_second_writer_of_a_key_changes_nothing(artifacts: ArtifactStore) ->
     artifacts.write(KEY, {"a": np.array([2])}, {"n": 2})
     assert artifacts.read(KEY, "a")["a"] == [1]
     assert artifacts.attrs(KEY) == {"n": 1}
-    assert os.listdir(artifacts.root / KEY[:2]) == [KEY]
+    assert names_in(artifacts.root / KEY[:2]) == [KEY]
 
 
 def test_a_writer_that_dies_leaves_no_step(artifacts: ArtifactStore) -> None:
@@ -72,7 +77,7 @@ def test_a_writer_that_dies_leaves_no_step(artifacts: ArtifactStore) -> None:
     with pytest.raises(Interrupted):
         artifacts.write(KEY, {"a": np.ones(3), "b": Values()}, {})  # type: ignore[dict-item]
     assert not artifacts.has(KEY)
-    assert os.listdir(artifacts.root / KEY[:2]) == []
+    assert names_in(artifacts.root / KEY[:2]) == []
 
 
 @pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b'{"key": "another"}'])
@@ -83,7 +88,7 @@ def test_a_step_without_its_own_readable_manifest_does_not_exist_and_can_be_writ
     path = artifacts.root / KEY[:2] / KEY / MANIFEST
     path.unlink()
     if manifest is not None:
-        path.write_bytes(manifest)
+        write_file(path, manifest)
     assert not artifacts.has(KEY)
     with pytest.raises(ArtifactMissingError, match="not finished"):
         artifacts.read(KEY)
@@ -100,7 +105,7 @@ def test_an_unknown_array_is_named(artifacts: ArtifactStore) -> None:
 def test_damage_is_found(artifacts: ArtifactStore) -> None:
     artifacts.write(KEY, {"a": np.arange(3)}, {})
     assert artifacts.verify(KEY) == []
-    (artifacts.path(KEY) / ARRAYS).write_bytes(b"short")
+    write_file(artifacts.path(KEY) / ARRAYS, b"short")
     (fault,) = artifacts.verify(KEY)
     assert fault == "arrays.bin has 5 bytes, at least 24 were written"
 
@@ -119,8 +124,8 @@ def test_keys_cannot_lead_elsewhere(artifacts: ArtifactStore, key: str) -> None:
         artifacts.has(key)
 
 
-def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
-    path.write_bytes(change(path.read_bytes()))
+def rewrite(path: Location, change: Callable[[bytes], bytes]) -> None:
+    write_file(path, change(path.read_bytes()))
 
 
 def flipped(content: bytes) -> bytes:
@@ -129,16 +134,17 @@ def flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Location) -> None:
     path.unlink()
     path.mkdir()
+    write_file(path / "inside", b"")
 
 
-DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+DAMAGE: dict[str, tuple[str, Callable[[Location], object]]] = {
     "a bit flipped": (ARRAYS, lambda path: rewrite(path, flipped)),
     "zeros": (ARRAYS, lambda path: rewrite(path, lambda content: bytes(len(content)))),
     "cut": (ARRAYS, lambda path: rewrite(path, lambda content: content[:-1])),
-    "empty": (ARRAYS, lambda path: path.write_bytes(b"")),
+    "empty": (ARRAYS, lambda path: write_file(path, b"")),
     "deleted": (ARRAYS, lambda path: path.unlink()),
     "a folder": (ARRAYS, make_folder),
     "a description changed": (MANIFEST, lambda path: rewrite(path, lambda text: text.replace(b"<f8", b"<u8"))),
@@ -199,7 +205,9 @@ def test_a_step_that_another_process_changes_while_it_is_read_is_an_error_and_st
 
 def test_what_an_earlier_version_left_is_listed_for_removal_but_not_read(artifacts: ArtifactStore) -> None:
     artifacts.write(KEY, {"a": np.ones(3)}, {})
-    (artifacts.path(KEY) / MANIFEST).rename(artifacts.path(KEY) / "unit.json")
+    manifest = artifacts.path(KEY) / MANIFEST
+    write_file(artifacts.path(KEY) / "unit.json", manifest.read_bytes())
+    manifest.unlink()
     assert not artifacts.has(KEY)
     assert artifacts.keys() == [KEY]
     assert artifacts.n_bytes(KEY) > 24

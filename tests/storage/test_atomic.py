@@ -3,7 +3,78 @@ from pathlib import Path
 
 import pytest
 
-from storage.atomic import PREFIX, abandoned, move_into_place, remove_tree, staged, write_file
+from storage.atomic import PREFIX, abandoned, is_there, move_into_place, remove_tree, size_of, staged, unmarked, write_file
+from storage.location import Location, ObjectPath
+from storage.manifest import MANIFEST
+
+
+def test_what_is_staged_is_there_when_the_block_ends(place: Location, tmp_path: Path) -> None:
+    final = place / "made"
+    with staged(final) as temporary:
+        (temporary / "sub").mkdir()
+        (temporary / "sub" / "a").write_bytes(b"12")
+        (temporary / MANIFEST).write_bytes(b"345")
+        assert not final.exists()
+        assert not is_there(final)
+    assert is_there(final)
+    assert (final / "sub" / "a").read_bytes() == b"12"
+    assert size_of(final) == 5
+    with pytest.raises(FileExistsError), staged(final) as temporary:
+        (temporary / MANIFEST).write_bytes(b"")
+    assert (final / MANIFEST).read_bytes() == b"345"
+    write_file(final / "sub" / "a", b"678")
+    assert (final / "sub" / "a").read_bytes() == b"678"
+    remove_tree(final)
+    assert not is_there(final)
+    assert size_of(final) == 0
+    with pytest.raises(FileNotFoundError):
+        remove_tree(final)
+    assert not list(tmp_path.glob(f"{PREFIX}*")), "nothing is left of what was built"
+
+
+def test_objects_are_there_once_their_marker_is(object_folder: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    put = ObjectPath.put
+
+    def slowly(path: ObjectPath, content: bytes | Path, *, must_be_new: bool = False) -> None:
+        if path.name != MANIFEST:
+            assert not is_there(object_folder / "made")
+        written.append(path.name)
+        put(path, content, must_be_new=must_be_new)
+
+    monkeypatch.setattr(ObjectPath, "put", slowly)
+    with staged(object_folder / "made") as temporary:
+        for name in ("z", MANIFEST, "a"):
+            (temporary / name).write_text(name)
+    assert written[-1] == MANIFEST
+    assert sorted(written) == ["a", MANIFEST, "z"]
+
+
+def test_a_marker_that_came_first_stays(object_folder: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    final = object_folder / "made"
+    writer = staged(final)
+    (writer.__enter__() / MANIFEST).write_text("second")
+    monkeypatch.setattr(ObjectPath, "is_file", lambda path: False)  # the first comes right after the second has looked
+    (final / MANIFEST).put(b"first", must_be_new=True)
+    with pytest.raises(FileExistsError):
+        writer.__exit__(None, None, None)
+    assert (final / MANIFEST).read_bytes() == b"first"
+
+
+def test_objects_without_a_marker_are_found_by_age(object_folder: ObjectPath) -> None:
+    for name in (f"ab/whole/{MANIFEST}", "ab/whole/arrays.bin", "ab/cut/arrays.bin", "ab/cut/more/c", "elsewhere"):
+        (object_folder / name).put(b"1")
+    assert unmarked(object_folder, "*/*", older_than_s=-3600) == [object_folder / "ab/cut"]
+    assert unmarked(object_folder, "*/*", older_than_s=3600) == []
+
+
+def test_what_is_built_for_objects_needs_no_folder_of_the_service(object_folder: ObjectPath, tmp_path: Path) -> None:
+    elsewhere = ObjectPath(object_folder.bucket, object_folder.key, tmp_path / "only" / "there")
+    with staged(elsewhere / "made") as temporary:
+        assert not temporary.is_relative_to(tmp_path)
+        (temporary / MANIFEST).write_text("1")
+    assert (object_folder / "made" / MANIFEST).is_file()
+    assert not (tmp_path / "only").exists()
 
 
 def test_a_directory_appears_whole(tmp_path: Path) -> None:

@@ -1,15 +1,14 @@
 """Texts of references, by project and name."""
 
-from pathlib import Path
-
 import pytest
 
 from storage.errors import InvalidNameError
+from storage.location import Location
 from storage.references import ReferenceStore
 
 
-def test_a_project_has_its_own_texts(tmp_path: Path) -> None:
-    store = ReferenceStore(tmp_path / "references")
+def test_a_project_has_its_own_texts(place: Location) -> None:
+    store = ReferenceStore(place / "references")
     assert store.names("p1") == []
     store.keep("p1", {"b": "text b", "a.1": "text a"})
     store.keep("p1", {"b": "newer"})
@@ -20,9 +19,9 @@ def test_a_project_has_its_own_texts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../a", "a/b", "", ".a", "a\0"])
-def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
-    store = ReferenceStore(tmp_path / "references")
+def test_names_stay_in_the_folder(place: Location, name: str) -> None:
+    store = ReferenceStore(place / "references")
     for refused in (lambda: store.keep("p1", {name: "x"}), lambda: store.read("p1", name), lambda: store.names(name)):
         with pytest.raises(InvalidNameError):
             refused()
-    assert not (tmp_path / "references").exists()
+    assert not (place / "references").exists()

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from storage.atomic import write_file
 from storage.errors import LayoutError, ResultsDamagedError, ResultsError
+from storage.location import Location
 from storage.results import SEAL, Group, ResultsStore, plain, write_results
 
 E, Y, X = 3, 4, 5
@@ -248,3 +250,30 @@ def test_writing_warns_of_nothing(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         write_results(path, tree(), {})
+
+
+def test_results_are_sealed_read_and_held_to_their_digests_wherever_they_are(place: Location) -> None:
+    path = place / "run_1" / "results.zarr"
+    if not isinstance(path, Path):
+        write_file(path / "ds_1" / "spectra" / "zarr.json", b"of a writer that died")
+    assert not ResultsStore(path).is_sealed()
+    write_results(path, tree(), {"run": "run_1"})
+    store = ResultsStore(path)
+    assert store.is_sealed()
+    assert store.verify() == []
+    assert store.groups() == ["domains", "ds_1/maps", "ds_1/spectra"]
+    assert store.attributes("")["run"] == "run_1"
+    values, attributes = store.read("ds_1/spectra", "absorption", (slice(1, 2),))
+    np.testing.assert_array_equal(values, np.asarray(tree()["ds_1/spectra"].variables["absorption"])[1:2])
+    assert attributes["long_name"]
+    found = store.resolve_key("ds_1/maps/edge_energy/c/0/0")
+    assert found is not None
+    assert found.size == found.path.stat().st_size
+    assert store.resolve_key("ds_1/maps/edge_energy/c/9/9") is None
+    with pytest.raises(ResultsError, match="already there"):
+        write_results(path, tree(), {})
+    write_file(path / "ds_1" / "maps" / "edge_energy" / "c" / "0" / "0", b"x")
+    again = ResultsStore(path)
+    assert len(again.verify()) == 1
+    with pytest.raises(ResultsDamagedError):
+        again.read("ds_1/maps", "edge_energy")

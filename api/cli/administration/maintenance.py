@@ -13,13 +13,15 @@ from rich.table import Column, Table
 from api.cli.terminal import console, format_bytes, plain_errors
 from service.retention import MEANINGS, Garbage, Kind, Retention
 from service.settings import Settings
+from service.stages.context import DataPaths
 from storage.artifacts import ArtifactStore
-from storage.atomic import size_of
+from storage.atomic import is_there, size_of
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import back_up
 from storage.datasets.store import DatasetStore
 from storage.errors import ArtifactMissingError, ResultsDamagedError, ResultsError
 from storage.figures import FigureStore
+from storage.location import Location, folders_below
 from storage.results import ResultsStore
 
 DAY_S: Final = 86400.0
@@ -65,16 +67,16 @@ def verify(
 ) -> None:
     """Compare results, measurements and finished steps with the digests they were stored with; exits with 1 if a file changed."""
     with plain_errors():
-        settings = Settings(data_dir=data_dir)
-        stores = [store_of(settings, name) for name in runs] if runs else all_stores(settings)
+        paths = DataPaths.of(Settings(data_dir=data_dir))
+        stores = [store_of(paths, name) for name in runs] if runs else all_stores(paths)
         found = {str(path): results_damage(path) for path in stores}
         looked_at = [f"{len(stores)} results"]
         if datasets and not runs:
-            measured = DatasetStore(settings.datasets_dir)
+            measured = DatasetStore(paths.datasets)
             found |= {dataset_id: measured.verify(dataset_id) for dataset_id in measured.ids()}
             looked_at.append(f"{len(measured.ids())} datasets")
         if steps:
-            artifacts = ArtifactStore(settings.artifacts_dir)
+            artifacts = ArtifactStore(paths.artifacts)
             keys = artifacts.keys()
             found |= {key: step_damage(artifacts, key) for key in keys}
             looked_at.append(f"{len(keys)} steps")
@@ -96,6 +98,7 @@ def backup(
     """Copy the catalogue, also while the service runs, and list what else to copy."""
     with plain_errors():
         settings = Settings(data_dir=data_dir, database_url=database_url)
+        paths = DataPaths.of(settings)
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"catalogue-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite"
         back_up(settings.catalogue_url, target)
@@ -103,12 +106,12 @@ def backup(
     folders = Column("copy after it, with rsync or the like", overflow="fold")
     table = Table(folders, "size", "why", box=None, header_style="bold", pad_edge=False)
     for path, why in (
-        (settings.datasets_dir, "measurements: they cannot be computed again"),
-        (settings.runs_dir, "results and figures: a retry would have to compute them again"),
+        (paths.datasets, "measurements: they cannot be computed again"),
+        (paths.runs, "results and figures: a retry would have to compute them again"),
     ):
         table.add_row(str(path), format_bytes(size_of(path)), why)
     console.print(table)
-    console.print(f"{settings.artifacts_dir} may be left out: it is computed again where needed", highlight=False, soft_wrap=True)
+    console.print(f"{paths.artifacts} may be left out: it is computed again where needed", highlight=False, soft_wrap=True)
     console.print(f"restore: put the copy back as {settings.data_dir / 'catalogue.sqlite'}", highlight=False, soft_wrap=True)
 
 
@@ -116,7 +119,7 @@ def backup(
 def opened(data_dir: Path, database_url: str | None) -> Iterator[tuple[Settings, Catalogue]]:
     """Settings and catalogue of an existing data folder."""
     settings = Settings(data_dir=data_dir, database_url=database_url)
-    if not settings.artifacts_dir.is_dir():
+    if settings.storage is None and not settings.artifacts_dir.is_dir():
         raise ValueError(f"{data_dir} is not the data_dir of a service: it has no finished steps")
     with closing(Catalogue(settings.catalogue_url)) as catalogue:
         yield settings, catalogue
@@ -135,20 +138,20 @@ def show_garbage(found: list[Garbage]) -> None:
     console.print(table)
 
 
-def store_of(settings: Settings, name: str) -> Path:
+def store_of(paths: DataPaths, name: str) -> Location:
     """Path of the results store that a run's id, or a path, names."""
-    path = settings.runs_dir / name / "results.zarr" if name.startswith("run_") else Path(name)
+    path = paths.results(name) if name.startswith("run_") else Path(name)
     if not path.is_dir():
         raise ValueError(f"there are no results of {name}: {path} is not there")
     return path
 
 
-def all_stores(settings: Settings) -> list[Path]:
+def all_stores(paths: DataPaths) -> list[Location]:
     """Every results store there is."""
-    return sorted(settings.runs_dir.glob("run_*/results.zarr"))
+    return [paths.results(path.name) for path in sorted(folders_below(paths.runs)) if is_there(paths.results(path.name))]
 
 
-def results_damage(path: Path) -> list[str]:
+def results_damage(path: Location) -> list[str]:
     """What is wrong with a results store, and with the figures beside it."""
     try:
         damage = ResultsStore(path).verify()

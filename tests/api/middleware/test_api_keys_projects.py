@@ -1,7 +1,6 @@
 """Two projects on one service: whatever the route, neither sees, guesses or cancels what is the other's."""
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from api.app import create_app
 from service.api_keys import Key, make_key, write_keys
 from service.bootstrap import Service
 from service.settings import Settings
+from storage.figures import FigureStore
 from storage.results import Group, write_results
 
 API = "/api/v1"
@@ -44,10 +44,7 @@ class Neighbours:
         paths, records = service._runner._paths, service._runner._records
         plane = {"y": np.arange(8) * 1e-8, "x": np.arange(8) * 1e-8}
         tree = {f"{self.dataset}/maps": Group(plane, {"edge_energy": np.ones((8, 8), np.float32)})}
-        paths.figures(self.done).mkdir(parents=True)
-        (paths.figures(self.done) / "elbow.png").write_bytes(PNG)
-        listed = [{"name": "elbow", "title": "Elbow", "dataset": None}]
-        (paths.figures(self.done) / "figures.json").write_text(json.dumps(listed))
+        FigureStore(paths.figures(self.done)).write({"elbow": PNG}, [{"name": "elbow", "title": "Elbow", "dataset": None}])
         write_results(paths.results(self.done), tree, {})
         records.begin_run(self.done)
         records.end_run(self.done, "succeeded", None)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from places import on_disk
 from pydantic import TypeAdapter
 
 from service.execution.cluster import Cluster
@@ -60,7 +61,7 @@ def made_up_work(
         step, store = request.step, ArtifactStore(request.paths.artifacts)
         if store.has(step.key):
             return StepResult("done")
-        (request.paths.runs / f"{time.time_ns()} {step.key} {request.run_id} {step.stage}.begun").touch()
+        (on_disk(request.paths.runs) / f"{time.time_ns()} {step.key} {request.run_id} {step.stage}.begun").touch()
         until = time.monotonic() + seconds * step.name.startswith(slow)
         while time.monotonic() < until:
             report({"run_id": request.run_id, "unit": step.name, "cycle": 1, "n_cycles": 2, "error": 0.1})
@@ -75,7 +76,7 @@ def made_up_work(
         store.write(step.key, {"x": np.ones(3)}, {"warnings": found})
         # one file a line: appending to one file from several processes may lose lines
         line = f"{time.time_ns()} {step.key} {request.run_id} {step.stage}"
-        (request.paths.runs / f"{line}.log").touch()
+        (on_disk(request.paths.runs) / f"{line}.log").touch()
         return StepResult("done", is_computed=True, seconds=seconds)
 
     return work
@@ -124,7 +125,7 @@ class Bench:
 
     def begun_by(self, stage: str) -> list[str]:
         """Runs that began a step of a stage, once for each time."""
-        return [path.stem.split()[2] for path in self.paths.runs.glob(f"* {stage}.begun")]
+        return [path.stem.split()[2] for path in on_disk(self.paths.runs).glob(f"* {stage}.begun")]
 
     def wait_for_beginning(self, stage: str, timeout: float = WAIT_S) -> str:
         """Wait until a step of a stage has been begun, and return the run that began it."""
@@ -136,7 +137,7 @@ class Bench:
 
     def log(self) -> list[list[str]]:
         """Key, run and stage of every step computed, in order."""
-        return [path.stem.split()[1:] for path in sorted(self.paths.runs.glob("*.log"))]
+        return [path.stem.split()[1:] for path in sorted(on_disk(self.paths.runs).glob("*.log"))]
 
     def computed(self) -> list[str]:
         """Keys of every step computed, in order."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from places import on_disk
 from pydantic import TypeAdapter
 
 from service.errors import InvalidInputError, SchedulerUnavailableError
@@ -442,7 +443,7 @@ def test_a_result_that_was_removed_while_a_run_counted_on_it_is_computed_again(
         from service.execution.worker import StepResult
         from storage.artifacts import ArtifactStore
 
-        store, once = ArtifactStore(request.paths.artifacts), request.paths.runs / "removed"
+        store, once = ArtifactStore(request.paths.artifacts), on_disk(request.paths.runs) / "removed"
         if request.step.stage == "couple" and not once.exists():
             once.touch()
             store.delete(request.step.inputs[0])

@@ -58,7 +58,7 @@ SERVICE = textwrap.dedent(
         folder = Path(sys.argv[1])
         settings = Settings(data_dir=folder, workers=2, dashboard_port=0)
         records = RunRepository(Catalogue(settings.catalogue_url))
-        paths = DataPaths(settings.datasets_dir, settings.artifacts_dir, settings.runs_dir)
+        paths = DataPaths.of(settings)
         runner = Runner(records, paths, load_inputs, make_work(), keep_rounds=True)
         cluster = Cluster(settings, runner.hear_progress)
         cluster.start()

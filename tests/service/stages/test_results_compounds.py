@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from numpy.typing import NDArray
+from places import on_disk
 from pydantic import TypeAdapter
 
 from service.execution.worker import StepResult
@@ -115,7 +116,7 @@ def iron(tmp_path_factory: pytest.TempPathFactory, compute: Compute) -> Publishe
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery, "figure_list", draw_nothing)  # drawing is slow, and tested in tests/tasks/figures
         compute(paths, graph)
-    with xr.open_datatree(paths.results("run_1"), engine="zarr") as tree:
+    with xr.open_datatree(on_disk(paths.results("run_1")), engine="zarr") as tree:
         groups = {node.path.strip("/"): node.to_dataset().load() for node in tree.subtree}
     return Published(seen[0], groups)
 

@@ -84,7 +84,7 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     path = tmp_path / "scan.npz"
     path.write_bytes(file.getvalue())
     with pytest.raises(InvalidInputError, match="longer than"):
-        ingest(IngestOrder(str(store.root), "ds_a", "a", str(path)), memory_bytes=4 << 30, timeout_s=1e-6)
+        ingest(IngestOrder(store.root, "ds_a", "a", str(path)), memory_bytes=4 << 30, timeout_s=1e-6)
 
 
 def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(DatasetStore, "add_scan", fill_up)
-    reply = read_file(IngestOrder(str(store.root), "ds_a", "a", str(tmp_path / "scan.npz")))
+    reply = read_file(IngestOrder(store.root, "ds_a", "a", str(tmp_path / "scan.npz")))
     with pytest.raises(StorageFullError, match="filled up"):
         unpack(reply)
 
@@ -108,7 +108,7 @@ def test_an_error_of_the_decoder_names_its_likely_causes(tmp_path: Path, monkeyp
         raise OSError("Can't synchronously read data (filter returned failure during read)")
 
     monkeypatch.setattr(DatasetStore, "add_scan", fail)
-    reply = read_file(IngestOrder(str(store.root), "ds_a", "a", str(tmp_path / "scan.npz")))
+    reply = read_file(IngestOrder(store.root, "ds_a", "a", str(tmp_path / "scan.npz")))
     with pytest.raises(InvalidInputError, match=r"damaged or cut short, or .* needs more memory"):
         unpack(reply)
 
@@ -145,6 +145,6 @@ def test_an_energy_far_from_the_edge_is_told_of(tmp_path: Path, energy_ev: float
     places = np.stack(np.meshgrid(np.arange(4), np.arange(4), indexing="ij"), -1).reshape(-1, 2) * 1e-7
     counts = np.random.default_rng(0).poisson(50, (16, 32, 32)).astype(np.uint16)
     np.savez(path, counts=counts, positions_m=places, energy_ev=energy_ev)
-    assert read_file(IngestOrder(str(store.root), "ds_a", "a", str(path), edge_ev=edge_ev))["kind"] == "done"
+    assert read_file(IngestOrder(store.root, "ds_a", "a", str(path), edge_ev=edge_ev))["kind"] == "done"
     warnings = " ".join(store.scans("ds_a")[0].warnings)
     assert ("far from the dataset's edge" in warnings) == is_far

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import zarr
+from places import on_disk
 
 from storage.atomic import move_into_place
 from storage.datasets.store import DatasetStore
@@ -85,18 +86,18 @@ def test_a_file_of_several_entries_becomes_several_scans_or_none(store: DatasetS
     good = files.cxi(tmp_path / "good.cxi", {"energy_ev": 5420.0}, {"energy_ev": 5465.0})
     assert [info.name for info in store.add_scan("ds_1", "pair", good).scans] == ["pair.1", "pair.2"]
     assert not store.add_scan("ds_1", "pair", good).created
-    before = everything_below(store.root)
+    before = everything_below(on_disk(store.root))
     bad = files.cxi(tmp_path / "bad.cxi", {"energy_ev": 5500.0}, {"energy_ev": 5500.001}, {"positions_m": None})
     with pytest.raises(InvalidScanError) as raised:
         store.add_scan("ds_1", "bad", bad)
     fields = {fault.field for fault in raised.value.faults}
     assert fields == {"entry_2.energy_ev", "entry_3.positions_m"}
-    assert everything_below(store.root) == before
+    assert everything_below(on_disk(store.root)) == before
 
 
 def test_every_fault_is_reported_at_once_and_nothing_is_left(store: DatasetStore, files: Any, tmp_path: Path) -> None:
     store.add_scan("ds_1", "kept", files.npz(tmp_path / "kept.npz", energy_ev=5500.0))
-    before = everything_below(store.root)
+    before = everything_below(on_disk(store.root))
     counts = np.ones((6, 16, 16), np.float32)
     counts[2, 3, 4], counts[1, 0, 0], counts[0, 5, 5] = np.nan, -1, 0.5
     path = files.npz(
@@ -117,7 +118,7 @@ def test_every_fault_is_reported_at_once_and_nothing_is_left(store: DatasetStore
         "counts: not whole numbers",
     ):
         assert any(part in message for message in messages), (part, messages)
-    assert everything_below(store.root) == before
+    assert everything_below(on_disk(store.root)) == before
     assert str(raised.value).count("; ") >= 7
 
 
@@ -185,7 +186,7 @@ def test_many_writers_of_one_scan_leave_one_whole(store: DatasetStore, files: An
         thread.join()
     assert sorted(outcomes) == ["ScanConflictError"] * 5 + ["created"]
     assert store.read_scan("ds_1", "a")["counts"].shape == (6, 16, 16)
-    assert sorted(os.listdir(store.root / "ds_1")) == [".lock", "scans", "zarr.json"]
+    assert sorted(os.listdir(on_disk(store.root) / "ds_1")) == [".lock", "scans", "zarr.json"]
 
 
 def test_two_writers_of_one_energy_under_two_names_leave_one(store: DatasetStore, files: Any, tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_a_failure_while_putting_scans_in_place_takes_all_back(
     with pytest.raises(OSError, match="disk full"):
         store.add_scan("ds_1", "pair", files.cxi(tmp_path / "f.cxi", {"energy_ev": 5420.0}, {"energy_ev": 5465.0}))
     assert store.scans("ds_1") == []
-    assert os.listdir(store.root / "ds_1" / "scans") == ["zarr.json"]
+    assert os.listdir(on_disk(store.root) / "ds_1" / "scans") == ["zarr.json"]
 
 
 def test_the_digest_names_what_is_stored_not_how_it_came(store: DatasetStore, files: Any, tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ def test_datasets_are_created_once_listed_and_deleted(store: DatasetStore, files
     assert DatasetStore(tmp_path / "nowhere").ids() == []
     store.add_scan("ds_1", "a", files.npz(tmp_path / "a.npz"))
     store.delete("ds_1")
-    assert os.listdir(store.root) == ["ds_0"]
+    assert os.listdir(on_disk(store.root)) == ["ds_0"]
     for call in (store.scans, store.attributes, store.delete, store.mask, store.seal):
         with pytest.raises(DatasetNotFoundError):
             call("ds_1")
@@ -271,7 +272,7 @@ def test_frames_are_read_in_blocks(store: DatasetStore, files: Any, tmp_path: Pa
     monkeypatch.setattr("storage.readers.record.BLOCK_BYTES", 2000)
     monkeypatch.setattr("storage.layout.TARGET_CHUNK_BYTES", 3000)
     store.add_scan("ds_1", "a", files.plain(tmp_path / "a.h5"))
-    assert len(os.listdir(store.root / "ds_1" / "scans" / "a" / "counts" / "c")) == 3
+    assert len(os.listdir(on_disk(store.root) / "ds_1" / "scans" / "a" / "counts" / "c")) == 3
     np.testing.assert_array_equal(store.read_scan("ds_1", "a")["counts"], files.measurement()["counts"])
 
 

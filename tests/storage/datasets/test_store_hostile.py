@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from places import on_disk
 
 from storage.datasets.store import DatasetStore
 from storage.errors import InvalidScanError
@@ -444,7 +445,7 @@ def test_files_with_random_bytes_changed_end_in_no_other_error(store: DatasetSto
     whole = [
         files.cxi(tmp_path / "whole.cxi"),
         tmp_path / "whole.npz",
-        Path(shutil.make_archive(str(tmp_path / "whole"), "zip", store.root / "ds_1")),
+        Path(shutil.make_archive(str(tmp_path / "whole"), "zip", on_disk(store.root) / "ds_1")),
     ]
     folder = tmp_path / "changed"
     folder.mkdir()

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from places import on_disk
 
 from storage.datasets.store import DatasetStore
 from storage.errors import InvalidScanError, UnknownFormatError
@@ -61,7 +62,7 @@ def zarr_dataset(folder: Path, files: Any) -> None:
     store = DatasetStore(folder.parent / "other")
     store.create("x", {})
     store.add_scan("x", "a", files.npz(folder.parent / "x.npz"))
-    shutil.copytree(store.root / "x", folder, dirs_exist_ok=True)
+    shutil.copytree(on_disk(store.root) / "x", folder, dirs_exist_ok=True)
     (folder / ".lock").unlink()
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from places import on_disk
 
 from storage.datasets.store import DatasetStore
 from storage.errors import HostileFileError, InvalidScanError, UnknownFormatError
@@ -23,12 +24,12 @@ def filled(store: DatasetStore, files: Any, tmp_path: Path) -> DatasetStore:
 
 @pytest.mark.parametrize("form", ["zip", "zip of a folder", "folder"])
 def test_a_dataset_comes_back_from_its_own_store(filled: DatasetStore, tmp_path: Path, form: str) -> None:
-    path = filled.root / "ds_1"
+    path = on_disk(filled.root) / "ds_1"
     (path / ".lock").unlink()
     if form == "zip":
         path = Path(shutil.make_archive(str(tmp_path / "whole"), "zip", path))
     elif form == "zip of a folder":
-        path = Path(shutil.make_archive(str(tmp_path / "whole"), "zip", filled.root, "ds_1"))
+        path = Path(shutil.make_archive(str(tmp_path / "whole"), "zip", on_disk(filled.root), "ds_1"))
     filled.create("ds_2", {})
     added = filled.add_scan("ds_2", "all", path)
     assert [(info.name, round(info.energy_ev, 6)) for info in added.scans] == [
@@ -39,7 +40,7 @@ def test_a_dataset_comes_back_from_its_own_store(filled: DatasetStore, tmp_path:
 
 
 def test_one_scan_of_a_dataset_is_a_scan(filled: DatasetStore, tmp_path: Path) -> None:
-    path = shutil.make_archive(str(tmp_path / "one"), "zip", filled.root / "ds_1" / "scans" / "a")
+    path = shutil.make_archive(str(tmp_path / "one"), "zip", on_disk(filled.root) / "ds_1" / "scans" / "a")
     with open_scan(Path(path)) as (source,):
         assert source.faults == ()
         assert source.energy_ev == pytest.approx(5420)
@@ -76,8 +77,8 @@ def test_zarr_without_counts_is_named(files: Any, tmp_path: Path) -> None:
 
 
 def test_a_symbolic_link_in_a_folder_is_refused(filled: DatasetStore) -> None:
-    (filled.root / "ds_1" / "scans" / "c").symlink_to("/etc")
-    with pytest.raises(HostileFileError, match="symbolic link"), open_scan(filled.root / "ds_1"):
+    (on_disk(filled.root) / "ds_1" / "scans" / "c").symlink_to("/etc")
+    with pytest.raises(HostileFileError, match="symbolic link"), open_scan(on_disk(filled.root) / "ds_1"):
         pass
 
 
@@ -127,13 +128,13 @@ def test_a_shard_without_some_of_its_chunks_is_looked_into(tmp_path: Path) -> No
 
 
 def test_a_chunk_in_an_archive_is_missed_too(filled: DatasetStore, tmp_path: Path) -> None:
-    path = filled.root / "ds_1" / "scans" / "a"
+    path = on_disk(filled.root) / "ds_1" / "scans" / "a"
     shutil.rmtree(path / "counts" / "c")
     archive = Path(shutil.make_archive(str(tmp_path / "one"), "zip", path))
     filled.create("ds_2", {})
     with pytest.raises(InvalidScanError, match=r"never written, or only in part: 6 \(frames 0-5\)"):
         filled.add_scan("ds_2", "a", archive)
-    (filled.root / "ds_1" / "scans" / "b" / "positions_m" / "c" / "0" / "0").unlink()
+    (on_disk(filled.root) / "ds_1" / "scans" / "b" / "positions_m" / "c" / "0" / "0").unlink()
     archive = Path(shutil.make_archive(str(tmp_path / "two"), "zip", path.with_name("b")))
     with pytest.raises(InvalidScanError, match="positions_m: was never written"):
         filled.add_scan("ds_2", "a", archive)
