@@ -116,13 +116,13 @@ class DatasetBody(Body):
     """A title for people."""
     sample: Sample
     absorber: Absorber
-    distance_m: Annotated[float, Field(gt=0, lt=1000)] | None = None
+    distance_m: Annotated[float, Field(ge=1e-6, lt=1000)] | None = None
     """Specimen to detector [m]; needed where the files do not say."""
-    detector_pixel_size_m: Annotated[float, Field(gt=0, lt=1)] | None = None
+    detector_pixel_size_m: Annotated[float, Field(ge=1e-9, lt=1)] | None = None
     """Detector pixel [m]; needed where the files do not say."""
     kind: DatasetKind = "diffraction"
     """Diffraction patterns, to be reconstructed, or images: one reconstructed object or one absorption image an energy."""
-    pixel_size_m: Annotated[float, Field(gt=0, lt=1)] | None = None
+    pixel_size_m: Annotated[float, Field(ge=1e-12, lt=1)] | None = None
     """Pixel of images [m]; needed where the files do not say."""
     probe: ProbeSpec | None = None
     """How the probe starts; needed where the files hold none."""

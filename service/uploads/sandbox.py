@@ -5,6 +5,7 @@ that whatever a hostile file may do to it cannot reach the service.
 """
 
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -314,7 +315,7 @@ def beam_width_m(probe: dict[str, Any], energy_ev: float) -> float | None:
     if probe.get("kind", "kb") not in ("kb", "gaussian") or "fwhm_m" not in probe:
         return None
     spread_m = abs(probe.get("defocus_m", 0.0)) * wavelength_m(energy_ev) / probe["fwhm_m"]
-    return float((probe["fwhm_m"] ** 2 + spread_m**2) ** 0.5)
+    return math.hypot(probe["fwhm_m"], spread_m)
 
 
 def size_of(path: Path) -> int:

@@ -89,18 +89,24 @@ def find_domains(
     k = options.n_domains
     usable = [np.all(np.isfinite(d), axis=0) for d in descriptors]
     values, errors = _pool(descriptors, usable), _pool(sigmas, usable)
-    if n_distinct(values) < k:
-        raise InvalidOptionError(
-            f"domains.n_domains = {k} needs at least as many distinct pixels with every descriptor; got "
-            f"{n_distinct(values)} of {len(values)}. Are all pixels masked?"
-        )
+    if not len(values):
+        raise InvalidOptionError(_too_few(k, 0, 0))
     scale = descriptor_scale(values, errors, options.standardise)
     points = scaled(values, scale)
+    if n_distinct(points) < k:
+        raise InvalidOptionError(_too_few(k, n_distinct(points), len(values)))
     trusted = well_measured(errors)
     centres, inertia = cluster_each(points[trusted] if n_distinct(points[trusted]) >= k else points, k, options.seed)
     label = _renumber(nearest(points, centres)[0], _order_key(values, usable, options, order), k)
     labels = _per_dataset(label, usable)
     return _described(labels, descriptors, weights, groups, scale=scale, inertia=inertia)
+
+
+def _too_few(n_domains: int, n_distinct_pixels: int, n_pixels: int) -> str:
+    return (
+        f"domains.n_domains = {n_domains} needs at least as many distinct pixels with every descriptor; got {n_distinct_pixels} "
+        f"of {n_pixels}. Are all pixels masked?"
+    )
 
 
 def relabelled(

@@ -86,12 +86,13 @@ def principal_components(spectra: Sequence[Array], sigmas: Sequence[Array], n_co
     """
     usable = [np.all(np.isfinite(one), axis=0) for one in spectra]
     pooled = _pooled(spectra, usable)
-    found = PCA(svd_solver="full").fit(pooled)
+    with np.errstate(invalid="ignore"):  # spectra that are all alike have no variance to take a share of
+        found = PCA(svd_solver="full").fit(pooled)
     vectors = np.asarray(found.components_[:n_components], dtype=np.float64)
     return Components(
         mean=np.asarray(found.mean_, dtype=np.float64),
         spectra=vectors,
-        scree=np.asarray(found.explained_variance_ratio_, dtype=np.float64),
+        scree=np.nan_to_num(np.asarray(found.explained_variance_ratio_, dtype=np.float64)),
         scores=[vectors @ (one - found.mean_[:, None]) for one in spectra],
         sigmas=[np.sqrt(vectors**2 @ one**2) for one in sigmas],
     )

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tasks.domains.clustering import Domains, group_index, scaled, share, weight_sums
-from tasks.domains.kmeans import nearest
+from tasks.domains.kmeans import n_distinct, nearest
 
 N_STRIPS: Final = 20
 """Parts into which a specimen is cut. Neighbouring pixels are not independent: domains and the resolution are many pixels
@@ -105,6 +105,8 @@ def _replicate(owner: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np
         strips = np.array_split(np.flatnonzero(owner == specimen), N_STRIPS)
         chosen += [strips[i] for i in rng.integers(0, N_STRIPS, N_STRIPS)]
     index = np.concatenate(chosen)
+    if not len(index):  # a specimen of fewer pixels than strips has empty ones
+        return np.arange(len(owner))
     return index if len(index) <= N_POINTS else rng.choice(index, N_POINTS, replace=False)
 
 
@@ -114,7 +116,9 @@ def _agreement(
     """Adjusted Rand index, and Jaccard index of each domain (k,), of a grouping of the replicate carried to all pixels."""
     k = int(label.max())
     seed = int(rng.integers(2**31))
-    model = KMeans(k, n_init=N_STARTS, random_state=seed).fit(points[replicate])
+    # a replicate of few pixels may hold fewer distinct ones than there are domains
+    n_anew = min(k, n_distinct(points[replicate]))
+    model = KMeans(n_anew, n_init=N_STARTS, random_state=seed).fit(points[replicate])
     anew = nearest(points, model.cluster_centers_)[0]
     both = np.zeros((k, k))
     np.add.at(both, (label - 1, anew), 1)

@@ -14,6 +14,9 @@ from tasks.units import wavelength_m
 
 Array = NDArray[np.float64]
 
+SHARP = 1e-6
+"""An aperture that fades out over less than this share of its half width is sharp."""
+
 
 @dataclass(frozen=True, config=CONFIG)
 class ProbeSpec:
@@ -21,17 +24,17 @@ class ProbeSpec:
 
     kind: Literal["kb", "gaussian", "zone_plate", "supplied"] = "kb"
     """Kirkpatrick-Baez mirrors (a rectangular aperture's focus), a Gaussian, a Fresnel zone plate, or an array in the file."""
-    fwhm_m: Annotated[float, Field(gt=0, lt=1e-3)] = 300e-9
+    fwhm_m: Annotated[float, Field(ge=1e-10, lt=1e-3)] = 300e-9
     """Full width at half maximum of the intensity in focus (``kb``, ``gaussian``)."""
     defocus_m: Annotated[float, Field(gt=-1, lt=1)] = 0.0
     """Distance of the specimen downstream of the focus."""
     apodisation: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the aperture's half width over which a ``kb`` aperture fades out (raised cosine)."""
-    outer_diameter_m: Annotated[float, Field(gt=0)] = 180e-6
+    outer_diameter_m: Annotated[float, Field(ge=1e-7, lt=1)] = 180e-6
     """Diameter of the zone plate."""
-    outer_zone_m: Annotated[float, Field(gt=0)] = 50e-9
+    outer_zone_m: Annotated[float, Field(ge=1e-10, le=1e-3)] = 50e-9
     """Width of the zone plate's outermost zone."""
-    stop_diameter_m: Annotated[float, Field(ge=0)] = 60e-6
+    stop_diameter_m: Annotated[float, Field(ge=0, lt=1)] = 60e-6
     """Diameter of the zone plate's central stop, which is smaller than the zone plate."""
 
     @model_validator(mode="after")
@@ -183,7 +186,7 @@ def kb_profile(spec: ProbeSpec, energy_ev: float, distance_m: Array, centres_m: 
 def kb_aperture(apodisation: float) -> tuple[Array, Array]:
     """(U,) coordinates across an aperture of unit width, and its amplitude, a raised cosine towards the rim."""
     v = (np.arange(256) + 0.5) / 256 - 0.5
-    rim = (0.5 - np.abs(v)) / (0.5 * apodisation) if apodisation else np.ones_like(v)
+    rim = (0.5 - np.abs(v)) / (0.5 * apodisation) if apodisation > SHARP else np.ones_like(v)
     return v, np.sin(np.pi / 2 * np.clip(rim, 0, 1)) ** 2
 
 

@@ -132,12 +132,12 @@ def plan_canvas(positions_m: NDArray[np.float64], pixel_size_m: float, n_pixels:
     GeometryError
         The object would be larger than `MAX_CANVAS_PX`, usually because positions are in a wrong unit.
     """
-    extent_px = np.ptp(positions_m, axis=0) / pixel_size_m
-    needed = np.ceil(extent_px).astype(int) + n_pixels + 2 * MARGIN_PX + 1
-    if needed.max() > MAX_CANVAS_PX:
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        needed = np.ceil(np.ptp(positions_m, axis=0) / pixel_size_m) + n_pixels + 2 * MARGIN_PX + 1
+    if not (pixel_size_m > 0 and needed.max() <= MAX_CANVAS_PX):
         raise GeometryError(
             f"the object may be at most {MAX_CANVAS_PX} px across, the positions span {np.ptp(positions_m, axis=0).max():.3g} m "
-            f"= {needed.max()} px of {pixel_size_m:.3g} m: are the positions in metres, or is the distance wrong?"
+            f"= {needed.max():.6g} px of {pixel_size_m:.3g} m: are the positions in metres, or is the distance wrong?"
         )
     height, width = (int(-(-side // CANVAS_STEP_PX) * CANVAS_STEP_PX) for side in needed)
     origin = positions_m.min(axis=0) - (n_pixels // 2 + MARGIN_PX) * pixel_size_m

@@ -148,3 +148,10 @@ def test_an_energy_far_from_the_edge_is_told_of(tmp_path: Path, energy_ev: float
     assert read_file(IngestOrder(store.root, "ds_a", "a", str(path), edge_ev=edge_ev))["kind"] == "done"
     warnings = " ".join(store.scans("ds_a")[0].warnings)
     assert ("far from the dataset's edge" in warnings) == is_far
+
+
+@pytest.mark.parametrize("fwhm_m", [5e-324, 1e-300, 1e-10, 1e-3, 1e300])
+def test_a_beam_of_any_width_and_defocus_has_a_width(fwhm_m: float) -> None:
+    width_m = beam_width_m({"kind": "kb", "fwhm_m": fwhm_m, "defocus_m": 0.99}, 5465.0)
+    assert width_m is not None
+    assert width_m >= fwhm_m

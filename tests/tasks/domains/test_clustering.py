@@ -174,3 +174,10 @@ def test_what_cannot_be_grouped_is_refused() -> None:
         grouped([])
     with pytest.raises(InvalidOptionError, match=r"dataset 0: .* must be \(D, n\) = \(3, 50\)"):
         grouped([(None, np.ones((2, 50)), np.ones((2, 50)))])
+
+
+def test_outliers_that_are_drawn_in_to_one_place_count_once() -> None:
+    row = np.array([0.0, 0.1, 0.2, 1e6, 1e7])
+    values, sigmas = np.stack([row] * 3), np.full((3, 5), 0.1)
+    with pytest.raises(InvalidOptionError, match=r"n_domains = 5 needs at least as many distinct pixels.*got 4 of 5"):
+        find_domains([values], [sigmas], [np.ones(5)], ["a"], DomainOptions(n_domains=5))

@@ -80,3 +80,9 @@ def test_pixels_without_a_spectrum_have_no_score_and_none_at_all_is_a_sentence()
     for empty in (spectra[:, :0], np.full((40, 5), np.nan)):
         with pytest.raises(InvalidOptionError, match="at least two pixels"):
             principal_components([empty], [np.ones(empty.shape)], 3)
+
+
+def test_spectra_that_are_all_alike_have_components_without_a_share() -> None:
+    found = principal_components([np.ones((10, 20))], [np.full((10, 20), 0.1)], 4)
+    np.testing.assert_array_equal(found.scree, 0)
+    np.testing.assert_allclose(found.scores[0], 0, atol=1e-12)

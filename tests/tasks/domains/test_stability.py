@@ -79,3 +79,12 @@ def test_the_seed_decides() -> None:
     one, two = (stability(specimens, ["a"], found, seed=5) for _ in range(2))
     np.testing.assert_array_equal(one.fraction_interval, two.fraction_interval)
     assert one.agreement == two.agreement
+
+
+@pytest.mark.parametrize(("n_pixels", "k"), [(1, 1), (2, 2), (12, 12), (13, 12), (21, 12)])
+def test_few_pixels_have_a_stability_too(n_pixels: int, k: int) -> None:
+    """Strips of a specimen of few pixels are empty, and a replicate holds fewer distinct pixels than there are domains."""
+    few = [pixels(n_pixels, 0.5, 0)]
+    found = stability(few, ["a"], group(few, ["a"], k))
+    assert 0 <= found.domain_agreement.min() <= found.domain_agreement.max() <= 1
+    assert found.fraction_interval.shape == (2, 1, k)

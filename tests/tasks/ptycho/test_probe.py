@@ -96,7 +96,7 @@ def test_a_resampled_probe_has_no_more_light_far_from_the_beam() -> None:
         {"stop_diameter_m": 200e-6},
         {"stop_diameter_m": 180e-6},
         {"outer_diameter_m": 50e-6},
-        {"outer_diameter_m": 1e-9, "stop_diameter_m": 1e-9},
+        {"outer_diameter_m": 1e-7, "stop_diameter_m": 1e-7},
     ],
 )
 def test_a_stop_that_covers_its_zone_plate_is_refused(sizes: dict[str, float]) -> None:
@@ -109,6 +109,34 @@ def test_a_stop_that_covers_its_zone_plate_is_refused(sizes: dict[str, float]) -
 def test_a_probe_without_light_is_refused(probe: NDArray[Any]) -> None:
     with pytest.raises(InvalidOptionError, match="light in its window"):
         scale_to_power(probe, 1e6)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"fwhm_m": 1e-300}, {"fwhm_m": 5e-324, "defocus_m": 1e-3}, {"fwhm_m": 0}, {"outer_zone_m": 1e-320},
+        {"outer_zone_m": 1e300}, {"outer_diameter_m": 1e-300}, {"outer_diameter_m": 1e300}, {"stop_diameter_m": 1e308},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["kb", "gaussian", "zone_plate"])
+def test_sizes_that_no_optics_has_are_refused(kind: Any, sizes: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        ProbeSpec(kind=kind, **sizes)
+
+
+@pytest.mark.parametrize("kind", ["kb", "gaussian", "zone_plate"])
+@pytest.mark.parametrize("width_m", [1e-10, 1e-9, 9.9e-4])
+@pytest.mark.parametrize("defocus_m", [0.0, -0.99, 1e-300])
+@pytest.mark.parametrize("apodisation", [5e-324, 1.0])
+def test_sizes_at_their_limits_give_a_probe_or_a_sentence(
+    kind: Any, width_m: float, defocus_m: float, apodisation: float
+) -> None:
+    spec = ProbeSpec(kind=kind, fwhm_m=width_m, outer_zone_m=width_m, defocus_m=defocus_m, apodisation=apodisation)
+    if kind == "zone_plate":  # whose pupil lies between two samples, or beyond all of them
+        with pytest.raises(InvalidOptionError, match="must have light in its window"):
+            initial_probe(spec, 5465.0, 15e-9, 16, 1e6)
+    else:
+        assert np.sum(np.abs(initial_probe(spec, 5465.0, 15e-9, 16, 1e6)) ** 2) == pytest.approx(1e6, rel=1e-4)
 
 
 def test_optics_too_coarse_for_the_frames_give_a_sentence() -> None:

@@ -73,6 +73,14 @@ def test_insane_scans_name_field_and_cause(positions: NDArray[np.float64], fwhm:
     assert any(name == field and says in message for name, message in faults)
 
 
+@pytest.mark.parametrize("pixel_size_m", [0.0, 5e-324, 1e-300, np.inf, np.nan, -1e-8])
+def test_a_pixel_that_no_object_has_is_refused(pixel_size_m: float) -> None:
+    assert check_geometry(RASTER, pixel_size_m, 64, None)
+    if not pixel_size_m > 1:
+        with pytest.raises(GeometryError, match="may be at most"):
+            plan_canvas(RASTER, pixel_size_m, 64)
+
+
 def test_illumination_counts_the_photons_of_every_frame() -> None:
     canvas = plan_canvas(RASTER, 15e-9, 32)
     probe = np.full((2, 32, 32), 3 + 4j, np.complex64)
