@@ -1,8 +1,9 @@
 """How far in the spokes of a real Siemens star are resolved: the defaults against ePIE as published, at equal cycles.
 
-Run it as a script; ``--rules auto defaults`` compares ``cycles="auto"`` with a number of cycles. Every other position makes two halves of the scan that share no photon; each rule reconstructs the whole
-and both halves, from several seeds, and what the halves have in common says what either alone resolves: by the Fourier ring
-correlation of the field, and by the correlation of the spokes on circles about the hub. ``--figure FILE`` draws it.
+Run it as a script; ``--rules auto defaults`` compares ``cycles="auto"`` with a number of cycles. Every other position makes two
+halves of the scan that share no photon; each rule reconstructs the whole and both halves, from several seeds, and what the
+halves have in common says what either alone resolves: by the Fourier ring correlation of the field, and by the correlation of
+the spokes on circles about the hub. ``--figure FILE`` draws it.
 """
 
 import argparse
