@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from service.api_keys import DEFAULT_PROJECT
-from service.errors import FieldError, InvalidInputError, NotFoundError, TooLargeError
+from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, TooLargeError
 from storage.datasets.scans import NAME
+from storage.errors import ReferenceDamagedError
 from storage.references import ReferenceStore
 from tasks.errors import TaskError
 from tasks.options.run import RunOptions
@@ -32,6 +33,7 @@ class ReferenceView:
     n_points: int
     first_ev: float
     last_ev: float
+    fault: str = ""
 
 
 class References:
@@ -48,8 +50,8 @@ class References:
         return bound
 
     def views(self) -> list[ReferenceView]:
-        """All spectra, by name."""
-        return [view_of(name, read_xdi(text)) for name in self._store.names(self._project) if (text := self._read(name))]
+        """All spectra, by name; one that is damaged, with its fault."""
+        return [view for name in self._store.names(self._project) if (view := self._view(name))]
 
     def text(self, name: str) -> str:
         """A spectrum as XDI.
@@ -57,8 +59,13 @@ class References:
         Raises
         ------
         NotFoundError
+        ConflictError
+            It is damaged.
         """
-        text = self._read(name)
+        try:
+            text = self._read(name)
+        except ReferenceDamagedError as error:
+            raise ConflictError(str(error)) from error
         if text is None:
             raise NotFoundError(f"there is no reference {name!r}")
         return text
@@ -100,14 +107,15 @@ class References:
         names, xdi = options.references.names, options.references.xdi
         if not names:
             return options
-        texts = {name: self._read(name) for name in names}
-        faults = [
-            FieldError(
-                f"options.references.names.{number}", f"there is no reference {name!r}; PUT it to /references/{name} first"
-            )
-            for number, name in enumerate(names)
-            if texts[name] is None
-        ]
+        texts, faults = {}, []
+        for number, name in enumerate(names):
+            try:
+                texts[name] = self._read(name)
+                message = f"there is no reference {name!r}; PUT it to /references/{name} first" if texts[name] is None else ""
+            except ReferenceDamagedError as error:
+                message = str(error)
+            if message:
+                faults.append(FieldError(f"options.references.names.{number}", message))
         if len(names) + len(xdi) > MOST_REFERENCES:
             message = f"a run may have {MOST_REFERENCES} references, got {len(names)} by name and {len(xdi)} as text"
             faults.append(FieldError("options.references.names", message))
@@ -115,6 +123,14 @@ class References:
             raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
         found = tuple(text for text in texts.values() if text is not None)
         return replace(options, references=replace(options.references, names=(), xdi=(*xdi, *found)))
+
+    def _view(self, name: str) -> ReferenceView | None:
+        """A spectrum, with its fault where it is damaged; None where it was removed meanwhile."""
+        try:
+            text = self._read(name)
+            return None if text is None else view_of(name, read_xdi(text))
+        except (ReferenceDamagedError, TaskError) as error:
+            return ReferenceView(name, "", "", "", "", 0, 0.0, 0.0, fault=str(error))
 
     def _read(self, name: str) -> str | None:
         return self._store.read(self._project, name) if NAME.fullmatch(name) else None

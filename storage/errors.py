@@ -51,6 +51,10 @@ class DatasetDamagedError(DamagedError):
     """A stored dataset or scan that is no longer what was written; only a copy can bring it back."""
 
 
+class ReferenceDamagedError(DamagedError):
+    """A reference spectrum of a project that is no longer what was kept; it has to be sent again."""
+
+
 class DatasetExistsError(StorageError, FileExistsError):
     """A dataset of that name is already there."""
 

@@ -1,13 +1,17 @@
-"""Reference spectra kept for a project: one XDI text each, in a folder of the project."""
+"""Reference spectra kept for a project: one XDI text each, below the digest of it, in a folder of the project."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Final
 
 from storage.atomic import write_file
-from storage.datasets.scans import check_name
+from storage.datasets.scans import check_name, folders_in
+from storage.errors import ReferenceDamagedError
 from storage.location import Location
 
 SUFFIX: Final = ".xdi"
+DIGEST: Final = b"sha256 "
+"""How the first line begins; a file that was put here by hand begins as XDI does, and is taken as it is."""
 
 
 class ReferenceStore:
@@ -33,11 +37,33 @@ class ReferenceStore:
         Raises
         ------
         InvalidNameError
+        ReferenceDamagedError
+            It is not what was kept.
         """
         try:
-            return self._path(project, name).read_text(encoding="utf-8")
+            content = self._path(project, name).read_bytes()
         except FileNotFoundError:
             return None
+        first, _, rest = content.partition(b"\n")
+        if first == DIGEST + hashlib.sha256(rest).hexdigest().encode():
+            return rest.decode("utf-8")
+        try:
+            if content.startswith(b"#XDI"):
+                return content.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+        raise ReferenceDamagedError(f"the reference {name!r} is no longer what was kept: PUT it again, or DELETE it")
+
+    def damage(self) -> dict[str, str]:
+        """What is wrong with the damaged texts of all projects, by ``project/name``."""
+        found = {}
+        for project in folders_in(self._root) if self._root.is_dir() else []:
+            for name in self.names(project):
+                try:
+                    self.read(project, name)
+                except ReferenceDamagedError as error:
+                    found[f"{project}/{name}"] = str(error)
+        return found
 
     def keep(self, project: str, texts: Mapping[str, str]) -> None:
         """Keep texts by their names; one of the same name is replaced whole.
@@ -49,7 +75,8 @@ class ReferenceStore:
         paths = {self._path(project, name): text for name, text in texts.items()}
         for path, text in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, text.encode())
+            content = text.encode()
+            write_file(path, DIGEST + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
     def remove(self, project: str, name: str) -> bool:
         """Remove a text; False where there is none of that name."""

@@ -37,6 +37,8 @@ class ReferenceAnswer(Answer):
     n_points: int
     first_ev: float
     last_ev: float
+    fault: str
+    """Why it cannot be used; empty where it can."""
 
 
 class ReferenceList(BaseModel):
@@ -58,7 +60,7 @@ def list_references(service: ServiceDep) -> ReferenceList:
     return ReferenceList(items=[ReferenceAnswer.model_validate(view) for view in service.references.views()])
 
 
-@router.get("/{name}", response_class=PlainTextResponse, responses=problems(404))
+@router.get("/{name}", response_class=PlainTextResponse, responses=problems(404, 409))
 def get_reference(name: ReferenceName, service: ServiceDep) -> PlainTextResponse:
     """A spectrum as XDI."""
     return PlainTextResponse(service.references.text(name))

@@ -105,15 +105,16 @@ class FitStep(Step):
         from tasks.xanes.batch import fit_model
         from tasks.xanes.fit import find_prior, fit_spectra
         from tasks.xanes.models import spectrum_model
-        from tasks.xanes.normalisation import edge_energies, fit_of_edges, normalise_spectra, steepest_energy, windows
+        from tasks.xanes.normalisation import edge_energies, fit_of_edges, merged, normalise_spectra, steepest_energy, windows
 
         options, edge_ev = self.options, self.absorber.edge_energy_ev
-        found = windows(energy_ev, steepest_energy(energy_ev, whole), options)
-        normalised = normalise_spectra(energy_ev, pixels, found)
-        edges = edge_energies(energy_ev, normalised, found, sigma)
+        apart_ev, spectra, errors = merged(energy_ev, pixels, sigma)
+        found = windows(apart_ev, steepest_energy(energy_ev, whole), options)
+        normalised = normalise_spectra(apart_ev, spectra, found)
+        edges = edge_energies(apart_ev, normalised, found, errors)
         further = {f"edge_energy_{one.name}": getattr(edges, one.name) for one in fields(edges)}
         if options.model == "none":
-            return fit_of_edges(energy_ev, normalised, found, edges, sigma), further
+            return fit_of_edges(apart_ev, normalised, found, edges, errors), further
         if options.model != "eq1":
             fit = fit_model(energy_ev, pixels, sigma, spectrum_model(options.model, self.absorber), whole)
             return fit.fit, further | {"extra": fit.extra}

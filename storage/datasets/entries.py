@@ -1,9 +1,10 @@
 """The entries of an uploaded file: each checked, against the others and against the scans that its dataset has."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from storage.datasets.ingest import Check, ScanOverrides, ScanRecord, examine, with_energy_warnings
+from storage.datasets.ingest import Check, ScanOverrides, ScanRecord, examine
 from storage.datasets.scans import ScanInfo
 from storage.errors import FieldError, InvalidScanError
 from storage.readers.record import ScanSource
@@ -15,6 +16,9 @@ SAME_ENERGY_EV: Final = 0.01
 
 SAME_LENGTH: Final = 1e-3
 """Distances and pixel sizes of a dataset's scans agree to this fraction."""
+
+NEARLY_EQUAL_EV: Final = 0.1
+"""Energies nearer than this are closer than a monochromator tells apart [eV]."""
 
 AUTO: Final = "auto"
 """The orientation of frames that are kept as they came, to be turned when they are read."""
@@ -31,6 +35,7 @@ def overrides_of(attributes: Mapping[str, Any]) -> ScanOverrides:
         n_pixels=attributes.get("n_pixels"),
         saturation_count=attributes.get("saturation_count"),
         bad_frames=attributes.get("bad_frames") or "refuse",
+        describes_probe=(attributes.get("probe") or {}).get("kind", "supplied") != "supplied",
     )
 
 
@@ -72,6 +77,17 @@ def inconsistencies(scan: ScanRecord | ScanInfo, others: Sequence[ScanRecord | S
             mine, theirs = getattr(scan, field), getattr(other, field)
             if abs(mine - theirs) > SAME_LENGTH * theirs:
                 yield FieldError(field, f"is {mine:g} m; the other scans have {theirs:g} m")
+
+
+def with_energy_warnings(record: ScanRecord, others_ev: Iterable[float]) -> ScanRecord:
+    """Return the record with a warning for each of the other scans' energies [eV] that is nearly the same."""
+    near = [energy for energy in others_ev if abs(energy - record.energy_ev) < NEARLY_EQUAL_EV]
+    added = tuple(
+        f"{record.energy_ev:.3f} eV and {energy:.3f} eV differ by less than a monochromator tells apart: measured once, they "
+        "would say as much about the spectrum, and the Kramers-Kronig relation takes their noise for a slope"
+        for energy in near
+    )
+    return replace(record, warnings=(*record.warnings, *added))
 
 
 def labelled(name: str, records: Sequence[RecordT]) -> Iterator[tuple[str, RecordT]]:

@@ -18,7 +18,7 @@ from storage.errors import FieldError, InvalidScanError
 from storage.location import Location
 from storage.manifest import VerifiedStore
 from storage.readers.fields import impossible_energy, is_photon_energy
-from storage.readers.images import ImageSource
+from storage.readers.images import PIXEL, ImageSource
 from storage.readers.record import DAMAGE
 
 ARRAYS: Final = ("object", "absorption", "seen", "probe", "errors")
@@ -80,7 +80,9 @@ def examine_images(
             found += image_inconsistencies(record.energy_ev, record.info, [*present, *records])
             records.append(record)
         prefix = f"{source.label}." if len(sources) > 1 else ""
-        faults += [FieldError(prefix + fault.field, fault.message) for fault in found]
+        # the pixel is that of the whole file, and told once
+        told = [FieldError(fault.field if fault.field == PIXEL else prefix + fault.field, fault.message) for fault in found]
+        faults += [fault for fault in told if fault not in faults]
     if faults:
         raise InvalidScanError(faults[:MAX_FAULTS])
     return records
@@ -108,7 +110,7 @@ def image_inconsistencies(
 
 def examine_image(source: ImageSource, stated_pixel_size_m: float | None) -> tuple[ImageRecord | None, list[FieldError]]:
     """Check one image of a file; None where there are faults, and everything found wrong."""
-    faults = list(source.faults)
+    faults = [fault for fault in source.faults if stated_pixel_size_m is None or fault.field != PIXEL]
     pixel_size_m = source.pixel_size_m if stated_pixel_size_m is None else stated_pixel_size_m
     if not faults:
         faults += _number_faults(source, pixel_size_m)

@@ -24,9 +24,6 @@ from storage.readers.record import Node, ScanSource, unwritten_frames
 MAX_FIELD_M: Final = 0.05
 """Positions that spread further than this are not in metres [m]."""
 
-NEARLY_EQUAL_EV: Final = 0.1
-"""Energies nearer than this are closer than a monochromator tells apart [eV]."""
-
 SPEC = DATASET["scans/{scan}"]
 
 
@@ -47,6 +44,8 @@ class ScanOverrides:
         Smallest reading of a pixel that is no count.
     bad_frames : str
         What becomes of frames that no reconstruction can use, see ``frames.BadFrames``.
+    describes_probe : bool
+        Whether optics are described, so that a probe in the file is not used and may be wrong.
     """
 
     distance_m: float | None = None
@@ -56,11 +55,12 @@ class ScanOverrides:
     n_pixels: int | None = None
     saturation_count: float | None = None
     bad_frames: BadFrames = "refuse"
+    describes_probe: bool = False
 
     def stated(self) -> set[str]:
         """Names of the fields that the dataset states."""
         names = ("distance_m", "detector_pixel_size_m", "beam_centre_px", "saturation_count")
-        return {name for name in names if getattr(self, name) is not None}
+        return {name for name in names if getattr(self, name) is not None} | ({"probe"} if self.describes_probe else set())
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,8 @@ def examine(
         Everything found wrong.
     """
     faults = [fault for fault in source.faults if fault.field not in overrides.stated()]
+    if overrides.describes_probe and not _probe_fits(source):
+        source = replace(source, probe=None)
     warnings = list(source.warnings)
     distance = _stated_or_found("distance_m", overrides.distance_m, source.distance_m, faults)
     pixel = _stated_or_found("detector_pixel_size_m", overrides.detector_pixel_size_m, source.detector_pixel_size_m, faults)
@@ -174,6 +176,11 @@ def examine(
     found, told = check(record) if check else ((), ())
     faults = [FieldError(field, message) for field, message in found]
     return (None if faults else replace(record, warnings=(*record.warnings, *told))), faults
+
+
+def _probe_fits(source: ScanSource) -> bool:
+    """Whether the file's probe, if it has one, has the size of its frames."""
+    return source.probe is None or source.frames is None or source.probe.shape[1:] == source.frames.shape[1:]
 
 
 def _stated_or_found(field: str, stated: float | None, found: float | None, faults: list[FieldError]) -> float | None:
@@ -281,17 +288,6 @@ def _probe(source: ScanSource, framing: Framing) -> NDArray[np.complex64] | None
         return None
     whole = source.probe.shape[-2:] == (framing.n_pixels, framing.n_pixels)
     return framing.orient(source.probe if whole else framing.crop_probe(source.probe))
-
-
-def with_energy_warnings(record: ScanRecord, others_ev: Iterable[float]) -> ScanRecord:
-    """Return the record with a warning for each of the other scans' energies [eV] that is nearly the same."""
-    near = [energy for energy in others_ev if abs(energy - record.energy_ev) < NEARLY_EQUAL_EV]
-    added = tuple(
-        f"{record.energy_ev:.3f} eV and {energy:.3f} eV differ by less than a monochromator tells apart: measured once, they "
-        "would say as much about the spectrum, and the Kramers-Kronig relation takes their noise for a slope"
-        for energy in near
-    )
-    return replace(record, warnings=(*record.warnings, *added))
 
 
 def write_scan(record: ScanRecord, directory: Path, attributes: Mapping[str, Any]) -> str:

@@ -20,6 +20,8 @@ MAX_IMAGES: Final = 10_000
 """Most energies of one file."""
 ERRORS: Final = ("sigma_absorption", "sigma_phase")
 """Arrays of a file, or attributes of its images, that state standard errors: of absorption, and of the phase [rad]."""
+PIXEL: Final = "pixel_size_m"
+"""The field that the dataset may state in place of the file."""
 NO_ATTRIBUTES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -109,6 +111,8 @@ def split_stack(
 ) -> list[ImageSource]:
     """One source an energy of a stack (E, Y, X), or the one of an image (Y, X); a single one with the faults where there are any.
 
+    A wrong pixel is a fault of every image, for the dataset may state the right one.
+
     Parameters
     ----------
     fields : Fields
@@ -129,7 +133,7 @@ def split_stack(
     n = 0 if energies_ev is None else len(energies_ev)
     incident = None if i0 is None else _incident(fields, i0, n)
     errors = _errors(fields, stack, n)
-    if fields.faults or stack is None or energies_ev is None:
+    if any(fault.field != PIXEL for fault in fields.faults) or stack is None or energies_ev is None:
         return [ImageSource(label, faults=tuple(fields.faults))]
     images = [stack] if len(stack.shape) == 2 else [StackImage(stack, index) for index in range(n)]
     return [
@@ -143,6 +147,7 @@ def split_stack(
             seen=seen,
             probe=probe,
             errors=errors[index] if np.isfinite(errors[index]).any() else None,
+            faults=tuple(fields.faults),
             warnings=tuple(fields.warnings),
         )
         for index, image in enumerate(images)

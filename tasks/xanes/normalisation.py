@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.coupling.kkr import spline_knots
 from tasks.errors import EnergyGridError
 from tasks.options.spectra import FitOptions
 from tasks.xanes.fit import SpectrumFit, Status
@@ -157,14 +158,31 @@ def fit_of_edges(
     return SpectrumFit(parameters, errors, unknown[0], unknown[1], residual, unknown[2], status.astype(np.int8))
 
 
+def merged(
+    energy_ev: Array, absorption: NDArray[np.floating], sigma: NDArray[np.floating]
+) -> tuple[Array, NDArray[np.floating], NDArray[np.floating]]:
+    """Energies (M,), spectra (M, n) and standard errors (M,) in which energies too near for their steps are one.
+
+    The slope between two energies 0.02 eV apart is all noise, and would be the steepest of the spectrum.
+    """
+    knots, means = spline_knots(energy_ev)
+    if len(knots) == len(energy_ev):
+        return energy_ev, absorption, sigma
+    return knots, means @ absorption, np.sqrt(means**2 @ np.square(sigma))
+
+
 def steepest_energy(energy_ev: Array, absorption: NDArray[np.floating]) -> float:
     """Energy [eV] of the steepest rise of the mean of the spectra (E, n), between two energies that both rise."""
     finite = np.all(np.isfinite(absorption), axis=0)
     if not finite.any() or energy_ev.size < 4:
         return float(energy_ev[energy_ev.size // 2])
-    slope = np.gradient(np.mean(absorption[:, finite], axis=1, dtype=np.float64), energy_ev)
+    mean = np.mean(absorption[:, finite], axis=1, dtype=np.float64)[:, None]
+    energy, spectrum, _ = merged(energy_ev, mean, np.ones_like(energy_ev))
+    if energy.size < 4:
+        return float(energy[energy.size // 2])
+    slope = np.gradient(spectrum[:, 0], energy)
     rises = (slope[:-3] > 0) & (slope[2:-1] > 0)
-    return float(energy_ev[1 + int(np.argmax(np.where(rises, slope[1:-2], -np.inf)))])
+    return float(energy[1 + int(np.argmax(np.where(rises, slope[1:-2], -np.inf)))])
 
 
 def edge_energies(energy_ev: Array, normalised: Normalised, found: Windows, sigma: NDArray[np.floating]) -> EdgeEnergies:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from service.errors import InvalidInputError, NotFoundError, TooLargeError
+from service.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
 from service.references import MOST_KEPT, References
 from storage.references import ReferenceStore
 from tasks.options.run import RunOptions
@@ -95,3 +95,20 @@ def test_what_cannot_be_kept_is_refused(references: References) -> None:
     with pytest.raises(InvalidInputError, match="may keep 500"):
         put(references, "b", COLUMNS.encode())
     assert len(references.views()) == MOST_KEPT
+
+
+def test_a_damaged_one_is_named_and_hides_no_other(references: References, tmp_path: Path) -> None:
+    put(references, "foil", COLUMNS.encode())
+    put(references, "oxide", COLUMNS.encode())
+    (path,) = tmp_path.glob("*/foil.xdi")
+    path.write_bytes(path.read_bytes().replace(b"5410", b"5411"))
+    shown = {view.name: view.fault for view in references.views()}
+    assert shown["oxide"] == ""
+    assert "no longer what was kept" in shown["foil"]
+    with pytest.raises(ConflictError, match="PUT it again"):
+        references.text("foil")
+    with pytest.raises(InvalidInputError, match="PUT it again") as refused:
+        references.resolved(options(names=["oxide", "foil"]))
+    assert [fault.field for fault in refused.value.faults] == ["options.references.names.1"]
+    put(references, "foil", COLUMNS.encode())
+    assert references.resolved(options(names=["foil"])).references.xdi == (references.text("foil"),)

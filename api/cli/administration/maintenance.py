@@ -22,6 +22,7 @@ from storage.datasets.store import DatasetStore
 from storage.errors import ArtifactMissingError, ResultsDamagedError, ResultsError
 from storage.figures import FigureStore
 from storage.location import Location, folders_below
+from storage.references import ReferenceStore
 from storage.results import ResultsStore
 
 DAY_S: Final = 86400.0
@@ -74,6 +75,8 @@ def verify(
         if datasets and not runs:
             measured = DatasetStore(paths.datasets)
             found |= {dataset_id: measured.verify(dataset_id) for dataset_id in measured.ids()}
+            kept = ReferenceStore(Settings(data_dir=data_dir).location("references")).damage()
+            found |= {f"reference {name}": [text] for name, text in kept.items()}
             looked_at.append(f"{len(measured.ids())} datasets")
         if steps:
             artifacts = ArtifactStore(paths.artifacts)
@@ -108,6 +111,7 @@ def backup(
     for path, why in (
         (paths.datasets, "measurements: they cannot be computed again"),
         (paths.runs, "results and figures: a retry would have to compute them again"),
+        (settings.location("references"), "reference spectra of the projects: they would have to be sent again"),
     ):
         table.add_row(str(path), format_bytes(size_of(path)), why)
     console.print(table)

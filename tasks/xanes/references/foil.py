@@ -71,7 +71,7 @@ def first_inflection_ev(reference: Reference, absorber: Absorber) -> float:
     below, above = (abs(neighbour - edge) / 2 for neighbour in absorber.neighbours_ev)
     energy, absorption = reference.energy_ev, reference.absorption
     inside = (energy >= edge - min(REACH_EV, below)) & (energy <= edge + min(REACH_EV, above))
-    energy, absorption = energy[inside], absorption[inside]
+    energy, absorption = _apart(energy[inside], absorption[inside])
     if len(energy) < MIN_POINTS:
         raise ReferenceFormatError(
             f"reference {reference.name!r} must have at least {MIN_POINTS} points within {REACH_EV:g} eV of {edge:.1f} eV; got "
@@ -87,6 +87,13 @@ def first_inflection_ev(reference: Reference, absorber: Absorber) -> float:
     found = _inflection(energy, absorption, noise, reference.name)
     _require_many_points(energy, absorption, noise, found, reference.name)
     return found
+
+
+def _apart(energy_ev: Array, absorption: Array) -> tuple[Array, Array]:
+    """Points of which those within one step of the `GRID_EV` are one: a point measured twice makes no scan a fine one."""
+    _, owner, n_points = np.unique(np.floor(energy_ev / GRID_EV), return_inverse=True, return_counts=True)
+    energy, values = (np.bincount(owner, weights=one) / n_points for one in (energy_ev, absorption))
+    return energy, values
 
 
 def _inflection(energy_ev: Array, absorption: Array, noise: float, name: str) -> float:

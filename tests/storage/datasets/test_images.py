@@ -131,3 +131,12 @@ def test_each_kind_of_dataset_refuses_files_of_the_other(images: DatasetStore, f
     images.create("ds_2", {"title": "measured"})
     with pytest.raises(UnknownFormatError, match="is a ZIP archive"):
         images.add_scan("ds_2", "a", write(tmp_path / "f", object=OBJECT))
+
+
+@pytest.mark.parametrize("found", [-1.0, 0.0, np.nan, 80.0])
+def test_a_wrong_pixel_of_a_file_matters_only_where_none_is_stated(tmp_path: Path, images: DatasetStore, found: float) -> None:
+    path = write(tmp_path / "f", object=OBJECT, pixel_size_m=np.array(found))
+    assert set(faults(images, path)) == {"pixel_size_m"}
+    images.create("ds_2", {"title": "a particle", "kind": "images", "pixel_size_m": 5e-9})
+    images.add_scan("ds_2", "f", path)
+    assert {info.image.pixel_size_m for info in images.scans("ds_2") if info.image} == {5e-9}

@@ -6,7 +6,8 @@ from hypothesis import given as random_input
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from storage.datasets.ingest import ScanOverrides, examine, with_energy_warnings
+from storage.datasets.entries import with_energy_warnings
+from storage.datasets.ingest import ScanOverrides, examine
 from storage.errors import FieldError
 from storage.readers.record import BeamCentre, ScanSource
 
@@ -203,6 +204,20 @@ def test_what_is_stated_is_used_before_what_a_file_has_right_or_wrong(field: str
     assert faults == []
     assert record is not None
     assert getattr(record, field, value) == value
+
+
+@pytest.mark.parametrize(
+    "found", [{"probe": np.ones((1, 8, 8), np.complex64)}, {"faults": (FieldError("probe", "has no light"),)}]
+)
+def test_a_wrong_probe_of_a_file_matters_only_where_no_optics_are_described(found: dict[str, Any]) -> None:
+    assert [fault.field for fault in examine(source(**found), ScanOverrides())[1]] == ["probe"]
+    record, faults = examine(source(**found), ScanOverrides(describes_probe=True))
+    assert faults == []
+    assert record is not None
+    assert record.probe is None
+    right, _ = examine(source(probe=np.ones((1, N, N), np.complex64)), ScanOverrides(describes_probe=True))
+    assert right is not None
+    assert right.probe is not None, "nothing that a file holds is lost"
 
 
 def test_a_fault_of_another_field_is_not_mended_by_what_is_stated() -> None:

@@ -281,3 +281,9 @@ def test_a_stated_vacuum_box_is_used_where_none_is_found() -> None:
         align(*filled, THREE, AlignOptions())
     found = align(*filled, THREE, AlignOptions(vacuum_box=(0, 9, 0, 9), min_vacuum_fraction=0.01))
     assert found.vacuum.sum() == 81
+
+
+def test_a_stated_vacuum_box_is_used_where_one_would_be_found() -> None:
+    found = align(*disc(2.5), THREE, AlignOptions(vacuum_box=(0, 9, 0, 9), min_vacuum_fraction=0.01))
+    assert np.argwhere(found.vacuum).max() == 8
+    assert found.vacuum.sum() == 81

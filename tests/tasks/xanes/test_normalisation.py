@@ -14,7 +14,14 @@ from tasks.options.run import RunOptions
 from tasks.options.spectra import FitOptions
 from tasks.xanes.fit import Status
 from tasks.xanes.model import PARAMETERS, edge_step
-from tasks.xanes.normalisation import edge_energies, fit_of_edges, normalise_spectra, steepest_energy, windows
+from tasks.xanes.normalisation import (
+    edge_energies,
+    fit_of_edges,
+    merged,
+    normalise_spectra,
+    steepest_energy,
+    windows,
+)
 from tasks.xanes.references.xdi import read_xdi
 
 Array = NDArray[np.float64]
@@ -111,3 +118,39 @@ def test_descriptors_are_those_that_the_model_has() -> None:
     assert "pre_edge_ratio" in RunOptions(fit=FitOptions(model="two_pre_edges")).domains.descriptors
     with pytest.raises(ValidationError, match="does not have"):
         RunOptions(fit=FitOptions(model="none"), domains=DomainOptions(descriptors=("edge_energy", "white_line_height")))
+
+
+COARSE = np.linspace(5420.0, 5540.0, 40)
+NEAR = {
+    "a pair on the edge": lambda gap: [5478.0 + gap],
+    "a pair at the start": lambda gap: [5420.0 + gap],
+    "a pair at the end": lambda gap: [5540.0 - gap],
+    "three": lambda gap: [COARSE[15] + gap, COARSE[15] + 2 * gap],
+    "all of them": lambda gap: COARSE + gap,
+}
+
+
+@pytest.mark.parametrize("more", NEAR.values(), ids=NEAR)
+@pytest.mark.parametrize("gap_ev", [1e-9, 1e-6, 1e-3, 0.02, 0.1])
+def test_nearly_equal_energies_are_one(more: Any, gap_ev: float) -> None:
+    """The slope between two such energies is noise: it moved the edge by 12 eV and the step by a half."""
+    nearest = COARSE[np.argmin(np.abs(COARSE - 5478.0))]
+    energy = np.unique(np.concatenate([COARSE, more(gap_ev) if more is not NEAR["a pair on the edge"] else [nearest + gap_ev]]))
+    rng = np.random.default_rng(7)
+    clean = 0.1 + edge_step(energy[:, None], np.array([5478.0]), 3.0)
+    noisy, sigma = clean + rng.normal(0, 0.01, (energy.size, 40)), np.full(energy.size, 0.01)
+    apart, spectra, errors = merged(energy, noisy, sigma)
+    assert np.diff(apart).min() > 0.2
+    chosen = windows(apart, steepest_energy(energy, noisy), FitOptions())
+    normalised = normalise_spectra(apart, spectra, chosen)
+    found = edge_energies(apart, normalised, chosen, errors)
+    assert steepest_energy(energy, noisy) == pytest.approx(5478.0, abs=2.0)
+    assert np.median(normalised.step) == pytest.approx(1.0, abs=0.03)
+    assert np.median(found.half) == pytest.approx(5478.0, abs=0.2)
+    assert 0.7 < np.median(found.half_sigma) / np.std(found.half) < 1.4
+
+
+@pytest.mark.parametrize("energy", [GRID, COARSE, np.arange(5440.0, 5500.0, 0.05)])
+def test_energies_that_stand_apart_stay_as_they_are(energy: Array) -> None:
+    spectra, sigma = np.ones((energy.size, 2)), np.ones(energy.size)
+    assert merged(energy, spectra, sigma)[0] is energy

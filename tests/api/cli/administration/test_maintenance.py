@@ -14,6 +14,7 @@ from service.settings import Settings
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
+from storage.references import ReferenceStore
 from storage.results import Group, write_results
 from tasks.options.run import RunOptions
 
@@ -82,6 +83,16 @@ def test_verify_names_the_scan_whose_measurement_has_changed(folder: Path) -> No
     code, shown = run("verify", "--data-dir", folder)
     assert code == 1
     assert "ds_a: scan a: counts/c/0/0/0 is missing" in shown
+
+
+def test_verify_names_the_reference_that_has_changed(folder: Path) -> None:
+    store = ReferenceStore(folder / "references")
+    store.keep("p1", {"foil": "#XDI/1.0", "oxide": "#XDI/1.0"})
+    assert run("verify", "--data-dir", folder)[0] == 0
+    (folder / "references/p1/foil.xdi").write_bytes(b"#XDI\xff")
+    code, shown = run("verify", "--data-dir", folder)
+    assert code == 1
+    assert "reference p1/foil: the reference 'foil' is no longer what was kept" in shown.replace("\n", " ")
 
 
 def test_backup_copies_the_catalogue_while_it_is_written(folder: Path, tmp_path: Path) -> None:

@@ -58,6 +58,6 @@ def test_images_come_with_their_energies_and_pixel(tmp_path: Path, axes: Any) ->
     ],
 )
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path, changed: dict[str, Any], field: str, words: str) -> None:
-    with open_images(write(tmp_path / "f", **changed)) as (source,):
+    with open_images(write(tmp_path / "f", **changed)) as (source, *_):
         found = [fault.message for fault in source.faults if fault.field == field]
     assert any(words in message for message in found), found

@@ -77,5 +77,5 @@ def test_units_of_hdf5_are_converted(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path, changed: dict[str, Any], field: str) -> None:
-    with open_images(write(tmp_path / "f", "npz", **changed)) as (source,):
+    with open_images(write(tmp_path / "f", "npz", **changed)) as (source, *_):
         assert [fault.field for fault in source.faults] == [field]

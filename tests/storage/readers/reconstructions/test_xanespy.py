@@ -57,5 +57,5 @@ def test_absorbances_are_read_with_a_warning(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changed: dict[str, Any], field: str) -> None:
-    with open_images(write(tmp_path / "f", **changed)) as (source,):
+    with open_images(write(tmp_path / "f", **changed)) as (source, *_):
         assert [fault.field for fault in source.faults] == [field]

@@ -47,7 +47,10 @@ def test_a_measured_foil_is_never_taken_for_its_second_rise(element: str, noise:
 
 
 def in_steps(foil: Reference, step_ev: float) -> Reference:
-    energy = np.arange(foil.energy_ev[0], foil.energy_ev[-1], step_ev)
+    return resampled(foil, np.arange(foil.energy_ev[0], foil.energy_ev[-1], step_ev))
+
+
+def resampled(foil: Reference, energy: NDArray[np.float64]) -> Reference:
     return replace(foil, energy_ev=energy, absorption=np.interp(energy, foil.energy_ev, foil.absorption))
 
 
@@ -85,6 +88,16 @@ def test_a_glitch_is_passed_over_or_refused(element: str, spoilt: float, from_ed
     absorption[np.argmin(np.abs(measured(element).energy_ev - edge_ev - from_edge_ev))] += spoilt * jump
     edge = found([replace(measured(element), absorption=absorption)], Absorber(element))[0]
     assert np.isnan(edge) or abs(edge - edge_ev) < 1.0
+
+
+@pytest.mark.parametrize("gap_ev", [1e-9, 1e-3, 0.02, 0.05])
+def test_points_measured_twice_make_no_scan_a_fine_one(gap_ev: float) -> None:
+    foil = two_rises(1.0, 0.2)
+    twice = np.sort(np.concatenate([foil.energy_ev, foil.energy_ev + gap_ev]))
+    assert first_inflection_ev(resampled(foil, twice), Absorber("Fe")) == pytest.approx(7111.0, abs=0.2)
+    coarse = np.arange(foil.energy_ev[0], foil.energy_ev[-1], 3.0)
+    with pytest.raises(ReferenceFormatError, match="steps of at most"):
+        first_inflection_ev(resampled(foil, np.sort(np.concatenate([coarse, coarse + gap_ev]))), Absorber("Fe"))
 
 
 @pytest.mark.parametrize("element", MEASURED)
