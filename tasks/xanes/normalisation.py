@@ -176,7 +176,7 @@ def steepest_energy(energy_ev: Array, absorption: NDArray[np.floating]) -> float
     finite = np.all(np.isfinite(absorption), axis=0)
     if not finite.any() or energy_ev.size < 4:
         return float(energy_ev[energy_ev.size // 2])
-    mean = np.mean(absorption[:, finite], axis=1, dtype=np.float64, keepdims=True)
+    mean = np.asarray(np.mean(absorption[:, finite], axis=1, dtype=np.float64, keepdims=True))
     energy, spectrum, _ = merged(energy_ev, mean, np.ones_like(energy_ev))
     if energy.size < 4:
         return float(energy[energy.size // 2])
