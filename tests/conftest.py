@@ -33,14 +33,15 @@ def share_compiled_code() -> None:
 share_compiled_code()
 
 END_TO_END = "tests/end_to_end/"
-OWN_SERVICE = {f"{END_TO_END}test_{name}.py" for name in ("killed_at_random", "siemens_star")}
-"""End-to-end tests that do not use the service, the datasets and the runs that the others there share."""
+ALONE = f"{END_TO_END}test_siemens_star", f"{END_TO_END}test_killed"
+"""Beginnings of end-to-end tests that use another run than the others there share, or none: each is a group."""
 
 
 def process_group(nodeid: str) -> str:
-    """Group of a test whose tests run in one process: its file, or all that share the service of the end-to-end tests."""
+    """Group of a test whose tests run in one process: its file, or all that share a service of the end-to-end tests."""
     file = nodeid.partition("::")[0]
-    return END_TO_END if file.startswith(END_TO_END) and file not in OWN_SERVICE else file
+    groups = (group for group in (*ALONE, END_TO_END) if file.startswith(group))
+    return next(groups, file)
 
 
 @pytest.hookimpl(optionalhook=True)

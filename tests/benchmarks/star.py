@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from measurements import FOLDER
@@ -58,11 +58,11 @@ def mean_power(scan: Scan) -> float:
     return float(scan.counts.sum(dtype=float) / len(scan.counts))
 
 
-def reconstruct(scan: Scan, probe: Image, cycles: int | Literal["auto"], canvas: Canvas | None = None, **options: Any) -> State:
-    """The star after ``cycles``, or when it has converged, on the scan's own canvas where none is given."""
+def reconstruct(scan: Scan, probe: Image, cycles: int, canvas: Canvas | None = None, **options: Any) -> State:
+    """The star after ``cycles``, on the scan's own canvas where none is given."""
     chosen = ReconstructOptions(cycles=cycles, **options)
     canvas = canvas or plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
-    return run_cycles(scan, canvas, init(canvas, probe, chosen), chosen.max_cycles, chosen)
+    return run_cycles(scan, canvas, init(canvas, probe, chosen), cycles, chosen)
 
 
 def halves(scan: Scan) -> list[Scan]:

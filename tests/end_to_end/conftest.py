@@ -7,7 +7,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lab import OPTIONS, Job, Lab, Measure, OpenLab, Writer, as_cxi, as_hdf5, as_npz, open_lab, small_specimen
+from lab import (
+    BRIEF_OPTIONS,
+    OPTIONS,
+    Array,
+    Job,
+    Lab,
+    Measure,
+    OpenLab,
+    Writer,
+    as_cxi,
+    as_hdf5,
+    as_npz,
+    brief_specimen,
+    open_lab,
+    small_specimen,
+)
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +78,14 @@ def main_job(lab: Lab, pristine: str) -> Job:
 def joint_job(lab: Lab, main_job: Job, pristine: str, charged: str) -> Job:
     """A run on both datasets, after the first has been analysed alone."""
     return lab.run([pristine, charged], OPTIONS, "both")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
+    """Arrays of a run on `brief_specimen` in whose middle nothing was killed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with open_lab(folder / "data") as lab:
+        dataset = lab.upload(brief_specimen(), folder, [as_cxi])
+        job = lab.run([dataset], BRIEF_OPTIONS)
+        assert job.view["state"] == "succeeded", job.view["error"]
+        return lab.arrays(job.id, dataset)

@@ -40,6 +40,13 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 """Two rounds with a barrier between them. There are more domains than states, because fits that failed lie far off."""
 
+BRIEF_OPTIONS: Final[dict[str, Any]] = {
+    "reconstruct": {"cycles": 60},
+    "kkr": {"start": 10, "every": 50},
+    "domains": {"n_domains": 3, "replicates": 0},
+}
+"""Of runs that are disturbed: most cycles are in the second round, so that a service can be killed in the middle of it."""
+
 Writer = Callable[[Path, Scan], None]
 """Writes a scan to a file of one format."""
 Array = NDArray[Any]
@@ -222,6 +229,16 @@ def small_specimen(seed: int, n_energies: int = 14) -> Simulation:
     return simulate(
         SimulationOptions(
             seed=seed, n_energies=n_energies, n_positions_side=8, n_pixels=48, radius_m=0.28e-6, n_states=N_STATES, n_grains=4,
+        )
+    )  # fmt: skip
+
+
+@cache
+def brief_specimen() -> Simulation:
+    """Measure a smaller particle at as few energies as a fit of its spectra needs."""
+    return simulate(
+        SimulationOptions(
+            seed=0, n_energies=10, n_positions_side=6, n_pixels=48, radius_m=0.2e-6, n_states=N_STATES, n_grains=2,
         )
     )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,13 +79,3 @@ def test_what_no_pattern_shows_has_no_information(tiny: Measurement) -> None:
     probe_turned = np.concatenate([nothing, nothing, -probe.imag, probe.real])
     for direction in (absorbed, turned, probe_turned):
         assert direction @ information @ direction < 1e-9 * np.trace(information)
-
-
-def test_every_benchmark_finds_its_modules_as_a_script() -> None:
-    """What ``python tests/benchmarks/NAME.py`` loads must not be found by the tests' own search path only."""
-    folder = Path(__file__).parents[1] / "benchmarks"
-    names = sorted(path.stem for path in folder.glob("bench_*.py"))
-    assert names
-    program = f"import sys; sys.path[0] = {str(folder)!r}; import {', '.join(names)}"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

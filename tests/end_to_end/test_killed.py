@@ -5,12 +5,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from lab import Job, Lab, Measure, OpenLab, Writer
+from lab import BRIEF_OPTIONS, Array, Job, Lab, OpenLab, Writer, brief_specimen
 
 from storage.atomic import PREFIX, abandoned
 
@@ -56,32 +55,30 @@ def rounds_are_kept() -> Iterator[None]:
 def survivor(
     rounds_are_kept: None,
     own_lab: OpenLab,
-    specimen: Measure,
     writers: dict[str, Writer],
-    options: dict[str, Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Survivor]:
     """Service, dataset, run, its events, and what was finished when the first service died."""
     folder = tmp_path_factory.mktemp("killed")
     with own_lab(folder / "data") as lab:
-        dataset = lab.upload(specimen(0), folder, [writers["cxi"]])
-        run = lab.client.submit([dataset], options)["id"]
-        wait_for_second_round(lab, len(specimen(0).scans) + 4)
+        dataset = lab.upload(brief_specimen(), folder, [writers["cxi"]])
+        run = lab.client.submit([dataset], BRIEF_OPTIONS)["id"]
+        wait_for_second_round(lab, len(brief_specimen().scans) + 1)
         seen = event_ids(lab, run, 0, n=5)
         table = lab.client.call("GET", f"/runs/{run}/energies")["items"]
-        assert len(table) == len(specimen(0).scans), "a run under way shows what its energies have come to"
+        assert len(table) == len(brief_specimen().scans), "a run under way shows what its energies have come to"
         assert all(row["r_factor"] > 0 and row["resolution_m"] is None for row in table)
         lab.serving.kill()
         finished = finished_steps(folder / "data")
     with own_lab(folder / "data") as lab:
         events = list(lab.client.follow(run))
-        lab.simulations[dataset] = specimen(0)
+        lab.simulations[dataset] = brief_specimen()
         yield lab, dataset, lab.job(run, events), finished, seen
 
 
-def test_it_was_in_the_middle_of_a_round(survivor: Survivor, specimen: Measure) -> None:
+def test_it_was_in_the_middle_of_a_round(survivor: Survivor) -> None:
     lab, finished = survivor[0], survivor[3]
-    n = len(specimen(0).scans)
+    n = len(brief_specimen().scans)
     done = sum(key.endswith("-reconstruct") for key in finished)
     assert n < done < 2 * n
     assert sum(key.endswith("-couple") for key in finished) == 1
@@ -126,20 +123,18 @@ def test_nothing_half_way_has_its_place(survivor: Survivor) -> None:
     assert list((data / "uploads").iterdir()) == []
 
 
-def test_results_are_those_of_a_run_that_nobody_disturbed(survivor: Survivor, lab: Lab, main_job: Job, pristine: str) -> None:
-    other, dataset, job = survivor[:3]
-    disturbed, undisturbed = other.arrays(job.id, dataset), lab.arrays(main_job.id, pristine)
+def test_results_are_those_of_a_run_that_nobody_disturbed(survivor: Survivor, undisturbed: dict[str, Array]) -> None:
+    lab, dataset, job = survivor[:3]
+    disturbed = lab.arrays(job.id, dataset)
     assert disturbed.keys() == undisturbed.keys()
     assert len(disturbed) > 50
     for name, values in disturbed.items():
         np.testing.assert_allclose(values, undisturbed[name], rtol=1e-6, atol=0, err_msg=name)
 
 
-def test_scans_sent_before_are_still_known(
-    survivor: Survivor, specimen: Measure, writers: dict[str, Writer], tmp_path: Path
-) -> None:
+def test_scans_sent_before_are_still_known(survivor: Survivor, writers: dict[str, Writer], tmp_path: Path) -> None:
     lab, dataset = survivor[:2]
     view = lab.client.call("GET", f"/datasets/{dataset}")
-    assert (view["state"], len(view["scans"])) == ("sealed", len(specimen(0).scans))
-    writers["cxi"](tmp_path / "again", specimen(0).scans[0])
+    assert (view["state"], len(view["scans"])) == ("sealed", len(brief_specimen().scans))
+    writers["cxi"](tmp_path / "again", brief_specimen().scans[0])
     assert lab.put(dataset, "e000", tmp_path / "again").status_code == httpx.codes.OK

@@ -20,19 +20,17 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from lab import Array, Lab, Measure, OpenLab, Writer
+from lab import BRIEF_OPTIONS, Array, Lab, OpenLab, Writer, brief_specimen
 
 from api.client.ptyxas import UnreachableError
 from service.execution.task import WORKER_ENVIRONMENT
-from tasks.simulation.specimen import Simulation
 
 SEED = int(os.environ.get("PTYXAS_TEST_SEED", random.SystemRandom().randrange(10**6)))
-N_ENERGIES = 10
 N_DEATHS = int(os.environ.get("PTYXAS_TEST_DEATHS", "1"))
 """How often each kind is killed: once in every run of the tests, three times by ``make survive``."""
 DEATHS = {"embedded": ["worker", "service"] * N_DEATHS, "external": ["scheduler"] * N_DEATHS}
-N_STEPS = 2 * N_ENERGIES + 7
-"""Two rounds, the barrier between them, spectra, fit, maps, domains, figures, results."""
+N_STEPS = 27
+"""Ten energies in two rounds, the barrier between them, spectra, fit, maps, domains, figures, results."""
 LOOK_NS = 100_000_000
 """Between a worker's look for the manifest and its line in the log another, an orphan, may put the step in its place."""
 WAIT_S = 900
@@ -79,9 +77,9 @@ class Arena:
 
     lab: Lab
 
-    def __init__(self, folder: Path, open_lab: OpenLab, specimen: Simulation, writer: Writer, options: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, open_lab: OpenLab, writer: Writer) -> None:
         self.data_dir, self.log = folder / "data", folder / "computations"
-        self._folder, self._open_lab, self._specimen, self._writer, self._options = folder, open_lab, specimen, writer, options
+        self._folder, self._open_lab, self._writer = folder, open_lab, writer
         self._stack = contextlib.ExitStack()
 
     def open(self, *flags: str) -> None:
@@ -94,8 +92,8 @@ class Arena:
 
     def submit(self) -> tuple[str, str]:
         """The same measurement again, as a dataset of its own that shares no step with the others: dataset and run."""
-        dataset = self.lab.upload(self._specimen, self._folder, [self._writer])
-        return dataset, self.lab.client.submit([dataset], self._options)["id"]
+        dataset = self.lab.upload(brief_specimen(), self._folder, [self._writer])
+        return dataset, self.lab.client.submit([dataset], BRIEF_OPTIONS)["id"]
 
     def wait_for_steps(self, before: int, n_steps: int, run: str) -> None:
         """Until so many steps more than ``before`` are finished, or the run has ended."""
@@ -131,38 +129,23 @@ class Arena:
 
 
 @pytest.fixture(scope="module")
-def arena(
-    own_lab: OpenLab,
-    specimen: Measure,
-    writers: dict[str, Writer],
-    options: dict[str, Any],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Arena]:
+def arena(own_lab: OpenLab, writers: dict[str, Writer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     folder = tmp_path_factory.mktemp("arena")
     witness = Path(__file__).with_name("witness.py")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", str(witness))
         patch.setenv("PTYXAS_TEST_LOG", str(folder / "computations"))
         patch.setenv("PTYXAS_KEEP_ROUNDS", "1")  # to see when each was written
-        arena = Arena(folder, own_lab, specimen(0, N_ENERGIES), writers["cxi"], options)
-        arena.open()
+        arena = Arena(folder, own_lab, writers["cxi"])
         yield arena
         arena.close()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(arena: Arena) -> dict[str, Array]:
-    dataset, run = arena.submit()
-    ended = arena.end_of(run)
-    assert ended["state"] == "succeeded", ended["error"]
-    assert len(finished_steps(arena.data_dir)) == N_STEPS
-    return arena.lab.arrays(run, dataset)
 
 
 def check(arena: Arena, undisturbed: dict[str, Array], dataset: str, run: dict[str, Any]) -> None:
     """The three promises."""
     assert run["state"] == "succeeded", f"seed {SEED}: {run['error']}"
     assert {stage["state"] for stage in run["stages"]} <= {"done", "skipped"}
+    assert sum(stage["total"] for stage in run["stages"]) == N_STEPS
     arrays = arena.lab.arrays(run["id"], dataset)
     assert arrays.keys() == undisturbed.keys()
     for name, values in arrays.items():
@@ -185,6 +168,7 @@ def test_workers_and_service_killed(arena: Arena, undisturbed: dict[str, Array])
         process.wait()
         arena.open()
 
+    arena.open()
     check(arena, undisturbed, *arena.disturb("embedded", {"worker": kill_worker, "service": kill_service}))
 
 

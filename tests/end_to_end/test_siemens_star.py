@@ -69,7 +69,7 @@ def test_spokes_are_resolved_further_in_than_by_plain_epie(measured: Measured) -
 
 def test_frames_of_a_turned_detector_are_recognised(measured: Measured) -> None:
     """Rows flipped after a transpose on the way from the detector: undone by flipping rows, then transposing."""
-    scan, probe = measured
+    (scan, _), probe = star.halves(measured[0]), measured[1]
 
     def delivered(frames: NDArray[Any]) -> NDArray[Any]:
         return np.roll(frames.swapaxes(-2, -1)[..., ::-1, :], 1, -2)
