@@ -1,5 +1,6 @@
 """SIGKILL at every step of a writer: what is visible is whole, and the next writer goes on."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from storage.artifacts import ArtifactStore
-from storage.atomic import abandoned
+from storage.atomic import abandoned, unmarked
 from storage.datasets.store import DatasetStore
-from storage.results import ResultsStore
+from storage.errors import ArtifactMissingError
+from storage.location import ObjectPath
+from storage.results import Group, ResultsStore, write_results
 
 DIE = """
 import os, signal, sys
@@ -37,6 +40,30 @@ RESULTS = DIE + (
     "storage.results.write_results(root / 'results.zarr', {'domains': storage.results.Group("
     "{'k': np.arange(1, 3)}, {'inertia': np.ones(2)})}, {})"
 )
+
+
+OBJECTS = """
+import os, pickle, signal, sys
+import numpy as np
+import storage.artifacts, storage.location, storage.results
+
+root, calls = pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2])
+put = storage.location.ObjectPath.put
+
+def dying(*arguments, **options):
+    global calls
+    calls -= 1
+    if calls == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return put(*arguments, **options)
+
+storage.location.ObjectPath.put = dying
+if sys.argv[3] == "step":
+    storage.artifacts.ArtifactStore(root).write('abc', {'a': np.arange(5)}, {'n': 1})
+else:
+    storage.results.write_results(root / 'results.zarr', {'domains': storage.results.Group(
+        {'k': np.arange(1, 3)}, {'inertia': np.ones(2)})}, {})
+"""
 
 
 def run_until_killed(code: str, *arguments: object) -> None:
@@ -84,3 +111,26 @@ def test_a_killed_writer_leaves_no_results(tmp_path: Path, step: str) -> None:
     run_until_killed(RESULTS, tmp_path, f"storage.{module}", function, 1)
     assert not (tmp_path / "results.zarr").exists()
     assert not ResultsStore(tmp_path / "results.zarr").is_sealed()
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_writer_killed_between_objects_leaves_no_unit(object_folder: ObjectPath, calls: int) -> None:
+    run_until_killed(OBJECTS, pickle.dumps(object_folder).hex(), calls, "step")
+    units = ArtifactStore(object_folder)
+    assert len(list(object_folder.rglob("*"))) == calls - 1
+    assert not units.has("abc")
+    with pytest.raises(ArtifactMissingError):
+        units.read("abc")
+    assert unmarked(object_folder, "*/*", -3600) == list(object_folder.glob("*/*"))
+    units.write("abc", {"a": np.arange(5)}, {})
+    np.testing.assert_array_equal(units.read("abc")["a"], np.arange(5))
+    assert units.verify("abc") == []
+
+
+def test_a_writer_killed_between_objects_leaves_no_results(object_folder: ObjectPath) -> None:
+    run_until_killed(OBJECTS, pickle.dumps(object_folder).hex(), 4, "results")
+    path = object_folder / "results.zarr"
+    assert path.is_dir()
+    assert not ResultsStore(path).is_sealed()
+    write_results(path, {"domains": Group({"k": np.arange(1, 3)}, {"inertia": np.ones(2)})}, {})
+    assert ResultsStore(path).verify() == []
