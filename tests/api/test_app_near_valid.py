@@ -1,6 +1,7 @@
-"""Options and files that are valid or nearly so: refused with 422, or accepted, planned, begun, cancelled and deleted."""
+"""Bodies, options and files that are valid or nearly so: refused with 422, or accepted, planned, begun, cancelled and deleted."""
 
 import io
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -82,6 +83,9 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
         chosen.setdefault(stage, {})[name] = draw(st.one_of(alike, NEAR))
     return chosen
 
+
+BROKEN = "broke its reader"
+"""What a file is refused with whose reader died of an error that nobody foresaw."""
 
 UNFORESEEN = re.compile(r"\(at \w+\.py:\d+\)")
 """How a worker tells of an error that no stage foresees."""
@@ -178,6 +182,7 @@ def test_files_are_refused_or_make_a_run_that_begins_and_ends(served: tuple[http
         answer = client.put(f"{API}/datasets/{dataset}/scans/s", content=npz(**changes))
         outcomes.add(answer.status_code)
         assert answer.status_code in (201, 422), answer.text
+        assert BROKEN not in answer.text
         assert answer.status_code == 201 or answer.json()["errors"]
         assert client.get(f"{API}/datasets/{dataset}").json()["faults"] == []
         if answer.status_code == 201:
@@ -191,3 +196,76 @@ def test_files_are_refused_or_make_a_run_that_begins_and_ends(served: tuple[http
     put()
     assert outcomes == {201, 422}
     assert fates & {"done", "cancelled"}
+
+
+PLACES = [
+    "title", "kind", "distance_m", "detector_pixel_size_m", "pixel_size_m", "orientation", "beam_centre_px", "n_pixels",
+    "saturation_count", "bad_frames", "sample", "sample.name", "sample.formula", "sample.group", "sample.standard", "absorber",
+    "absorber.element", "absorber.edge", "probe", "probe.kind", "probe.fwhm_m", "probe.defocus_m", "probe.apodisation",
+    "probe.outer_zone_m", "probe.stop_diameter_m", "unknown",
+]  # fmt: skip
+LIKELY: Any = st.sampled_from(
+    ["images", "diffraction", "auto", "keep", "V2O5", "V2O3·0.5H2O", "Fe", "L3", "K", "zone_plate", "supplied", "日本", "\u202e",
+     "\ud800", 5e-324, 1e-9, 3e-7, 2e-5, 0.5, 31, 32, 64, [16, 16], [0.5, 1e5], {"formula": "VO2"}, {"kind": "gaussian"}]
+)  # fmt: skip
+
+
+def with_places(body: dict[str, Any], changes: list[tuple[str, Any]]) -> dict[str, Any]:
+    """``body`` with values in places such as ``sample.name``."""
+    for place, value in changes:
+        outer, _, inner = place.partition(".")
+        held = body.get(outer)
+        body = {**body, outer: {**(held if isinstance(held, dict) else {}), inner: value} if inner else value}
+    return body
+
+
+def test_bodies_of_datasets_are_refused_or_make_one_that_takes_a_file(served: tuple[httpx.Client, Any, str]) -> None:
+    client = served[0]
+    outcomes = set()
+
+    @settings(QUICK, max_examples=120)
+    @given(changes=st.lists(st.tuples(st.sampled_from(PLACES), st.one_of(LIKELY, NEAR)), max_size=2))
+    def post(changes: list[tuple[str, Any]]) -> None:
+        content = json.dumps(with_places(DATASET, changes)).encode()
+        made = client.post(f"{API}/datasets", content=content, headers={"Content-Type": "application/json"})
+        outcomes.add(made.status_code)
+        assert made.status_code in (201, 422), made.text
+        if made.status_code == 422:
+            assert made.json()["errors"], "which field is at fault"
+            return
+        path = f"{API}/datasets/{made.json()['id']}"
+        put = client.put(f"{path}/scans/s", content=npz())
+        assert put.status_code == 201 or put.json()["errors"], put.text
+        assert put.status_code in (201, 422), put.text
+        assert BROKEN not in put.text
+        assert client.get(path).json()["faults"] == []
+        assert client.delete(path).status_code == 204
+
+    post()
+    assert outcomes == {201, 422}
+
+
+def test_bodies_of_runs_are_refused_or_make_one_that_ends(served: tuple[httpx.Client, Any, str]) -> None:
+    client, _, dataset = served
+    outcomes = set()
+    likely = st.sampled_from(["paper", "default", "first", [], {}, [dataset], [dataset, dataset], ["ds_0"], [dataset, 3]])
+
+    @settings(QUICK, max_examples=80)
+    @given(
+        changes=st.lists(
+            st.tuples(st.sampled_from(["datasets", "name", "options", "options.preset", "x"]), st.one_of(likely, NEAR)),
+            max_size=2,
+        )
+    )
+    def post(changes: list[tuple[str, Any]]) -> None:
+        made = client.post(f"{API}/runs", json=with_places({"datasets": [dataset]}, changes))
+        outcomes.add(made.status_code)
+        assert made.status_code in (202, 404, 422), made.text
+        if made.status_code == 202:
+            path = f"{API}/runs/{made.json()['id']}"
+            assert client.post(f"{path}/cancel").status_code == 202
+            assert client.delete(path).status_code == 204
+
+    post()
+    assert outcomes >= {202, 422}
+    assert client.get(f"{API}/runs").json()["items"] == []
