@@ -22,8 +22,12 @@ Run = Annotated[str, typer.Argument(help="Id of a run.", show_default=False)]
 @commands.command()
 def run(
     datasets: Annotated[list[str], typer.Argument(help="Ids of datasets, which are analysed together.", show_default=False)],
-    reference: Annotated[list[Path] | None, typer.Option(help="XDI spectrum of a compound; repeatable.", exists=True)] = None,
-    foil: Annotated[Path | None, typer.Option(help="XDI spectrum of a metal foil: calibrates the energies.", exists=True)] = None,
+    reference: Annotated[
+        list[Path] | None, typer.Option(help="Spectrum of a compound: XDI, Athena, or columns.", exists=True)
+    ] = None,
+    foil: Annotated[
+        Path | None, typer.Option(help="Spectrum of a metal foil, which calibrates the energies.", exists=True)
+    ] = None,
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="e.g. domains.n_domains=4; repeatable.")] = None,
     options_file: OptionsFile = None,
     name: Annotated[str, typer.Option(help="Name of the run.")] = "",

@@ -43,8 +43,12 @@ def submit(
     distance_m: Distance = None,
     pixel_size_m: Annotated[float | None, typer.Option(help="Detector pixel; by default as the files say.")] = None,
     orientation: Orientation = "0",
-    reference: Annotated[list[Path] | None, typer.Option(help="XDI spectrum of a compound; repeatable.", exists=True)] = None,
-    foil: Annotated[Path | None, typer.Option(help="XDI spectrum of a metal foil: calibrates the energies.", exists=True)] = None,
+    reference: Annotated[
+        list[Path] | None, typer.Option(help="Spectrum of a compound: XDI, Athena, or columns.", exists=True)
+    ] = None,
+    foil: Annotated[
+        Path | None, typer.Option(help="Spectrum of a metal foil, which calibrates the energies.", exists=True)
+    ] = None,
     option: OptionList = None,
     options_file: OptionsFile = None,
     name: Annotated[str, typer.Option(help="Name of the run.")] = "",
@@ -238,6 +242,22 @@ def options_of(given: Sequence[str]) -> dict[str, Any]:
     return options
 
 
+def reference_texts(path: Path) -> list[str]:
+    """Texts of XDI of the spectra of a file; an XDI file as it is, for the service to judge.
+
+    Raises
+    ------
+    ReferenceFormatError
+        In another format than XDI, and damaged or none that is known.
+    """
+    from tasks.xanes.references.files import is_xdi, read_spectra, xdi_text
+
+    content = path.read_bytes()
+    if is_xdi(content):
+        return [content.decode("utf-8", errors="replace")]
+    return [xdi_text(one) for one in read_spectra(content, path.stem)]
+
+
 def with_compounds(
     options: dict[str, Any], absorber: "Absorber", references: Sequence[Path], foil: Path | None
 ) -> dict[str, Any]:
@@ -247,7 +267,7 @@ def with_compounds(
     if absorber != Absorber():
         options.setdefault("chemistry", {}).setdefault("preset", "chantler")
     if references:
-        options.setdefault("references", {})["xdi"] = [path.read_text(encoding="utf-8", errors="replace") for path in references]
+        options.setdefault("references", {})["xdi"] = [text for path in references for text in reference_texts(path)]
     if foil is not None:
         # Numerics that other commands do not need.
         from tasks.xanes.references.foil import calibrate

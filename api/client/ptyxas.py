@@ -248,6 +248,10 @@ class Client:
         """Create a dataset of a file or folder that the service reads in place; ``spec`` as `create_dataset` takes it."""
         return self.call("POST", "/datasets/register", json={**spec, "path": path})
 
+    def keep_reference(self, name: str, file: str | Path) -> list[dict[str, Any]]:
+        """Keep the spectra of a file (XDI, Athena, columns) for the project; runs name them in ``references.names``."""
+        return list(self.call("PUT", f"/references/{name}", content=Path(file).read_bytes())["items"])
+
     def watch(self, run_id: str, show: Callable[[str], object] = print) -> dict[str, Any]:
         """Follow a run to its end, telling of each tenth of its way by ``show``, and return it.
 

@@ -31,10 +31,16 @@ def read_spectra(content: bytes, name: str = UNNAMED) -> list[Reference]:
     if b"\0" in content:
         raise ReferenceFormatError("a file of references must be XDI, a project of Athena, or columns of text; it is binary")
     text = content.decode("utf-8", errors="replace")
-    if text.startswith("#") and "XDI/" in text.partition("\n")[0]:
+    if is_xdi(content):
         found = read_xdi(text)
         return [replace(found, name=name) if found.name == UNNAMED else found]
     return [read_columns(text, name)]
+
+
+def is_xdi(content: bytes) -> bool:
+    """Whether a file begins as XDI does, a byte order mark aside."""
+    first = content[:1000].removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0]
+    return first.startswith(b"#") and b"XDI/" in first
 
 
 def xdi_text(reference: Reference) -> str:

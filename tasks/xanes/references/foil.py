@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scattering import Absorber
-from tasks.xanes.references.xdi import Reference, ReferenceFormatError, read_xdi, require_absorber
+from tasks.xanes.references.files import read_spectra
+from tasks.xanes.references.xdi import Reference, ReferenceFormatError, require_absorber
 
 REACH_EV: Final = 25.0
 """How far the axis of a beamline may be off [eV]; less where another edge of the element is nearer than twice this."""
@@ -42,15 +43,22 @@ class FoilCalibration:
         return round(self.tabulated_ev - self.edge_ev, 3)
 
 
-def calibrate(xdi: str | bytes, absorber: Absorber) -> FoilCalibration:
-    """Find the edge of a foil of the absorber in the text of an XDI file.
+def calibrate(content: str | bytes, absorber: Absorber) -> FoilCalibration:
+    """Find the edge of a foil of the absorber in a file: XDI, columns of text, or a project of Athena with one spectrum.
 
     Raises
     ------
     ReferenceFormatError
-        Not XDI, or as for `first_inflection_ev`.
+        In no such format, several spectra of the absorber, or as for `first_inflection_ev`.
     """
-    return FoilCalibration(first_inflection_ev(read_xdi(xdi), absorber), absorber.edge_energy_ev)
+    found = read_spectra(content.encode() if isinstance(content, str) else content, "foil")
+    ours = [one for one in found if one.element.lower() == absorber.element.lower()] or found
+    if len(ours) != 1:
+        names = ", ".join(repr(one.name[:40]) for one in ours[:5])
+        raise ReferenceFormatError(
+            f"a foil's file must hold one spectrum, this one holds {len(ours)}: {names}. Export the foil's alone"
+        )
+    return FoilCalibration(first_inflection_ev(ours[0], absorber), absorber.edge_energy_ev)
 
 
 def first_inflection_ev(reference: Reference, absorber: Absorber) -> float:

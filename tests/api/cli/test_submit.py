@@ -1,5 +1,7 @@
 """submit and watch, as far as they need no service."""
 
+import gzip
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from api.cli.main import app
 from api.cli.submit import check_energies, options_of, read_probe, stored_dataset, with_compounds
 from api.client.ptyxas import Client
 from tasks.scattering import Absorber
+from tasks.xanes.references.xdi import ReferenceFormatError, read_xdi
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -66,6 +69,24 @@ def test_files_of_known_compounds_become_options(tmp_path: Path) -> None:
     assert "chemistry" not in options
     assert with_compounds({}, Absorber("Fe"), [], None) == {"chemistry": {"preset": "chantler"}}
     assert with_compounds({"chemistry": {"preset": "paper"}}, Absorber("Mn"), [], None)["chemistry"]["preset"] == "paper"
+
+
+def test_references_and_foils_may_be_of_athena_or_columns(tmp_path: Path) -> None:
+    energy = np.arange(5400.0, 5600.0, 0.5)
+    rise = 1 / (1 + np.exp(-(energy - 5461.0) / 1.5))
+    columns = tmp_path / "foil.nor"
+    columns.write_text("# energy norm\n" + "\n".join(f"{e} {mu}" for e, mu in zip(energy, rise, strict=True)))
+    one = {"args": {"label": "V2O3"}, "x": energy.tolist(), "y": rise.tolist()}
+    project = tmp_path / "oxides.prj"
+    project.write_bytes(gzip.compress(json.dumps({"_____header1": "# Athena project file", "a": one, "b": one}).encode()))
+    options = with_compounds({}, Absorber(), [project, columns], columns)
+    assert [read_xdi(text).name for text in options["references"]["xdi"]] == ["V2O3", "V2O3", "foil"]
+    assert options["align"]["energy_offset_ev"] == pytest.approx(Absorber().edge_energy_ev - 5461.0, abs=0.1)
+    with pytest.raises(ReferenceFormatError, match="must hold one spectrum, this one holds 2"):
+        with_compounds({}, Absorber(), [], project)
+    (tmp_path / "none").write_bytes(bytes(99))
+    with pytest.raises(ReferenceFormatError, match="it is binary"):
+        with_compounds({}, Absorber(), [tmp_path / "none"], None)
 
 
 def write_scans(folder: Path, energies_ev: Iterable[float]) -> list[Path]:

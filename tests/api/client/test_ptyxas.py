@@ -81,6 +81,17 @@ def test_a_file_is_sent_in_blocks_with_its_digest(tmp_path: Path, monkeypatch: p
     assert heard == [10, 10, 5]
 
 
+def test_a_reference_is_kept_under_its_name(tmp_path: Path) -> None:
+    (tmp_path / "foil.nor").write_bytes(b"# energy norm\n")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("PUT", "/api/v1/references/foil")
+        return httpx.Response(201, json={"items": [{"name": request.read().decode().split()[1]}]})
+
+    with client_of(answer) as client:
+        assert client.keep_reference("foil", tmp_path / "foil.nor") == [{"name": "energy"}]
+
+
 def test_events_are_followed_over_interruptions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "RECONNECT_S", 0.0)
     asked: list[str] = []
