@@ -32,7 +32,7 @@ class MapsStep(Step):
     """
 
     stage: ClassVar[str] = "maps"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     arrays: ClassVar[tuple[ArraySpec, ...]] = tuple(RESULTS["{dataset}/maps"].values())
 
     absorber: Absorber

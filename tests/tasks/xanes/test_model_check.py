@@ -36,7 +36,8 @@ def test_a_k_edge_of_a_3d_metal_raises_no_warning(grid: Array, simulate: Callabl
 @pytest.mark.parametrize(
     ("element", "edge", "height", "above", "width"),
     [("As", "K", 1.6, 4.0, 2.6), ("Se", "K", 1.5, 3.0, 3.0), ("S", "K", 3.5, 2.0, 1.2), ("Zn", "K", 1.2, 5.5, 3.0),
-     ("Ce", "L3", 2.5, 4.0, 2.5), ("Eu", "L3", 3.0, 3.0, 3.0), ("W", "L3", 2.2, 2.0, 4.0), ("Pt", "L3", 1.3, 2.0, 4.0)],
+     ("Ce", "L3", 2.5, 4.0, 2.5), ("Eu", "L3", 3.0, 3.0, 3.0), ("W", "L3", 2.2, 2.0, 4.0), ("Pt", "L3", 1.3, 2.0, 4.0),
+     ("Br", "K", 1.4, 3.0, 3.0), ("La", "L3", 3.0, 3.0, 2.5), ("P", "K", 4.0, 1.5, 0.8), ("Au", "L3", 0.7, 4.0, 4.0)],
 )  # fmt: skip
 def test_a_white_line_at_the_edge_is_no_pre_edge(element: str, edge: str, height: float, above: float, width: float) -> None:
     at = Absorber(element, edge).edge_energy_ev
@@ -45,6 +46,16 @@ def test_a_white_line_at_the_edge_is_no_pre_edge(element: str, edge: str, height
     found = judge(energy, with_noise(spectrum), at)
     assert found
     assert all("eq. 1 describes K edges of 3d metals" in sentence for sentence in found)
+
+
+@pytest.mark.parametrize("height", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("step_at", [2.0, 3.0, 4.0])
+def test_a_low_white_line_on_the_edge_is_told_wherever_the_step_is(height: float, step_at: float) -> None:
+    at = Absorber("Se", "K").edge_energy_ev
+    energy = at + np.concatenate([np.linspace(-45, -10, 5), np.linspace(-8, 25, 27), np.linspace(30, 75, 8)])
+    spectrum = 0.2 + edge_step(energy, at + step_at, 2.0) + height * lorentzian(energy, at + 4.0, 2.5)
+    (found,) = judge(energy, with_noise(spectrum), at)
+    assert "lies on the edge or above it" in found
 
 
 def test_bounds_that_bind_are_named(grid: Array) -> None:
