@@ -41,7 +41,7 @@ def draw_vector_figure(graph: Graph, paths: DataPaths, name: str, file_format: V
     except ArtifactMissingError as error:
         raise ConflictError(
             f"figures of run {step.run_id} cannot be drawn as {file_format.upper()}: steps that they show have been removed "
-            "since it ended; retry the run to compute them again, or take the PNG"
+            "since it ended; a new run with the same options computes them again; the PNG is there"
         ) from error
     if name not in figures:
         raise NotFoundError(f"run {step.run_id} has no figure {name!r}")

@@ -165,7 +165,7 @@ export class Explorer {
     const [datasets, images, colourMaps] = ["dataset", "image", "colourMap"].map((name) => root.querySelector(`[name=${name}]`));
     datasets.append(...this.datasets.map(({ id, title }) => new Option(title, id)));
     datasets.closest("label").hidden = this.datasets.length < 2;
-    colourMaps.append(...COLOUR_MAPS.map((name) => new Option(name.replace("_r", ", reversed"), name)));
+    colourMaps.append(...COLOUR_MAPS.map((name) => new Option(name.replace("gray_r", "grey"), name)));
     datasets.addEventListener("change", () => this.#choose(i, { dataset: datasets.value }));
     images.addEventListener("change", () => this.#choose(i, { image: images.value, colourMap: null, limits: null }));
     colourMaps.addEventListener("change", () => this.#choose(i, { colourMap: colourMaps.value }));
@@ -173,20 +173,9 @@ export class Explorer {
     for (const [act, factor] of [["in", 1.5], ["out", 1 / 1.5]]) {
       root.querySelector(`[data-do=${act}]`).addEventListener("click", () => panel.zoomBy(factor));
     }
-    root.querySelectorAll("[data-save]").forEach((button) => button.addEventListener("click", () => this.#save(i, button.dataset.save)));
+    root.querySelectorAll("[data-save]").forEach((button) => button.addEventListener("click", () => saveImage(panel, button.dataset.save, this.root.dataset.name)));
     root.querySelector("[data-do=whole]").addEventListener("click", () => this.change({ zoom: { scale: 1, y: 0, x: 0 } }));
     return panel;
-  }
-
-  #save(i, kind) {
-    const { dataset } = this.view.panels[i];
-    return saveImage(this.#panels[i], kind, { run: this.root.dataset.name, title: this.titles[dataset], energy: this.#energyOf(i) });
-  }
-
-  /** Energy of the image in a panel, null for one that has none. */
-  #energyOf(i) {
-    const { dataset, image } = this.view.panels[i];
-    return this.#image(dataset, image).along === "energy" ? this.#energy(dataset) : null;
   }
 
   #choose(i, changes) {
@@ -199,6 +188,7 @@ export class Explorer {
     const chosen = this.view.panels[i];
     const { images, axes } = this.#datasets.get(chosen.dataset);
     const image = this.#image(chosen.dataset, chosen.image);
+    const about = { image, axes, title: this.titles[chosen.dataset], energy: image.along === "energy" ? this.#energy(chosen.dataset) : null };
     const asked = (panel.asked = (panel.asked ?? 0) + 1);
     const [plane, sigma, labels] = await Promise.all([this.#plane(chosen, image), this.#sigma(chosen, image), this.#labels(chosen)]);
     if (asked !== panel.asked) return;  // a later step of the slider came first
@@ -209,8 +199,8 @@ export class Explorer {
     const areas = this.view.areas.map((area, index) => ({ ...area, index })).filter((area) => area.dataset === chosen.dataset);
     const tool = this.root.querySelector("[name=tool]:checked").value;
     fill(panel.root, { chosen, images, colourMap, isCategory, categories, plane });
-    panel.canvas.setAttribute("aria-label", `${image.title} of ${this.titles[chosen.dataset]}`);
-    panel.show({ plane, sigma, axes, image, limits, colourMap, isCategory, categories, labels, zoom: this.view.zoom, areas, tool });
+    panel.canvas.setAttribute("aria-label", `${image.title} of ${about.title}`);
+    panel.show({ ...about, plane, sigma, limits, colourMap, isCategory, categories, labels, zoom: this.view.zoom, areas, tool });
     if (!isCategory) panel.limits.show(plane, limits, colourMap, image.unit);
     if (image.along === "energy") this.#prefetch(image, this.#index(chosen.dataset));
   }
@@ -304,7 +294,7 @@ export class Explorer {
     setTimeout(() => {
       this.#written = false;
       history.replaceState(null, "", `#${encode(this.view)}`);
-      const shown = this.#panels.flatMap(({ shown: one }, i) => (one ? [{ ...one, energy: this.#energyOf(i) }] : []));
+      const shown = this.#panels.flatMap(({ shown }) => shown ?? []);
       const url = new URL(this.root.dataset.results, location.href).href.replace(/\/$/, "");
       document.querySelector("#open-code").textContent = pythonLines(url, shown, this.view.areas);
     }, 200);

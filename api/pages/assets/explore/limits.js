@@ -65,15 +65,20 @@ export class Limits {
     context.font = "11px system-ui, sans-serif";
     context.textAlign = "center";
     const labels = ticks(...this.#range, Math.max(2, Math.floor(width / 90)));
-    labels.forEach((value) => context.fillText(text(value, labels[1] - labels[0]), this.#x(value), height - 3));
+    for (const value of labels) {
+      const words = text(value, 10 * (labels[1] - labels[0]));
+      const half = context.measureText(words).width / 2;
+      context.fillText(words, Math.max(half, Math.min(width - half, this.#x(value))), height - 3);
+    }
     for (const limit of this.limits) {
       context.fillRect(this.#x(limit) - 1, 0, 2, base + 9);
       context.beginPath();
       context.arc(this.#x(limit), 5, 4.5, 0, 7);
       context.fill();
     }
+    const digits = Math.max(0, Math.min(12, 3 - Math.floor(Math.log10(this.#range[1] - this.#range[0] || 1))));
     this.inputs.forEach((input, end) => {
-      if (document.activeElement !== input) input.value = Number(this.limits[end].toPrecision(6));
+      if (document.activeElement !== input) input.value = Number(this.limits[end].toFixed(digits));
       input.step = Number(((this.#range[1] - this.#range[0]) / 50).toPrecision(1)) || "any";
     });
   }

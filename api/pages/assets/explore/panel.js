@@ -28,7 +28,7 @@ export class Panel {
   /**
    * Show an image.
    *
-   * shown: { plane, sigma, axes, image, limits, colourMap, isCategory, categories, labels, zoom, areas, tool }
+   * shown: { image, axes, title, energy, plane, sigma, limits, colourMap, isCategory, categories, labels, zoom, areas, tool }
    */
   show(shown) {
     this.shown = shown;

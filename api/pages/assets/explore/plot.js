@@ -60,10 +60,10 @@ function drawPanel(panel, x, top, width, marker) {
   const y = (value) => top + panel.height - ((scaled(value) - low) / (high - low)) * panel.height;
   const [left, right] = [MARGIN.left, width - MARGIN.right];
   group.append(element("rect", { x: left, y: top, width: right - left, height: panel.height, fill: "none", stroke: "currentColor", "stroke-opacity": 0.35 }));
-  const marks = panel.isLog ? decades(unscaled(low), unscaled(high)) : ticks(low, high, Math.max(2, panel.height / 45));
+  const marks = panel.isLog ? decades(unscaled(low), unscaled(high)) : ticks(low, high, Math.max(3, panel.height / 45));
   for (const value of marks) {
     group.append(element("line", { x1: left - 4, x2: left, y1: y(value), y2: y(value), stroke: "currentColor" }));
-    group.append(element("text", { x: left - 7, y: y(value) + 4, "text-anchor": "end", "font-size": 11 }, panel.isLog ? String(Number(value.toPrecision(1))) : text(value, marks[1] - marks[0])));
+    group.append(element("text", { x: left - 7, y: y(value) + 4, "text-anchor": "end", "font-size": 11 }, panel.isLog ? String(Number(value.toPrecision(1))) : text(value, 10 * (marks[1] - marks[0]))));
   }
   const middle = top + panel.height / 2;
   group.append(element("text", { x: 13, y: middle, "text-anchor": "middle", transform: `rotate(-90 13 ${middle})` }, panel.label));

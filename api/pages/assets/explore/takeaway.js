@@ -7,11 +7,11 @@ import { csv, save, svgAsPng, svgText, tiff } from "./save.js";
 const BAR = 100;
 const HEAD = 34;
 
-/** Save the image of a panel as `kind`: png, svg, csv or tiff. `about` names it: { run, dataset, energy }. */
-export async function saveImage(panel, kind, about) {
-  const { plane, axes, image } = panel.shown;
-  const title = titleOf(panel.shown, about);
-  const name = fileName(about.run, about.title, image.id, about.energy === null ? "" : `${text(about.energy, 1)}-eV`);
+/** Save the image of a panel as `kind`: png, svg, csv or tiff. */
+export async function saveImage(panel, kind, run) {
+  const { plane, axes, image, energy } = panel.shown;
+  const title = titleOf(panel.shown);
+  const name = fileName(run, panel.shown.title, image.id, energy === null ? "" : `${text(energy, 1)}-eV`);
   if (kind === "tiff") save(`${name}.tiff`, tiff(plane, title, axes.pixel), "image/tiff");
   if (kind === "csv") save(`${name}.csv`, imageRows(plane, axes, title), "text/csv");
   if (kind === "svg") save(`${name}.svg`, svgText(picture(panel, title)), "image/svg+xml");
@@ -29,7 +29,7 @@ export async function saveSpectra(spectra, kind, run) {
 
 const fileName = (...parts) => parts.filter(Boolean).join("-").replace(/[^\p{L}\p{N}._-]+/gu, "-");
 
-function titleOf({ image }, { title, energy }) {
+function titleOf({ image, title, energy }) {
   const unit = image.unit ? ` [${image.unit}]` : "";
   return `${image.title}${unit}, ${title}${energy === null ? "" : ` at ${text(energy, 1)} eV`}`;
 }
@@ -79,7 +79,7 @@ function colourBar({ limits, colourMap }, left, height) {
   for (const value of marks) {
     const y = top + length - ((value - limits[0]) / (limits[1] - limits[0] || 1)) * length;
     group.append(element("line", { x1: left + 26, x2: left + 30, y1: y, y2: y, stroke: "currentColor" }));
-    group.append(element("text", { x: left + 33, y: y + 4 }, text(value, marks[1] - marks[0])));
+    group.append(element("text", { x: left + 33, y: y + 4 }, text(value, 10 * (marks[1] - marks[0]))));
   }
   return group;
 }
