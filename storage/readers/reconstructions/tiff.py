@@ -29,6 +29,9 @@ IMAGES: Final = (".tif", ".tiff")
 TEXTS: Final = (".txt", ".csv", ".dat")
 MAX_TEXT_BYTES: Final = 2**22
 MAX_TIFF_BYTES: Final = 2**31
+SMALL_BYTES: Final = 64 * 2**20
+MAX_EXPANSION: Final = 300
+"""Largest ratio of the images to their bytes in the files, above `SMALL_BYTES`; deflate alone reaches 1000."""
 """A file of images is decoded in memory."""
 QUANTITY: Final = re.compile(r"#.*?\bquantity\s*[:=]\s*(\w+)", re.IGNORECASE)
 UNITS_M: Final = {2: 0.0254, 3: 0.01}
@@ -113,7 +116,7 @@ class TiffStack:
     Raises
     ------
     ValueError
-        Pages of different sizes or types, or of colours.
+        Pages of different sizes or types, of colours, or that expand beyond all proportion.
     """
 
     def __init__(self, archive: Archive, names: Sequence[str]) -> None:
@@ -126,6 +129,10 @@ class TiffStack:
         if len(frame) != 2 or dtype is None:
             raise ValueError(f"images must be grey, (Y, X), got {frame}")
         self.shape, self.dtype = (len(self._pages), *frame), np.dtype(dtype)
+        expanded = float(np.prod(self.shape, dtype=np.float64)) * self.dtype.itemsize
+        stored = sum(sum(self.page(index).databytecounts) for index in range(len(self._pages)))
+        if expanded > SMALL_BYTES and expanded > MAX_EXPANSION * stored:
+            raise ValueError(f"images expand from {stored} bytes to {expanded / 2**20:.0f} MiB, over {MAX_EXPANSION} to 1")
 
     def page(self, index: int) -> Any:
         """Page ``index`` of all files."""

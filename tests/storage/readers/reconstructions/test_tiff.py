@@ -90,3 +90,12 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, name: str, images: np
 def test_a_damaged_image_is_a_fault(tmp_path: Path) -> None:
     with open_images(write(tmp_path / "f", absorption=tiff(STACK)[:100])) as (source,):
         assert [fault.field for fault in source.faults] == ["file"]
+
+
+def test_images_that_expand_beyond_all_proportion_are_refused(tmp_path: Path) -> None:
+    """Zeros of 81 MiB in a hundred kilobytes, which a ZIP makes one more of."""
+    bomb = tiff(np.zeros((4600, 4600), np.float32), compression="zlib")
+    assert len(bomb) < 150_000
+    with open_images(write(tmp_path / "f", "700.0\n", absorption=bomb)) as (source,):
+        (fault,) = source.faults
+    assert (fault.field, "MiB, over 300 to 1" in fault.message) == ("file", True)
