@@ -73,15 +73,15 @@ def model_warnings(
 
 def neighbour_warnings(energy_ev: NDArray[np.float64], absorber: Absorber, model: str) -> list[str]:
     """One sentence where another edge of the absorber was measured too, for which ``fit.model`` has no step of its own."""
-    modelled = 2 if model == "l3_l2" and absorber.edge in ("L3", "L2") else 1
+    modelled = 2 if model == "l3_l2" else 1
     beside = [edge_ev for edge_ev in absorber.neighbours_ev if energy_ev[0] < edge_ev < energy_ev[-1]]
     if len(beside) < modelled:
         return []
     places = " and ".join(f"{edge_ev:.1f} eV" for edge_ev in beside)
-    advice = "take fit.model l3_l2" if absorber.edge in ("L3", "L2") and modelled == 1 else "or leave out the energies beyond it"
+    advice = "take fit.model l3_l2" if absorber.edge == "L3" and modelled == 1 else "leave out the energies beyond it"
     return [
         f"the measured energies hold another edge of {absorber.element} at {places}: the jump, and the densities that follow "
-        f"from it, may be those of both edges together, {advice}"
+        f"from it, may be those of both edges together: {advice}"
     ]
 
 
