@@ -100,8 +100,13 @@ class Specimen:
 
     def state(self, y_m: Array, x_m: Array) -> NDArray[np.int64]:
         """Index of the state at points of any shape, also outside the particle: that of the nearest grain."""
-        distance = [(y_m - cy) ** 2 + (x_m - cx) ** 2 for cy, cx in self.grain_centres_m]
-        return np.asarray(self.grain_states[np.argmin(distance, axis=0)])
+        least = np.full(np.broadcast(y_m, x_m).shape, np.inf)
+        nearest = np.zeros(least.shape, np.int64)
+        for grain, (centre_y, centre_x) in enumerate(self.grain_centres_m):  # one grain at a time, to need little memory
+            distance = (y_m - centre_y) ** 2 + (x_m - centre_x) ** 2
+            is_nearer = distance < least
+            least[is_nearer], nearest[is_nearer] = distance[is_nearer], grain
+        return np.asarray(self.grain_states[nearest])
 
 
 @dataclass(frozen=True)

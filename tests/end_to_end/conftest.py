@@ -4,6 +4,7 @@ A test that stops or damages a service starts one of its own with ``own_lab``.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,9 +27,15 @@ from lab import (
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def register_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the service that tests share may register measurements."""
+    return tmp_path_factory.mktemp("registered")
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory, register_root: Path) -> Iterator[Lab]:
     """The service that tests share."""
-    with open_lab(tmp_path_factory.mktemp("shared") / "data") as lab:
+    with open_lab(tmp_path_factory.mktemp("shared") / "data", "--register-roots", str(register_root)) as lab:
         yield lab
 
 

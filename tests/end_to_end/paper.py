@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,36 +83,45 @@ def main() -> int:
     parser.add_argument("--size", choices=list(SIZES), default="paper")
     parser.add_argument("--folder", type=Path, help="for scans and data; removed at the end if not given")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--energies", type=int, help="fewer or more energies than the size has")
     chosen = parser.parse_args()
+    options = SIZES[chosen.size]
+    if chosen.energies is not None:
+        options = replace(options, n_energies=chosen.energies)
     with tempfile.TemporaryDirectory(prefix="ptyxas-paper-") as folder:
-        return play(chosen.folder or Path(folder), SIZES[chosen.size], chosen.workers)
+        return play(chosen.folder or Path(folder), options, chosen.workers)
 
 
 def play(folder: Path, options: SimulationOptions, workers: int) -> int:
-    """One job; returns the exit status."""
-    console, begun = Console(width=120), time.monotonic()
-    measured = measure(options, folder / "scans")
-    console.print(
-        f"measured {len(measured.files)} energies, {measured.n_bytes / 1e6:.0f} MB, in {time.monotonic() - begun:.0f} s"
-    )
+    """One job, by a service of its own; returns the exit status."""
     flags = ("--register-roots", str(folder / "scans"), "--workers", str(workers))
     serving = ServiceProcess(folder / "data", *flags)
     try:
-        with Client(serving.url) as client, watched(serving) as memory:
-            begun = time.monotonic()
-            dataset = register(client, measured, folder / "scans")
-            console.print(f"registered in {time.monotonic() - begun:.1f} s")
-            run, timeline, seconds = follow(client, dataset, measured)
+        return analyse(serving, folder / "scans", options)
     finally:
         serving.stop()
+
+
+def analyse(serving: ServiceProcess, folder: Path, options: SimulationOptions) -> int:
+    """Measure a particle into a folder that the service may read, analyse it there, and print; returns the exit status."""
+    console, begun = Console(width=120), time.monotonic()
+    measured = measure(options, folder)
+    console.print(
+        f"measured {len(measured.files)} energies, {measured.n_bytes / 1e6:.0f} MB, in {time.monotonic() - begun:.0f} s"
+    )
+    with Client(serving.url) as client, watched(serving) as memory:
+        begun = time.monotonic()
+        dataset = register(client, measured, folder)
+        console.print(f"registered in {time.monotonic() - begun:.1f} s")
+        run, timeline, seconds = follow(client, dataset, measured)
     console.print(f"{run['state']} {seconds:.1f} s after the run's start; {run['error'] or ''}")
     if run["state"] != "succeeded":
         return 1
     print_timeline(console, timeline)
     console.print(f"memory: service {memory.service / 2**20:.0f} MiB, largest worker {memory.worker / 2**20:.0f} MiB")
     for name in ("units", "runs"):
-        console.print(f"{name}: {size_of(folder / 'data' / name) / 1e6:.1f} MB on disk")
-    console.print(errors_table(assess_run(measured.simulation, Settings(data_dir=folder / "data"), run)[1]))
+        console.print(f"{name}: {size_of(serving.data_dir / name) / 1e6:.1f} MB on disk")
+    console.print(errors_table(assess_run(measured.simulation, Settings(data_dir=serving.data_dir), run)[1]))
     return 0
 
 
