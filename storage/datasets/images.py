@@ -17,8 +17,8 @@ from storage.datasets.stored_scan import manifest_of, told_as_damage
 from storage.errors import FieldError, InvalidScanError
 from storage.location import Location
 from storage.manifest import VerifiedStore
-from storage.readers.fields import impossible_energy, is_photon_energy
 from storage.readers.images import PIXEL, ImageSource
+from storage.readers.photon_energy import impossible_energy, is_photon_energy
 from storage.readers.record import DAMAGE
 
 ARRAYS: Final = ("object", "absorption", "seen", "probe", "errors")

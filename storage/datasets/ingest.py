@@ -18,7 +18,7 @@ from storage.datasets.framing import Framing, frame_about
 from storage.datasets.masking import hidden_beam, hot_pixels, hot_warning, mask_faults, mask_warnings
 from storage.errors import FieldError
 from storage.layout import DATASET
-from storage.readers.fields import impossible_energy, is_photon_energy
+from storage.readers.photon_energy import impossible_energy, is_photon_energy
 from storage.readers.record import Node, ScanSource, unwritten_frames
 
 MAX_FIELD_M: Final = 0.05

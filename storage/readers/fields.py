@@ -9,27 +9,21 @@ from numpy.typing import NDArray
 
 from storage.errors import FieldError
 from storage.readers.masks import ANY_BIT, FrameMasks, is_good
+from storage.readers.photon_energy import HC_EV_M, MAX_PHOTON_EV, MIN_PHOTON_EV, impossible_energy, in_ev, is_photon_energy
 from storage.readers.record import DAMAGE, BeamCentre, Node, unwritten_frames
 from storage.readers.stack import FrameStack, RasterRow
-from storage.readers.units import COUNTS, ENERGIES_EV, JOULE_EV, LENGTHS_M, PIXELS, UnitError, factor_of, quoted, unit_of
+from storage.readers.units import COUNTS, ENERGIES_EV, LENGTHS_M, PIXELS, UnitError, factor_of, unit_of
 
 MAX_SMALL_BYTES: Final = 256 * 2**20
 """Largest array other than the frames that is read [bytes]."""
 
 MAX_RASTER_ROWS: Final = 10_000
 
-MIN_PHOTON_EV: Final = 30.0
-MAX_PHOTON_EV: Final = 2e5
-"""Photon energies from where the tables of scattering factors begin to where no ptychography is done [eV]."""
-
 MAX_POSITION_M: Final = 1e3
 """No stage is further away [m]."""
 
 ENERGY_SPREAD: Final = 5e-5
 """Relative spread up to which the readings of an energy at every frame are one energy: a tenth of an instrument's width."""
-
-HC_EV_M: Final = 1.239841984e-6
-"""Planck's constant times the speed of light [eV m]."""
 
 LENGTH: Final = ("length", LENGTHS_M)
 ENERGY: Final = ("energy", ENERGIES_EV)
@@ -164,7 +158,7 @@ class Fields:
         if value is None:
             return None
         unit = self.unit(*paths)
-        energy = value / JOULE_EV if 0 < value < 1e-12 else value
+        energy = float(in_ev(np.array(value)))
         if kev and not unit and 0.05 <= energy < 50:
             energy *= 1e3
         if is_photon_energy(energy):
@@ -186,7 +180,7 @@ class Fields:
         values = self.quantities("energy_ev", ENERGY, *paths, required=required)
         if values is None:
             return None
-        energies = np.where((values > 0) & (values < 1e-12), values / JOULE_EV, values).ravel()
+        energies = in_ev(values).ravel()
         wrong = ~((energies >= MIN_PHOTON_EV) & (energies <= MAX_PHOTON_EV))
         if wrong.any() or not energies.size:
             first = float(values.flat[int(wrong.argmax())]) if energies.size else np.nan
@@ -330,18 +324,3 @@ def stacked(node: Node) -> Node:
     if len(node.shape) == 3:
         return node
     return FrameStack([RasterRow(node, row) for row in range(node.shape[0])])
-
-
-def is_photon_energy(energy_ev: float) -> bool:
-    """Whether photons of ptychography can have this energy [eV]."""
-    return MIN_PHOTON_EV <= energy_ev <= MAX_PHOTON_EV
-
-
-def impossible_energy(value: float, unit: str) -> str:
-    """Why a number, in eV where ``unit`` is the unit that a file states, is no photon energy."""
-    allowed = f"{MIN_PHOTON_EV:g} to {MAX_PHOTON_EV:g}"
-    if unit:
-        cause = "; it is the storage ring's, not the photons'" if value > MAX_PHOTON_EV else ""
-        return f"photon energy must be {allowed} eV, got {value:g} eV (its unit is {quoted(unit)}){cause}"
-    cause = "; it looks like keV: state units = 'keV'" if 0.05 <= value < MIN_PHOTON_EV else ""
-    return f"photon energy {value:g} is neither joules (< 1e-12) nor electronvolts ({allowed}){cause}"

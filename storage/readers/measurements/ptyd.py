@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object, find_text
-from storage.readers.fields import LENGTH, Fields, is_photon_energy
+from storage.readers.fields import LENGTH, Fields
+from storage.readers.photon_energy import is_photon_energy
 from storage.readers.record import BeamCentre, Node, ScanSource
 from storage.readers.stack import FrameStack
 

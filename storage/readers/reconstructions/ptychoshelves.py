@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
-from storage.readers.fields import HC_EV_M, LENGTH, Fields, is_photon_energy
+from storage.readers.fields import LENGTH, Fields
 from storage.readers.images import DerivedImage, ImageSource, split_stack
+from storage.readers.photon_energy import HC_EV_M, is_photon_energy
 from storage.readers.record import Node
 
 OBJECTS: Final = "reconstruction/p/objects"

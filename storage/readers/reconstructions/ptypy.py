@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
-from storage.readers.fields import MAX_POSITION_M, Fields, is_photon_energy
+from storage.readers.fields import MAX_POSITION_M, Fields
 from storage.readers.images import ImageSource, StackImage, split_stack
+from storage.readers.photon_energy import is_photon_energy
 from storage.readers.record import Node
 
 OBJECTS: Final = "content/obj"
