@@ -24,7 +24,7 @@ pytestmark = [
 
 N_FILES: Final = 14
 OPTIONS: Final = {
-    "reconstruct.cycles": 60, "kkr.start": 40, "kkr.every": 20, "domains.n_domains": 3, "domains.replicates": 5,
+    "reconstruct.cycles": 30, "kkr.start": 20, "kkr.every": 10, "domains.n_domains": 3, "domains.replicates": 0,
 }  # fmt: skip
 WATCH: Final = """
     window.told = new Set();
