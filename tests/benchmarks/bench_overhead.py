@@ -2,6 +2,7 @@
 
     python tests/benchmarks/bench_overhead.py                         about a minute; what it says of ten minutes is inferred
     python tests/benchmarks/bench_overhead.py --positions 12 --pixels 96 --cycles 800 --start 500 --energies 40     ten minutes
+    python tests/benchmarks/bench_overhead.py --energies 400 --positions 2 --pixels 64 --cycles 20 --uncoupled  many small steps
 
 One worker by default, so that no time is lost in waiting for others at the barriers, which is no overhead of the service.
 A step says how long it took and how much of that went into reading and writing arrays; the rest of its time are kernels
@@ -16,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from bench_service import serving
 from pydantic import TypeAdapter
 
@@ -59,7 +61,9 @@ class Spent:
 
 def account(events: list[dict[str, Any]], n_workers: int) -> Spent:
     """Add up what the events of a run say."""
-    began, ended = (moment(event) for event in events if event["kind"] == "state" and event["state"] in ("running", "succeeded"))
+    began, ended = (
+        moment(event) for event in events if event["kind"] == "state" and event["state"] in ("running", "succeeded", "failed")
+    )
     steps = [event for event in events if event["kind"] == "unit" and event["computed"]]
     counts = {event["stage"]: sum(other["stage"] == event["stage"] for other in steps) for event in steps}
     storage = [step["seconds"] if step["stage"] == "results" else step["storage_seconds"] for step in steps]
@@ -114,20 +118,27 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=200)
     parser.add_argument("--start", type=int, default=100, help="cycle after which the energies are coupled, every 50")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--uncoupled", action="store_true", help="reconstruct only: few frames show no vacuum to couple by")
     given = parser.parse_args()
     what = SimulationOptions(
         n_energies=given.energies, n_positions_side=given.positions, n_pixels=given.pixels,
         radius_m=0.035e-6 * given.positions,
     )  # fmt: skip
     simulation = simulate(what)
-    options = {"reconstruct": {"cycles": given.cycles}, "kkr": {"start": given.start}}
-    with tempfile.TemporaryDirectory() as name, serving(Path(name) / "data", given.workers) as (url, _), Client(url) as client:
-        run = client.submit([upload(client, simulation, Path(name))], options)["id"]
+    kkr = {"mode": "off"} if given.uncoupled else {"start": given.start}
+    options = {"reconstruct": {"cycles": given.cycles}, "kkr": kkr}
+    with tempfile.TemporaryDirectory() as name, serving(Path(name) / "data", given.workers) as (url, pid), Client(url) as client:
+        dataset, service = upload(client, simulation, Path(name)), psutil.Process(pid)
+        before = sum(service.cpu_times()[:2])
+        run = client.submit([dataset], options)["id"]
         events = list(client.follow(run))
-        ended = client.run(run)
+        ended, service_s = client.run(run), sum(service.cpu_times()[:2]) - before
+        n_files = sum(path.is_file() for path in Path(name, "data", "units").rglob("*"))
+    spent = account(events, given.workers)
+    show(spent)
+    print(f"the service: {service_s / spent.n_steps * 1e3:.1f} ms of processor time a step; {n_files} files of steps")
     if ended["state"] != "succeeded":
         sys.exit(f"the run {ended['state']}: {ended['error']}")
-    show(account(events, given.workers))
 
 
 if __name__ == "__main__":
