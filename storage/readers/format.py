@@ -19,6 +19,7 @@ from storage.readers.containers.npy import npy_names
 from storage.readers.containers.zarr_hierarchy import is_zarr, open_zarr_folder, open_zarr_zip
 from storage.readers.measurements.csaxs import is_csaxs, read_csaxs
 from storage.readers.measurements.cxi import entries, read_cxi
+from storage.readers.measurements.diamond import is_diamond, is_diamond_scan, read_diamond
 from storage.readers.measurements.eiger import data_names, read_master, read_masters
 from storage.readers.measurements.hxn import is_hxn, read_hxn
 from storage.readers.measurements.nanomax import is_nanomax, read_nanomax
@@ -83,6 +84,12 @@ READERS: Final[tuple[ScanReader, ...]] = (
         is_nanomax,
         lambda file, beside: read_nanomax(file, beside.siblings),
         is_linked=True,
+    ),
+    ScanReader(
+        "Diamond I13, and I08 with its STXM file and dark frames (ZIP)",
+        is_diamond,
+        lambda file, beside: read_diamond(file, beside.siblings),
+        holds_frames=is_diamond_scan,
     ),
     ScanReader("SLS cSAXS with the positions (ZIP)", is_csaxs, lambda file, beside: read_csaxs(file, [*beside.others])),
     ScanReader(

@@ -4,6 +4,7 @@ python tests/benchmarks/bench_coupling_workers.py [ENERGIES] [PIXELS]
 """
 
 import json
+import resource
 import sys
 import tempfile
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from distributed import Client, Future, LocalCluster, get_worker
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
@@ -72,15 +74,18 @@ def write_states(paths: DataPaths, graph: Graph, side: int) -> None:
 
 
 def run_step(request: StepRequest, *_: None) -> dict[str, Any]:
-    """Perform a step; who did, how long it took, and how much of that in storage and on the processor."""
+    """Perform a step; who did, how long it took, how much of that in storage and on the processor, and what it read and wrote."""
     keep_memory()
-    began = time.thread_time()
+    began, process = time.thread_time(), psutil.Process()
+    before = process.io_counters()
     result = perform(request, lambda _: None)
     if result.fate != "done":
         raise RuntimeError(f"{request.step.name}: {result.message}")
-    cpu = time.thread_time() - began
+    cpu, after = time.thread_time() - began, process.io_counters()
     return {"name": request.step.name, "worker": get_worker().address, "seconds": result.seconds, "cpu": cpu,
-            "storage": result.storage_seconds}  # fmt: skip
+            "storage": result.storage_seconds, "read": after.read_chars - before.read_chars,
+            "written": after.write_chars - before.write_chars,
+            "peak": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}  # fmt: skip
 
 
 def measure(graph: Graph, paths: DataPaths, n_workers: int) -> tuple[float, list[dict[str, Any]]]:

@@ -2,7 +2,9 @@
 
 A stack holds frames (E, P, ny, nx) and as many energies. Frames without light, ``detector_1/data_dark``, are subtracted, and
 the flat field ``data_white`` is divided by. Without pixel sizes the ``basis_vectors`` (3, 2) of the detector give them, and
-without a distance the z of ``corner_position``, as in files of COSMIC.
+without a distance the z of ``corner_position``, as in files of COSMIC. Diamond's variant has its frames at ``data/data``, as
+a raster (rows, columns, ny, nx) or one after another, positions at ``data/y`` and ``data/x``, and ``detector_1/darkfield``
+and ``flatfield``.
 
 Sources: Maia, Nat. Methods 2012, 9, 854 (CXI); the NeXus definition NXcxi_ptycho. Positions are taken as they are, x
 the column and y the row of the array, as other readers of the format do; ``orientation`` is for beamlines that differ.
@@ -17,6 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.readers.axes import positions_of_axes
 from storage.readers.containers.hdf5 import child_names, find_node, find_object, find_text
 from storage.readers.corrections import corrected, told_of_monitor
 from storage.readers.energy_stack import split_energies
@@ -28,8 +31,9 @@ ENTRY = re.compile(r"entry_(\d+)")
 SOURCE, DETECTOR, BEAM = "instrument_1/source_1", "instrument_1/detector_1", "instrument_1/beam_1"
 SOURCE_ENERGY: Final = f"{SOURCE}/energy"
 BEAM_ENERGIES: Final = (f"{BEAM}/incident_beam_energy", f"{BEAM}/energy", f"{BEAM}/incident_energy")
-FRAMES = ("data_1/data", f"{DETECTOR}/data")
+FRAMES = ("data_1/data", f"{DETECTOR}/data", "data/data")
 TRANSLATIONS = ("data_1/translation", "sample_1/geometry_1/translation", f"{DETECTOR}/translation")
+AXES = "data/y", "data/x"
 
 Energy = TypeVar("Energy", float, NDArray[np.float64])
 
@@ -56,13 +60,13 @@ def _read_entry(entry: h5py.Group, find: Callable[[str], Node | None], label: st
     mask, frame_masks = fields.masks(f"{DETECTOR}/mask", "data_1/mask", bad_bits=CXI_BAD_BITS)
     if mask is None and frame_masks is None:
         mask, frame_masks = fields.masks(f"{DETECTOR}/pixel_mask", bad_bits=NEXUS_BAD_BITS)
-    dark, flat = (f"{DETECTOR}/data_dark",), (f"{DETECTOR}/data_white",)
+    dark, flat = (f"{DETECTOR}/data_dark", f"{DETECTOR}/darkfield"), (f"{DETECTOR}/data_white", f"{DETECTOR}/flatfield")
     frames, mask = corrected(fields, fields.frames(*FRAMES), mask, dark=dark, flat=flat)
-    told_of_monitor(fields, "control_1/data", "monitor_1/data", "control/data")
+    told_of_monitor(fields, "control_1/data", "monitor_1/data", "control/data", "instrument_1/monitor/data")
     return ScanSource(
         label=label,
         frames=frames,
-        positions_m=fields.positions_m(*TRANSLATIONS),
+        positions_m=_positions_m(fields, frames),
         energy_ev=photon_energy(entry, fields, fields.energy_ev),
         distance_m=fields.length_m("distance_m", f"{DETECTOR}/distance", required=False) or _corner_distance_m(fields),
         detector_pixel_size_m=fields.pixel_size_m((f"{DETECTOR}/y_pixel_size",), (f"{DETECTOR}/x_pixel_size",))
@@ -75,6 +79,13 @@ def _read_entry(entry: h5py.Group, find: Callable[[str], Node | None], label: st
         faults=tuple(fields.faults),
         warnings=tuple(fields.warnings),
     )
+
+
+def _positions_m(fields: Fields, frames: Node | None) -> NDArray[np.float64] | None:
+    """(P, 2) positions (y, x) [m]: the translations, else the axes of Diamond's variant."""
+    if fields.node("positions_m", *TRANSLATIONS, required=False) is None and all(fields.find(path) is not None for path in AXES):
+        return positions_of_axes(fields, *AXES, frames)
+    return fields.positions_m(*TRANSLATIONS)
 
 
 def _corner_distance_m(fields: Fields) -> float | None:

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from typing import Final
 
 import h5py
-import numpy as np
-from numpy.typing import NDArray
 
+from storage.readers.axes import positions_of_axes
 from storage.readers.containers.hdf5 import NO_SIBLINGS, child_names, find_node, find_object
 from storage.readers.corrections import told_of_monitor
-from storage.readers.fields import LENGTH, Fields
+from storage.readers.fields import Fields
 from storage.readers.record import ScanSource
 
 MEASUREMENT: Final = "entry/measurement"
@@ -44,11 +43,12 @@ def read_nanomax(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLING
     if not frames and not any(_holds_frames(fields, path) for path in ELSEWHERE) and linked:
         fields.fault("counts", f"{', '.join(linked)} is in another file, which is not beside the master; send both in one ZIP")
     told_of_monitor(fields, f"{MEASUREMENT}/alba/channel1", f"{MEASUREMENT}/ni/counter1")
+    counts = None if any(fault.field == "counts" for fault in fields.faults) else fields.frames(*frames, *ELSEWHERE)
     return [
         ScanSource(
             label="file",
-            frames=None if any(fault.field == "counts" for fault in fields.faults) else fields.frames(*frames, *ELSEWHERE),
-            positions_m=_positions_m(fields),
+            frames=counts,
+            positions_m=positions_of_axes(fields, f"{PSEUDO}/y", f"{PSEUDO}/x", counts, unstated=UM),
             energy_ev=fields.energy_ev("entry/snapshots/pre_scan/energy", "entry/snapshots/post_scan/energy"),
             faults=tuple(fields.faults),
             warnings=tuple(fields.warnings),
@@ -59,13 +59,3 @@ def read_nanomax(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLING
 def _holds_frames(fields: Fields, path: str) -> bool:
     node = fields.find(path)
     return node is not None and len(node.shape) == 3
-
-
-def _positions_m(fields: Fields) -> NDArray[np.float64] | None:
-    y, x = (fields.quantities("positions_m", LENGTH, f"{PSEUDO}/{axis}", unstated=UM) for axis in "yx")
-    if y is None or x is None:
-        return None
-    if y.shape != x.shape or y.ndim not in (1, 2):
-        fields.fault("positions_m", f"x and y must be as long as each other, got {x.shape} and {y.shape}")
-        return None
-    return fields.finite_positions(np.stack([y.ravel(), x.ravel()], axis=1))

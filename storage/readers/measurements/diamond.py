@@ -1,0 +1,88 @@
+"""Scans as the acquisition (GDA) of Diamond Light Source writes them.
+
+====  ======================================================================================================================
+I13   one file: ``entry1/instrument/<detector>/data`` (P, ny, nx), and ``*_sx`` and ``*_sy`` (P,) [um] in ``t1_sxy``,
+      ``t1_sxyz`` or ``lab_sxy`` beside it
+I08   a ZIP: ``entry1/instrument/_andorrastor/data`` (rows, columns, ny, nx) in one file; ``entry1/Counter1/sample_y`` (rows,)
+      and ``sample_x`` (columns,) [um] in that of the STXM program; frames without light in a third, with "dark" in its name
+====  ======================================================================================================================
+
+The energy is ``energy`` beside the STXM program's positions, where it is; distance and pixel are the dataset's.
+
+Source: the documentation of ptypy's loaders I13_ffp and I08 (github.com/ptycho/ptypy), for the names in the files.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import h5py
+
+from storage.readers.axes import positions_of_axes
+from storage.readers.containers.hdf5 import NO_SIBLINGS, child_names, find_node, find_object
+from storage.readers.corrections import corrected
+from storage.readers.fields import Fields
+from storage.readers.record import Node, ScanSource
+
+INSTRUMENT: Final = "entry1/instrument"
+MOTORS: Final = tuple(f"{INSTRUMENT}/{motors}_s" for motors in ("t1_sxy/t1", "t1_sxyz/t1", "lab_sxy/lab"))
+"""Paths of the motors, without the axis they end in."""
+STXM: Final = "entry1/Counter1"
+DARK_FILE: Final = "dark"
+DARK_FRAMES: Final = "dark frames"
+UM: Final = 1e-6
+
+
+def is_diamond(file: h5py.File) -> bool:
+    """Whether a file is a scan of GDA."""
+    return next(detectors(file), None) is not None
+
+
+def is_diamond_scan(file: h5py.File) -> bool:
+    """Whether a file of a folder is a scan with light."""
+    return is_diamond(file) and not is_dark(file)
+
+
+def is_dark(file: h5py.File) -> bool:
+    """Whether a file is called one without light."""
+    return DARK_FILE in Path(str(file.filename)).name.lower()
+
+
+def detectors(file: h5py.File) -> Iterator[str]:
+    """Paths of the frames of all detectors of a file."""
+    group = find_object(file, INSTRUMENT)
+    for name in child_names(group) if isinstance(group, h5py.Group) else []:
+        path = f"{INSTRUMENT}/{name}/data"
+        node = find_node(file, path)
+        if node is not None and len(node.shape) in (3, 4):
+            yield path
+
+
+def read_diamond(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLINGS) -> list[ScanSource]:
+    """Read the one energy of a scan, leaving its frames in the file; ``siblings`` are the HDF5 files beside it."""
+    beside = [one for one in siblings.values() if one.filename != file.filename]
+    stxm = next((one for one in beside if find_node(one, f"{STXM}/sample_x") is not None), file)
+    darks = [one for one in beside if is_dark(one) and is_diamond(one)]
+
+    def find(path: str) -> Node | None:
+        if path == DARK_FRAMES:
+            return find_node(darks[0], next(detectors(darks[0]))) if darks else None
+        return find_node(stxm if path.startswith(STXM) else file, path)
+
+    fields, found = Fields(find), [*detectors(file)]
+    if len(found) > 1:
+        fields.fault("counts", f"there are frames of several detectors, {', '.join(found)}: leave one in the file")
+    frames, mask = corrected(fields, fields.frames(*found[:1]), None, dark=(DARK_FRAMES,), flat=())
+    motor = next((path for path in MOTORS if find(f"{path}x") is not None), None)
+    y_path, x_path = (f"{STXM}/sample_y", f"{STXM}/sample_x") if motor is None else (f"{motor}y", f"{motor}x")
+    return [
+        ScanSource(
+            label="file",
+            frames=frames,
+            positions_m=positions_of_axes(fields, y_path, x_path, frames, unstated=UM),
+            energy_ev=fields.energy_ev(f"{STXM}/energy", required=False),
+            mask=mask,
+            faults=tuple(fields.faults),
+            warnings=tuple(fields.warnings),
+        )
+    ]
