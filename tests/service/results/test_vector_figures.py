@@ -17,5 +17,5 @@ def test_what_is_missing_is_said_where_steps_are_gone(tmp_path: Path) -> None:
     scan = ScanInput("s0", 5420.0, 16, 32, "", Canvas((64, 64), 1.5e-8, (0.0, 0.0)))
     measured = RunInput("ds_a", "ds_a", "g", "LiVO2", {"element": "V", "edge": "K"}, {}, (scan,))
     graph = build_graph([measured], RunOptions(), "run_1")
-    with pytest.raises(ConflictError, match="steps that they show have been removed since it ended; retry the run"):
+    with pytest.raises(ConflictError, match="steps that they show have been removed since it ended; a new run"):
         draw_vector_figure(graph, DataPaths(tmp_path, tmp_path, tmp_path), "elbow", "pdf")
