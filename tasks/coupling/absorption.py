@@ -54,7 +54,7 @@ class AbsorptionSpectra:
     sigma_absorption: Array
     """(E,) standard error of absorption: in the empty area, or from pixel to pixel where there is none."""
     incident_intensity: Array
-    """(E,) I0 in the unit of the images, from the empty area; 1 where the images were normalised before."""
+    """(E,) I0 in the unit of the images, from the empty area; 1 where the images were normalised before and none is stated."""
 
 
 def absorption_spectra(
@@ -75,7 +75,7 @@ def absorption_spectra(
     energy_ev : (E,) float64 array, ascending
     options : AlignOptions
     is_normalised : bool
-        Whether I0 is taken out already; the images are then left as they are, and need no empty area.
+        Whether I0 is taken out already; the images then need no empty area, and are left as they are unless one is stated.
 
     Raises
     ------
@@ -97,7 +97,8 @@ def absorption_spectra(
     field = shared_field(fields, canvases, grid, shifts)
     contrast = log_transmission(flat, canvases, grid, shifts)
     vacuum = _vacuum(contrast.mean(axis=0), field, options, is_needed=not is_normalised)
-    offsets = np.zeros(len(flat)) if is_normalised else contrast[:, vacuum].mean(axis=1)
+    takes_i0 = not is_normalised or options.vacuum_box is not None
+    offsets = contrast[:, vacuum].mean(axis=1) if takes_i0 else np.zeros(len(flat))
     absorption = offsets[:, None, None] - contrast
     return AbsorptionSpectra(
         energy_ev=energy_ev,

@@ -43,6 +43,15 @@ def test_i0_comes_from_the_empty_area_and_drift_is_taken_out() -> None:
     np.testing.assert_allclose(spectra.sigma_absorption, 2e-3, rtol=0.3)
 
 
+def test_a_stated_empty_area_counts_before_an_i0_taken_out_already() -> None:
+    """A file's I0 that was read through matter leaves an absorption in what is known to be empty."""
+    left = np.linspace(0.02, 0.05, N)
+    spectra = found(absorption() + left[:, None, None], is_normalised=True, drift="none", vacuum_box=(0, 5, 0, 48))
+    right = found(absorption(), is_normalised=True, drift="none")
+    np.testing.assert_allclose(spectra.absorption, right.absorption, atol=1e-3)
+    np.testing.assert_allclose(spectra.incident_intensity, np.exp(-2 * left), rtol=2e-3)
+
+
 def test_images_that_are_normalised_stay_as_they_are_and_need_no_empty_area() -> None:
     inner = absorption()[:, 16:32, 16:32]
     spectra = absorption_spectra(
