@@ -75,6 +75,37 @@ def test_a_measurement_is_sent_and_a_run_started_by_hand(play: Play, client: htt
     assert (run["datasets"], run["options"]["domains"]["n_domains"]) == ([dataset["id"]], 4)
 
 
+def test_a_reference_is_kept_and_used_by_a_run(play: Play, client: httpx.Client, dataset: dict[str, Any]) -> None:
+    rise = [(5420 + 2 * n, 0.1 + (n > 25)) for n in range(60)]
+    columns = "# Element.symbol: V\n# Element.edge: K\n# energy xmu\n" + "".join(f"{energy} {xmu}\n" for energy, xmu in rise)
+
+    async def scene(tab: Tab) -> None:
+        await tab.value("document.querySelector('[name=dataset]').click()")
+        await tab.value("document.querySelector('#run-options').open = true")
+        await tab.until("document.querySelector('[name=keep-references]')")
+        await tab.value(
+            f"""(() => {{
+            const field = document.querySelector("[name=keep-references]"), sent = new DataTransfer();
+            sent.items.add(new File([{columns!r}], "V foil (1).xmu"));
+            sent.items.add(new File(["nothing"], "two.txt"));
+            field.files = sent.files;
+            field.dispatchEvent(new Event("change"));
+            }})()"""
+        )
+        await tab.until("document.querySelector('.kept input')?.checked")
+        said = await tab.value("document.querySelector('[name=keep-references] + small').textContent")
+        assert said.startswith("Kept: V-foil-1-.")
+        assert "two.txt: " in said
+        await tab.value("document.querySelector('#start-run button.main').click()")
+        await tab.until("location.search.startsWith('?run=run_')")
+        tab.complaints[:] = [text for text in tab.complaints if "422" not in text]
+
+    play(f"{client.base_url}/", scene)
+    assert [one["name"] for one in client.get("/api/v1/references").json()["items"]] == ["V-foil-1-"]
+    [run] = client.get("/api/v1/runs").json()["items"]
+    assert len(run["options"]["references"]["xdi"]) == 1
+
+
 def test_refusals_are_told_beside_the_form(play: Play, client: httpx.Client, dataset: dict[str, Any]) -> None:
     async def scene(tab: Tab) -> None:
         await tab.value("document.querySelector('#start-run button.main').click()")

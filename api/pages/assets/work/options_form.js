@@ -1,8 +1,9 @@
 // The options of a run as a form, made from their JSON schema: the common ones first, then every other by its stage.
 import { call, post } from "../api.js";
 import { $, $$ } from "../refresh.js";
+import { keptReferences } from "./references.js";
 
-const COMMON = ["preset", "reconstruct.cycles", "domains.n_domains", "kkr.mode", "kkr.start", "chemistry.preset", "references.xdi"];
+const COMMON = ["preset", "reconstruct.cycles", "domains.n_domains", "kkr.mode", "kkr.start", "chemistry.preset", "references.xdi", "references.names"];
 const HEADINGS = {
   reconstruct: "Reconstruction", align: "Grid, gauge and vacuum", kkr: "Kramers-Kronig coupling", fit: "Fit of eq. 1",
   chemistry: "Chemistry", domains: "Domains", references: "Reference spectra",
@@ -10,7 +11,7 @@ const HEADINGS = {
 
 const LABELS = {
   "domains.n_domains": "Domains", "kkr.mode": "Coupling", "kkr.start": "First coupling at cycle", "chemistry.preset": "Constants",
-  "references.xdi": "Reference spectra (XDI)",
+  "references.xdi": "Reference spectra (XDI)", "references.names": "Kept reference spectra",
 };
 
 let known = null;
@@ -52,9 +53,10 @@ function field(path, schema) {
   label.append(LABELS[path] ?? words.charAt(0).toUpperCase() + words.slice(1), input, hint);
   label.title = path;
   if (input.type === "checkbox") label.classList.add("check");
-  if (path !== "align.energy_offset_ev") return label;
+  const beside = BESIDE[path]?.(input);
+  if (!beside) return label;
   const both = document.createElement("div");
-  both.append(label, foil(input));
+  both.append(label, beside);
   return both;
 }
 
@@ -78,6 +80,9 @@ function foil(input) {
   label.append(file, said);
   return label;
 }
+
+/** What stands beside the field of an option, made from its input. */
+const BESIDE = { "align.energy_offset_ev": foil, "references.names": keptReferences };
 
 function control(path, schema, value) {
   let input = document.createElement("input");
@@ -144,6 +149,7 @@ export async function take(root, options) {
   await fill(root);
   for (const input of $$("[data-kind]", root)) {
     put(input, valueAt(options, input.name) ?? valueAt(known.defaults, input.name));
+    input.dispatchEvent(new Event("input"));
   }
   kept.xdi = options.references?.xdi ?? null;
 }
