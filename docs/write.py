@@ -1,4 +1,4 @@
-"""Writes the generated files of ``docs/``: problem codes, HTTP, options, settings and the diagram of packages (``make docs``)."""
+"""Writes the generated files of ``docs/`` (``make docs``): pages of codes, HTTP, options, results and settings, and the diagram."""
 
 import json
 import typing
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from api.problems import BY_STATUS, TABLE
 from docs.diagram import architecture_svg
 from docs.http_reference import cell, http_page
+from docs.results_reference import results_page
 from service.settings import Settings
 from tasks.options.run import RunOptions
 
@@ -169,6 +170,7 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     "errors.md": errors_page,
     "http.md": http_page,
     "options.md": options_page,
+    "results.md": results_page,
     "settings.md": settings_page,
     "images/architecture.svg": architecture_image,
 }
