@@ -1,4 +1,4 @@
-"""Writes the generated files of ``docs/`` (``make docs``): pages of codes, HTTP, options, results and settings, and the diagram."""
+"""Writes the generated files of ``docs/`` (``make docs``): pages on codes, HTTP, options, results, settings, and the diagram."""
 
 import json
 import typing
