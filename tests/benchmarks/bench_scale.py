@@ -5,7 +5,7 @@ time is a constant and a share of the pixels that it treats, fitted by its kind 
 list scheduling of its own graph, so that barriers count. Reconstruction is added at the measured time of a visit to a frame's
 pixel. Runs of steps that do nothing tell how many steps a second Dask itself can pass on::
 
-    python tests/benchmarks/bench_scale.py --energies 10 20 40 --pixels 64 256 600 --runs 100
+    python tests/benchmarks/bench_scale.py --energies 10 20 40 --pixels 96 256 600 --runs 100
 """
 
 import argparse
@@ -33,6 +33,7 @@ from service.settings import Settings
 from service.stages.context import DataPaths
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
+from service.stages.scans import FRAME_PIXEL_S
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
 from service.workflow.step import Step
@@ -111,7 +112,7 @@ def durations(
     found = {}
     for name, step in graph.steps.items():
         if isinstance(step, ReconstructStep):
-            found[name] = step.cost * visit_s
+            found[name] = step.cost / FRAME_PIXEL_S * visit_s
         elif kind(step) in coefficients:
             constant, slope = coefficients[kind(step)]
             found[name] = constant + slope * pixels[kind(step)]
@@ -230,7 +231,7 @@ def show_projection(coefficients: Mapping[str, tuple[float, float]], visit_s: fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--energies", type=int, nargs="+", default=[10, 20, 40])
-    parser.add_argument("--pixels", type=int, nargs="+", default=[64, 256, 600])
+    parser.add_argument("--pixels", type=int, nargs="+", default=[96, 256, 600])
     parser.add_argument("--runs", type=int, default=100, help="runs of steps that do nothing")
     chosen = parser.parse_args()
     measured = [couple(n, side, workers) for side in chosen.pixels for n in chosen.energies for workers in (1, 2)]
