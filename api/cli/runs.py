@@ -2,12 +2,11 @@
 
 import webbrowser
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from api.cli.submit import OptionsFile, check_options, follow, read_options, show_address, with_compounds
+from api.cli.submit import Foil, OptionsFile, References, check_options, follow, read_options, show_address, with_compounds
 from api.cli.terminal import AsJson, Key, Url, console, plain_errors, print_json, print_table, safe, show_warning
 from api.client.ptyxas import LOCAL, Client
 
@@ -22,12 +21,8 @@ Run = Annotated[str, typer.Argument(help="Id of a run.", show_default=False)]
 @commands.command()
 def run(
     datasets: Annotated[list[str], typer.Argument(help="Ids of datasets, which are analysed together.", show_default=False)],
-    reference: Annotated[
-        list[Path] | None, typer.Option(help="Spectrum of a compound: XDI, Athena, or columns.", exists=True)
-    ] = None,
-    foil: Annotated[
-        Path | None, typer.Option(help="Spectrum of a metal foil, which calibrates the energies.", exists=True)
-    ] = None,
+    reference: References = None,
+    foil: Foil = None,
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="e.g. domains.n_domains=4; repeatable.")] = None,
     options_file: OptionsFile = None,
     name: Annotated[str, typer.Option(help="Name of the run.")] = "",

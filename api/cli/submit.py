@@ -27,6 +27,10 @@ Probe = Annotated[str, typer.Option(help="Probe as JSON; by default as the files
 Distance = Annotated[float | None, typer.Option(help="Specimen to detector; by default as the files say.")]
 Orientation = Annotated[str, typer.Option(help="0-7: flip rows 1, flip columns 2, transpose 4; or auto.")]
 OptionList = Annotated[list[str] | None, typer.Option("--option", "-o", help="e.g. reconstruct.cycles=300; repeatable.")]
+References = Annotated[
+    list[Path] | None, typer.Option("--reference", help="Spectrum of a compound: XDI, Athena, or columns.", exists=True)
+]
+Foil = Annotated[Path | None, typer.Option(help="Spectrum of a metal foil, which calibrates the energies.", exists=True)]
 OptionsFile = Annotated[Path | None, typer.Option("--options", help="TOML file of options, a table a stage.", exists=True)]
 
 
@@ -43,12 +47,8 @@ def submit(
     distance_m: Distance = None,
     pixel_size_m: Annotated[float | None, typer.Option(help="Detector pixel; by default as the files say.")] = None,
     orientation: Orientation = "0",
-    reference: Annotated[
-        list[Path] | None, typer.Option(help="Spectrum of a compound: XDI, Athena, or columns.", exists=True)
-    ] = None,
-    foil: Annotated[
-        Path | None, typer.Option(help="Spectrum of a metal foil, which calibrates the energies.", exists=True)
-    ] = None,
+    reference: References = None,
+    foil: Foil = None,
     option: OptionList = None,
     options_file: OptionsFile = None,
     name: Annotated[str, typer.Option(help="Name of the run.")] = "",
