@@ -6,6 +6,7 @@ good as without a stop, but later.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -111,8 +112,16 @@ def momentum_for_hidden_beam(momentum: float, probe: jax.Array | NDArray[np.comp
     """
     if mask.all():
         return momentum
-    visible = max(1 - hidden_share(np.asarray(probe), mask), MIN_VISIBLE_SHARE)
+    visible = max(1 - float(_hidden_share(probe, np.fft.ifftshift(~mask))), MIN_VISIBLE_SHARE)
     return momentum / (momentum + (1 - momentum) * visible)
+
+
+@jax.jit
+def _hidden_share(probe: jax.Array, hidden: jax.Array) -> jax.Array:
+    """`hidden_share` on JAX's device, float32, of the pixels ``hidden`` (N, N) with the beam centre at [0, 0]."""
+    waves = jnp.fft.fft2(probe)
+    pattern = jnp.sum(waves.real**2 + waves.imag**2, axis=0)
+    return jnp.sum(pattern, where=hidden) / jnp.sum(pattern)
 
 
 def hidden_beam_warnings(energy_ev: float, share: float) -> list[str]:

@@ -8,6 +8,7 @@ plane of the phase, and a displacement.
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +51,19 @@ class Averages:
         """The averages with one more object."""
         k = self.n_cycles + 1
         long, short = ((power + 1) / (k + power) for power in (LONG_AVERAGE, SHORT_AVERAGE))
-        return Averages(k, (1 - long) * self.long + long * object_, (1 - short) * self.short + short * object_)
+        return Averages(k, *_averaged(self.long, self.short, object_, long, short))
 
     def remaining_change(self, dose: NDArray[np.float32], excess: float) -> float:
         """Estimate of what still changes of the object, in units of a pixel's photon noise; see `relative_change`."""
         return REMAINING_PER_DIFFERENCE * relative_change(np.asarray(self.long), np.asarray(self.short), dose, excess)
+
+
+@jax.jit
+def _averaged(
+    long: jax.Array, short: jax.Array, object_: jax.Array, of_long: float, of_short: float
+) -> tuple[jax.Array, jax.Array]:
+    """Both averages with one more object of these weights."""
+    return (1 - of_long) * long + of_long * object_, (1 - of_short) * short + of_short * object_
 
 
 def relative_change(

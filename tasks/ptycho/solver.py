@@ -14,13 +14,14 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.coherence import noise_misfit
-from tasks.ptycho.cycle import Frames, Sweep, gather_probe_over_cycle, prepare, update_probe_by_position
+from tasks.ptycho.cycle import Frames, gather_probe_over_cycle, prepare, update_probe_by_position
 from tasks.ptycho.scan import Canvas, Scan
-from tasks.ptycho.state import State, orthogonalised, with_modes
+from tasks.ptycho.state import ComplexArray, State, orthogonalised, with_modes
 
 
 class CycleInputs(NamedTuple):
@@ -60,6 +61,28 @@ class Rule:
     """The object's momentum restarts at zero if this cycle's R is not below this value (``probe_update="cycle"``)."""
 
 
+class Waves(NamedTuple):
+    """The arrays of a `State` that a cycle changes."""
+
+    object: ComplexArray
+    probe: ComplexArray
+    object_momentum_buffer: ComplexArray
+    probe_momentum_buffer: ComplexArray
+
+
+class Sizes(NamedTuple):
+    """The numbers of a `Rule` with ``probe_update="cycle"``, as the compiled cycle takes them; float32 arrays where stacked."""
+
+    alpha: ArrayLike
+    beta: ArrayLike
+    object_momentum: ArrayLike
+    probe_momentum: ArrayLike
+    carried: ArrayLike
+    """Share of the probe's momentum buffer that is carried over."""
+    restart_misfit: ArrayLike
+    """The object's momentum restarts at zero if the misfit is not below this value [photons]."""
+
+
 def init(canvas: Canvas, probe: NDArray[np.complex64], options: ReconstructOptions) -> State:
     """The state before the first cycle: an empty object (transmission 1) and the initial probe.
 
@@ -85,11 +108,8 @@ def step(state: State, inputs: CycleInputs, rule: Rule) -> State:
     """The state after one more cycle; its arrays stay on JAX's device."""
     if rule.probe_update == "position":
         return _step_by_position(state, inputs, rule)
-    sweep = gather_probe_over_cycle(
-        jnp.array(state.object), jnp.asarray(state.probe), inputs.frames, _visiting_order(state, inputs), rule.alpha,
-        _below_one(rule.object_regularisation),
-    )  # fmt: skip
-    return _advance(state, inputs, rule, sweep)
+    waves, order, sizes = _waves(state), _visiting_order(state, inputs), _sizes(rule, inputs)
+    return _accept(state, inputs, *gathered_cycle(waves, inputs.frames, order, sizes, _below_one(rule.object_regularisation)))
 
 
 def step_together(states: Sequence[State], inputs: Sequence[CycleInputs], rules: Sequence[Rule], frames: Frames) -> list[State]:
@@ -102,21 +122,46 @@ def step_together(states: Sequence[State], inputs: Sequence[CycleInputs], rules:
     frames : Frames
         Those of ``inputs``, each array stacked along a new first axis.
     """
-    share = _below_one(rules[0].object_regularisation)
-    orders = jnp.stack([_visiting_order(*pair) for pair in zip(states, inputs, strict=True)])
-
-    def sweep(object_: jax.Array, probe: jax.Array, frames: Frames, order: jax.Array, alpha: jax.Array) -> Sweep:
-        one: Sweep = gather_probe_over_cycle(object_, probe, frames, order, alpha, share)
-        return one
-
-    sweeps: Sweep = jax.vmap(sweep)(
-        jnp.stack([state.object for state in states]), jnp.stack([state.probe for state in states]), frames, orders,
-        jnp.asarray([rule.alpha for rule in rules], jnp.float32),
-    )  # fmt: skip
+    waves = Waves(*map(jnp.stack, zip(*map(_waves, states), strict=True)))
+    orders = np.stack([_visiting_order(*pair) for pair in zip(states, inputs, strict=True)])
+    sizes = Sizes(*(np.asarray(one, np.float32) for one in zip(*map(_sizes, rules, inputs), strict=True)))
+    vectorised = jax.vmap(gathered_cycle, (0, 0, 0, 0, None))
+    stacked, misfits = vectorised(waves, frames, orders, sizes, _below_one(rules[0].object_regularisation))
     return [
-        _advance(state, its, rule, Sweep(*(array[e] for array in sweeps)))
-        for e, (state, its, rule) in enumerate(zip(states, inputs, rules, strict=True))
+        _accept(state, its, Waves(*(array[e] for array in stacked)), misfits[e])
+        for e, (state, its) in enumerate(zip(states, inputs, strict=True))
     ]
+
+
+@jax.jit
+def gathered_cycle(
+    waves: Waves, frames: Frames, order: ArrayLike, sizes: Sizes, regularisation: float | None
+) -> tuple[Waves, jax.Array]:
+    """One cycle with the probe updated after the last position: a sweep over all positions, then both momenta, as one kernel.
+
+    Parameters
+    ----------
+    waves : Waves
+    frames : Frames
+    order : (P,) int32
+    sizes : Sizes
+    regularisation : float, optional
+        As of `gather_probe_over_cycle`.
+
+    Returns
+    -------
+    waves : Waves
+    misfit : float32
+        Summed over positions [photons].
+    """
+    object_, probe = jnp.asarray(waves.object), jnp.asarray(waves.probe)
+    sweep = gather_probe_over_cycle(object_, probe, frames, order, sizes.alpha, regularisation)
+    change = sizes.beta * sweep.probe_step
+    probe_buffer = sizes.carried * waves.probe_momentum_buffer + change
+    inertia = jnp.where(sweep.misfit < sizes.restart_misfit, sizes.object_momentum, 0.0)
+    object_buffer = sweep.object_ - object_ + inertia * waves.object_momentum_buffer
+    object_, probe = sweep.object_ + inertia * object_buffer, probe + change + sizes.probe_momentum * probe_buffer
+    return Waves(object_, probe, object_buffer, probe_buffer), sweep.misfit
 
 
 def batch_key(state: State, inputs: CycleInputs, rule: Rule) -> tuple[object, ...] | None:
@@ -147,22 +192,10 @@ def postprocess(state: State, inputs: CycleInputs) -> State:
     return orthogonalised(state) if len(state.probe) > 1 else state
 
 
-def _advance(state: State, inputs: CycleInputs, rule: Rule, sweep: Sweep) -> State:
-    """Apply the gathered probe step and both momenta after a sweep over all positions."""
-    error = float(sweep.misfit) / inputs.photons
-    carried = 0.0 if rule.clears_probe_momentum else rule.probe_momentum
-    probe_buffer = carried * jnp.asarray(state.probe_momentum_buffer) + rule.beta * sweep.probe_step
-    inertia = rule.object_momentum if error < rule.restart_error else 0.0
-    object_buffer = sweep.object_ - state.object + inertia * state.object_momentum_buffer
-    return replace(
-        state,
-        object=sweep.object_ + inertia * object_buffer,
-        probe=state.probe + rule.beta * sweep.probe_step + rule.probe_momentum * probe_buffer,
-        probe_momentum_buffer=probe_buffer,
-        object_momentum_buffer=object_buffer,
-        cycle=state.cycle + 1,
-        errors=np.append(state.errors, np.float32(error)),
-    )
+def _accept(state: State, inputs: CycleInputs, waves: Waves, misfit: jax.Array) -> State:
+    """The state with the arrays and the misfit of one more cycle."""
+    errors = np.append(state.errors, np.float32(float(misfit) / inputs.photons))
+    return replace(state, **waves._asdict(), cycle=state.cycle + 1, errors=errors)
 
 
 def _step_by_position(state: State, inputs: CycleInputs, rule: Rule) -> State:
@@ -194,9 +227,19 @@ def _step_by_position(state: State, inputs: CycleInputs, rule: Rule) -> State:
     )
 
 
-def _visiting_order(state: State, inputs: CycleInputs) -> jax.Array:
-    """(P,): the random order of this cycle's visits, the same whenever the cycle is repeated."""
-    return jnp.asarray(np.random.default_rng([state.seed, state.cycle]).permutation(len(inputs.frames.corner)))
+def _visiting_order(state: State, inputs: CycleInputs) -> NDArray[np.int32]:
+    """(P,) int32: the random order of this cycle's visits, the same whenever the cycle is repeated."""
+    return np.random.default_rng([state.seed, state.cycle]).permutation(len(inputs.frames.corner)).astype(np.int32)
+
+
+def _waves(state: State) -> Waves:
+    return Waves(*(getattr(state, name) for name in Waves._fields))
+
+
+def _sizes(rule: Rule, inputs: CycleInputs) -> Sizes:
+    carried = 0.0 if rule.clears_probe_momentum else rule.probe_momentum
+    restart_misfit = rule.restart_error * inputs.photons
+    return Sizes(rule.alpha, rule.beta, rule.object_momentum, rule.probe_momentum, carried, restart_misfit)
 
 
 def _below_one(share: float) -> float | None:
