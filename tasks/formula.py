@@ -12,7 +12,9 @@ LAST_TABULATED: Final = 92
 
 ISOTOPES: Final = {"D": "H", "T": "H"}
 OPENING: Final = {"(": ")", "[": "]", "{": "}"}
-HYDRATE_DOTS: Final = "·•⋅∙*"
+HYDRATE_DOTS: Final = "·•⋅∙‧・*"
+LOWERED: Final = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+"""Subscripts, as texts and spreadsheets have them, and the digits they mean."""
 NUMBER: Final = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?"
 TOKEN: Final = re.compile(
     rf"(?P<amount>{NUMBER}(?:/{NUMBER})?)|(?P<element>[A-Z][a-z]?)|(?P<open>[(\[{{])|(?P<close>[)\]}}])"
@@ -21,8 +23,8 @@ TOKEN: Final = re.compile(
 MOST_ATOMS: Final = 1e6
 """Atoms of one element in a formula unit, and the inverse of the fewest; beyond both, sums lose the other elements."""
 MOST_BRACKETS: Final = 30
-DOTTED_WATER: Final = re.compile(r"\.[0-9][0-9.]*H2O")
-"""``CuSO4.5H2O``: 4.5 atoms of oxygen, or five molecules of water."""
+DOTTED_WATER: Final = re.compile(r"\.[0-9][0-9./]*[(\[{]?(?:[HDT]2O|HDO|OH2|NH3)")
+"""``CuSO4.5H2O``: 4.5 atoms of oxygen, or five molecules of water; likewise heavy water, and ammonia."""
 
 
 @lru_cache(maxsize=256)
@@ -37,9 +39,10 @@ def composition(formula: str) -> dict[str, float]:
         The formula cannot be read or can be read in two ways, names an element that is unknown or has no tables, or holds
         an amount that is not positive or not between a millionth and a million.
     """
-    if re.search(r"[\d.]\s+[\d.]", formula):
+    text = formula.translate(LOWERED)
+    if re.search(r"[\d.]\s+[\d.]", text):
         raise _unreadable(formula, "a space between two numbers joins them; write a hydrate with a dot, V2O5·0.5H2O")
-    text = "".join(formula.split())
+    text = "".join(text.split())
     if sum(text.count(opening) for opening in OPENING) > MOST_BRACKETS:
         raise _unreadable(formula, f"more than {MOST_BRACKETS} brackets")
     if DOTTED_WATER.search(re.sub(rf"[{HYDRATE_DOTS}][0-9.]+", "", text)):

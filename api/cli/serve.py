@@ -54,7 +54,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         The file cannot be read, or is no TOML.
     """
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{file} is no TOML file of settings: {error}") from error
     return {name: value for name, value in found.items() if f"PTYXAS_{name.upper()}" not in map(str.upper, os.environ)}

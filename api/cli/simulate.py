@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 
 from api.cli.flags import fields_of, with_flags
-from api.cli.terminal import console, plain_errors
+from api.cli.terminal import console, plain_errors, safe
 from storage.writers.cxi import write_cxi
 from tasks.planning.plan import REFERENCE_ENERGIES, Plan, PlanOptions, plan_energies
 from tasks.ptycho.probe import ProbeSpec
@@ -43,8 +43,8 @@ def simulate(folder: Annotated[Path, typer.Argument(help="Folder for the CXI fil
     """Simulate a measurement: one CXI file an energy, and the command that submits them."""
     with plain_errors():
         measured = measure(SimulationOptions(**given), folder)
-    console.print(f"{len(measured.files)} scans in {folder}, {measured.n_bytes / 1e6:.0f} MB; submit them with")
-    console.print(measured.command, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{len(measured.files)} scans in {safe(folder)}, {measured.n_bytes / 1e6:.0f} MB; submit them with")
+    console.print(safe(measured.command), soft_wrap=True, highlight=False)
 
 
 @commands.command()
@@ -57,10 +57,10 @@ def plan(
     """Choose the energies to measure so that the errors are least, and estimate the errors to expect."""
     with plain_errors():
         made = plan_energies(PlanOptions(**given))
-    if figure is not None:
-        from tasks.figures.plan import plan_png
+        if figure is not None:
+            from tasks.figures.plan import plan_png
 
-        figure.write_bytes(plan_png(made))
+            figure.write_bytes(plan_png(made))
     if as_json:
         print(json.dumps(plan_as_json(made), indent=2))
     else:

@@ -19,7 +19,7 @@ from api.cli.demo import assess_run, free_port, prepare, running, wait_until_sta
 from api.cli.progress import show_run, show_uploads
 from api.cli.serve import open_server
 from api.cli.simulate import Measurement, measure
-from api.cli.terminal import console, plain_errors
+from api.cli.terminal import console, plain_errors, safe
 from api.client.ptyxas import Client
 from service.errors import ServiceError
 from service.settings import Settings
@@ -142,7 +142,7 @@ class ParticleStudy:
         results = settings.runs_dir / run["id"]
         if gallery is not None:
             fill_gallery(results / "figures", ids[0], gallery)
-        self.console.print(f"results      {results / 'results.zarr'}\nfigures      {results / 'figures'}", soft_wrap=True)
+        self.console.print(safe(f"results      {results / 'results.zarr'}\nfigures      {results / 'figures'}"), soft_wrap=True)
         return self._compare(measured, settings, run, time.monotonic() - begun)
 
     def specimens(self) -> dict[str, SimulationOptions]:

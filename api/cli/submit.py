@@ -168,10 +168,10 @@ def read_probe(text: str) -> dict[str, Any]:
     example = """such as '{"kind": "kb", "fwhm_m": 3e-7}'"""
     try:
         probe = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"--probe must be a JSON object, {example}, got {text!r}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--probe must be a JSON object, {example}, got {text[:80]!r}: {error}") from error
     if not isinstance(probe, dict):
-        raise ValueError(f"--probe must be a JSON object, {example}, got {text!r}")
+        raise ValueError(f"--probe must be a JSON object, {example}, got {text[:80]!r}")
     return probe
 
 
@@ -186,16 +186,16 @@ def read_options(file: Path | None, given: Sequence[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if file is not None:
         try:
-            options = tomllib.loads(file.read_text(encoding="utf-8"))
+            options = tomllib.loads(file.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise ValueError(f"{file} is no TOML: {error}") from error
-        loose = [name for name, value in options.items() if not isinstance(value, dict)]
+        loose = [name for name, value in options.items() if not isinstance(value, dict) and name != "preset"]
         if loose:
             raise ValueError(
                 f"{file} must hold a table for each stage, such as [reconstruct], got {', '.join(loose)} outside one"
             )
     for stage, values in options_of(given).items():
-        options[stage] = {**options.get(stage, {}), **values}
+        options[stage] = {**options.get(stage, {}), **values} if isinstance(values, dict) else values
     return options
 
 
@@ -232,11 +232,11 @@ def options_of(given: Sequence[str]) -> dict[str, Any]:
         if path == "preset" and equals:
             options["preset"] = value
             continue
-        if not (equals and dot and name):
-            raise ValueError(f"an option is stage.name=value, such as reconstruct.cycles=300, or preset=paper, got {text!r}")
+        if not (equals and dot and name) or stage == "preset":
+            raise ValueError(f"an option is stage.name=value, such as reconstruct.cycles=300, or preset=paper, got {text[:80]!r}")
         try:
             read = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             read = value
         options.setdefault(stage, {})[name] = read
     return options

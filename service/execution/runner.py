@@ -215,10 +215,18 @@ class Runner:
             self._end(run, "cancelled", None)
 
     def _end(self, run: RunProgress, state: EndState, error: str | None) -> None:
-        """Write down how a run ended, and let go of it; if the catalogue is out of reach, the next tick tries again."""
+        """Write down how a run ended, and let go of it; if the catalogue is out of reach, the next tick tries again.
+
+        A run whose end cannot be written down for a reason of its own is let go of, too: it is taken up again at the next look.
+        """
         run.ending = state, error
         self._submissions.leave(run)
-        self._reporter.end(run, state, error)
+        try:
+            self._reporter.end(run, state, error)
+        except CatalogueUnavailableError:
+            raise
+        except Exception:
+            log.exception("the run's end cannot be written down", extra={"run": run.run_id})
         self._runs.pop(run.run_id, None)
         if state == "succeeded" and not self._keep_rounds:
             self._planners.submit(remove_past_rounds, self._artifacts, run.graph, [one.graph for one in self._runs.values()])

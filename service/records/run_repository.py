@@ -87,7 +87,7 @@ class RunRepository:
         for row in reversed(self._runs.page(matching=RunFilter(states=UNFINISHED))):
             try:
                 records.append(RunRecord(row["id"], tuple(row["datasets"]), OPTIONS.validate_python(row["options"])))
-            except (TypeError, ValidationError) as error:
+            except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
                 self.end_run(row["id"], "failed", f"the run's row of the catalogue is damaged: {error}")
         return records
 

@@ -277,7 +277,11 @@ class Fields:
             self.fault("mask", f"must be (ny, nx) or (P, ny, nx) integers, 0 = good, got {node.shape} of {node.dtype}")
             return None, None
         if len(node.shape) > 2 and node.shape[:-2] != (1,) * (len(node.shape) - 2):
-            return None, FrameMasks(stacked(node), bad_bits)
+            masks = stacked(node)
+            unwritten = unwritten_frames(masks)
+            if unwritten.any():
+                self.fault("mask", f"was never written for {int(unwritten.sum())} of {len(unwritten)} frames, or only in part")
+            return None, FrameMasks(masks, bad_bits)
         values = self.values("mask", *paths)
         try:
             return None if values is None else is_good(values.reshape(values.shape[-2:]), bad_bits), None

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from api.cli.terminal import console, plain_errors
+from api.cli.terminal import console, plain_errors, safe
 from service.api_keys import DEFAULT_PROJECT, PROJECT, Key, Scope, change_keys, make_key, read_keys
 
 commands = typer.Typer(
@@ -46,7 +46,7 @@ def show(file: File) -> None:
     table = Table("key", "scope", "project", "last day", "name", box=None, header_style="bold", pad_edge=False)
     for key in keys:
         last_day = "never" if key.last_day is None else f"{key.last_day}{'' if key.is_valid() else ' (over)'}"
-        table.add_row(key.id, key.scope, key.project, last_day, key.name)
+        table.add_row(key.id, key.scope, key.project, last_day, safe(key.name))
     console.print(table)
 
 
@@ -64,4 +64,4 @@ def revoke(key: Annotated[str, typer.Argument(help="Id of the key as listed, or 
     with plain_errors():
         read_keys(file)  # a file that is not there is an error, and is not made
         change_keys(file, without_key)
-    console.print(f"revoked {revoked[0].id}, {revoked[0].name}", highlight=False, markup=False)
+    console.print(f"revoked {revoked[0].id}, {safe(revoked[0].name)}", highlight=False)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 from rich.table import Column, Table
 
-from api.cli.terminal import console, format_bytes, plain_errors
+from api.cli.terminal import console, format_bytes, plain_errors, safe, show_error
 from service.retention import MEANINGS, Garbage, Kind, Retention
 from service.settings import Settings
 from service.stages.context import DataPaths
@@ -86,7 +86,7 @@ def verify(
     damaged = {name: damage for name, damage in found.items() if damage}
     for name, damage in damaged.items():
         for text in damage:
-            console.print(f"[red]{name}: {text}[/]", highlight=False)
+            show_error(f"{name}: {text}")
     console.print(f"{', '.join(looked_at)} looked at, {len(found) - len(damaged)} whole", highlight=False)
     if damaged:
         raise typer.Exit(1)
@@ -105,7 +105,7 @@ def backup(
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"catalogue-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite"
         back_up(settings.catalogue_url, target)
-    console.print(f"copied the catalogue to {target}", highlight=False, soft_wrap=True)
+    console.print(f"copied the catalogue to {safe(target)}", highlight=False, soft_wrap=True)
     folders = Column("copy after it, with rsync or the like", overflow="fold")
     table = Table(folders, "size", "why", box=None, header_style="bold", pad_edge=False)
     for path, why in (
@@ -113,10 +113,13 @@ def backup(
         (paths.runs, "results and figures: a retry would have to compute them again"),
         (settings.location("references"), "reference spectra of the projects: they would have to be sent again"),
     ):
-        table.add_row(str(path), format_bytes(size_of(path)), why)
+        table.add_row(safe(path), format_bytes(size_of(path)), why)
     console.print(table)
-    console.print(f"{paths.artifacts} may be left out: it is computed again where needed", highlight=False, soft_wrap=True)
-    console.print(f"restore: put the copy back as {settings.data_dir / 'catalogue.sqlite'}", highlight=False, soft_wrap=True)
+    for text in (
+        f"{paths.artifacts} may be left out: it is computed again where needed",
+        f"restore: put the copy back as {settings.data_dir / 'catalogue.sqlite'}",
+    ):
+        console.print(safe(text), highlight=False, soft_wrap=True)
 
 
 @contextmanager

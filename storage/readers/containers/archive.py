@@ -20,8 +20,10 @@ MAX_UNPACKED: Final = 20
 """Largest ratio of an archive's unpacked files to its own size, where they are unpacked to disk."""
 METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
-CLUTTER: Final = {".DS_Store", "__MACOSX", "Thumbs.db", "desktop.ini", ".Spotlight-V100", ".Trashes", ".fseventsd"}
-"""Files and folders that desktops leave behind; they are no part of a measurement."""
+CLUTTER: Final = {
+    ".ds_store", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", ".spotlight-v100", ".trashes", ".fseventsd", "icon\r",
+}  # fmt: skip
+"""Files and folders that desktops leave behind, in small letters; they are no part of a measurement."""
 
 
 @dataclass(frozen=True)
@@ -32,23 +34,18 @@ class Archive:
     ----------
     file : zipfile.ZipFile
     members : mapping
-        Name of each file, parts separated by "/", to its entry: without `CLUTTER`, and without the one folder that holds
-        all files, where there is one.
+        Name of each file, parts separated by "/", to its entry: without `CLUTTER`, and without the folders that hold
+        all files, where there are any.
     """
 
     file: zipfile.ZipFile
     members: Mapping[str, zipfile.ZipInfo]
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether every name is as the archive states it, so that other programs find the same members."""
-        return all(name == member.filename for name, member in self.members.items())
-
 
 def is_clutter(name: str) -> bool:
     """Whether a path of "/"-separated parts is a desktop's own file and no part of a measurement."""
     parts = PurePosixPath(name).parts
-    return any(part in CLUTTER for part in parts) or bool(parts and parts[-1].startswith("._"))
+    return any(part.lower() in CLUTTER for part in parts) or bool(parts and parts[-1].startswith("._"))
 
 
 @contextmanager
@@ -76,8 +73,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     found = {_name(member): member for member in archive.infolist() if not _is_folder(member)}
     found = {name: member for name, member in found.items() if not is_clutter(name)}
-    tops = {name.split("/")[0] for name in found}
-    if len(tops) == 1 and all("/" in name for name in found):
+    while found and all("/" in name for name in found) and len(tops := {name.split("/")[0] for name in found}) == 1:
         (top,) = tops
         found = {name.removeprefix(f"{top}/"): member for name, member in found.items()}
     return found

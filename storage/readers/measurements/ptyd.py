@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object, find_text
-from storage.readers.fields import LENGTH, Fields
+from storage.readers.fields import ENERGY, LENGTH, PIXEL, Fields
 from storage.readers.photon_energy import is_photon_energy
 from storage.readers.record import BeamCentre, Node, ScanSource
 from storage.readers.stack import FrameStack
@@ -90,10 +90,10 @@ def _energy_ev(fields: Fields) -> float | None:
     for group in INFORMATION:
         node = fields.find(f"{group}/energy")
         if node is not None and node.dtype.kind in "iuf":
-            value = float(np.ravel(node[()])[0]) if np.prod(node.shape, dtype=int) else 0.0
-            if is_photon_energy(value * EV_PER_KEV):
-                return value * EV_PER_KEV
-            fields.fault("energy_ev", f"must be 0.03 to 200 keV, got {value:g}")
+            value = fields.number("energy_ev", ENERGY, f"{group}/energy", unstated=EV_PER_KEV)
+            if value is None or is_photon_energy(value):
+                return value
+            fields.fault("energy_ev", f"must be 0.03 to 200 keV, got {value / EV_PER_KEV:g}")
             return None
     fields.fault("energy_ev", "missing: neither meta/energy nor info/energy is a number [keV]")
     return None
@@ -118,9 +118,10 @@ def _beam_centre(fields: Fields) -> BeamCentre | None:
     for group in INFORMATION:
         node = fields.find(f"{group}/center")
         if node is not None and node.dtype.kind in "iuf":
-            centre = np.ravel(node[()])
-            if centre.size == 2 and np.isfinite(centre).all():
-                return BeamCentre(float(centre[0]), float(centre[1]))
+            centre = fields.quantities("beam_centre_px", PIXEL, f"{group}/center")
+            if centre is not None and centre.size == 2 and np.isfinite(centre).all():
+                y, x = centre.ravel().tolist()
+                return BeamCentre(y, x)
     return None
 
 

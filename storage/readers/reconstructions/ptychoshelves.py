@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
-from storage.readers.fields import LENGTH, Fields
+from storage.readers.fields import ENERGY, LENGTH, Fields
 from storage.readers.images import DerivedImage, ImageSource, split_stack
 from storage.readers.photon_energy import HC_EV_M, is_photon_energy
 from storage.readers.record import Node
@@ -88,15 +88,16 @@ def _square(fields: Fields, sizes: NDArray[np.float64]) -> float | None:
 
 def _energies_ev(fields: Fields, parameters: str) -> NDArray[np.float64] | None:
     """(1,) energy [eV] of ``energy`` [keV] or ``lambda`` [m]."""
-    for name in ("energy", "lambda"):
-        values = fields.values("energy_ev", f"{parameters}/{name}", required=False)
+    for name, kind, unstated in (("energy", ENERGY, EV_PER_KEV), ("lambda", LENGTH, 1.0)):
+        values = fields.quantities("energy_ev", kind, f"{parameters}/{name}", required=False, unstated=unstated)
         if values is None:
             continue
         number = _first(values)
-        energy = 0.0 if number is None or number <= 0 else number * EV_PER_KEV if name == "energy" else HC_EV_M / number
+        energy = 0.0 if number is None or number <= 0 else number if kind is ENERGY else HC_EV_M / number
         if is_photon_energy(energy):
             return np.array([energy])
-        fields.fault("energy_ev", f"{parameters}/{name} is {number!r}: energies are keV, 0.03 to 200, and wavelengths metres")
+        shown = "no number" if number is None else f"{number / unstated:g}"
+        fields.fault("energy_ev", f"{parameters}/{name} is {shown}: energies are keV, 0.03 to 200, and wavelengths metres")
         return None
     if not fields.faults:
         fields.fault("energy_ev", f"missing: neither {parameters}/energy [keV] nor {parameters}/lambda [m]")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
-from storage.readers.fields import MAX_POSITION_M, Fields
+from storage.readers.fields import ENERGY, LENGTH, MAX_POSITION_M, Fields
 from storage.readers.images import ImageSource, StackImage, split_stack
 from storage.readers.photon_energy import is_photon_energy
 from storage.readers.record import Node
@@ -40,8 +40,7 @@ def _read_storage(file: h5py.File, name: str) -> list[ImageSource]:
     place = f"{OBJECTS}/{name}"
     layers = fields.node("image", f"{place}/data")
     image = _first_layer(fields, layers)
-    energy = fields.values("energy_ev", f"{place}/_energy", f"{PROBES}/{name}/_energy")
-    energies_ev = None if energy is None else _energies_ev(fields, energy)
+    energies_ev = _energies_ev(fields, f"{place}/_energy", f"{PROBES}/{name}/_energy")
     origin_m = _origin_m(fields, f"{place}/_origin")
     sources = split_stack(
         fields,
@@ -66,30 +65,33 @@ def _first_layer(fields: Fields, layers: Node | None) -> Node | None:
     return StackImage(layers, 0)
 
 
-def _energies_ev(fields: Fields, energy: NDArray[np.generic]) -> NDArray[np.float64] | None:
-    value = np.asarray(energy, np.float64).ravel()[:1] * EV_PER_KEV
+def _energies_ev(fields: Fields, *paths: str) -> NDArray[np.float64] | None:
+    energy = fields.quantities("energy_ev", ENERGY, *paths, unstated=EV_PER_KEV)
+    if energy is None:
+        return None
+    value = energy.ravel()[:1]
     if not value.size or not is_photon_energy(float(value[0])):
-        fields.fault("energy_ev", f"must be 0.03 to 200 keV, got {energy!r}")
+        fields.fault("energy_ev", f"must be 0.03 to 200 keV, got {(value / EV_PER_KEV).tolist()}")
         return None
     return value
 
 
 def _origin_m(fields: Fields, path: str) -> tuple[float, float] | None:
     """Centre of the first pixel (y, x) [m]; None where the file does not state it."""
-    origin = fields.values("origin_m", path, required=False)
+    origin = fields.quantities("origin_m", LENGTH, path, required=False)
     if origin is None:
         return None
-    if origin.shape != (2,) or origin.dtype.kind not in "iuf" or not (np.abs(origin) < MAX_POSITION_M).all():
+    if origin.shape != (2,) or not (np.abs(origin) < MAX_POSITION_M).all():
         fields.fault("origin_m", f"_origin must be two lengths (y, x) [m], got {origin.ravel()[:4].tolist()}")
         return None
     return float(origin[0]), float(origin[1])
 
 
 def _pixel_size_m(fields: Fields, path: str) -> float | None:
-    sizes = fields.values("pixel_size_m", path)
+    sizes = fields.quantities("pixel_size_m", LENGTH, path)
     if sizes is None:
         return None
-    values = np.asarray(sizes, np.float64).ravel()
+    values = sizes.ravel()
     if not values.size or not (values > 0).all() or np.ptp(values) > 1e-3 * values[0]:
         fields.fault("pixel_size_m", f"pixels must be square and positive, got {values.tolist()[:4]} m")
         return None

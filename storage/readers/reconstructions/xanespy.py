@@ -62,10 +62,10 @@ def _read_frameset(file: h5py.File, place: str) -> list[ImageSource]:
     if name == "absorbances":
         fields.warnings.append("absorbances are taken as -ln(I / I0); divide decadic ones by 0.4343 and call them optical_depths")
     stack = _first_time(fields, fields.node("image", f"{place}/{name}"))
-    energies = fields.values("energy_ev", f"{place}/energies")
-    if energies is not None and energies.ndim == 2:
+    energies = fields.find(f"{place}/energies")
+    if energies is not None and len(energies.shape) == 2 and energies.shape[0]:
         # Fields of one time are read by a finder that knows nothing else.
-        fields.find, found = {"energies": energies[0]}.get, fields.find
+        fields.find, found = {"energies": StackImage(energies, 0)}.get, fields.find
         energies_ev = fields.energies_ev("energies")
         fields.find = found
     else:

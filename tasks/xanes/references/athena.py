@@ -115,6 +115,6 @@ def _reference(record: Record) -> Reference:
 def _numbers(values: Sequence[Any], what: str) -> NDArray[np.float64]:
     try:
         found = np.array([float(value) for value in values], np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ReferenceFormatError(f"{what} must be numbers: {error}") from error
     return found

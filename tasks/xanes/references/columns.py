@@ -45,7 +45,7 @@ def read_columns(text: str, name: str = "reference") -> Reference:
             rows.append(words)
     if not rows or len({len(row) for row in rows}) != 1:
         raise ReferenceFormatError(f"the table of a reference must have rows of one length, got {len(rows)} rows")
-    table = np.array(rows, np.float64)
+    table = np.array([[float(word) for word in row] for row in rows])
     energy, absorption = _columns(table, comments[-1] if comments else [])
     return ordered(Reference(name, "", energy * (1e3 if energy.max() < KEV_BELOW else 1.0), absorption))
 
@@ -71,4 +71,4 @@ def _is_number(word: str) -> bool:
         float(word)
     except ValueError:
         return False
-    return True
+    return "_" not in word  # which Python takes for a separator of digits

@@ -1,13 +1,10 @@
 """Files of reference spectra in any of the known formats, and the XDI text that stands for each spectrum in a run."""
 
 from dataclasses import replace
-from typing import Final
 
 from tasks.xanes.references.athena import is_project, read_project
 from tasks.xanes.references.columns import read_columns
-from tasks.xanes.references.xdi import MAX_BYTES, Reference, ReferenceFormatError, read_xdi
-
-UNNAMED: Final = "reference"
+from tasks.xanes.references.xdi import MAX_BYTES, UNNAMED, Reference, ReferenceFormatError, read_xdi
 
 
 def read_spectra(content: bytes, name: str = UNNAMED) -> list[Reference]:

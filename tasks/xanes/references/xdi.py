@@ -18,6 +18,8 @@ FIELD: Final = re.compile(r"#\s*([A-Za-z]\w*)\.(\w+)\s*:\s*(.*?)\s*(?:\|\|.*)?$"
 
 MU: Final = ("mutrans", "mufluor", "normtrans", "normfluor", "xmu", "mu", "norm", "flat")
 """Names of columns that are the absorption, measured or normalised, in the order of preference."""
+UNNAMED: Final = "reference"
+"""What a spectrum is called whose file does not say."""
 MIN_POINTS: Final = 10
 MOST_MISSING: Final = 0.02
 """Share of the rows, and one in any case, that may hold no finite absorption; no two of them beside each other."""
@@ -81,7 +83,7 @@ def read_xdi(text: str | bytes) -> Reference:
         raise ReferenceFormatError(
             f"a reference must name a column 'energy' in eV or keV; got {', '.join(columns) or 'no names'} in {unit}"
         )
-    name = fields.get("sample.name") or fields.get("sample.formula") or "reference"
+    name = fields.get("sample.name") or fields.get("sample.formula") or UNNAMED
     energy = columns["energy"] * (1e3 if unit == "kev" else 1.0)
     element, edge = fields.get("element.symbol", ""), fields.get("element.edge", "")
     return ordered(Reference(name, fields.get("sample.formula", ""), energy, absorption_of(columns), element, edge))
@@ -135,7 +137,7 @@ def absorption_of(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.floa
 
 
 def ordered(reference: Reference) -> Reference:
-    """The finite points by ascending energy, points of one energy averaged."""
+    """The finite points by ascending energy, points of one energy averaged; its texts without control characters."""
     finite = np.isfinite(reference.energy_ev) & np.isfinite(reference.absorption)
     missing = np.flatnonzero(~finite)
     if missing.size > max(1.0, MOST_MISSING * finite.size) or np.any(np.diff(missing) == 1):
@@ -147,4 +149,10 @@ def ordered(reference: Reference) -> Reference:
     if len(energy) < MIN_POINTS:
         raise ReferenceFormatError(f"a reference needs at least {MIN_POINTS} finite points, got {len(energy)}")
     absorption = np.bincount(inverse, weights=reference.absorption[finite]) / counts
-    return replace(reference, energy_ev=energy, absorption=absorption)
+    texts = {name: _line(getattr(reference, name)) for name in ("name", "formula", "element", "edge")}
+    return replace(reference, energy_ev=energy, absorption=absorption, **{**texts, "name": texts["name"] or UNNAMED})
+
+
+def _line(text: str) -> str:
+    """One line of text that can be stored and shown: what is no character of a text becomes a space."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())

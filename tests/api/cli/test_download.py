@@ -18,6 +18,7 @@ from api.cli.main import app
 def ptyxas(client: httpx.Client, *arguments: str) -> tuple[int, str]:
     environment = {"COLUMNS": "200", "TERM": "dumb", "PTYXAS_URL": str(client.base_url)}
     done = CliRunner().invoke(app, list(arguments), env=environment)
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
     return done.exit_code, done.output
 
 

@@ -16,6 +16,7 @@ GROUPS = ("keys", "certs")
 
 def run(*arguments: str) -> tuple[int, str]:
     done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
     return done.exit_code, done.output
 
 

@@ -24,6 +24,7 @@ def ptyxas(client: httpx.Client) -> Ptyxas:
     def call(*arguments: str, typed: str = "") -> tuple[int, str]:
         environment = {"COLUMNS": "200", "TERM": "dumb", "PTYXAS_URL": str(client.base_url)}
         done = CliRunner().invoke(app, list(arguments), env=environment, input=typed)
+        assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
         return done.exit_code, done.output
 
     return call

@@ -11,6 +11,7 @@ from api.cli.serve import read_settings
 
 def run(*arguments: str) -> tuple[int, str]:
     done = CliRunner().invoke(app, ["serve", *arguments], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
     return done.exit_code, done.output
 
 

@@ -12,6 +12,7 @@ from storage.readers.format import open_scan
 
 def run(*arguments: str) -> tuple[int, str]:
     done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
     return done.exit_code, done.output
 
 
@@ -45,7 +46,11 @@ def test_a_plan_is_printed_as_a_table_as_json_and_as_a_figure(tmp_path: Path) ->
 
 
 def test_a_plan_that_cannot_be_is_refused_as_a_sentence() -> None:
-    refused = (["--energies", "5"], "greater than or equal to 10"), (["--formula", "LiFeO2"], "must contain the absorber")
+    refused = (
+        (["--energies", "5"], "greater than or equal to 10"),
+        (["--formula", "LiFeO2"], "must contain the absorber"),
+        (["--energies", "10", "--figure", "/nowhere/plan.png"], "No such file or directory"),
+    )
     for words, message in refused:
         code, shown = run("plan", *words)
         assert code != 0

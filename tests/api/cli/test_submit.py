@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from api.cli.submit import check_energies, options_of, read_probe, stored_dataset, with_compounds
+from api.cli.submit import check_energies, options_of, read_options, read_probe, stored_dataset, with_compounds
 from api.client.ptyxas import Client
 from tasks.scattering import Absorber
 from tasks.xanes.references.xdi import ReferenceFormatError, read_xdi
@@ -19,6 +19,7 @@ from tasks.xanes.references.xdi import ReferenceFormatError, read_xdi
 
 def run(*arguments: str) -> tuple[int, str]:
     done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
     return done.exit_code, done.output
 
 
@@ -32,6 +33,59 @@ def test_options_of_the_command_line() -> None:
     assert options_of(["preset=paper", "kkr.mode=off"]) == {"preset": "paper", "kkr": {"mode": "off"}}
     with pytest.raises(ValueError, match=r"stage\.name=value"):
         options_of(["cycles=3"])
+
+
+def test_options_of_a_file_have_those_of_the_line_in_their_place_whatever_wrote_it(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_bytes("\ufeffpreset = 'paper'\r\n[kkr]\r\nmode = 'off'\r\n".encode())
+    assert read_options(file, ["kkr.gamma=0.5"]) == {"preset": "paper", "kkr": {"mode": "off", "gamma": 0.5}}
+    assert read_options(file, ["preset=default"])["preset"] == "default"
+    assert read_options(None, ["preset=paper", "reconstruct.cycles=3"]) == {"preset": "paper", "reconstruct": {"cycles": 3}}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[kkr\n", b"cycles = 3\n", b"preset = {a = 1}\n"])
+def test_a_file_of_options_that_cannot_be_is_told_as_a_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.toml").write_bytes(content)
+    (tmp_path / "a.cxi").write_bytes(b"x")
+    code, shown = run("submit", str(tmp_path / "a.cxi"), "--formula", "LiVO2", "--options", str(tmp_path / "run.toml"))
+    assert code in (1, 2)
+    assert "run.toml" in shown or "preset" in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("preset.x=1", "stage.name=value"), ("=", "stage.name=value"), ("kkr.=1", "stage.name=value"), ("kkr.gamma", "stage"),
+        ("reconstruct.cycles=1e999", "reconstruct.cycles"), ("kkr.gamma=NaN", "kkr.gamma"), ("preset=nothing", "preset"),
+        ("kkr.mode=" + "[" * 50_000, "kkr.mode"), ("reconstruct.seed=" + "9" * 5000, "reconstruct.seed"), (".a=1", ""),
+    ],
+)  # fmt: skip
+def test_an_option_that_cannot_be_is_told_as_a_sentence(tmp_path: Path, given: str, words: str) -> None:
+    (tmp_path / "a.cxi").write_bytes(b"x")
+    code, shown = run("submit", str(tmp_path / "a.cxi"), "--formula", "LiVO2", "-o", given, "--url", "http://127.0.0.1:9")
+    assert code in (1, 2), shown[-300:]
+    assert words in shown
+    assert "Traceback" not in shown
+    assert "no service answers" not in shown
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--distance-m", "nan"], ["--pixel-size-m", "inf"], ["--absorber", "Xx"], ["--edge", "\x1b[2J"], ["--title", "\udcff"],
+        ["--orientation", "9" * 5000], ["--probe", "[" * 50_000], ["--reference", "FILE"], ["--foil", "FILE"],
+        ["--url", "http://["], ["--url", "x"], ["--url", ""],
+    ],
+)  # fmt: skip
+def test_a_flag_that_cannot_be_is_told_as_a_sentence(tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "a.cxi").write_bytes(b"x")
+    given = [str(tmp_path / "a.cxi") if one == "FILE" else one for one in flags]
+    code, shown = run("submit", str(tmp_path / "a.cxi"), "--formula", "LiVO2", "--url", "http://127.0.0.1:9", *given)
+    assert code in (1, 2)
+    assert shown.strip()
+    assert "Traceback" not in shown
+    assert "\x1b[2J" not in shown
 
 
 def test_a_probe_is_read_from_json() -> None:

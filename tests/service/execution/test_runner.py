@@ -325,6 +325,26 @@ def test_a_run_that_cannot_be_recorded_fails_alone(
     assert "half a surrogate pair" in str(bench.wait("run_broken", "failed").error)
 
 
+def test_a_run_whose_end_cannot_be_recorded_holds_up_no_other(
+    make_bench: MakeBench, run_input: MakeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(broken=run_input(1, "broken"), a=run_input())
+    end_run, refusals = bench.records.end_run, iter(range(3))
+
+    def refuse(run_id: str, *arguments: Any) -> bool:
+        if run_id == "run_broken" and next(refusals, None) is not None:
+            bench.runner.wake()
+            raise ValueError("its row is locked")
+        return end_run(run_id, *arguments)
+
+    monkeypatch.setattr(bench.records, "end_run", refuse)
+    bench.submit("run_broken", "broken", **SHORT)
+    bench.submit("run_1", "a", **SHORT)
+    bench.wait("run_1", "succeeded")
+    assert bench.wait("run_broken", "succeeded", "failed").error is None
+    assert next(refusals, None) is None
+
+
 class Flaky:
     """A cluster whose scheduler can be taken away: what it was given is then lost without a word."""
 

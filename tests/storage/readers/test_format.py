@@ -28,6 +28,8 @@ def packed(folder: Path, target: Path, style: str) -> Path:
                 archive.write(path, name)
             elif style == "folder":
                 archive.write(path, f"{folder.name}/{name}")
+            elif style == "folders":
+                archive.write(path, f"2024/may/{folder.name}/{name}")
             elif style == "finder":
                 archive.write(path, f"{folder.name}/{name}")
                 archive.writestr(f"__MACOSX/{folder.name}/._{name}", b"\0\5\26\7junk")
@@ -75,7 +77,7 @@ def plain(folder: Path, files: Any) -> None:
     files.plain(folder / "scan.h5")
 
 
-@pytest.mark.parametrize("style", ["flat", "folder", "finder", "backslashes"])
+@pytest.mark.parametrize("style", ["flat", "folder", "folders", "finder", "backslashes"])
 @pytest.mark.parametrize("content", [eiger, arrays, zarr_dataset, cxi, plain])
 def test_a_measurement_is_read_however_it_was_packed(
     store: DatasetStore, files: Any, tmp_path: Path, content: Any, style: str

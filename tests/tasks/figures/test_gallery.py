@@ -178,6 +178,24 @@ def test_what_no_font_has_is_left_out_or_replaced(pair: Study, title: str) -> No
         draw_png(title, maps.state_maps, named, ("edge_energy",))
 
 
+def test_seven_groups_eight_references_and_twelve_compounds_are_drawn(pair: Study) -> None:
+    """As many as a run may have of each are more than there are colours."""
+    one, n_groups = pair.specimens[0], 7
+    assert pair.domains is not None
+    shares = np.full((n_groups, 4), 0.25)
+    mixture = np.where(one.kept(), np.full((8, 1, 1), 1 / 8), np.nan)
+    many = replace(
+        pair,
+        specimens=tuple(replace(one, name=f"ds_{i}", group=f"group {i}", mixture=mixture) for i in range(n_groups)),
+        domains=replace(pair.domains, fraction=shares, group_fraction=shares, group_interval=np.stack([shares, shares])),
+        references=tuple(replace(pair.references[0], name=f"V{i}O2") for i in range(1, 9)),
+        theory={f"V{i}O2": 30.0 + i for i in range(1, 13)},
+    )
+    figures = figure_list(many)
+    for name in ("histograms", "mixture-maps", "domain-maps", "domain-fractions", "references-ds_6"):
+        assert figures[name].draw().startswith(b"\x89PNG"), name
+
+
 @pytest.mark.parametrize("k", [1, 12])
 def test_any_number_of_domains_and_one_descriptor(pair: Study, k: int) -> None:
     shares = np.full((2, k), 1 / k)

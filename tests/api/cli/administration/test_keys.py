@@ -6,11 +6,13 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.main import app
+from api.cli.terminal import plain
 from service.api_keys import digest_of, read_keys
 
 
 def run(*arguments: object) -> tuple[int, str]:
     done = CliRunner().invoke(app, [str(word) for word in ("keys", *arguments)], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
     return done.exit_code, done.output
 
 
@@ -35,6 +37,15 @@ def test_keys_are_added_listed_and_revoked(tmp_path: Path) -> None:
     assert run("list", "--file", path)[0] == 1
     assert run("add", "the first again", "--file", path)[0] == 0
     assert [one.name for one in read_keys(path)] == ["the first again"]
+
+
+@pytest.mark.parametrize("name", ["[red]beam[/red] line", "[/]", "a\x1b[2Jb\u202e", "[link=http://x]y[/link]"])
+def test_names_are_shown_as_they_are_and_reach_no_terminal(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "keys"
+    assert run("add", name, "--file", path)[0] == 0
+    for shown in (run("list", "--file", path)[1], run("revoke", name, "--file", path)[1]):
+        assert plain(name) in shown
+        assert not {"\x1b", "\u202e"} & set(shown)
 
 
 @pytest.mark.parametrize("command", ["list", "revoke"])

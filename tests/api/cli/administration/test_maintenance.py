@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.main import app
+from api.cli.terminal import plain
 from service.records.run_repository import RunRepository
 from service.settings import Settings
 from storage.artifacts import ArtifactStore
@@ -42,6 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(*arguments: object) -> tuple[int, str]:
     done = CliRunner().invoke(app, [str(word) for word in arguments], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
     return done.exit_code, done.output
 
 
@@ -93,6 +95,17 @@ def test_verify_names_the_reference_that_has_changed(folder: Path) -> None:
     code, shown = run("verify", "--data-dir", folder)
     assert code == 1
     assert "reference p1/foil: the reference 'foil' is no longer what was kept" in shown.replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", ["[red]x", "[[", "[b]", "a\x1b[2Jb"])
+def test_names_of_folders_are_shown_as_they_are_and_reach_no_terminal(folder: Path, name: str) -> None:
+    renamed = folder.rename(folder.with_name(name))
+    (renamed / "runs/run_1/results.zarr/ds_a/maps/edge_energy/zarr.json").write_bytes(b"")
+    for arguments in (["verify"], ["verify", "run_1"], ["backup", renamed.with_name("[b]safe")], ["gc", "--days", 0]):
+        code, shown = run(*arguments, "--data-dir", renamed)
+        assert code in (0, 1)
+        assert "\x1b" not in shown
+        assert arguments[0] == "gc" or plain(name) in shown.replace("\n", ""), shown
 
 
 def test_backup_copies_the_catalogue_while_it_is_written(folder: Path, tmp_path: Path) -> None:

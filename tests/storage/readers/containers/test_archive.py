@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.errors import HostileFileError
+from storage.errors import HostileFileError, InvalidScanError
 from storage.readers.containers.archive import open_archive, unpack
+from storage.readers.format import open_scan
 
 
 def test_an_archive_is_unpacked_into_its_folder(files: Any, tmp_path: Path) -> None:
@@ -37,6 +38,9 @@ def test_an_archive_that_unpacks_to_far_more_than_itself_is_refused(
         ["scan/counts.npy", "scan/.DS_Store", "__MACOSX/scan/._counts.npy", "__MACOSX/._scan"],
         ["scan\\counts.npy", "scan\\Thumbs.db"],
         ["scan/", "scan/counts.npy", "scan/._counts.npy", "scan/desktop.ini"],
+        ["2024/may/scan/counts.npy", "2024/.DS_Store", "__MACOSX/2024/may/scan/._counts.npy"],
+        ["./scan/counts.npy", "./scan/Desktop.ini", "./scan/THUMBS.DB", "./Icon\r"],
+        ["a/b/", "a/b/c/", "a/b/c/counts.npy"],
         ["a/../counts.npy"],
     ],
 )
@@ -54,6 +58,13 @@ def test_what_desktops_add_is_no_part_of_it(tmp_path: Path, names: list[str]) ->
         assert list(archive.members) == ["counts.npy"]
         unpack(archive, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["counts.npy"]
+
+
+@pytest.mark.parametrize("names", [["a", "a/b"], ["x" * 300, "y"], ["x/" * 3000 + "a", "y"]])
+def test_names_that_no_file_system_can_have_are_a_fault_of_the_file(files: Any, tmp_path: Path, names: list[str]) -> None:
+    content = dict.fromkeys(names, b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(InvalidScanError, match="is damaged"), open_scan(files.zip(tmp_path / "f", content)):
+        pass
 
 
 @pytest.mark.parametrize("name", ["..\\..\\evil", "\\\\server\\share\\evil", "c:\\evil", "a\\..\\..\\evil", "\\evil"])

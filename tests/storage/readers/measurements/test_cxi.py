@@ -226,6 +226,14 @@ def test_a_mask_of_every_frame_is_read_frame_by_frame(files: Any, tmp_path: Path
         np.testing.assert_array_equal(source.frame_masks[2:5], bad[2:5] == 0)
 
 
+def test_masks_of_frames_that_were_never_written_are_named(files: Any, tmp_path: Path) -> None:
+    path = files.cxi(tmp_path / "f")
+    with h5py.File(path, "r+") as file:
+        masks = file.create_dataset(f"{DETECTOR}/mask", (6, 16, 16), np.uint32, chunks=(1, 16, 16))
+        masks[:4] = 0
+    assert faults_of(path) == ["mask: was never written for 2 of 6 frames, or only in part"]
+
+
 DETECTOR = "entry_1/instrument_1/detector_1"
 ENERGY = "entry_1/instrument_1/source_1/energy"
 TRANSLATION = "entry_1/sample_1/geometry_1/translation"

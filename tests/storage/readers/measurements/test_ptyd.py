@@ -62,6 +62,40 @@ def test_weights_of_zero_are_bad_pixels(tmp_path: Path) -> None:
         np.testing.assert_array_equal(source.mask, weights[3] > 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "unit"),
+    [
+        ("energy", 5420.0, "eV"), ("energy", 5.42, "keV"), ("energy", 5.42e-3, "MeV"), ("energy", 5420 * 1.602176634e-19, "J"),
+        ("distance", 1500.0, "mm"), ("psize", np.array([75.0, 75.0]), "um"), ("psize", 75e-9, "km"),
+        ("center", np.array([8.0, 7.0]), "pixel"), ("center", np.array([[8.0], [7.0]]), "px"),
+    ],
+)  # fmt: skip
+def test_a_unit_that_is_stated_counts(tmp_path: Path, name: str, value: Any, unit: str) -> None:
+    with h5py.File(write(tmp_path / "f", **{name: value}), "r+") as file:
+        file[f"meta/{name}"].attrs["units"] = unit
+    with open_scan(tmp_path / "f") as (source,):
+        assert source.faults == ()
+        assert source.energy_ev == pytest.approx(5420)
+        assert source.distance_m == pytest.approx(1.5)
+        assert source.detector_pixel_size_m == pytest.approx(75e-6)
+        assert source.beam_centre == BeamCentre(8.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "field"),
+    [
+        ("energy", "m", "energy_ev"), ("distance", "eV", "distance_m"), ("center", "mm", "beam_centre_px"),
+        ("psize", "px", "detector_pixel_size_m"),
+    ],
+)  # fmt: skip
+def test_a_unit_of_another_quantity_is_refused(tmp_path: Path, name: str, unit: str, field: str) -> None:
+    with h5py.File(write(tmp_path / "f"), "r+") as file:
+        file[f"meta/{name}"].attrs["units"] = unit
+    with open_scan(tmp_path / "f") as (source,):
+        assert [fault.field for fault in source.faults] == [field]
+        assert "is no unit of" in source.faults[0].message
+
+
 def test_numbers_that_are_text_are_missing(tmp_path: Path) -> None:
     with open_scan(write(tmp_path / "f", distance="None", psize="None", center="None")) as (source,):
         assert source.faults == ()
@@ -74,6 +108,8 @@ def test_numbers_that_are_text_are_missing(tmp_path: Path) -> None:
         ({"energy": None}, "energy_ev"),
         ({"energy": 5420.0}, "energy_ev"),
         ({"energy": "None"}, "energy_ev"),
+        ({"energy": np.nan}, "energy_ev"),
+        ({"energy": np.array([5.42, 5.43])}, "energy_ev"),
         ({"psize": np.array([75e-6, 55e-6])}, "detector_pixel_size_m"),
         ({"distance": -1.0}, "distance_m"),
         ({"propagation": "nearfield"}, "distance_m"),

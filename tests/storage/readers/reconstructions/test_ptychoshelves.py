@@ -57,6 +57,27 @@ def test_pairs_and_layers_of_fold_slice(tmp_path: Path) -> None:
         np.testing.assert_allclose(source.image[()], OBJECT**2, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "unit"),
+    [
+        ("energy", 8979.0, "eV"), ("energy", 8979 * 1.602176634e-19, "J"), ("energy", 8.979, "kev"),
+        ("dx_spec", np.array([[20.0], [20.0]]), "nm"), ("lambda", 1239841.984 / 8979, "pm"),
+    ],
+)  # fmt: skip
+def test_a_unit_that_is_stated_counts(tmp_path: Path, name: str, value: Any, unit: str) -> None:
+    path = write(tmp_path / "f", **{"energy": None, name: value} if name == "lambda" else {name: value})
+    with h5py.File(path, "r+") as file:
+        file[f"reconstruction/p/{name}"].attrs["units"] = unit
+    with open_images(path) as (source,):
+        assert source.faults == ()
+        assert source.energy_ev == pytest.approx(8979)
+        assert source.pixel_size_m == pytest.approx(2e-8)
+    with h5py.File(path, "r+") as file:
+        file[f"reconstruction/p/{name}"].attrs["units"] = "deg"
+    with open_images(path) as (source,):
+        assert "is no unit of" in source.faults[0].message
+
+
 def test_every_object_is_read(tmp_path: Path) -> None:
     with open_images(write(tmp_path / "f", **{"objects/object_1": 2 * OBJECT.T})) as sources:
         assert [source.label for source in sources] == ["object_0", "object_1"]

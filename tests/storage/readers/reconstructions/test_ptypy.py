@@ -42,6 +42,28 @@ def test_the_origin_is_the_first_pixel(tmp_path: Path) -> None:
         assert source.origin_m == (-1e-6, -2e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "unit"),
+    [
+        ("_energy", 850.0, "eV"), ("_energy", 850 * 1.602176634e-19, "J"), ("_energy", 0.85e-3, "MeV"),
+        ("_psize", np.array([5.0, 5.0]), "nm"), ("_origin", np.array([-1.0, -2.0]), "um"),
+    ],
+)  # fmt: skip
+def test_a_unit_that_is_stated_counts(tmp_path: Path, name: str, value: Any, unit: str) -> None:
+    path = write(tmp_path / "f", **{"_origin": np.array([-1e-6, -2e-6]), name: value})
+    with h5py.File(path, "r+") as file:
+        file[f"content/obj/S00G00/{name}"].attrs["units"] = unit
+    with open_images(path) as (source,):
+        assert source.faults == ()
+        assert source.energy_ev == pytest.approx(850)
+        assert source.pixel_size_m == pytest.approx(5e-9)
+        assert source.origin_m == pytest.approx((-1e-6, -2e-6))
+    with h5py.File(path, "r+") as file:
+        file[f"content/obj/S00G00/{name}"].attrs["units"] = "deg"
+    with open_images(path) as (source,):
+        assert "is no unit of" in source.faults[0].message
+
+
 def test_of_several_modes_the_first_is_taken_and_told(tmp_path: Path) -> None:
     with open_images(write(tmp_path / "f", data=np.concatenate([OBJECT, 2 * OBJECT]))) as (source,):
         assert source.warnings == ("the object has 2 modes; the first is taken",)

@@ -42,6 +42,19 @@ def test_of_several_times_the_first_is_taken_and_told(tmp_path: Path) -> None:
         assert sources[0].warnings == ("the frameset has 2 times; the first is taken",)
 
 
+@pytest.mark.parametrize("energies", [ENERGIES, ENERGIES[0]])
+def test_energies_are_converted_from_the_unit_they_state(tmp_path: Path, energies: Any) -> None:
+    path = write(tmp_path / "f", energies=energies / 1e3)
+    with h5py.File(path, "r+") as file:
+        file["sample_1/aligned/energies"].attrs["units"] = "keV"
+    with open_images(path) as sources:
+        assert [source.energy_ev for source in sources] == pytest.approx(ENERGIES[0].tolist())
+    with h5py.File(path, "r+") as file:
+        file["sample_1/aligned/energies"].attrs["units"] = "nm"
+    with open_images(path) as sources:
+        assert "is no unit of energy" in sources[0].faults[0].message
+
+
 def test_absorbances_are_read_with_a_warning(tmp_path: Path) -> None:
     with open_images(write(tmp_path / "f", optical_depths=None, absorbances=STACK)) as sources:
         assert "decadic" in sources[0].warnings[0]

@@ -58,12 +58,32 @@ def test_every_spectrum_of_absorption_is_read_and_nothing_else() -> None:
         (perl({"y": ["a"] * 16}), "must be numbers"),
         (perl({"y": ["nan"] * 16}), "finite"),
         (as_json(ARGS, y=[[1]] * 16), "must be numbers"),
+        (as_json(ARGS, y=[10**400] * 16), "must be numbers"),
+        (as_json({**ARGS, "bkg_eshift": 10**400}), "must be numbers"),
         (gzip.compress(b"{" + b'"# Athena project file": ' + b"[" * 200_000, mtime=0), "no JSON"),
     ],
 )
 def test_what_cannot_be_read_is_refused(content: bytes, words: str) -> None:
     with pytest.raises(ReferenceFormatError, match=words):
         read_project(content)
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("\ud800 foil", "foil"),
+        ("a\x1b[2J\u202eb\nc", "a [2J b c"),
+        ("\x00", "reference"),
+        ("x" * 5000, "x" * 100),
+        ({"a": 1}, "{'a': 1}"),
+    ],
+)
+def test_a_label_is_one_line_that_can_be_stored_and_shown(label: Any, name: str) -> None:
+    (found,) = read_project(as_json({**ARGS, "label": label, "bkg_z": "\ud800V", "fft_edge": "K\x07"}))
+    assert (found.name, found.element, found.edge) == (name, "V", "K")
+    for text in (found.name, found.element, found.edge):
+        assert text.isprintable()
+        assert text.encode()
 
 
 def test_other_files_are_no_projects() -> None:

@@ -45,6 +45,9 @@ def test_kilo_electronvolts_are_told_by_their_size() -> None:
         ("# energy a b\n" + rows(np.ones(12), np.ones(12)), "needs mutrans"),
         ("5400 1\n5401 nan\n5402 1\n", "finite"),
         ("<html>\n<p>1 2</p>", "rows of one length"),
+        (rows(np.arange(12.0)).replace(".", "_"), "rows of one length, got 0"),
+        ("\n".join(f"{energy:.0f} \u0661\u0662" for energy in ENERGIES_EV[:5]), "at least 10 finite points"),
+        ("1e999 1\n" * 12, "finite"),
     ],
 )
 def test_what_says_too_little_is_refused(text: str, words: str) -> None:
