@@ -12,7 +12,7 @@ from service.errors import ConflictError, IdempotencyError, NotFoundError
 from service.execution.runner import Runner
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import OPTIONS, RETRIED, RunRepository
-from service.records.views import EventView, Page, PageKey, RunFilter, RunView
+from service.records.views import EventView, Page, PageKey, RunFilter, RunState, RunView
 from service.results.published import PublishedResults
 from service.settings import Settings
 from service.stages.context import DataPaths
@@ -101,10 +101,15 @@ class Runs:
             raise NotFoundError(f"there is no run {run_id}")
         return view
 
-    def events(self, run_id: str, after: int = 0) -> Sequence[EventView]:
-        """What happened to a run after the event ``after``."""
-        self.get(run_id)
-        return self._repository.events(run_id, after)
+    def follow(self, run_id: str, after: int = 0) -> tuple[RunState, Sequence[EventView]]:
+        """The state of a run, and the first `MOST_EVENTS` events after the event ``after``.
+
+        The state is read first, so that no event is missed that was written between the two reads.
+        """
+        state = self._repository.state(run_id, self._project)
+        if state is None:
+            raise NotFoundError(f"there is no run {run_id}")
+        return state, self._repository.events(run_id, after)
 
     def cancel(self, run_id: str) -> RunView:
         """Stop a run: at once where it is queued, else steps at work see it at their next cycle."""

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import KeyCheckDep, RunId, ServiceDep, problems
 from service.bootstrap import Service
+from service.records.views import ENDED, MOST_EVENTS
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -43,15 +44,14 @@ async def events_after(
     """Yield events with an id above ``after`` until the run has ended, or while ``may_go_on`` says so."""
     yield ServerSentEvent(retry=1000)
     while may_go_on():
-        # The state is read before the events, so that an event written between the two reads is not missed.
-        run = await run_in_threadpool(service.runs.get, run_id)
-        events = await run_in_threadpool(service.runs.events, run_id, after)
+        state, events = await run_in_threadpool(service.runs.follow, run_id, after)
         for event in events:
             after = event.id
             data = {"kind": event.kind, "time": event.time, **event.data}
             yield ServerSentEvent(data=data, event=event.kind, id=str(event.id))
-        if not events and run.has_ended:
-            yield ServerSentEvent(data={"state": run.state}, event="end")
+        if len(events) == MOST_EVENTS:
+            continue
+        if state in ENDED:
+            yield ServerSentEvent(data={"state": state}, event="end")
             return
-        if not events:
-            await asyncio.sleep(POLL_S)
+        await asyncio.sleep(POLL_S)

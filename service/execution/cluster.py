@@ -40,15 +40,16 @@ SCHEDULER_SETTINGS: Final[dict[str, object]] = {
     "distributed.worker.http.routes": [],
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "2s",
 }
 """Settings of the embedded scheduler.
 
 With the first two, tasks that are ready wait in the scheduler's queue, in the order of their priorities, rather than in
 the queues of the workers: a new run is served as soon as any worker is free, and a worker that dies brings only the one
 or two tasks under suspicion that it had. The third is the time [s] that a dead worker has to come back before another
-takes its place; Dask's 15 s are too few beside a load. The fourth leaves the workers without HTTP pages. The last two,
-Dask's statistical profiler (100 samples a second of every process) and the check of its event loops (50 a second), take
-an eighth of a core for as long as the service runs, whether it computes or not."""
+takes its place; Dask's 15 s are too few beside a load. The fourth leaves the workers without HTTP pages. The others
+look less often, or not at all, at processes and event loops: Dask's statistical profiler alone (100 samples a second of every
+process) takes a tenth of a core for as long as the service runs, whether it computes or not."""
 
 GPU_WORKER: Final = {"GPU": 1.0}
 """What a worker with a graphics card is started with (``dask worker --resources GPU=1``), and a batch asks for."""

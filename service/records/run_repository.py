@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from service.api_keys import DEFAULT_PROJECT
-from service.records.views import UNFINISHED, EventView, Page, RunState, RunView, StageView, moment
+from service.records.views import MOST_EVENTS, RUN_STATES, UNFINISHED, EventView, Page, RunState, RunView, StageView, moment
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
 from storage.catalogue.paging import PageKey
@@ -136,9 +136,14 @@ class RunRepository:
         self._events.add(run_id, kind, data)
 
     def events(self, run_id: str, after: int) -> list[EventView]:
-        """Events of a run with an id above ``after``, oldest first."""
-        rows = self._events.after(run_id, after)
+        """Events of a run with an id above ``after``, oldest first, `MOST_EVENTS` at most."""
+        rows = self._events.after(run_id, after, MOST_EVENTS)
         return [EventView(row["id"], moment(row["time"]), row["kind"], row["data"] or {}) for row in rows]
+
+    def state(self, run_id: str, project: str | None = None) -> RunState | None:
+        """The state of a run; None where there is none of that name, or not in that project."""
+        found = self._runs.state(run_id, project)
+        return None if found is None else next((one for one in RUN_STATES if one == found), "failed")
 
     def warnings(self, run_id: str) -> set[str]:
         """Texts of all that a run has been told, its warnings among it."""

@@ -16,6 +16,8 @@ RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RUN_STATES: Final[tuple[RunState, ...]] = get_args(RunState)
 UNFINISHED: Final[tuple[RunState, ...]] = ("queued", "running")
 ENDED: Final = tuple(state for state in RUN_STATES if state not in UNFINISHED)
+MOST_EVENTS: Final = 1000
+"""Events of a run that are read at once."""
 DatasetState = Literal["open", "sealed", "damaged"]
 DatasetKind = Literal["diffraction", "images"]
 

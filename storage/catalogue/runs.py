@@ -103,6 +103,13 @@ class RunTable:
             query = query.where(runs.c.project == project)
         return next(iter(self._database.rows(query)), None)
 
+    def state(self, run_id: str, project: str | None = None) -> str | None:
+        """The state of a run, or None; also None where it is another project's."""
+        query = select(runs.c.state).where(runs.c.id == run_id)
+        if project is not None:
+            query = query.where(runs.c.project == project)
+        return next((str(row["state"]) for row in self._database.rows(query)), None)
+
     def page(
         self,
         project: str | None = None,

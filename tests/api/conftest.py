@@ -222,8 +222,8 @@ class FakeRuns:
             write_study(self.folder / run_id / "results.zarr", self.views[run_id].datasets)
             write_figures(self.folder / run_id / "figures")
         finished = self.views[run_id].created + timedelta(seconds=163)
-        self.views[run_id] = replace(self.views[run_id], state=state, error=error, eta_s=None, finished=finished)
         self.tell(run_id, "state", state=state)
+        self.views[run_id] = replace(self.views[run_id], state=state, error=error, eta_s=None, finished=finished)
 
     def page(self, limit: int = 50, after: PageKey | None = None, matching: RunFilter = EVERY_RUN) -> Page[RunView]:
         self.asked = matching
@@ -234,10 +234,9 @@ class FakeRuns:
             raise NotFoundError(f"no run {run_id}")
         return self.views[run_id]
 
-    def events(self, run_id: str, after: int = 0) -> Sequence[EventView]:
-        self.get(run_id)
+    def follow(self, run_id: str, after: int = 0) -> tuple[RunState, Sequence[EventView]]:
         with self.guard:
-            return [event for event in self.happened[run_id] if event.id > after]
+            return self.get(run_id).state, [event for event in self.happened[run_id] if event.id > after]
 
     def cancel(self, run_id: str) -> RunView:
         if self.get(run_id).state not in ("queued", "running"):

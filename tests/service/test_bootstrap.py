@@ -106,7 +106,7 @@ def test_a_live_run_shows_what_it_has_and_is_cancelled_within_two_seconds(servic
         [dataset_id], options(reconstruct={"cycles": 20, "start_from": "optics"}, kkr={"start": 10, "every": 10})
     ).id
     until = time.monotonic() + 240
-    while sum(event.kind == "unit" for event in service.runs.events(run_id)) < 2 and time.monotonic() < until:
+    while sum(event.kind == "unit" for event in service.runs.follow(run_id)[1]) < 2 and time.monotonic() < until:
         time.sleep(0.05)
     assert service.runs.results.image(run_id, dataset_id, "absorption", 5420.0).startswith(b"\x89PNG")
     assert service.runs.get(run_id).state == "running"

@@ -130,7 +130,7 @@ def test_a_submitted_run_is_queued_and_wakes_the_run_loop(bench: RunBench) -> No
     assert view.dashboard_url == "http://dask"
     assert bench.runner.n_wakes == 1
     assert [run.id for run in bench.runs.page().items] == [view.id]
-    assert [event.data["state"] for event in bench.runs.events(view.id)] == ["queued"]
+    assert [event.data["state"] for event in bench.runs.follow(view.id)[1]] == ["queued"]
 
 
 def test_an_unknown_dataset_is_not_found(bench: RunBench) -> None:
@@ -191,7 +191,7 @@ def test_a_run_at_work_is_not_deleted_and_a_deleted_one_is_gone(bench: RunBench)
     bench.publish(run_id)
     bench.runs.delete(run_id)
     assert not (bench.settings.runs_dir / run_id).exists()
-    calls: list[Callable[[str], object]] = [bench.runs.get, bench.runs.events, bench.runs.delete, bench.runs.results.figures]
+    calls: list[Callable[[str], object]] = [bench.runs.get, bench.runs.follow, bench.runs.delete, bench.runs.results.figures]
     for call in calls:
         with pytest.raises(NotFoundError):
             call(run_id)
@@ -261,7 +261,7 @@ def test_a_queued_run_is_cancelled_at_once_whatever_became_of_its_dataset(bench:
     run_id = bench.runs.submit(["ds_a"], options()).id
     bench.inputs.made_up.clear()
     assert bench.runs.cancel(run_id).state == "cancelled"
-    assert [event.data["state"] for event in bench.runs.events(run_id)] == ["queued", "cancelled"]
+    assert [event.data["state"] for event in bench.runs.follow(run_id)[1]] == ["queued", "cancelled"]
     bench.runs.delete(run_id)
 
 
