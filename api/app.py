@@ -23,6 +23,7 @@ from api.middleware.security import SecurityChecks
 from api.problems import add_error_handlers
 from api.routes import (
     datasets,
+    documentation,
     energies,
     events,
     exports,
@@ -96,6 +97,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(contract)
     app.include_router(health.router)
     app.include_router(web.router)
+    app.include_router(documentation.router)
     app.mount("/assets", StaticFiles(directory=PAGES / "assets"), name="assets")
     add_error_handlers(app)
     for error in (NotFoundError, HTTPException):

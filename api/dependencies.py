@@ -1,9 +1,9 @@
 """Dependencies and parameters that routes share, and the documentation of their errors."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPBearer
 
 from api.problems import MEDIA_TYPE
@@ -41,6 +41,7 @@ WholeServiceDep = Annotated[Service, Depends(whole_service_of)]
 KeyCheckDep = Annotated[Callable[[], bool], Depends(key_check_of)]
 
 DatasetId = Annotated[str, Path(max_length=100, examples=["ds_0123456789abcdef"])]
+Theme = Annotated[Literal["light", "dark"], Query(description="Colours of the page that shows it.")]
 RunId = Annotated[str, Path(max_length=100, examples=["run_0123456789abcdef"])]
 ScanName = Annotated[
     str,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from service.api_keys import DEFAULT_PROJECT
 from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
@@ -26,6 +27,7 @@ from service.uploads.sandbox import IngestOrder, OpenFile, ingest
 from service.workflow.quotas import Limits
 from storage.catalogue.datasets import EVERY_DATASET
 from storage.errors import StorageError
+from tasks.figures.dark import darken
 from tasks.figures.measurement import measurement
 from tasks.figures.style import draw_whole_png
 
@@ -191,7 +193,7 @@ class Datasets:
         self._repository.refresh(dataset_id)
         return self.get(dataset_id)
 
-    def overview(self, dataset_id: str, scan: str) -> bytes:
+    def overview(self, dataset_id: str, scan: str, is_dark: bool = False) -> bytes:
         """PNG of one scan: its mean diffraction pattern and the positions of the probe.
 
         Raises
@@ -210,7 +212,12 @@ class Datasets:
             raise ConflictError(f"scan {scan} of dataset {dataset_id} cannot be read: {error}") from error
         title = f"{record.title} at {found.energy_ev:.1f} eV"
         mean = stored["counts"].mean(axis=0, dtype=np.float64)
-        return draw_whole_png(title, measurement, mean, stored["mask"], stored["positions_m"])
+
+        def build() -> Figure:
+            figure = measurement(mean, stored["mask"], stored["positions_m"])
+            return darken(figure) if is_dark else figure
+
+        return draw_whole_png(title, build)
 
     def delete(self, dataset_id: str) -> None:
         """Forget a dataset and its scans; not while a run needs it."""

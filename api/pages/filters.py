@@ -1,6 +1,16 @@
-"""Numbers as a page says them."""
+"""Numbers and options as a page says them."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from tasks.options.run import RunOptions
+
+OPTIONS: Final = TypeAdapter(RunOptions)
+MOST_SIGNS: Final = 80
+"""Longest value of an option that is shown whole."""
 
 
 def bytes_in_words(n_bytes: float) -> str:
@@ -29,3 +39,20 @@ def energies_in_words(energies_ev: Sequence[float]) -> str:
     if len(energies_ev) == 1:
         return f"1 energy, {energies_ev[0]:.1f} eV"
     return f"{len(energies_ev)} energies, {min(energies_ev):.1f}–{max(energies_ev):.1f} eV"
+
+
+def chosen_options(options: Mapping[str, Any]) -> dict[str, str]:
+    """Options of a run that differ from the defaults of its preset, by their paths, as text."""
+    preset = options.get("preset", "default")
+    defaults = OPTIONS.dump_python(OPTIONS.validate_python({"preset": preset}), mode="json")
+    found = {"preset": preset} if preset != "default" else {}
+    for stage, values in options.items():
+        if isinstance(values, Mapping):
+            own = defaults.get(stage, {})
+            found |= {f"{stage}.{name}": value for name, value in values.items() if name not in own or own[name] != value}
+    return {path: shortened(value if isinstance(value, str) else json.dumps(value)) for path, value in found.items()}
+
+
+def shortened(text: str) -> str:
+    """A text, cut where it is long."""
+    return text if len(text) <= MOST_SIGNS else f"{text[: MOST_SIGNS - 1]}…"

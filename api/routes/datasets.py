@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from api.dependencies import PNG, DatasetId, ScanName, ServiceDep, problems
+from api.dependencies import PNG, DatasetId, ScanName, ServiceDep, Theme, problems
 from api.pagination import DatasetQuery, Paging, cursor_of
 from api.responses import send_drawing
 from api.schemas import DatasetAnswer, DatasetBody, DatasetChanges, Page, RegisterBody, ScanAnswer
@@ -61,9 +61,11 @@ def change_dataset(dataset_id: DatasetId, body: DatasetChanges, service: Service
 
 
 @router.get("/{dataset_id}/scans/{name}/overview.png", response_class=Response, responses=PNG | problems(404, 409, 503))
-async def get_scan_overview(dataset_id: DatasetId, name: str, service: ServiceDep, request: Request) -> Response:
+async def get_scan_overview(
+    dataset_id: DatasetId, name: str, service: ServiceDep, request: Request, theme: Theme = "light"
+) -> Response:
     """Mean diffraction pattern of one scan, and the positions of the probe."""
-    return await send_drawing(request, partial(service.datasets.overview, dataset_id, name))
+    return await send_drawing(request, partial(service.datasets.overview, dataset_id, name, theme == "dark"))
 
 
 @router.put(

@@ -4,12 +4,13 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
-from api.dependencies import PDF, PNG, SVG, DatasetId, RunId, ServiceDep, problems
+from api.dependencies import PDF, PNG, SVG, DatasetId, RunId, ServiceDep, Theme, problems
 from api.responses import send_drawing, send_file
 from api.schemas import FigureAnswer, FigureList, ImageQuery
-from service.results.vector_figures import MEDIA_TYPES
+from service.results.figures import MEDIA_TYPES
 
 router = APIRouter(prefix="/runs", tags=["figures"])
 
@@ -29,22 +30,25 @@ def list_figures(run_id: RunId, service: ServiceDep, request: Request) -> Figure
     return FigureList(items=figures)
 
 
-@router.get("/{run_id}/figures/{name}.png", response_class=Response, responses=PNG | problems(404, 409))
-def get_figure(run_id: RunId, name: str, service: ServiceDep, request: Request) -> Response:
-    """One figure."""
-    return send_file(request, service.runs.results.figure(run_id, name), "image/png")
+@router.get("/{run_id}/figures/{name}.png", response_class=Response, responses=PNG | problems(404, 409, 503))
+async def get_figure(run_id: RunId, name: str, service: ServiceDep, request: Request, theme: Theme = "light") -> Response:
+    """One figure, on white as it was drawn at the end of the run, or drawn anew for a dark page."""
+    results = service.runs.results
+    if theme == "dark":
+        return await send_drawing(request, partial(results.drawn_figure, run_id, name, "dark"))
+    return send_file(request, await run_in_threadpool(results.figure, run_id, name), "image/png")
 
 
 @router.get("/{run_id}/figures/{name}.pdf", response_class=Response, responses=PDF | problems(404, 409, 503))
 async def get_figure_pdf(run_id: RunId, name: str, service: ServiceDep, request: Request) -> Response:
     """One figure as PDF, with its text as text."""
-    return await send_drawing(request, partial(service.runs.results.vector_figure, run_id, name, "pdf"), MEDIA_TYPES["pdf"])
+    return await send_drawing(request, partial(service.runs.results.drawn_figure, run_id, name, "pdf"), MEDIA_TYPES["pdf"])
 
 
 @router.get("/{run_id}/figures/{name}.svg", response_class=Response, responses=SVG | problems(404, 409, 503))
 async def get_figure_svg(run_id: RunId, name: str, service: ServiceDep, request: Request) -> Response:
     """One figure as SVG, with its text as text."""
-    return await send_drawing(request, partial(service.runs.results.vector_figure, run_id, name, "svg"), MEDIA_TYPES["svg"])
+    return await send_drawing(request, partial(service.runs.results.drawn_figure, run_id, name, "svg"), MEDIA_TYPES["svg"])
 
 
 @router.get("/{run_id}/images/{dataset_id}/{variable}.png", response_class=Response, responses=PNG | problems(404, 409, 422, 503))

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from api.authorization import COOKIE, SIGN_IN
 from api.dependencies import DatasetId, ServiceDep, service_of
-from api.pages.filters import bytes_in_words, energies_in_words, seconds_in_words
+from api.pages.filters import bytes_in_words, chosen_options, energies_in_words, seconds_in_words
 from api.problems import answer_http_error, answer_known_error
 from api.schemas import Line
 from service.bootstrap import Service
@@ -27,7 +27,9 @@ from service.uploads.formats import IMAGE_FORMATS, SCAN_FORMATS
 router = APIRouter(include_in_schema=False)
 
 TEMPLATES: Final = Jinja2Templates(directory=Path(__file__).parents[1] / "pages" / "templates")
-TEMPLATES.env.filters |= {"size": bytes_in_words, "duration": seconds_in_words, "energies": energies_in_words}
+TEMPLATES.env.filters |= {
+    "size": bytes_in_words, "duration": seconds_in_words, "energies": energies_in_words, "chosen": chosen_options,
+}  # fmt: skip
 TEMPLATES.env.trim_blocks = TEMPLATES.env.lstrip_blocks = True
 
 N_SHOWN: Final = 30

@@ -11,8 +11,8 @@ from service.records.views import FigureView, RunView
 from service.results.area_spectra import Area, AreaSpectrum, read_area_spectrum
 from service.results.energy_table import EnergyRow, partial_rows, published_rows
 from service.results.exports import Exported, write_export
+from service.results.figures import Form, draw_figure
 from service.results.previews import PARTIAL, draw, read_image, read_partial_image
-from service.results.vector_figures import VectorFormat, draw_vector_figure
 from service.settings import Settings
 from service.stages.context import DataPaths
 from service.stages.pipeline import build_graph
@@ -89,18 +89,17 @@ class PublishedResults:
             raise NotFoundError(f"run {run_id} has no figure {name!r}")
         return body_of(found)
 
-    def vector_figure(self, run_id: str, name: str, file_format: VectorFormat) -> bytes:
-        """One figure as PDF or SVG.
+    def drawn_figure(self, run_id: str, name: str, form: Form) -> bytes:
+        """One figure as PDF, SVG or PNG for a dark page.
 
         Raises
         ------
         NotFoundError, ResultsNotReadyError, ResultsDamagedError
-        ConflictError
-            Steps that it is drawn from have been removed.
         """
         self.figure(run_id, name)
         view = self._get(run_id)
-        return draw_vector_figure(self._graph(view, view.datasets), self._paths, name, file_format)
+        with readable(view):
+            return draw_figure(self._results(view), OPTIONS.validate_python(dict(view.options)), name, form)
 
     def image(
         self,

@@ -17,6 +17,12 @@ from storage.readers.record import Node, unwritten_frames
 STEADY: Final = 0.01
 """Relative spread of a monitor up to which the flux is called constant."""
 
+SAMPLED_FRAMES: Final = 16
+"""Frames, evenly spread over the scan, in which the beam is looked for."""
+
+CLEARLY: Final = 1.5
+"""Counts in the corners over those in the middle from which on the beam is there."""
+
 
 class ComputedFrames:
     """Frames (P, ny, nx), each a function of the file's own; only the slices asked for are computed."""
@@ -73,21 +79,43 @@ def corrected(
     return ComputedFrames(frames, correct), mask if meant.all() else good
 
 
-def squared(amplitudes: Node | None) -> Node | None:
-    """Counts (P, ny, nx) of square roots of counts, rounded to whole ones."""
-    return None if amplitudes is None else ComputedFrames(amplitudes, lambda values: np.asarray(np.rint(values**2)))
+def squared(amplitudes: Node | None, is_shifted: bool = False) -> Node | None:
+    """Counts (P, ny, nx) of square roots of counts, rounded to whole ones.
+
+    Where the amplitudes are ``is_shifted``, so that the beam is in their corners, it is in the middle of the counts.
+    """
+
+    def counts(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        squares = np.rint(values**2)
+        return np.asarray(np.fft.ifftshift(squares, axes=(-2, -1)) if is_shifted else squares)
+
+    return None if amplitudes is None else ComputedFrames(amplitudes, counts)
+
+
+def is_beam_in_corners(frames: Node) -> bool:
+    """Whether the beam of frames (P, ny, nx) is at their first pixel and the other corners, as a Fourier transform has it."""
+    n_frames, ny, nx = frames.shape
+    step = max(1, n_frames // SAMPLED_FRAMES)
+    mean = np.sum([np.asarray(frames[index : index + 1], np.float64)[0] for index in range(0, n_frames, step)], axis=0)
+    middle = slice(ny // 4, ny - ny // 4), slice(nx // 4, nx - nx // 4)
+    return bool(np.fft.fftshift(mean)[middle].sum() > CLEARLY * mean[middle].sum())
 
 
 def told_of_monitor(fields: Fields, *paths: str) -> None:
     """Warn where the monitor's readings of the frames differ."""
-    values = fields.values("monitor", *paths, required=False)
-    if values is None or values.dtype.kind not in "iuf" or values.size < 2:
-        return
-    finite = values[np.isfinite(values)]
-    middle = float(np.median(finite)) if finite.size else 0.0
-    spread = float(np.std(finite)) / middle if middle > 0 else 0.0
+    spread = monitor_spread(fields, *paths)
     if spread > STEADY:
         fields.warnings.append(f"the monitor varies by {spread:.1%} over the frames; reconstruct.frame_flux finds their flux")
+
+
+def monitor_spread(fields: Fields, *paths: str) -> float:
+    """Standard deviation of the monitor's readings over their median; 0 where the file has none."""
+    values = fields.values("monitor", *paths, required=False)
+    if values is None or values.dtype.kind not in "iuf" or values.size < 2:
+        return 0.0
+    finite = values[np.isfinite(values)]
+    middle = float(np.median(finite)) if finite.size else 0.0
+    return float(np.std(finite)) / middle if middle > 0 else 0.0
 
 
 def _mean_field(fields: Fields, name: str, paths: tuple[str, ...], shape: tuple[int, int]) -> NDArray[np.float64] | None:

@@ -22,6 +22,7 @@ from storage.readers.measurements.cxi import entries, read_cxi
 from storage.readers.measurements.diamond import is_diamond, is_diamond_scan, read_diamond
 from storage.readers.measurements.eiger import data_names, read_master, read_masters
 from storage.readers.measurements.hxn import is_hxn, read_hxn
+from storage.readers.measurements.mask_file import masked
 from storage.readers.measurements.nanomax import is_nanomax, read_nanomax
 from storage.readers.measurements.plain import COUNTS, NAMES, find_in_hdf5, find_in_npz, read_plain_scans
 from storage.readers.measurements.ptyd import is_ptyd, read_ptyd
@@ -159,7 +160,7 @@ def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
     plain = [file for file in files if file.is_file()]
     opened = {file: stack.enter_context(open_hdf5(file, external=True)) for file in plain if is_hdf5(file)}
     if any(data_names(file) for file in opened.values()):
-        return read_masters(opened, [file for file in plain if file not in opened])
+        return masked(read_masters(opened, [file for file in plain if file not in opened]), opened.values())
     measurements = [(file, reader) for file, handle in opened.items() if (reader := _reader_of_member(handle))]
     if not measurements:
         names = [file.name for file in files][:10]
@@ -173,7 +174,7 @@ def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
         found += [
             source if len(measurements) == 1 else replace(source, label=f"{file.name} {source.label}") for source in sources
         ]
-    return found
+    return masked(found, opened.values())
 
 
 def _reader_of_member(file: h5py.File) -> ScanReader | None:

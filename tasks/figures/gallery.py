@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from tasks.figures import areas, domains, images, maps, reconstruction, status
 from tasks.figures.study import PooledDomains, Specimen, Study
-from tasks.figures.style import draw_png, draw_vector
+from tasks.figures.style import draw_dark_png, draw_png, draw_vector
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Drawing:
     def draw(self) -> bytes:
         """The PNG file's bytes."""
         return draw_png(self.title, self.build)
+
+    def draw_dark(self) -> bytes:
+        """The bytes of the PNG file for a dark page."""
+        return draw_dark_png(self.title, self.build)
 
     def draw_vector(self, file_format: Literal["pdf", "svg"]) -> bytes:
         """The bytes of the PDF or SVG file."""

@@ -5,6 +5,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tasks.figures.dark import ON_COLOUR
 from tasks.figures.panel import UM_PER_M
 from tasks.figures.style import FAINT, INK, PAGE_MM, new_figure
 
@@ -31,7 +32,7 @@ def measurement(mean_counts: NDArray[np.float64], mask: NDArray[np.bool_], posit
     bar = figure.colorbar(left.imshow(dark, cmap="magma", norm=norm), ax=left, pad=0.02)
     bar.set_label("Mean counts a frame")
     middle = len(mask) // 2
-    left.plot(middle, middle, "+", color="white", markersize=6, markeredgewidth=0.8)
+    left.plot(middle, middle, "+", color="white", markersize=6, markeredgewidth=0.8, gid=ON_COLOUR)
     left.set_xlabel("Column (px)")
     left.set_ylabel("Row (px)")
     y_um, x_um = positions_m.T * UM_PER_M

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, ParamSpec
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager
 from matplotlib.ft2font import FT2Font
@@ -19,6 +20,8 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from tasks.figures.dark import PAPER, darken
 
 Arguments = ParamSpec("Arguments")
 
@@ -112,6 +115,13 @@ def draw_png(title: str, build: Callable[Arguments, Figure], *args: Arguments.ar
         return png_of(without_margins(_drawn(_built(partial(build, *args, **kwargs)))), title)
 
 
+def draw_dark_png(title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs) -> bytes:
+    """PNG for a dark page, otherwise as ``draw_png``."""
+    with drawing_style():
+        picture = _drawn(darken(_built(partial(build, *args, **kwargs))))
+        return png_of(without_margins(picture, PAPER), title)
+
+
 def draw_whole_png(title: str, build: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs) -> bytes:
     """PNG of exactly the figure's size in pixels, otherwise as ``draw_png``."""
     with drawing_style():
@@ -193,15 +203,19 @@ def _drawn(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())
 
 
-def without_margins(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The part of a picture (Y, X, 4) that is not white, with `MARGIN_PX` of white around it."""
-    inked = picture.view(np.uint32)[..., 0] != np.iinfo(np.uint32).max
+def without_margins(picture: NDArray[np.uint8], paper: str = "white") -> NDArray[np.uint8]:
+    """The part of a picture (Y, X, 4) that is not the colour of the paper, with `MARGIN_PX` of it around."""
+    ground = np.rint(255 * np.array(to_rgba(paper))).astype(np.uint8)
+    inked = picture.view(np.uint32)[..., 0] != ground.view(np.uint32)[0]
     padded = []
     for lines in (inked.any(axis=1), inked.any(axis=0)):
         found = np.flatnonzero(lines)
         padded.append((found[0], found[-1] + 1) if found.size else (0, lines.size))
     (top, bottom), (left, right) = padded
-    return np.pad(picture[top:bottom, left:right], ((MARGIN_PX,) * 2, (MARGIN_PX,) * 2, (0, 0)), constant_values=255)
+    framed = np.empty((bottom - top + 2 * MARGIN_PX, right - left + 2 * MARGIN_PX, 4), np.uint8)
+    framed[:] = ground
+    framed[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX] = picture[top:bottom, left:right]
+    return framed
 
 
 def png_of(picture: NDArray[np.uint8], title: str) -> bytes:

@@ -148,7 +148,7 @@ class FakeDatasets:
         self.views[dataset_id] = replace(self.views[dataset_id], **{**changes, "sample": sample})
         return self.views[dataset_id]
 
-    def overview(self, dataset_id: str, scan: str) -> bytes:
+    def overview(self, dataset_id: str, scan: str, is_dark: bool = False) -> bytes:
         if scan not in [one.name for one in self.get(dataset_id).scans]:
             raise NotFoundError(f"no scan {scan!r}")
         return picture(f"scan {scan}", 900)
@@ -279,9 +279,9 @@ class FakeRuns:
             raise NotFoundError(f"no figure {name!r}")
         return path
 
-    def vector_figure(self, run_id: str, name: str, file_format: str) -> bytes:
+    def drawn_figure(self, run_id: str, name: str, form: str) -> bytes:
         self.figure(run_id, name)
-        return {"pdf": b"%PDF-1.4", "svg": b"<svg/>"}[file_format]
+        return {"pdf": b"%PDF-1.4", "svg": b"<svg/>", "dark": b"\x89PNG, dark"}[form]
 
     def energies(self, run_id: str) -> list[EnergyRow]:
         n_done = self.get(run_id).stages[0].done

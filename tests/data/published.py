@@ -46,7 +46,7 @@ def write_published(path: Path, dataset_ids: Sequence[str], shape: tuple[int, in
     parameters = true_parameters(shape)
     kept = np.zeros(shape, dtype=bool)
     kept[4:-4, 4:-4] = True
-    tree = {"domains": pooled_domains(dataset_ids)}
+    tree = {"domains": pooled_domains(dataset_ids, energy)}
     for seed, dataset_id in enumerate(dataset_ids):
         rng = np.random.default_rng(seed)
         images = np.where(kept, eq1(energy, parameters) * (EDGE_EV / energy)[:, None, None], 0)
@@ -62,10 +62,18 @@ def write_published(path: Path, dataset_ids: Sequence[str], shape: tuple[int, in
         label = np.where(kept, 1 + (np.arange(shape[1]) > shape[1] // 2), 0).astype(np.int8)
         tree[f"{dataset_id}/reconstruction"] = reconstruction(energy)
         tree[f"{dataset_id}/domains"] = Group(plane, {"label": label}, about)
-    write_results(path, tree, {"run": "made up"})
+    described = [{"id": one, **about, "measurement": {}, "scans": described_scans(energy, shape)} for one in dataset_ids]
+    write_results(path, tree, {"run": "made up", "datasets": described})
 
 
-def pooled_domains(dataset_ids: Sequence[str]) -> Group:
+def described_scans(energy_ev: NDArray[np.float64], shape: tuple[int, int]) -> list[dict[str, Any]]:
+    """What results say of the scans of a dataset."""
+    canvas = {"shape": shape, "pixel_size_m": PIXEL_SIZE_M, "origin_m": (0.0, 0.0)}
+    about = {"n_positions": 1, "n_pixels": 8, "sha256": "", "canvas": canvas}
+    return [{"name": f"s{number}", "energy_ev": one, **about} for number, one in enumerate(energy_ev.tolist())]
+
+
+def pooled_domains(dataset_ids: Sequence[str], energy: NDArray[np.float64]) -> Group:
     """Two domains of all datasets, with their centres and shares."""
     coords = {
         "k": np.arange(1, 13),
@@ -82,8 +90,9 @@ def pooled_domains(dataset_ids: Sequence[str]) -> Group:
         "fraction": shares,
         "fraction_interval": np.stack([shares - 0.1, shares + 0.1]),
         "group_fraction": shares[:1],
+        "mean_absorption": np.stack([0.1 + 0.1 * (energy > edge) for edge in (5476.5, 5479.5)]),
     }
-    return Group(coords, arrays, {"elbow": 4})
+    return Group(coords | {"energy": energy}, arrays, {"elbow": 4})
 
 
 def reconstruction(energy: NDArray[np.float64], side: int = 8) -> Group:

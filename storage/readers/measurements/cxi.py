@@ -1,10 +1,10 @@
 """CXI 1.6 and NeXus NXcxi_ptycho files: one energy an entry, ``entry_1`` to ``entry_n``, or a stack of them in one.
 
 A stack holds frames (E, P, ny, nx) and as many energies. Frames without light, ``detector_1/data_dark``, are subtracted, and
-the flat field ``data_white`` is divided by. Without pixel sizes the ``basis_vectors`` (3, 2) of the detector give them, and
-without a distance the z of ``corner_position``, as in files of COSMIC. Diamond's variant has its frames at ``data/data``, as
-a raster (rows, columns, ny, nx) or one after another, positions at ``data/y`` and ``data/x``, and ``detector_1/darkfield``
-and ``flatfield``.
+the flat field, ``data_white`` or cdtools' ``qe_mask``, is divided by. Without pixel sizes the ``basis_vectors`` (3, 2) of the
+detector give them, and without a distance the z of ``corner_position``, as in files of COSMIC. Diamond's variant has its
+frames at ``data/data``, as a raster (rows, columns, ny, nx) or one after another, positions at ``data/y`` and ``data/x``, and
+``detector_1/darkfield`` and ``flatfield``.
 
 Sources: Maia, Nat. Methods 2012, 9, 854 (CXI); the NeXus definition NXcxi_ptycho. Positions are taken as they are, x
 the column and y the row of the array, as other readers of the format do; ``orientation`` is for beamlines that differ.
@@ -34,6 +34,8 @@ BEAM_ENERGIES: Final = (f"{BEAM}/incident_beam_energy", f"{BEAM}/energy", f"{BEA
 FRAMES = ("data_1/data", f"{DETECTOR}/data", "data/data")
 TRANSLATIONS = ("data_1/translation", "sample_1/geometry_1/translation", f"{DETECTOR}/translation")
 AXES = "data/y", "data/x"
+DARKS = (f"{DETECTOR}/data_dark", f"{DETECTOR}/darkfield")
+FLATS = (f"{DETECTOR}/data_white", f"{DETECTOR}/flatfield", f"{DETECTOR}/qe_mask")
 
 Energy = TypeVar("Energy", float, NDArray[np.float64])
 
@@ -60,8 +62,7 @@ def _read_entry(entry: h5py.Group, find: Callable[[str], Node | None], label: st
     mask, frame_masks = fields.masks(f"{DETECTOR}/mask", "data_1/mask", bad_bits=CXI_BAD_BITS)
     if mask is None and frame_masks is None:
         mask, frame_masks = fields.masks(f"{DETECTOR}/pixel_mask", bad_bits=NEXUS_BAD_BITS)
-    dark, flat = (f"{DETECTOR}/data_dark", f"{DETECTOR}/darkfield"), (f"{DETECTOR}/data_white", f"{DETECTOR}/flatfield")
-    frames, mask = corrected(fields, fields.frames(*FRAMES), mask, dark=dark, flat=flat)
+    frames, mask = corrected(fields, fields.frames(*FRAMES), mask, dark=DARKS, flat=FLATS)
     told_of_monitor(fields, "control_1/data", "monitor_1/data", "control/data", "instrument_1/monitor/data")
     return ScanSource(
         label=label,

@@ -4,10 +4,12 @@
 I13   one file: ``entry1/instrument/<detector>/data`` (P, ny, nx), and ``*_sx`` and ``*_sy`` (P,) [um] in ``t1_sxy``,
       ``t1_sxyz`` or ``lab_sxy`` beside it
 I08   a ZIP: ``entry1/instrument/_andorrastor/data`` (rows, columns, ny, nx) in one file; ``entry1/Counter1/sample_y`` (rows,)
-      and ``sample_x`` (columns,) [um] in that of the STXM program; frames without light in a third, with "dark" in its name
+      and ``sample_x`` (columns,) [um] in that of the STXM program; frames without light in a third, with "dark" in its
+      name; the flat field in a fourth, as array ``flat`` (ny, nx)
 ====  ======================================================================================================================
 
-The energy is ``energy`` beside the STXM program's positions, where it is; distance and pixel are the dataset's.
+The energy is ``energy`` beside the STXM program's positions, where it is; distance and pixel are the dataset's. I08's camera
+adds an offset to every frame, so a scan of it without dark frames is warned of. A mask is a file of its own, see ``mask_file``.
 
 Source: the documentation of ptypy's loaders I13_ffp and I08 (github.com/ptycho/ptypy), for the names in the files.
 """
@@ -30,6 +32,8 @@ MOTORS: Final = tuple(f"{INSTRUMENT}/{motors}_s" for motors in ("t1_sxy/t1", "t1
 STXM: Final = "entry1/Counter1"
 DARK_FILE: Final = "dark"
 DARK_FRAMES: Final = "dark frames"
+FLAT: Final = "flat"
+CAMERA: Final = f"{INSTRUMENT}/_andorrastor"
 UM: Final = 1e-6
 
 
@@ -67,19 +71,26 @@ def read_diamond(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLING
     def find(path: str) -> Node | None:
         if path == DARK_FRAMES:
             return find_node(darks[0], next(detectors(darks[0]))) if darks else None
+        if path == FLAT:
+            return next((node for one in beside if (node := find_node(one, FLAT)) is not None), None)
         return find_node(stxm if path.startswith(STXM) else file, path)
 
     fields, found = Fields(find), [*detectors(file)]
     if len(found) > 1:
         fields.fault("counts", f"there are frames of several detectors, {', '.join(found)}: leave one in the file")
-    frames, mask = corrected(fields, fields.frames(*found[:1]), None, dark=(DARK_FRAMES,), flat=())
+    frames, mask = corrected(fields, fields.frames(*found[:1]), None, dark=(DARK_FRAMES,), flat=(FLAT,))
+    if found[0].startswith(CAMERA) and not darks:
+        fields.warnings.append(
+            "no frames without light are beside the scan, so the offset that the camera adds (about 200 counts at I08) is not "
+            'subtracted: send them in the same ZIP, with "dark" in the name of their file'
+        )
     motor = next((path for path in MOTORS if find(f"{path}x") is not None), None)
     y_path, x_path = (f"{STXM}/sample_y", f"{STXM}/sample_x") if motor is None else (f"{motor}y", f"{motor}x")
     return [
         ScanSource(
             label="file",
             frames=frames,
-            positions_m=positions_of_axes(fields, y_path, x_path, frames, unstated=UM),
+            positions_m=positions_of_axes(fields, y_path, x_path, frames, unstated=UM, are_axes=motor is None),
             energy_ev=fields.energy_ev(f"{STXM}/energy", required=False),
             mask=mask,
             faults=tuple(fields.faults),

@@ -3,6 +3,9 @@
 The master names its data files by external links. They are never followed: each must name a file of the same folder,
 which is then opened, and audited, like any other. Forms of the positions: see ``positions``.
 
+A counting detector has no dark field. Its flat field is applied by the detector; where the master says that it was not
+(``flatfield_correction_applied``), a warning does too. ``pixel_mask`` counts whether it was applied or not.
+
 Source: Dectris, SIMPLON API reference, "filewriter" (``saturation_value``, ``countrate_correction_count_cutoff`` and
 ``bit_depth_image`` bound what a pixel can count).
 """
@@ -61,6 +64,7 @@ def read_master(master: h5py.File, label: str, siblings: Mapping[str, h5py.File]
     fields = Fields(lambda path: find_node(master, path))
     frames = _frames(master, siblings, fields)
     mask, frame_masks = fields.masks(f"{SPECIFIC}/pixel_mask", f"{DETECTOR}/pixel_mask", bad_bits=NEXUS_BAD_BITS)
+    told_of_flat_field(fields)
     return ScanSource(
         label=label,
         frames=frames,
@@ -90,6 +94,18 @@ def _positions_m(fields: Fields, path: Path | None) -> NDArray[np.float64] | Non
         "whose first line names y_m and x_m",
     )
     return None
+
+
+def told_of_flat_field(fields: Fields) -> None:
+    """Warn where the detector did not apply its flat field, which is not applied here either."""
+    for group in (DETECTOR, SPECIFIC):
+        applied = fields.values("flat", f"{group}/flatfield_correction_applied", required=False)
+        if applied is not None and applied.size and not applied.flat[0]:
+            fields.warnings.append(
+                "the master says that the detector did not apply its flat field (flatfield_correction_applied = 0); the frames "
+                "are taken as they are"
+            )
+            return
 
 
 def _saturation_count(fields: Fields) -> float | None:

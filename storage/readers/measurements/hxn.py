@@ -1,13 +1,17 @@
 """Files of the Hard X-ray Nanoprobe (NSLS-II 3-ID), in the two forms in which its programs hand them over.
 
 =========  ============================================================================================================
-prepared   ``diffamp`` (P, ny, nx), the square roots of the counts; ``points`` (2, P), x and y [um]; ``lambda_nm``,
-           ``ccd_pixel_um``, ``z_m``
+prepared   ``diffamp`` (P, ny, nx), the square roots of the counts, with the beam in the corners; ``points`` (2, P), x and y
+           [um]; ``lambda_nm``, ``ccd_pixel_um``, ``z_m``; ``ic`` (P,), the ion chamber that the counts are divided by already
 raw        ``diff_data/<detector>/det_images`` or ``entry/data/data`` (P, ny, nx); ``scan/scan_positions`` (2, P), x and y
            [um]; ``scan/energy`` [eV or keV]; distance and pixel are the dataset's
 =========  ============================================================================================================
 
-Source: github.com/NSLS-II/ptycho_gui, "HXN data" (names of the prepared file), and ptychodus, "Available File Readers" (both).
+The program that prepares a file subtracts no dark field (the detector counts), replaces bad pixels by their neighbours, and
+turns the frames by a quarter against the stage's axes, for which the dataset has ``orientation``. Where the beam is, is seen in
+the frames, because other programs write the same names with the beam in the middle.
+
+Source: github.com/NSLS-II/ptycho_gui, "HXN data" (what is in the prepared file), and ptychodus, "Available File Readers" (both).
 """
 
 from typing import Final
@@ -17,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
-from storage.readers.corrections import squared
+from storage.readers.corrections import STEADY, is_beam_in_corners, monitor_spread, squared
 from storage.readers.fields import Fields
 from storage.readers.record import ScanSource
 
@@ -40,9 +44,16 @@ def read_hxn(file: h5py.File) -> list[ScanSource]:
 
 
 def _prepared(fields: Fields) -> ScanSource:
+    amplitudes = fields.frames(PREPARED)
+    spread = monitor_spread(fields, "ic")
+    if spread > STEADY:
+        fields.warnings.append(
+            f"the ion chamber ic varies by {spread:.1%} over the frames, which were divided by it when the file was prepared: "
+            "their numbers are no longer those that were counted"
+        )
     return ScanSource(
         label="file",
-        frames=squared(fields.frames(PREPARED)),
+        frames=squared(amplitudes, amplitudes is not None and is_beam_in_corners(amplitudes)),
         positions_m=_positions_m(fields, "points"),
         energy_ev=fields.wavelength_ev("lambda_nm", unstated=NM),
         distance_m=fields.length_m("distance_m", "z_m", required=False),

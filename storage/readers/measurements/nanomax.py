@@ -2,7 +2,8 @@
 
 ``entry/measurement/<detector>/frames`` (P, ny, nx), or ``entry/measurement/Eiger/data`` and ``entry/instrument/Eiger/data``;
 ``entry/measurement/pseudo/x`` and ``y`` (P,) [um], the probe on the specimen; ``entry/snapshots/pre_scan/energy`` [eV]. Distance
-and pixel are the dataset's. Links to files beside the master are followed where these are in the same ZIP or folder.
+and pixel are the dataset's. Links to files beside the master are followed where these are in the same ZIP or folder. The
+monitor is ``alba/channel1``, ``alba2/1`` or ``ni/counter1``; the mask a file of its own, see ``mask_file``.
 
 Source: github.com/maxiv-science/nanomax-analysis-utils (names of the master file), and ptychodus, "Available File Readers".
 """
@@ -21,6 +22,7 @@ from storage.readers.record import ScanSource
 MEASUREMENT: Final = "entry/measurement"
 PSEUDO: Final = f"{MEASUREMENT}/pseudo"
 ELSEWHERE: Final = (f"{MEASUREMENT}/Eiger/data", "entry/instrument/Eiger/data")
+MONITORS: Final = tuple(f"{MEASUREMENT}/{name}" for name in ("alba/channel1", "alba2/1", "ni/counter1"))
 UM: Final = 1e-6
 
 
@@ -42,7 +44,7 @@ def read_nanomax(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLING
     ]
     if not frames and not any(_holds_frames(fields, path) for path in ELSEWHERE) and linked:
         fields.fault("counts", f"{', '.join(linked)} is in another file, which is not beside the master; send both in one ZIP")
-    told_of_monitor(fields, f"{MEASUREMENT}/alba/channel1", f"{MEASUREMENT}/ni/counter1")
+    told_of_monitor(fields, *MONITORS)
     counts = None if any(fault.field == "counts" for fault in fields.faults) else fields.frames(*frames, *ELSEWHERE)
     return [
         ScanSource(

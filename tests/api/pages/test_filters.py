@@ -1,8 +1,10 @@
-"""Numbers as a page says them."""
+"""Numbers and options as a page says them."""
+
+from typing import Any
 
 import pytest
 
-from api.pages.filters import bytes_in_words, energies_in_words, seconds_in_words
+from api.pages.filters import OPTIONS, bytes_in_words, chosen_options, energies_in_words, seconds_in_words
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,22 @@ def test_energies() -> None:
     assert energies_in_words([]) == "no energies yet"
     assert energies_in_words([5420.0]) == "1 energy, 5420.0 eV"
     assert energies_in_words([5420.0, 5465.5, 5540.0]) == "3 energies, 5420.0–5540.0 eV"
+
+
+def given(**options: Any) -> dict[str, Any]:
+    found: dict[str, Any] = OPTIONS.dump_python(OPTIONS.validate_python(options), mode="json")
+    return found
+
+
+def test_options_are_told_where_they_differ_from_their_presets() -> None:
+    assert chosen_options(given()) == {}
+    chosen = chosen_options(given(domains={"n_domains": 4}, kkr={"mode": "off"}, chemistry={"compounds": ["VO2", "V2O5"]}))
+    assert chosen == {"domains.n_domains": "4", "kkr.mode": "off", "chemistry.compounds": '["VO2", "V2O5"]'}
+    assert chosen_options(given(preset="paper")) == {"preset": "paper"}
+    assert chosen_options(given(preset="paper", domains={"n_domains": 4})) == {"preset": "paper", "domains.n_domains": "4"}
+
+
+def test_a_long_value_is_cut() -> None:
+    (told,) = chosen_options({"references": {"xdi": ["# XDI/1.0 " + "x" * 500]}}).values()
+    assert told.endswith("x…")
+    assert len(told) == 80

@@ -27,6 +27,15 @@ def test_figures_are_listed_and_served(client: httpx.Client, finished: dict[str,
     assert client.get(f"{RUNS}/{finished['id']}/figures/none.png").status_code == 404
 
 
+def test_figures_are_drawn_for_a_dark_page(client: httpx.Client, finished: dict[str, Any]) -> None:
+    path = f"{RUNS}/{finished['id']}/figures/elbow.png"
+    dark = client.get(path, params={"theme": "dark"})
+    assert (dark.headers["content-type"], dark.content) == ("image/png", b"\x89PNG, dark")
+    assert client.get(path, params={"theme": "light"}).content == client.get(path).content != dark.content
+    assert client.get(path, params={"theme": "sepia"}).status_code == 422
+    assert client.get(path.replace("elbow", "none"), params={"theme": "dark"}).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("suffix", "media_type", "start"), [("pdf", "application/pdf", b"%PDF"), ("svg", "image/svg+xml", b"<svg")]
 )

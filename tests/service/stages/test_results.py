@@ -14,8 +14,10 @@ from places import on_disk
 from scipy.special import erf
 
 from service.execution.worker import StepResult, perform
+from service.results.figures import published_study
 from service.results.previews import read_image
-from service.stages.context import DataPaths, StepRequest, stored_warnings
+from service.stages.context import DataPaths, StageContext, StepRequest, stored_warnings
+from service.stages.figures import FiguresStep, study_of
 from service.stages.fit import FitStep
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
@@ -77,6 +79,7 @@ def test_a_single_energy_is_reconstructed_drawn_and_published(
     assert attributes["timings_s"].keys() == {"reconstruct"}
     assert attributes["versions"]["jax"]
     assert listed_figures(paths) == ["images-ds_a", "resolution-ds_a", "probe-ds_a", "convergence-ds_a"]
+    assert [*gallery.figure_list(published_study(ResultsStore(paths.results("run_1")), options))] == listed_figures(paths)
 
 
 def test_figures_without_what_they_draw_are_lost_and_say_so(paths: DataPaths, measured: RunInput, options_of: Options) -> None:
@@ -207,6 +210,34 @@ def test_a_results_step_that_died_after_sealing_takes_what_is_there(study: Run) 
     before = (on_disk(paths.results("run_1")) / "seal.json").stat().st_mtime_ns
     assert perform(StepRequest("run_1", step, paths), lambda _: None).fate == "done"
     assert (on_disk(paths.results("run_1")) / "seal.json").stat().st_mtime_ns == before
+
+
+def assert_alike(one: Any, other: Any, where: str = "study") -> None:
+    """Compare two studies, field by field."""
+    if isinstance(one, np.ndarray):
+        np.testing.assert_allclose(one, other, rtol=1e-6, err_msg=where)  # results are published in single precision
+    elif dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            assert_alike(getattr(one, field.name), getattr(other, field.name), f"{where}.{field.name}")
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for name in one:
+            assert_alike(one[name], other[name], f"{where}.{name}")
+    elif isinstance(one, tuple):
+        assert len(one) == len(other), where
+        for number, (first, second) in enumerate(zip(one, other, strict=True)):
+            assert_alike(first, second, f"{where}[{number}]")
+    else:
+        assert one == other, where
+
+
+def test_the_results_hold_all_that_the_figures_show(study: Run) -> None:
+    paths, graph = study
+    step = graph.steps["figures"]
+    assert isinstance(step, FiguresStep)
+    context = StageContext(StepRequest("run_1", step, paths), lambda _: None)
+    of_steps = study_of(step.read_datasets(context), *step.read_domains(context), step.options)
+    assert_alike(of_steps, published_study(ResultsStore(paths.results("run_1")), step.options))
 
 
 def test_a_figure_that_cannot_be_drawn_is_a_warning_and_costs_no_other(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,12 +219,19 @@ export class Explorer {
     return found ? this.results.plane(found) : null;
   }
 
-  /** Limits that leave out 1 % at either end: of this image, or of the first and the last energy where limits are held. */
-  async #limits(image, plane, { dataset }) {
-    if (image.along !== "energy" || !this.view.hold) return percentiles(plane.values, 0.01, 0.99);
-    const last = this.#datasets.get(dataset).energies.length - 1;
-    const ends = await Promise.all([0, last].map((index) => this.results.plane(image, index)));
-    const found = ends.map(({ values }) => percentiles(values, 0.01, 0.99));
+  /**
+   * Limits that leave out 1 % at either end: of this image alone, or, where limits are held, of the first and the last energy and of
+   * all datasets of which a panel shows the same image.
+   */
+  async #limits(image, plane, { image: id }) {
+    if (!this.view.hold) return percentiles(plane.values, 0.01, 0.99);
+    const datasets = new Set(this.view.panels.filter((panel) => panel.image === id).map((panel) => panel.dataset));
+    const ends = [...datasets].flatMap((dataset) => {
+      const own = this.#image(dataset, id);
+      const last = this.#datasets.get(dataset).energies.length - 1;
+      return own.along === "energy" ? [0, last].map((index) => this.results.plane(own, index)) : [this.#plane({ dataset }, own)];
+    });
+    const found = (await Promise.all(ends)).map(({ values }) => percentiles(values, 0.01, 0.99));
     return [Math.min(...found.map(([low]) => low)), Math.max(...found.map(([, high]) => high))];
   }
 

@@ -69,9 +69,21 @@ def test_a_scan_of_i08_has_its_axes_in_another_file_and_dark_frames_in_a_third(t
         assert "dark field" in " ".join(source.warnings)
 
 
-def test_without_dark_frames_the_counts_stay(tmp_path: Path) -> None:
+def test_without_dark_frames_the_counts_stay_and_the_offset_is_told(tmp_path: Path) -> None:
     with open_scan(packed(tmp_path, scan=SCAN, image=STXM)) as (source,):
         np.testing.assert_array_equal(frames_of(source), COUNTS)
+        assert "the offset that the camera adds" in source.warnings[0]
+    with open_scan(write(tmp_path / "f", I13)) as (source,):
+        assert source.warnings == ()
+
+
+def test_a_flat_field_is_in_a_file_of_its_own(tmp_path: Path) -> None:
+    flat = np.where(np.arange(16) < 8, 0.5, 1.5) * np.ones((16, 16))
+    with open_scan(packed(tmp_path, scan={FRAMES: SCAN[FRAMES] * 2 * flat + 3}, image=STXM, dark=DARK, flat={"flat": flat})) as (
+        source,
+    ):
+        np.testing.assert_array_equal(frames_of(source), 2 * COUNTS)
+    assert "flat" in faults(packed(tmp_path, scan=SCAN, image=STXM, flat={"flat": flat[:8]}))
 
 
 def test_what_is_missing_or_does_not_fit_is_named(tmp_path: Path) -> None:

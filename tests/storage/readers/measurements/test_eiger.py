@@ -126,6 +126,15 @@ def test_compressions_of_facilities_are_read(tmp_path: Path, compression: Any) -
         np.testing.assert_array_equal(source.frames[0:P], frames())
 
 
+@pytest.mark.parametrize(("applied", "is_told"), [(1, False), (0, True)])
+def test_a_flat_field_that_was_not_applied_is_told(tmp_path: Path, applied: int, is_told: bool) -> None:
+    with h5py.File(write_eiger(tmp_path / "s"), "r+") as file:
+        file["entry/instrument/detector/flatfield_correction_applied"] = applied
+    as_text(tmp_path / "s" / "positions.txt")
+    with open_scan(tmp_path / "s") as (source,):
+        assert ["did not apply its flat field" in one for one in source.warnings] == [True] * is_told
+
+
 def test_a_folder_of_several_series_is_several_scans(store: DatasetStore, tmp_path: Path) -> None:
     for series, energy in (("b", 5470.0), ("a", 5420.0)):
         write_eiger(tmp_path / "s", series, energy)

@@ -40,6 +40,24 @@ def test_amplitudes_become_the_counts_they_are_roots_of(tmp_path: Path) -> None:
         assert source.detector_pixel_size_m == pytest.approx(55e-6)
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (18, 14)])
+def test_the_beam_is_brought_from_the_corners_to_the_middle(tmp_path: Path, shape: tuple[int, int]) -> None:
+    y, x = np.indices(shape)
+    beam = np.rint(900 * np.exp(-((y - shape[0] // 2) ** 2 + (x - shape[1] // 2) ** 2) / 12))
+    counts = np.stack([beam, np.roll(beam, 1, axis=1)])
+    for amplitudes in (np.sqrt(counts), np.fft.fftshift(np.sqrt(counts), axes=(1, 2))):
+        with open_scan(write(tmp_path / "f", PREPARED, diffamp=amplitudes, points=POINTS_UM[:, :2])) as (source,):
+            assert source.frames is not None
+            np.testing.assert_array_equal(source.frames[0:2], counts)
+            np.testing.assert_array_equal(source.frames[1:2], counts[1:])
+
+
+@pytest.mark.parametrize(("ic", "is_told"), [(np.ones(5), False), (np.array([1, 1.1, 1, 1.1, 1]), True)])
+def test_an_ion_chamber_that_was_divided_by_is_told(tmp_path: Path, ic: Any, is_told: bool) -> None:
+    with open_scan(write(tmp_path / "f", PREPARED, ic=ic)) as (source,):
+        assert ["divided by it when the file was prepared" in one for one in source.warnings] == [True] * is_told
+
+
 @pytest.mark.parametrize("energy", [9.0, 9000.0])
 @pytest.mark.parametrize("place", ["diff_data/merlin1/det_images", "entry/data/data"])
 def test_raw_frames_are_counts(tmp_path: Path, place: str, energy: float) -> None:
