@@ -53,7 +53,7 @@ def html_of(name: str) -> str:
         return match[0] if known or ":" in target else words
 
     text = re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", link, text_of(name))
-    return Markdown(extensions=list(EXTENSIONS)).convert(text)
+    return str(Markdown(extensions=list(EXTENSIONS)).convert(text))
 
 
 def text_of(name: str) -> str:

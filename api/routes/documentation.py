@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from api.pages.documentation import FOLDER, contents, html_of, page_names, title
+from api.pages.templating import TEMPLATES
 from api.responses import send_file
-from api.routes.web import TEMPLATES
 from service.errors import NotFoundError
 
 router = APIRouter(include_in_schema=False)

@@ -9,13 +9,12 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from fastapi.templating import Jinja2Templates
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from api.authorization import COOKIE, SIGN_IN
 from api.dependencies import DatasetId, ServiceDep, service_of
-from api.pages.filters import bytes_in_words, chosen_options, energies_in_words, seconds_in_words
+from api.pages.templating import TEMPLATES
 from api.problems import answer_http_error, answer_known_error
 from api.schemas import Line
 from service.bootstrap import Service
@@ -25,12 +24,6 @@ from service.results.exports import TITLES
 from service.uploads.formats import IMAGE_FORMATS, SCAN_FORMATS
 
 router = APIRouter(include_in_schema=False)
-
-TEMPLATES: Final = Jinja2Templates(directory=Path(__file__).parents[1] / "pages" / "templates")
-TEMPLATES.env.filters |= {
-    "size": bytes_in_words, "duration": seconds_in_words, "energies": energies_in_words, "chosen": chosen_options,
-}  # fmt: skip
-TEMPLATES.env.trim_blocks = TEMPLATES.env.lstrip_blocks = True
 
 N_SHOWN: Final = 30
 """Datasets and runs on the page; the API has the rest."""

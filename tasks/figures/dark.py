@@ -47,7 +47,7 @@ def darken(figure: Figure) -> Figure:
 
 def on_dark(colours: ArrayLike) -> NDArray[np.float64]:
     """(N, 4) colours for a dark page, of N colours as matplotlib takes them."""
-    found = to_rgba_array(colours)  # type: ignore[arg-type]
+    found = to_rgba_array(colours)
     return np.array([_turned(colour) for colour in found]).reshape(-1, 4)
 
 
@@ -84,8 +84,8 @@ def _turn(artist: Artist) -> None:
         artist.set_edgecolor(_one(artist.get_edgecolor()))
         artist.set_facecolor(_one(artist.get_facecolor()))
     elif isinstance(artist, Collection) and artist.get_array() is None:
-        artist.set_edgecolor(on_dark(artist.get_edgecolor()))
-        artist.set_facecolor(on_dark(artist.get_facecolor()))
+        artist.set_edgecolor([*map(tuple, on_dark(artist.get_edgecolor()))])
+        artist.set_facecolor([*map(tuple, on_dark(artist.get_facecolor()))])
     if isinstance(artist, ScalarMappable) and artist.get_array() is not None:
         _turn_map(artist)
 

@@ -179,8 +179,8 @@ def _stacked_bars(axes: Axes, names: Sequence[str], fraction: NDArray[np.float64
         for i, share in enumerate(fraction[:, k]):
             if share >= 0.06:
                 ink = "white" if k in (0, 2, 3, 7, 8, 10) else INK
-                place, middle = (left[i] + share / 2, i), {"ha": "center", "va": "center"}
-                axes.annotate(f"{100 * share:.0f}", place, **middle, fontsize=6.5, color=ink, gid=ON_COLOUR)
+                place, words = (left[i] + share / 2, i), f"{100 * share:.0f}"
+                axes.annotate(words, place, ha="center", va="center", fontsize=6.5, color=ink, gid=ON_COLOUR)
         left += fraction[:, k]
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25", "50", "75", "100 %"])

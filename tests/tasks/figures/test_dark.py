@@ -51,7 +51,7 @@ def test_axes_text_and_masked_pixels_follow_the_page_and_maps_keep_their_colours
     for text in (axes.title, axes.xaxis.label):
         assert to_rgba(text.get_color()) == pytest.approx(to_rgba(LIGHT))
     (image,) = axes.images
-    assert to_rgba(image.get_cmap().get_bad()) == pytest.approx(to_rgba(PAPER))
+    assert tuple(image.get_cmap().get_bad()) == pytest.approx(to_rgba(PAPER))
     assert image.get_cmap()(0.5) == pytest.approx((0.127568, 0.566949, 0.550556, 1.0), abs=1e-6)
 
 
