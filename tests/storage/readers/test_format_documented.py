@@ -3,8 +3,8 @@
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,10 @@ def spoilt(how: str, upload: Path, file: Path, place: str) -> Iterator[None]:
     shutil.move(kept, file)
 
 
+def opened(name: str, upload: Path) -> AbstractContextManager[Sequence[Any]]:
+    return open_scan(upload) if name == "measurements.md" else open_images(upload)
+
+
 def needed_of(name: str, form: str) -> list[str]:
     return next(places for start, places in NEEDED[name].items() if form.startswith(start))
 
@@ -208,6 +212,5 @@ def test_whatever_else_an_example_lacks_is_read_without_or_refused(name: str, fo
     upload, needed = written(tmp_path, name, form), needed_of(name, form)
     for file, place in [*members(upload)]:
         if place not in needed:
-            with spoilt(how, upload, file, place), suppress(InvalidScanError):
-                with (open_scan if name == "measurements.md" else open_images)(upload) as sources:
-                    assert sources
+            with spoilt(how, upload, file, place), suppress(InvalidScanError), opened(name, upload) as sources:
+                assert sources
