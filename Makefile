@@ -8,7 +8,7 @@ STAMP := $(VENV)/.compiled
 JOBS ?= 2
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
-.PHONY: help venv demo study test survive coverage lowest lint bench accept paper docs site clean
+.PHONY: help venv demo study test studies survive coverage lowest lint bench accept paper docs site clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -23,7 +23,10 @@ study: $(STAMP)  ## Analyse six simulated particles in two groups; writes the ga
 	$(BIN)/ptyxas study --gallery docs/figures
 
 test: $(STAMP)  ## Run every test (types, style, contracts and deployment files included)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not study"
+
+studies: $(STAMP)  ## Run the slow studies that make test leaves out: claims on further specimens
+	$(BIN)/python -m pytest -m study
 
 survive: $(STAMP)  ## Kill workers, services and schedulers at random moments, three times as often as the tests do
 	PTYXAS_TEST_DEATHS=3 $(BIN)/python -m pytest tests/end_to_end/test_killed_at_random.py

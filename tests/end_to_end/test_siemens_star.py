@@ -52,6 +52,7 @@ def test_spokes_are_resolved_towards_the_hub(found: State, radius_px: int, share
     assert power[star.SPOKES - 1] > share * power.sum()
 
 
+@pytest.mark.study
 def test_spokes_are_resolved_further_in_than_by_plain_epie(measured: Measured) -> None:
     """Two halves of the scan share no photon: their spokes agree nearer to the hub, and better everywhere."""
     scan, probe = measured

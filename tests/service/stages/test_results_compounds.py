@@ -128,7 +128,7 @@ def interior() -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.float64
     return thickness > 0.6 * SPECIMEN.thickness_m, SPECIMEN.state(y, x), DENSITY_V_M3 * thickness
 
 
-@pytest.mark.parametrize("element", ["Fe", "Mn"])
+@pytest.mark.parametrize("element", ["Fe", pytest.param("Mn", marks=pytest.mark.study)])
 def test_any_edge_gives_true_maps_at_calibrated_energies(
     element: str, iron: Published, paths: DataPaths, compute: Compute
 ) -> None:

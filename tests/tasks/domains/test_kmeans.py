@@ -38,7 +38,7 @@ def test_inertia_of_as_many_domains_as_there_are_states_is_that_of_scikit_learn(
 
 
 @pytest.mark.usefixtures("small_pieces")
-@pytest.mark.parametrize("k", [6, 9])
+@pytest.mark.parametrize("k", [6, pytest.param(9, marks=pytest.mark.study)])
 def test_of_more_domains_it_is_no_higher_on_average(k: int) -> None:
     """Round clouds can be cut in many ways alike; which one ten starts find is chance, for either program."""
     ratios = [beside_scikit_learn(k, draw) for draw in range(4)]

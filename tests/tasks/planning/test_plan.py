@@ -77,7 +77,7 @@ def edge_energy_sd(
     return {name: float(1.4826 * np.median(np.abs(error - np.median(error)))) for name, error in errors.items()}
 
 
-@pytest.mark.parametrize("photons", [4e6, 4e7])
+@pytest.mark.parametrize("photons", [4e6, pytest.param(4e7, marks=pytest.mark.study)])
 def test_twenty_chosen_energies_serve_as_forty_at_the_same_dose(twenty: Plan, photons: float) -> None:
     options = replace(twenty.options, photons=photons)
     usual = energy_grid(40, EDGE_EV)

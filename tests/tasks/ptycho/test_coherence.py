@@ -97,7 +97,7 @@ def test_a_partially_coherent_probe_is_told_by_its_modes() -> None:
     assert abs(np.vdot(a, b)) < 1e-3 * np.linalg.norm(a) * np.linalg.norm(b)
 
 
-@pytest.mark.parametrize(("photons", "share"), [(1e6, 0.2), (1e8, 0.02)])
+@pytest.mark.parametrize(("photons", "share"), [(1e6, 0.2), pytest.param(1e8, 0.02, marks=pytest.mark.study)])
 def test_a_mode_is_added_where_the_beam_was_partly_coherent(photons: float, share: float) -> None:
     one = partly_coherent(0, photons, share)
     grown, single = (reconstruct(one, 120, probe_modes=modes) for modes in ("auto", 1))
@@ -108,7 +108,7 @@ def test_a_mode_is_added_where_the_beam_was_partly_coherent(photons: float, shar
     assert grown.errors[-1] < 2.5 * grown.noise_error
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.study)])
 @pytest.mark.parametrize(("photons", "times"), [(1e5, 1.3), (1e6, 1.3), (1e8, 2.5)])
 def test_a_coherent_beam_keeps_its_one_mode_at_no_cost(seed: int, photons: float, times: float) -> None:
     one = case(seed, photons)

@@ -96,7 +96,7 @@ def reconstruct(photons: float, cycles: int | None = None) -> State:
     return run_cycles(scan, canvas, init(canvas, probe, options), options.max_cycles, options)
 
 
-@pytest.mark.parametrize("photons", [1e6, 1e8])
+@pytest.mark.parametrize("photons", [pytest.param(1e6, marks=pytest.mark.study), 1e8])
 def test_auto_ends_early_and_close_to_where_many_cycles_lead(photons: float) -> None:
     auto, long = reconstruct(photons), reconstruct(photons, 250)
     assert auto.cycle == auto.stops_after
