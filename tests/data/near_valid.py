@@ -41,7 +41,7 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def npz(energy_ev: Any = 5420.0, **changes: Any) -> bytes:
-    """A small scan file with nothing wrong with it; ``changes`` replace its arrays."""
+    """A small scan file with nothing wrong with it; ``changes`` replace its arrays, or leave out those that are None."""
     y, x = np.meshgrid(np.arange(4), np.arange(4), indexing="ij")
     arrays: dict[str, Any] = {
         "counts": np.random.default_rng(0).poisson(50, (16, 32, 32)).astype(np.uint16),
@@ -51,5 +51,5 @@ def npz(energy_ev: Any = 5420.0, **changes: Any) -> bytes:
         **changes,
     }
     file = io.BytesIO()
-    np.savez(file, **arrays)
+    np.savez(file, **{name: values for name, values in arrays.items() if values is not None})
     return file.getvalue()
