@@ -21,6 +21,9 @@ CLEAR_ABOVE_EV: Final = 25.0
 """Tabulated f'' is extended to an edge from `STEP_WINDOW_EV` on either side; this near to an edge the tables hold a broadened
 step. Where another edge is near, or the energy low, the distances shrink with the gap and with the energy."""
 
+LEAST_GAP_EV: Final = 3.0
+"""Edges nearer to each other than this [eV] are one step in the tables, which cannot be divided between them."""
+
 STEP_TOLERANCE: Final = 0.05
 """Most that tabulated f'' may depart from a power of the energy in a window, over the step that is taken from it."""
 
@@ -60,6 +63,12 @@ class Absorber:
         edge = self.edge_energy_ev
         energies = [float(other.energy) for other in _tables().xray_edges(self.element).values()]
         return max((e for e in energies if e < edge), default=0.0), min((e for e in energies if e > edge), default=np.inf)
+
+    @property
+    def gap_ev(self) -> float:
+        """Distance to the element's nearest other edge [eV], 0 where one has the same energy; infinity where there is none."""
+        edge, edges = self.edge_energy_ev, _tables().xray_edges(self.element)
+        return min((abs(float(other.energy) - edge) for name, other in edges.items() if name != self.edge), default=np.inf)
 
     @property
     def lone_range_ev(self) -> tuple[float, float]:
@@ -111,7 +120,7 @@ def tabulated_step(absorber: Absorber) -> float:
     edge = absorber.edge_energy_ev
     (below, below_departs), (above, above_departs) = (_extended_f2(absorber.element, edge, w) for w in clear_windows(absorber))
     step = above - below
-    if not max(below_departs, above_departs) < STEP_TOLERANCE * step:
+    if not max(below_departs, above_departs) < STEP_TOLERANCE * step or absorber.gap_ev < LEAST_GAP_EV:
         previous, following = absorber.neighbours_ev
         raise FormulaError(
             f"the step of f'' at the {absorber.element} {absorber.edge} edge ({edge:.1f} eV) cannot be taken from the tables: "

@@ -38,7 +38,8 @@ def test_one_energy_and_many_agree() -> None:
     [
         ("V", "K", 3.5), ("Mo", "L2", 3.9), ("Nb", "L2", 4.0), ("Rh", "L2", 3.7), ("Pd", "L2", 3.5), ("Ag", "L2", 3.5),
         ("Cd", "L2", 3.5), ("Mo", "L3", 8.1), ("Fe", "L3", 9.6), ("Ni", "L3", 9.7), ("Fe", "L2", 4.7), ("Ti", "L3", 9.0),
-        ("C", "K", 3.8), ("B", "K", 3.8), ("Be", "K", 4.0), ("Li", "K", 2.55),
+        ("C", "K", 3.8), ("B", "K", 3.8), ("Be", "K", 4.0), ("Li", "K", 2.55), ("Ca", "L3", 9.2), ("Ca", "L2", 4.6),
+        ("Zn", "L3", 10.0), ("Zn", "L2", 4.8),
     ],
 )  # fmt: skip
 def test_the_step_of_an_edge_is_its_own_whatever_edges_are_beside_it(element: str, edge: str, step: float) -> None:
@@ -46,8 +47,15 @@ def test_the_step_of_an_edge_is_its_own_whatever_edges_are_beside_it(element: st
     assert tabulated_step(Absorber(element, edge)) == pytest.approx(step, rel=0.05)
 
 
-@pytest.mark.parametrize(("element", "edge"), [("Sc", "L3"), ("La", "M5"), ("Al", "L3"), ("Si", "L2"), ("H", "K"), ("He", "K")])
+@pytest.mark.parametrize(
+    ("element", "edge"),
+    [
+        ("Sc", "L3"), ("La", "M5"), ("Al", "L3"), ("Si", "L2"), ("H", "K"), ("He", "K"), ("S", "L2"), ("S", "L3"), ("P", "L3"),
+        ("Si", "L3"), ("Al", "L2"), ("Mg", "L2"), ("Ar", "L3"), ("Cl", "L2"), ("Se", "M4"), ("Br", "M5"), ("V", "M3"),
+    ],
+)  # fmt: skip
 def test_edges_without_a_step_of_their_own_in_the_tables_are_refused(element: str, edge: str) -> None:
+    """Of a pair less than 3 eV apart either edge took the step of both: S L2 had 12.5 electrons, three times its own."""
     with pytest.raises(FormulaError, match="next edges lie at"):
         tabulated_step(Absorber(element, edge))
 
