@@ -26,10 +26,12 @@ from service.uploads.registered import names_of, opened, registered_files
 from service.uploads.sandbox import IngestOrder, OpenFile, ingest
 from service.workflow.quotas import Limits
 from storage.catalogue.datasets import EVERY_DATASET
+from storage.datasets.scans import ScanInfo
 from storage.errors import StorageError
 from tasks.figures.dark import darken
-from tasks.figures.measurement import measurement
+from tasks.figures.measurement import measured_images, measurement
 from tasks.figures.style import draw_whole_png
+from tasks.gauge import absorption_and_phase
 
 N_INGESTS: Final = 4
 """Files parsed at the same time."""
@@ -194,7 +196,7 @@ class Datasets:
         return self.get(dataset_id)
 
     def overview(self, dataset_id: str, scan: str, is_dark: bool = False) -> bytes:
-        """PNG of one scan: its mean diffraction pattern and the positions of the probe.
+        """PNG of one scan: its mean diffraction pattern and the positions of the probe; of an image, the image.
 
         Raises
         ------
@@ -207,17 +209,24 @@ class Datasets:
         if found is None:
             raise NotFoundError(f"dataset {dataset_id} has no scan {scan!r}")
         try:
-            stored = self._repository.store.read_scan(dataset_id, scan)
+            build = self._overview_of(dataset_id, found)
         except StorageError as error:
             raise ConflictError(f"scan {scan} of dataset {dataset_id} cannot be read: {error}") from error
         title = f"{record.title} at {found.energy_ev:.1f} eV"
-        mean = stored["counts"].mean(axis=0, dtype=np.float64)
+        return draw_whole_png(title, lambda: darken(build()) if is_dark else build())
 
-        def build() -> Figure:
-            figure = measurement(mean, stored["mask"], stored["positions_m"])
-            return darken(figure) if is_dark else figure
-
-        return draw_whole_png(title, build)
+    def _overview_of(self, dataset_id: str, scan: ScanInfo) -> Callable[[], Figure]:
+        """What draws a scan, or an image."""
+        if scan.image is None:
+            stored = self._repository.store.read_scan(dataset_id, scan.name)
+            mean = stored["counts"].mean(axis=0, dtype=np.float64)
+            return partial(measurement, mean, stored["mask"], stored["positions_m"])
+        image = self._repository.store.read_image(dataset_id, scan.name)
+        seen = image["seen"]
+        if "object" in image:
+            absorption, phase = absorption_and_phase(image["object"], seen)
+            return partial(measured_images, {"absorption": absorption, "phase": phase}, scan.image.pixel_size_m)
+        return partial(measured_images, {"absorption": np.where(seen, image["absorption"], np.nan)}, scan.image.pixel_size_m)
 
     def delete(self, dataset_id: str) -> None:
         """Forget a dataset and its scans; not while a run needs it."""

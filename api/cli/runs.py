@@ -20,7 +20,10 @@ Run = Annotated[str, typer.Argument(help="Id of a run.", show_default=False)]
 
 @commands.command()
 def run(
-    datasets: Annotated[list[str], typer.Argument(help="Ids of datasets, which are analysed together.", show_default=False)],
+    datasets: Annotated[
+        list[str] | None, typer.Argument(help="Ids of datasets, which are analysed together.", show_default=False)
+    ] = None,
+    like: Annotated[str | None, typer.Option(help="A run whose options, and datasets where none are given, are taken.")] = None,
     reference: References = None,
     foil: Foil = None,
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="e.g. domains.n_domains=4; repeatable.")] = None,
@@ -36,14 +39,30 @@ def run(
         from tasks.scattering import Absorber
 
         options = read_options(options_file, option or [])
-        absorber = Absorber(**client.dataset(datasets[0])["absorber"])
-        submitted = client.submit(datasets, check_options(with_compounds(options, absorber, reference or [], foil)), name)
+        earlier = client.run(like) if like else None
+        chosen = datasets or (earlier["datasets"] if earlier else [])
+        if not chosen:
+            raise ValueError("name a dataset, or a run by --like")
+        if earlier:
+            options = merged(earlier["options"], options)
+        absorber = Absorber(**client.dataset(chosen[0])["absorber"])
+        submitted = client.submit(chosen, check_options(with_compounds(options, absorber, reference or [], foil)), name)
         if as_json:
             print_json(submitted)
         else:
             show_address(client, submitted["id"])
         if watch:
             follow(client, submitted["id"])
+
+
+def merged(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Options with some of them changed; another preset takes the place of all."""
+    if "preset" in changes:
+        return changes
+    stages = {
+        name: {**values, **changes.get(name, {})} if isinstance(values, dict) else values for name, values in options.items()
+    }
+    return changes | stages
 
 
 @commands.command()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -101,7 +102,9 @@ def follow(client: Client, run_id: str) -> None:
     if show_run(client, run_id, console)["state"] != "succeeded":
         raise typer.Exit(1)
     opened = f'xr.open_datatree("{client.url}/api/v1/runs/{run_id}/results.zarr", engine="zarr")'
-    for what, where in (("notebook", opened), ("figures", f"ptyxas figures {run_id}"), ("page", f"{client.url}/?run={run_id}")):
+    elsewhere = "" if client.url == os.environ.get("PTYXAS_URL", LOCAL).rstrip("/") else f" --url {client.url}"
+    figures = f"ptyxas figures {run_id}{elsewhere}"
+    for what, where in (("notebook", opened), ("figures", figures), ("page", f"{client.url}/?run={run_id}")):
         console.print(f"{what:<9}{safe(where)}", highlight=False, soft_wrap=True)
 
 

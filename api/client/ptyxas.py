@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "/api/v1"
 LOCAL: Final = "http://127.0.0.1:8000"
+HINT: Final = "is it started (ptyxas serve), and is this its address (--url, PTYXAS_URL)?"
 LOOPBACK_HOSTS: Final = ("127.0.0.1", "::1", "localhost")
 BLOCK_BYTES: Final = 1 << 20
 RECONNECT_S: Final = 1.0
@@ -132,7 +133,7 @@ class Client:
                     raise refusal(response)
                 return sum(target.write(block) for block in response.iter_bytes(BLOCK_BYTES))
         except httpx.TransportError as error:
-            raise UnreachableError(f"no service answers at {self.url}: {error}") from error
+            raise UnreachableError(f"no service answers at {self.url} ({error}): {HINT}") from error
 
     def items(self, path: str, limit: int, **query: str | None) -> list[dict[str, Any]]:
         """The newest items of a list, at most ``limit``, to which ``query`` (q, element, group, state, ...) applies."""
@@ -158,7 +159,7 @@ class Client:
         try:
             response = self._http.request(method, PREFIX + path, **sent)
         except httpx.TransportError as error:
-            raise UnreachableError(f"no service answers at {self.url}: {error}") from error
+            raise UnreachableError(f"no service answers at {self.url} ({error}): {HINT}") from error
         if response.is_error:
             raise refusal(response)
         return response

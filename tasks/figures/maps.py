@@ -26,6 +26,8 @@ from tasks.figures.study import Specimen, Study
 from tasks.figures.style import FAINT, GROUP_COLOURS, INK, PAGE_MM, STANDARD_COLOUR, new_figure
 
 _MIN_PANEL_MM = 24.0
+_NAME_AND_SYMBOL_MM = 32.0
+"""Colour bars shorter than this have room for the symbol alone [mm]."""
 _NAME_MM = 24.0
 _GROUP_CHARACTERS = 28
 _GROUP_COLUMNS = 4
@@ -78,12 +80,13 @@ def _table_of_maps(specimens: Sequence[Specimen], rows: Sequence[Row]) -> Figure
     views = common_views(specimens)
     in_rows = len(specimens) <= 2
     figure, grid, panel_mm = _grid(len(specimens), len(rows), views[0].aspect, in_rows)
+    has_room = panel_mm * views[0].aspect >= _NAME_AND_SYMBOL_MM
     for i, row in enumerate(rows):
         line = grid[:, i] if in_rows else grid[i, :]
         for axes, specimen, image, view in zip(line, specimens, row.images, views, strict=True):
             shown = show_image(axes, image, specimen.pixel_size_m, view, row.cmap, row.limits)
             if in_rows or axes is line[-1]:
-                add_colour_bar(axes, shown, row.label, extend=row.extend)
+                add_colour_bar(axes, shown, row.label if has_room else row.label.rpartition(",\n")[2], extend=row.extend)
     for i, specimen in enumerate(specimens):
         if in_rows:
             grid[i, 0].set_ylabel(heading(specimen, panel_mm))

@@ -1,4 +1,7 @@
-"""One scan before it is reconstructed: its mean diffraction pattern and the positions of the probe."""
+"""What came in for one energy: a scan's mean diffraction pattern and positions of the probe, or an image."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
@@ -6,7 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tasks.figures.dark import ON_COLOUR
-from tasks.figures.panel import UM_PER_M
+from tasks.figures.panel import UM_PER_M, add_colour_bar, add_scale_bar, shared_limits, show_image, whole_view
+from tasks.figures.quantities import axis_label, quantity
 from tasks.figures.style import FAINT, INK, PAGE_MM, new_figure
 
 
@@ -36,10 +40,22 @@ def measurement(mean_counts: NDArray[np.float64], mask: NDArray[np.bool_], posit
     left.set_xlabel("Column (px)")
     left.set_ylabel("Row (px)")
     y_um, x_um = positions_m.T * UM_PER_M
-    right.plot(x_um, y_um, ".", color=INK, markersize=2)
+    right.plot(x_um, y_um, ".", color=INK, markersize=3)
     right.set_aspect("equal")
     right.invert_yaxis()
     right.set_xlabel("x (µm)")
     right.set_ylabel("y (µm)")
     right.set_title(f"{len(positions_m)} positions")
+    return figure
+
+
+def measured_images(images: Mapping[str, NDArray[Any]], pixel_size_m: float) -> Figure:
+    """Images (Y, X) of one energy beside each other, by their names: ``absorption``, ``phase``; NaN is white."""
+    figure = new_figure(PAGE_MM, 78, images=True)
+    panels = figure.subplots(1, len(images), squeeze=False)[0]
+    for axes, (name, image) in zip(panels, images.items(), strict=True):
+        view = whole_view(image.shape, pixel_size_m)
+        shown = show_image(axes, image, pixel_size_m, view, quantity(name).cmap, shared_limits([image]))
+        add_colour_bar(axes, shown, axis_label(name))
+        add_scale_bar(axes)
     return figure

@@ -1,19 +1,21 @@
 """How well a specimen was reconstructed: convergence, resolution (the paper's Fig. S5), probe, KK residual."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogFormatterMathtext, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from tasks.figures.panel import add_colour_bar, add_scale_bar, colour_map, legend_above, letter_panels, show_image, whole_view
 from tasks.figures.study import KramersKronig, Reconstruction, Specimen
 from tasks.figures.style import FAINT, INK, PAGE_MM, new_figure
 
+SMALL_ERROR: Final = 1e-3
+"""R-factors that fall below this are told by powers of ten."""
 _PER_UM = 1e-6
 _NM = 1e9
 _ROUNDING = 1e-3
@@ -32,21 +34,15 @@ def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
         axes.axhline(noise, color=INK, linewidth=0.9, linestyle="--", label="photon noise")
         legend_above(axes)
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(_decimal))
+    is_small = bool((reconstruction.error < SMALL_ERROR).any())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1,) if is_small else (1, 2, 5)))
+    axes.yaxis.set_major_formatter(LogFormatterMathtext() if is_small else FormatStrFormatter("%g"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(1, max(cycles[-1], 2))
     axes.set_xlabel("Cycle")
     axes.set_ylabel("R-factor")
     _explain_energies(figure, axes, specimen.energy_ev, scale)
     return figure
-
-
-def _decimal(value: float, _position: int | None = None) -> str:
-    if value >= 1e-3:
-        return f"{value:g}"
-    mantissa, exponent = f"{value:.0e}".split("e")
-    return f"${mantissa} \\times 10^{{{int(exponent)}}}$"
 
 
 def _energy_scale(energy_ev: NDArray[np.float64]) -> ScalarMappable:

@@ -9,6 +9,7 @@ from matplotlib.patches import Patch
 
 from tasks.figures.panel import place_image, specimen_panels
 from tasks.figures.study import Specimen, Study
+from tasks.figures.style import MM_PER_INCH
 from tasks.xanes.fit import Status
 
 STATUS_COLOURS: Final[dict[Status, str]] = {
@@ -19,6 +20,9 @@ STATUS_COLOURS: Final[dict[Status, str]] = {
     Status.MASKED_JUMP: "#CC79A7",
     Status.MASKED_NOT_FINITE: "#000000",
 }
+
+ENTRY_MM: Final = 57.0
+"""Width of the longest entry of the legend [mm]."""
 
 
 def specimens_with_status(study: Study) -> list[Specimen]:
@@ -34,7 +38,8 @@ def status_maps(study: Study) -> Figure:
     norm = BoundaryNorm(np.arange(len(Status) + 1) - 0.5, len(Status))
     for axes, specimen in zip(panels, specimens, strict=True):
         place_image(axes, np.asarray(specimen.maps["status"]), specimen.pixel_size_m, cmap=cmap, norm=norm)
-    figure.legend(handles=_legend(specimens), loc="outside lower center", ncols=3, handlelength=1)
+    ncols = min(3, int(figure.get_figwidth() * MM_PER_INCH / ENTRY_MM))
+    figure.legend(handles=_legend(specimens), loc="outside lower center", ncols=ncols, handlelength=1)
     return figure
 
 

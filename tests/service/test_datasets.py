@@ -23,6 +23,7 @@ from service.errors import (
 from service.uploads.sandbox import ingest
 
 ScanBytes = Callable[..., bytes]
+DISC = 0.3 * np.stack([np.hypot(*np.indices((20, 20)) - 10.0) < 7] * 2) + np.random.default_rng(0).normal(0, 0.01, (2, 20, 20))
 
 
 def test_a_scan_goes_in_once_and_is_told_of(bench: Any, scan_bytes: ScanBytes) -> None:
@@ -265,3 +266,13 @@ def test_a_description_changes_and_the_measurement_stays(bench: Any, scan_bytes:
         bench.datasets.overview(dataset_id, "b")
     with pytest.raises(NotFoundError):
         bench.datasets.within("other").change(dataset_id, {"title": "theirs"})
+
+
+@pytest.mark.parametrize("arrays", [{"absorption": DISC}, {"object": np.exp(-DISC - 1j * DISC)}])
+def test_a_dataset_of_images_shows_its_image(bench: Any, arrays: dict[str, Any]) -> None:
+    described = {name: bench.spec[name] for name in ("title", "sample", "absorber")}
+    dataset_id = bench.datasets.create({**described, "kind": "images"}).id
+    file = io.BytesIO()
+    np.savez(file, energy_ev=np.array([5420.0, 5500.0]), pixel_size_m=2e-8, **arrays)
+    bench.put(dataset_id, "a", file.getvalue())
+    assert bench.datasets.overview(dataset_id, "a.2", is_dark=True).startswith(b"\x89PNG")

@@ -56,6 +56,19 @@ def test_a_run_is_started_on_what_is_there_with_options_of_a_file_and_of_the_lin
     assert client.get(f"/api/v1/runs/{submitted['id']}").json()["datasets"] == [dataset["id"]]
 
 
+def test_a_run_is_started_like_another_but_for_some_options(ptyxas: Ptyxas, dataset: dict[str, Any]) -> None:
+    first = json.loads(ptyxas("run", dataset["id"], "-o", "reconstruct.cycles=50", "-o", "domains.seed=7", "--json")[1])
+    code, shown = ptyxas("run", "--like", first["id"], "-o", "domains.n_domains=4", "--json")
+    assert code == 0, shown
+    other = json.loads(shown)
+    assert other["datasets"] == first["datasets"]
+    assert other["options"] == {**first["options"], "domains": {**first["options"]["domains"], "n_domains": 4}}
+    code, shown = ptyxas("run", "--like", first["id"], "-o", "preset=paper", "--json")
+    assert json.loads(shown)["options"]["reconstruct"]["cycles"] == 800
+    code, shown = ptyxas("run")
+    assert (code, "name a dataset, or a run by --like" in shown) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -1,8 +1,8 @@
-"""The figure of a scan before it is reconstructed."""
+"""The figures of a scan and of an image before a run."""
 
 import numpy as np
 
-from tasks.figures.measurement import measurement
+from tasks.figures.measurement import measured_images, measurement
 
 
 def test_the_pattern_is_drawn_without_masked_pixels_beside_the_positions() -> None:
@@ -23,3 +23,13 @@ def test_a_scan_without_a_count_is_drawn() -> None:
     figure = measurement(np.zeros((8, 8)), np.ones((8, 8), bool), np.zeros((1, 2)))
     figure.draw_without_rendering()
     assert figure.axes[0].images[0].norm.vmin == 1.0
+
+
+def test_images_are_drawn_beside_each_other_with_their_own_scales() -> None:
+    absorption = np.linspace(0, 1, 80).reshape(8, 10)
+    figure = measured_images({"absorption": absorption, "phase": np.where(absorption > 0.1, -absorption, np.nan)}, 2e-8)
+    figure.draw_without_rendering()
+    left, right = (axes.images[0] for axes in figure.axes[:2])
+    assert left.get_clim()[1] <= 1
+    assert right.get_clim()[0] < -0.9
+    assert measured_images({"absorption": absorption}, 2e-8).axes[0].images

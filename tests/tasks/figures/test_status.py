@@ -37,3 +37,16 @@ def test_the_legend_tells_shares_of_the_specimen(study: Study) -> None:
     share = np.mean(found[found != Status.MASKED_VACUUM] == Status.MASKED_JUMP)
     labels = [text.get_text() for text in status_maps(some).legends[0].get_texts()]
     assert labels == [f"fitted, {1 - share:.1%}", f"edge jump too small, {share:.1%}"]
+
+
+@pytest.mark.parametrize("n_specimens", [1, 2])
+def test_the_legend_is_no_wider_than_the_figure(study: Study, n_specimens: int) -> None:
+    one = study.specimens[0]
+    every = np.resize(np.array(list(Status), np.int8), one.kept().shape)
+    figure = status_maps(replace(study, specimens=(replace(one, maps={**one.maps, "status": every}),) * n_specimens))
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.width
+    assert legend.y0 >= 0
