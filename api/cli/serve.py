@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from api.cli.flags import with_flags
-from api.cli.terminal import console, plain_errors, safe
+from api.cli.terminal import console, plain_errors
 from service.api_keys import local_token
 from service.settings import Settings
 
@@ -39,9 +39,9 @@ def serve(
         settings = Settings(**(read_settings(file) if file else {}) | given)
         raise_file_limit()
         write_logs(settings.log_level, settings.log_format)
-        console.print(
-            f"ptyxas starts on the data in {safe(str(settings.data_dir.resolve()))} ...", highlight=False, soft_wrap=True
-        )
+        typer.echo(
+            f"ptyxas starts on the data in {settings.data_dir.resolve()}", err=True
+        )  # scripts read the address from stdout
         server = open_server(settings, partial(show_start, settings))
         server.run()
         if not server.started:
