@@ -128,7 +128,7 @@ def measure(options: SimulationOptions, folder: Path) -> Measurement:
             scan.distance_m,
             scan.detector_pixel_size_m,
         )
-        return replace(scan, counts=scan.counts[:0])
+        return replace(scan, counts=scan.counts[:0].copy())  # a view would hold them all
 
     simulation = simulate_specimen(options, keep=write)
     return Measurement(simulation, files)

@@ -7,7 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.main import app
+from api.cli.simulate import measure
 from storage.readers.format import open_scan
+from tasks.simulation.specimen import SimulationOptions
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -26,6 +28,12 @@ def test_a_specimen_is_measured_into_files_that_the_service_reads(tmp_path: Path
     with open_scan(files[0]) as [source]:
         assert source.frames is not None
         assert source.frames.shape == (9, 24, 24)
+
+
+def test_counts_are_forgotten_once_they_are_written(tmp_path: Path) -> None:
+    """A view of none of the counts would keep all of them, 11 GB of a particle of the paper's size."""
+    measured = measure(SimulationOptions(n_energies=2, n_positions_side=3, n_pixels=24), tmp_path / "scans")
+    assert all(len(scan.counts) == 0 and scan.counts.base is None for scan in measured.simulation.scans)
 
 
 def test_a_plan_is_printed_as_a_table_as_json_and_as_a_figure(tmp_path: Path) -> None:
