@@ -73,6 +73,10 @@ ALL = [(name, form) for name in NEEDED for form in examples(name)]
 CASES = [(name, form) for name, form in ALL if any(form.startswith(start) for start in NEEDED[name])]
 
 
+def test_every_example_of_a_measurement_in_hdf5_is_spoilt() -> None:
+    assert {form for name, form in CASES if name == "measurements.md"} == {reader.name for reader in READERS}
+
+
 def written(folder: Path, name: str, form: str) -> Path:
     """Run a page's preamble and the example of a format; return the file that it calls ``upload``."""
     values = dict(VALUES)
