@@ -22,7 +22,7 @@ def test_white_becomes_the_page_and_black_light() -> None:
     assert on_dark([(1, 1, 1, 0.3)])[0, 3] == 0.3
 
 
-@pytest.mark.parametrize("colour", {*DOMAIN_COLOURS, *AREA_COLOURS, *GROUP_COLOURS, *REFERENCE_COLOURS})
+@pytest.mark.parametrize("colour", sorted({*DOMAIN_COLOURS, *AREA_COLOURS, *GROUP_COLOURS, *REFERENCE_COLOURS}))
 def test_every_colour_of_a_line_can_be_seen_on_the_page(colour: str) -> None:
     turned = on_dark([colour])[0, :3]
     assert contrast(turned, PAGE) >= CONTRAST - 1e-9
