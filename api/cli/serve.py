@@ -39,9 +39,8 @@ def serve(
         settings = Settings(**(read_settings(file) if file else {}) | given)
         raise_file_limit()
         write_logs(settings.log_level, settings.log_format)
-        typer.echo(
-            f"ptyxas starts on the data in {settings.data_dir.resolve()}", err=True
-        )  # scripts read the address from stdout
+        # scripts read the address from stdout
+        typer.echo(f"ptyxas starts on the data in {settings.data_dir.resolve()}", err=True)
         server = open_server(settings, partial(show_start, settings))
         server.run()
         if not server.started:
