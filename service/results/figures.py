@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from service.errors import NotFoundError
 from service.results.area_spectra import CACHE, read_arrays
@@ -55,7 +55,10 @@ def draw_figure(store: ResultsStore, options: RunOptions, name: str, form: Form)
     from tasks.figures.gallery import figure_list
 
     def draw() -> Array:
-        figures = figure_list(published_study(store, options))
+        try:
+            figures = figure_list(published_study(store, options))
+        except (KeyError, ValidationError) as error:
+            raise NotFoundError(f"the results, perhaps of an older version, lack what figures are drawn from: {error}") from error
         if name not in figures:
             raise NotFoundError(f"the results suffice for no figure {name!r}")
         return np.frombuffer(_drawn(figures[name], form), np.uint8)

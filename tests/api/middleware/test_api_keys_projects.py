@@ -157,10 +157,10 @@ def test_every_route_opens_to_its_own_project(both: Neighbours) -> None:
         answer = both.mine.request(method, path, **sent)
         if answer.status_code >= 400:
             refused[f"{method} {path.replace(both.dataset, '').replace(both.done, '')}"] = answer.status_code
-    # nothing to try again in a run that has succeeded; its made-up results hold no spectra, and it has no finished steps; the
-    # foil is no spectrum; no cluster in this test
+    # nothing to try again in a run that has succeeded; its made-up results hold no spectra and nothing to draw, and it has no
+    # finished steps; the foil is no spectrum; no cluster in this test
     nothing = {"POST /api/v1/runs//retry": 409, "POST /api/v1/runs//spectra": 404, "GET /api/v1/runs//spectrum": 404}
-    nothing |= {f"GET /api/v1/runs//{what}": 409 for what in ("export", "figures/elbow.pdf", "figures/elbow.svg")}
+    nothing |= {f"GET /api/v1/runs//figures/elbow.{form}": 404 for form in ("pdf", "svg")} | {"GET /api/v1/runs//export": 409}
     nothing["POST /api/v1/datasets//foil"] = 422
     assert refused == {**nothing, "GET /dask": 503}, refused
     with both.mine.stream("GET", f"{API}/runs/{both.done}/events") as events:
