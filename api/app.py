@@ -51,7 +51,7 @@ N_EXPORTED: Final = 2
 PAGES: Final = Path(__file__).parent / "pages"
 
 DESCRIPTION: Final = """
-X-ray spectroscopic ptychography as a service: diffraction patterns at many energies in, maps of chemical state and
+Diffraction patterns at many energies in, maps of chemical state and
 nanoscale domains out, as Zarr and PNG.
 
 Create a dataset, `PUT` one file an energy, seal it, start a run, follow its events, open its results:

@@ -19,7 +19,7 @@ from rich.table import Table
 from api.cli.progress import show_run, show_uploads
 from api.cli.serve import open_server
 from api.cli.simulate import Measurement, measure
-from api.cli.terminal import console, plain_errors, safe
+from api.cli.terminal import console, plain_errors, print_facts
 from api.client.ptyxas import Client
 from service.errors import ConflictError, ServiceError
 from service.settings import Settings
@@ -155,8 +155,7 @@ class Demo:
             "notebook": f'xr.open_datatree("{url}/api/v1/runs/{run_id}/results.zarr", engine="zarr")',
             "serve again": f"ptyxas serve --data-dir {shlex.quote(str(self.folder / 'data'))}",
         }
-        for name, value in lines.items():
-            self.console.print(f"{name:<12} {safe(value)}", soft_wrap=True, highlight=False)
+        print_facts(lines, self.console)
         self.console.print(f"whole job in {seconds:.0f} s")
 
 

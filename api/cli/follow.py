@@ -12,18 +12,22 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from api.cli.submit import (
+    Describe,
     Distance,
     Edge,
     Element,
     Formula,
     Group,
+    Kind,
     OptionList,
     OptionsFile,
     Orientation,
+    PixelSize,
     Probe,
     check_options,
+    described,
+    pixel_of,
     read_options,
-    read_probe,
     show_address,
 )
 from api.cli.terminal import Key, Url, console, plain_errors, safe, show_warning
@@ -204,12 +208,14 @@ def follow(
     marker: Annotated[str, typer.Option(help="Or when there is a file of its name with this ending, e.g. .done.")] = "",
     title: Annotated[str, typer.Option(help="Title of the dataset; by default the folder's name.")] = "",
     group: Group = "",
-    kind: Annotated[str, typer.Option(help="diffraction or images.")] = "diffraction",
+    kind: Kind = "diffraction",
     absorber: Element = "V",
     edge: Edge = "K",
     probe: Probe = "",
     distance_m: Distance = None,
+    pixel_size_m: PixelSize = None,
     orientation: Orientation = "0",
+    describe: Describe = None,
     run: Annotated[bool, typer.Option("--run/--no-run", help="Start a live run with the first file.")] = True,
     option: OptionList = None,
     options_file: OptionsFile = None,
@@ -218,15 +224,10 @@ def follow(
 ) -> None:
     """Send the files of a folder as they are complete, while a live run grows beside it; stopped and started, it goes on."""
     with plain_errors(), Client(url, key) as client:
-        spec = {
-            "title": title or folder.resolve().name,
-            "kind": kind,
-            "sample": {"name": title or folder.resolve().name, "formula": formula, "group": group},
-            "absorber": {"element": absorber, "edge": edge},
-            "distance_m": distance_m,
-            "probe": read_probe(probe) if probe else None,
-            "orientation": int(orientation) if orientation.isdecimal() else orientation,
-        }
+        title = title or folder.resolve().name
+        sample = {"name": title, "formula": formula, "group": group}
+        about = {"distance_m": distance_m, **pixel_of(kind, pixel_size_m), **described(probe, orientation, describe or [])}
+        spec = {"title": title, "kind": kind, "sample": sample, "absorber": {"element": absorber, "edge": edge}, **about}
         options = check_options(read_options(options_file, option or []))
         dataset = dataset_of(client, label_of(folder, pattern), spec)
         console.print(f"dataset {safe(dataset['id'])}", highlight=False)

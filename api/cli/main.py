@@ -20,7 +20,7 @@ COMMANDS: Final = {
     "retry": ("api.cli.runs", "Go on with a failed or cancelled run from its finished steps."),
     "delete": ("api.cli.runs", "Delete runs with their results, or datasets with their scans."),
     "open": ("api.cli.runs", "Open the page of a run in the web browser, and print its address."),
-    "results": ("api.cli.download", "Copy a run's results to a Zarr store or an HDF5 file."),
+    "results": ("api.cli.download", "List the arrays of a run's results, or copy them to a file."),
     "figures": ("api.cli.download", "Copy a run's figures to a folder."),
     "simulate": ("api.cli.simulate", "Simulate a measurement of a specimen of known chemistry."),
     "plan": ("api.cli.simulate", "Choose the energies to measure, and estimate the errors to expect."),

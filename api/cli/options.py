@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter
-from rich.table import Table
 
-from api.cli.terminal import console
+from api.cli.terminal import print_table
 from tasks.options.run import RunOptions
 
 commands = typer.Typer()
@@ -20,13 +19,13 @@ def options(as_json: Annotated[bool, typer.Option("--json", help="As the JSON sc
     if as_json:
         print(json.dumps(schema, indent=2))
         return
-    table = Table("option", "default", "meaning", box=None, header_style="bold", pad_edge=False)
+    rows = []
     defaults = TypeAdapter(RunOptions).dump_python(RunOptions(), mode="json")
     for stage, values in defaults.items():
         if not isinstance(values, dict):
-            table.add_row(stage, json.dumps(values), schema["properties"][stage].get("description", "").replace("``", ""))
+            rows.append((stage, json.dumps(values), schema["properties"][stage].get("description", "").replace("``", "")))
             continue
         fields = schema["$defs"][schema["properties"][stage]["$ref"].rpartition("/")[2]]["properties"]
         for field, default in values.items():
-            table.add_row(f"{stage}.{field}", json.dumps(default), fields[field].get("description", "").replace("``", ""))
-    console.print(table)
+            rows.append((f"{stage}.{field}", json.dumps(default), fields[field].get("description", "").replace("``", "")))
+    print_table(("option", "default", "meaning"), rows)

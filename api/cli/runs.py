@@ -2,12 +2,26 @@
 
 import webbrowser
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
-from api.cli.submit import Foil, OptionsFile, References, check_options, follow, read_options, show_address, with_compounds
-from api.cli.terminal import AsJson, Key, Url, console, plain_errors, print_json, print_table, safe, show_warning
+from api.cli.submit import Foil, OptionList, OptionsFile, References, check_options, read_options, show_submitted, with_compounds
+from api.cli.terminal import (
+    AsJson,
+    Key,
+    Run,
+    Url,
+    console,
+    format_bytes,
+    format_time,
+    plain_errors,
+    print_json,
+    print_table,
+    safe,
+    show_warning,
+)
 from api.client.ptyxas import LOCAL, Client
 
 commands = typer.Typer()
@@ -15,7 +29,6 @@ commands = typer.Typer()
 Limit = Annotated[int, typer.Option(min=1, max=500, help="Most items shown.")]
 Search = Annotated[str | None, typer.Option("--search", "-q", help="Part of the title or name, of the sample, or of the id.")]
 State = Annotated[str | None, typer.Option(help="Only those in this state.")]
-Run = Annotated[str, typer.Argument(help="Id of a run.", show_default=False)]
 
 
 @commands.command()
@@ -26,7 +39,7 @@ def run(
     like: Annotated[str | None, typer.Option(help="A run whose options, and datasets where none are given, are taken.")] = None,
     reference: References = None,
     foil: Foil = None,
-    option: Annotated[list[str] | None, typer.Option("--option", "-o", help="e.g. domains.n_domains=4; repeatable.")] = None,
+    option: OptionList = None,
     options_file: OptionsFile = None,
     name: Annotated[str, typer.Option(help="Name of the run.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")] = False,
@@ -47,12 +60,7 @@ def run(
             options = merged(earlier["options"], options)
         absorber = Absorber(**client.dataset(chosen[0])["absorber"])
         submitted = client.submit(chosen, check_options(with_compounds(options, absorber, reference or [], foil)), name)
-        if as_json:
-            print_json(submitted)
-        else:
-            show_address(client, submitted["id"])
-        if watch:
-            follow(client, submitted["id"])
+        show_submitted(client, submitted, watch, as_json)
 
 
 def merged(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -80,8 +88,11 @@ def datasets(
     """List the datasets of the service, or those that are searched for, newest first."""
     with plain_errors(), Client(url, key) as client:
         items = client.items("/datasets", limit, q=search, element=element, group=group, label=label, state=state)
-    columns = ("id", "state", "title", "formula", "group", "energies", "from_ev", "to_ev", "bytes")
-    print_items(items, as_json, columns, dataset_row)
+    if console.is_terminal:
+        print_items(items, as_json, ("id", "state", "title", "formula", "group", "energies", "size"), dataset_line)
+    else:
+        columns = ("id", "state", "title", "formula", "group", "energies", "from_ev", "to_ev", "bytes")
+        print_items(items, as_json, columns, dataset_row)
 
 
 @commands.command()
@@ -97,7 +108,7 @@ def runs(
     """List the runs of the service, or those that are searched for, newest first."""
     with plain_errors(), Client(url, key) as client:
         items = client.items("/runs", limit, q=search, dataset=dataset, state=state)
-    print_items(items, as_json, ("id", "state", "done", "created", "name"), run_row)
+    print_items(items, as_json, ("id", "state", "done", "created_utc", "name"), run_row)
 
 
 @commands.command()
@@ -179,8 +190,15 @@ def path_of(item: str) -> str:
     raise ValueError(f"an id begins with run_ or ds_, got {item!r}; `ptyxas runs` and `ptyxas datasets` list them")
 
 
-def dataset_row(item: dict[str, Any]) -> tuple[object, ...]:
-    """One line of the list of datasets."""
+def dataset_line(item: dict[str, Any]) -> tuple[object, ...]:
+    """One line of the list of datasets on a terminal."""
+    *about, n_energies, from_ev, to_ev, n_bytes = dataset_row(item)
+    energies = f"{n_energies}, {float(from_ev):.0f} to {float(to_ev):.0f} eV" if n_energies else "none"
+    return (*about, energies, format_bytes(n_bytes))
+
+
+def dataset_row(item: dict[str, Any]) -> tuple[Any, ...]:
+    """One line of the list of datasets in a pipe."""
     energies_ev = item["energies_ev"]
     ends = (f"{energies_ev[0]:.1f}", f"{energies_ev[-1]:.1f}") if energies_ev else ("", "")
     sample = item["sample"]
@@ -190,7 +208,7 @@ def dataset_row(item: dict[str, Any]) -> tuple[object, ...]:
 
 def run_row(item: dict[str, Any]) -> tuple[object, ...]:
     """One line of the list of runs."""
-    return item["id"], item["state"], f"{item['progress']:.0%}", item["created"], item["name"]
+    return item["id"], item["state"], f"{item['progress']:.0%}", format_time(item["created"]), item["name"]
 
 
 def print_items(
@@ -199,6 +217,8 @@ def print_items(
     """Print what a list holds as JSON, or as a table with a line for each."""
     if as_json:
         print_json(items)
+    elif not items and console.is_terminal:
+        console.print("none found")
     else:
         print_table(columns, [row(item) for item in items])
 
@@ -207,7 +227,11 @@ def show_a_run(found: dict[str, Any]) -> None:
     """Print a run: its state, its datasets and its stages, with their warnings."""
     reason = f": {safe(found['error'])}" if found["error"] else ""
     on = ", ".join(safe(one) for one in found["datasets"])
-    lines = (f"[bold]{safe(found['id'])}[/] {safe(found['name'])}", f"{safe(found['state'])}{reason}", f"datasets {on}")
+    created = f"created {format_time(found['created'])} UTC"
+    if found["started"] and found["finished"]:
+        took = datetime.fromisoformat(found["finished"]) - datetime.fromisoformat(found["started"])
+        created += f", took {timedelta(seconds=round(took.total_seconds()))}"
+    lines = (f"[bold]{safe(found['id'])}[/] {safe(found['name'])}", f"{safe(found['state'])}{reason}", created, f"datasets {on}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
     rows = [(one["name"], one["state"], f"{one['done']}/{one['total']}", one["note"] or "") for one in found["stages"]]
     print_table(("stage", "state", "done", "note"), rows)
@@ -219,6 +243,6 @@ def show_a_dataset(found: dict[str, Any]) -> None:
     about = f"{safe(found['sample'].get('formula', ''))}, {safe(absorber)}, {found['state']}"
     console.print(f"[bold]{safe(found['id'])}[/] {safe(found['title'])}\n{about}", highlight=False, soft_wrap=True)
     for text in [f"{fault['field']}: {fault['message']}" for fault in found["faults"]] + found["warnings"]:
-        show_warning(text)
+        show_warning(text, console)
     names = ("name", "energy_ev", "n_positions", "n_pixels", "n_bytes")
     print_table(names, [tuple(scan[name] for name in names) for scan in found["scans"]])

@@ -7,12 +7,24 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from api.cli.progress import show_run, show_uploads
-from api.cli.terminal import Key, Url, console, plain_errors, safe, show_warning
+from api.cli.terminal import (
+    AsJson,
+    Key,
+    Run,
+    Url,
+    console,
+    messages,
+    plain_errors,
+    print_facts,
+    print_json,
+    safe,
+    show_warning,
+)
 from api.client.ptyxas import LOCAL, Client
 
 if TYPE_CHECKING:
@@ -26,6 +38,11 @@ Element = Annotated[str, typer.Option(help="Absorbing element.")]
 Edge = Annotated[str, typer.Option(help="Its absorption edge.")]
 Probe = Annotated[str, typer.Option(help="Probe as JSON; by default as the files say.")]
 Distance = Annotated[float | None, typer.Option(help="Specimen to detector; by default as the files say.")]
+Kind = Annotated[Literal["diffraction", "images"], typer.Option(help="What the files hold: patterns, or images from elsewhere.")]
+PixelSize = Annotated[float | None, typer.Option(help="Pixel of the detector, or of images; by default as the files say.")]
+Describe = Annotated[
+    list[str] | None, typer.Option("--describe", help="Anything else of POST /datasets, e.g. bad_frames=leave_out; repeatable.")
+]
 Orientation = Annotated[str, typer.Option(help="0-7: flip rows 1, flip columns 2, transpose 4; or auto.")]
 OptionList = Annotated[list[str] | None, typer.Option("--option", "-o", help="e.g. reconstruct.cycles=300; repeatable.")]
 References = Annotated[
@@ -40,20 +57,23 @@ def submit(
     files: Annotated[list[Path], typer.Argument(help="Scan files, one energy each.", exists=True, dir_okay=False)],
     formula: Formula,
     title: Annotated[str, typer.Option(help="Title of the dataset; by default the name of the first file's folder.")] = "",
+    kind: Kind = "diffraction",
     group: Group = "",
     standard: Annotated[bool, typer.Option("--standard", help="A known compound: left out of the domains.")] = False,
     absorber: Element = "V",
     edge: Edge = "K",
     probe: Probe = "",
     distance_m: Distance = None,
-    pixel_size_m: Annotated[float | None, typer.Option(help="Detector pixel; by default as the files say.")] = None,
+    pixel_size_m: PixelSize = None,
     orientation: Orientation = "0",
+    describe: Describe = None,
     reference: References = None,
     foil: Foil = None,
     option: OptionList = None,
     options_file: OptionsFile = None,
     name: Annotated[str, typer.Option(help="Name of the run.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")] = False,
+    as_json: AsJson = False,
     url: Url = LOCAL,
     key: Key = None,
 ) -> None:
@@ -62,50 +82,65 @@ def submit(
 
     with plain_errors(), Client(url, key) as client:
         title = title or files[0].resolve().parent.name
-        spec = {
-            "title": title,
-            "sample": {"name": title, "formula": formula, "group": group, "standard": standard},
-            "absorber": {"element": absorber, "edge": edge},
-            "distance_m": distance_m,
-            "detector_pixel_size_m": pixel_size_m,
-            "probe": read_probe(probe) if probe else None,
-            "orientation": int(orientation) if orientation.isdecimal() else orientation,
-        }
+        sample = {"name": title, "formula": formula, "group": group, "standard": standard}
+        about = {"distance_m": distance_m, **pixel_of(kind, pixel_size_m), **described(probe, orientation, describe or [])}
+        spec = {"title": title, "kind": kind, "sample": sample, "absorber": {"element": absorber, "edge": edge}, **about}
         options = read_options(options_file, option or [])
         options = check_options(with_compounds(options, Absorber(absorber, edge), reference or [], foil))
-        check_energies(files, Absorber(absorber, edge))
+        if kind == "diffraction":
+            check_energies(files, Absorber(absorber, edge))
         dataset = stored_dataset(client, spec, files)
         if dataset is None:
             dataset = client.create_dataset(spec)
-            show_uploads(client, dataset["id"], files, console)
+            show_uploads(client, dataset["id"], files, messages)
             dataset = client.seal(dataset["id"])
         else:
-            console.print("the service has these files already; nothing is sent again", highlight=False)
+            messages.print("the service has these files already; nothing is sent again", highlight=False)
         for warning in dataset["warnings"]:
             show_warning(warning)
         run = client.submit([dataset["id"]], options, name)
-        console.print(f"dataset {dataset['id']}", highlight=False)
-        show_address(client, run["id"])
-        if watch:
-            follow(client, run["id"])
+        if not as_json:
+            console.print(f"dataset {dataset['id']}", highlight=False)
+        show_submitted(client, run, watch, as_json)
 
 
 @commands.command()
-def watch(run: str, url: Url = LOCAL, key: Key = None) -> None:
+def watch(run: Run, as_json: AsJson = False, url: Url = LOCAL, key: Key = None) -> None:
     """Follow a run to its end; exits with 0 if it succeeds."""
     with plain_errors(), Client(url, key) as client:
-        follow(client, run)
+        follow(client, run, as_json)
 
 
-def follow(client: Client, run_id: str) -> None:
+def show_submitted(client: Client, run: dict[str, Any], watch: bool, as_json: bool) -> None:
+    """Print a run that has been submitted, or follow it to its end; its JSON comes once, at the end of what is waited for."""
+    if not as_json:
+        show_address(client, run["id"])
+    elif not watch:
+        print_json(run)
+    if watch:
+        follow(client, run["id"], as_json)
+
+
+def follow(client: Client, run_id: str, as_json: bool = False) -> None:
     """Follow a run to its end, and say where its results and figures are; a run that fails ends the command."""
-    if show_run(client, run_id, console)["state"] != "succeeded":
+    ended = show_run(client, run_id, messages)
+    if as_json:
+        print_json(ended)
+    if ended["state"] != "succeeded":
         raise typer.Exit(1)
-    opened = f'xr.open_datatree("{client.url}/api/v1/runs/{run_id}/results.zarr", engine="zarr")'
+    if not as_json:
+        print_facts(ways_to_read(client, run_id))
+
+
+def ways_to_read(client: Client, run_id: str) -> dict[str, str]:
+    """Where the results of a run are: the line of a notebook, the commands, the page."""
     elsewhere = "" if client.url == os.environ.get("PTYXAS_URL", LOCAL).rstrip("/") else f" --url {client.url}"
-    figures = f"ptyxas figures {run_id}{elsewhere}"
-    for what, where in (("notebook", opened), ("figures", figures), ("page", f"{client.url}/?run={run_id}")):
-        console.print(f"{what:<9}{safe(where)}", highlight=False, soft_wrap=True)
+    return {
+        "notebook": f'xr.open_datatree("{client.url}/api/v1/runs/{run_id}/results.zarr", engine="zarr")',
+        "copy": f"ptyxas results {run_id} --to {run_id}.zarr{elsewhere}",
+        "figures": f"ptyxas figures {run_id}{elsewhere}",
+        "page": f"{client.url}/?run={run_id}",
+    }
 
 
 def show_address(client: Client, run_id: str) -> None:
@@ -158,6 +193,39 @@ def check_energies(files: Sequence[Path], absorber: "Absorber") -> None:
             raise ValueError(f"{name} and {other} were measured at the same energy, {energy_ev:.3f} eV")
     for message in grid_errors("the measurement", [energy_ev for energy_ev, _ in found], absorber):
         raise ValueError(message)
+
+
+def pixel_of(kind: str, size_m: float | None) -> dict[str, float | None]:
+    """The size of a pixel as ``POST /datasets`` takes it: of images, or of the detector."""
+    return {"pixel_size_m" if kind == "images" else "detector_pixel_size_m": size_m}
+
+
+def described(probe: str, orientation: str, more: Sequence[str]) -> dict[str, Any]:
+    """What the flags say of a dataset beyond its specimen, as ``POST /datasets`` takes it.
+
+    Raises
+    ------
+    ValueError
+        A probe that is no JSON object, or a text of ``more`` that is not ``name=value``.
+    """
+    about: dict[str, Any] = {
+        "probe": read_probe(probe) if probe else None,
+        "orientation": int(orientation) if orientation.isdecimal() else orientation,
+    }
+    for text in more:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ValueError(f"--describe takes name=value, such as bad_frames=leave_out, got {text[:80]!r}")
+        about[name] = read_value(value)
+    return about
+
+
+def read_value(text: str) -> Any:
+    """The value that a text of the command line stands for: JSON, or else the text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def read_probe(text: str) -> dict[str, Any]:
@@ -237,11 +305,7 @@ def options_of(given: Sequence[str]) -> dict[str, Any]:
             continue
         if not (equals and dot and name) or stage == "preset":
             raise ValueError(f"an option is stage.name=value, such as reconstruct.cycles=300, or preset=paper, got {text[:80]!r}")
-        try:
-            read = json.loads(value)
-        except (ValueError, RecursionError):
-            read = value
-        options.setdefault(stage, {})[name] = read
+        options.setdefault(stage, {})[name] = read_value(value)
     return options
 
 

@@ -1,14 +1,15 @@
 """What the commands share: the console, the options that name a service, and errors in plain words."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from api.client.ptyxas import PtyxasError
 from service.errors import ServiceError
@@ -16,9 +17,14 @@ from storage.errors import StorageError
 from tasks.errors import TaskError
 
 console: Final = Console()
+messages: Final = Console(stderr=True)
+"""For errors, warnings and progress, so that a pipe reads the answer alone."""
+LONGEST_NAME: Final = 34
+"""Longest text of a table's first column that is never broken; an id has 20 characters, the name of an option up to 34."""
 
 Url = Annotated[str, typer.Option(envvar="PTYXAS_URL", help="Address of the service.")]
 Key = Annotated[str | None, typer.Option(envvar="PTYXAS_API_KEY", help="API key, where the service needs one.")]
+Run = Annotated[str, typer.Argument(help="Id of a run.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the service answers.")]
 
 
@@ -41,14 +47,14 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def show_error(message: str) -> None:
+def show_error(message: str, to: Console = messages) -> None:
     """Print an error's message in red."""
-    console.print(f"[red]{safe(message)}[/]", highlight=False, soft_wrap=True)
+    to.print(f"[red]{safe(message)}[/]", highlight=False, soft_wrap=True)
 
 
-def show_warning(message: str) -> None:
+def show_warning(message: str, to: Console = messages) -> None:
     """Print a warning in yellow."""
-    console.print(f"[yellow]{safe(message)}[/]", highlight=False, soft_wrap=True)
+    to.print(f"[yellow]{safe(message)}[/]", highlight=False, soft_wrap=True)
 
 
 def safe(text: object) -> str:
@@ -72,10 +78,25 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         for row in (columns, *rows):
             print("\t".join(" ".join(plain(cell).split()) for cell in row))
         return
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    is_short = all(len(str(row[0])) <= LONGEST_NAME for row in rows)
+    first, *others = (Column(name, overflow="fold") for name in columns)
+    first.no_wrap = is_short
+    table = Table(first, *others, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(safe(cell) for cell in row))
     console.print(table)
+
+
+def print_facts(facts: Mapping[str, str], to: Console = console) -> None:
+    """Print a line for each fact, its name before it; lines are not broken, so that they can be copied."""
+    width = max(map(len, facts))
+    for name, text in facts.items():
+        to.print(f"{name:<{width}}  {safe(text)}", highlight=False, soft_wrap=True)
+
+
+def format_time(text: str) -> str:
+    """A time of the service's answers to the second, in UTC."""
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def format_bytes(n_bytes: float) -> str:

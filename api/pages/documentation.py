@@ -1,7 +1,8 @@
-"""The documentation as pages of the service, for networks from which no other site is reached."""
+"""The documentation as pages of the service, for networks from which no other site is reached; each file is read once."""
 
 import re
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -23,24 +24,27 @@ CHAPTERS: Final = {
 """Pages by chapter, in the order in which they are listed."""
 
 
+@cache
 def page_names() -> frozenset[str]:
     """Names of all pages that there are, decisions among them, without their endings."""
     return frozenset(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.md"))
 
 
-def contents() -> dict[str, dict[str, str]]:
+@cache
+def contents() -> Mapping[str, Mapping[str, str]]:
     """Title of every page by its name, by chapter; pages that are not there are left out."""
     there = page_names()
     return {chapter: {name: title(name) for name in names if name in there} for chapter, names in CHAPTERS.items()}
 
 
+@cache
 def title(name: str) -> str:
     """First heading of a page."""
     found = re.search(r"^# (.+)$", text_of(name), re.M)
     return found[1] if found else name
 
 
-@lru_cache(maxsize=64)
+@cache
 def html_of(name: str) -> str:
     """A page as HTML; links to files outside of the documentation are text."""
     names = page_names()

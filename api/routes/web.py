@@ -29,7 +29,7 @@ N_SHOWN: Final = 30
 """Datasets and runs on the page; the API has the rest."""
 
 STAGES: Final = {
-    "orientation": "Which way up the detector is",
+    "orientation": "Orientation of the detector",
     "reconstruct": "Reconstruct every energy",
     "couple": "Couple the energies (Kramers–Kronig)",
     "spectra": "Spectra on one grid",
@@ -108,7 +108,8 @@ async def answer_unknown(request: Request, error: Exception) -> Response:
     is_page = not request.url.path.startswith(("/api/", "/assets/")) and "text/html" in request.headers.get("accept", "")
     if answer.status_code != 404 or not is_page:
         return answer
-    return await run_in_threadpool(page, service_of(request), request, 404, unknown=str(error) or request.url.path)
+    unknown = f"There is no page {request.url.path}." if isinstance(error, HTTPException) else str(error)
+    return await run_in_threadpool(page, service_of(request), request, 404, unknown=unknown)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,12 @@ from service.workflow.step import Step
 from service.workflow.warnings import RunWarnings
 
 AWAITS_SCANS: Final = "more scans may come until the dataset is sealed"
+INSTEAD: Final = {
+    "orientation": "the datasets state it",
+    "couple": "not between rounds; the spectra are coupled once, unless kkr.mode is off",
+    "references": "no reference compounds were named",
+}
+"""What takes the place of a stage that has no steps."""
 
 StageState = Literal["waiting", "running", "done", "stopped", "skipped"]
 EndState = Literal["succeeded", "failed", "cancelled"]
@@ -190,7 +196,7 @@ class RunProgress:
         if stage in self.graph.skipped:
             return StageView(stage, 0, 0, "skipped", self.graph.skipped[stage])
         if not names and not self.graph.awaits_scans:
-            return StageView(stage, 0, 0, "skipped", "not needed with these options")
+            return StageView(stage, 0, 0, "skipped", INSTEAD.get(stage, "not needed with these options"))
         note = AWAITS_SCANS if self.graph.awaits_scans and names else None
         if names and done == len(names) and note is None:
             return StageView(stage, done, done, "done", self.warnings.summary(stage))

@@ -30,6 +30,7 @@ from tasks.figures.style import AREA_COLOURS, FAINT, PAGE_MM, REFERENCE_COLOURS,
 from tasks.xanes.model import eq1
 
 _PERCENTILES = (4, 50, 96)
+_EDGE_REGION_EV = (-25.0, 45.0)
 _REFERENCE_DASHES = ((0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 2)))
 
 
@@ -181,6 +182,8 @@ def reference_spectra(study: Study, specimen: Specimen) -> Figure:
         if reference.parameters is not None:
             fine = np.linspace(energy[0], energy[-1], 400)
             axes.plot(fine, eq1(fine, reference.parameters), color=FAINT, linewidth=0.6, zorder=1)
+    edge = float(np.nanmedian(specimen.values("edge_energy")))
+    axes.set_xlim(max(edge + _EDGE_REGION_EV[0], energy[0]), min(edge + _EDGE_REGION_EV[1], energy[-1]))
     axes.set_xlabel("Energy (eV)")
     axes.set_ylabel("Normalised absorption")
     legend_above(axes, ncols=3)

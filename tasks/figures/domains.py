@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
@@ -183,13 +184,13 @@ def _stacked_bars(axes: Axes, names: Sequence[str], fraction: NDArray[np.float64
                 axes.annotate(words, place, ha="center", va="center", fontsize=6.5, color=ink, gid=ON_COLOUR)
         left += fraction[:, k]
     axes.set_xlim(0, 1)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25", "50", "75", "100 %"])
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25", "50", "75", "100"])
     # by number, because two specimens may have one title
     axes.set_yticks(range(len(names)), labels=names)
     axes.invert_yaxis()
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("Share of the absorber")
+    axes.set_xlabel("Share of the absorber (%)")
 
 
 def _shares_with_intervals(
@@ -217,7 +218,8 @@ def _share_bars(axes: Axes, names: Sequence[str], shares: NDArray[np.float64], i
         axes.bar(0, 0, color="#888888", edgecolor="white", linewidth=0.5, hatch=hatch, label=group)
     axes.set_xlim(0.4, n_domains + 0.6)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("Share of the absorber" if n_groups == 1 else "Share in the group")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    axes.set_ylabel("Share of the absorber (%)" if n_groups == 1 else "Share in the group (%)")
     legend_above(axes, handlelength=1.6, handleheight=1.1)
 
 

@@ -79,10 +79,17 @@ def fill_masked(mean: Array, mask: NDArray[np.bool_], probe: NDArray[np.complex6
     return np.where(mask, mean, float(np.sum(model * mean, where=mask)) / known * model)
 
 
-def hidden_share(probe: NDArray[np.complex64], mask: NDArray[np.bool_]) -> float:
-    """Share of the beam's photons that fall on masked pixels, without a specimen."""
-    pattern = far_pattern(probe)
-    return float(np.sum(pattern, where=~mask) / pattern.sum())
+def hidden_share(probe: jax.Array | NDArray[np.complex64], mask: NDArray[np.bool_]) -> float:
+    """Share of the photons of a beam of the probe (M, N, N) that fall on masked pixels (N, N), without a specimen."""
+    return 0.0 if mask.all() else float(_hidden_share(probe, np.fft.ifftshift(~mask)))
+
+
+@jax.jit
+def _hidden_share(probe: jax.Array, hidden: jax.Array) -> jax.Array:
+    """Share of the photons on the pixels ``hidden`` (N, N) with the beam centre at [0, 0], float32."""
+    waves = jnp.fft.fft2(probe)
+    pattern = jnp.sum(waves.real**2 + waves.imag**2, axis=0)
+    return jnp.sum(pattern, where=hidden) / jnp.sum(pattern)
 
 
 def far_pattern(probe: NDArray[np.complex64]) -> Array:
@@ -110,18 +117,8 @@ def momentum_for_hidden_beam(momentum: float, probe: jax.Array | NDArray[np.comp
 
     The probe's hidden part follows the visible one in the more cycles the more is hidden; its momentum lasts as many more.
     """
-    if mask.all():
-        return momentum
-    visible = max(1 - float(_hidden_share(probe, np.fft.ifftshift(~mask))), MIN_VISIBLE_SHARE)
+    visible = max(1 - hidden_share(probe, mask), MIN_VISIBLE_SHARE)
     return momentum / (momentum + (1 - momentum) * visible)
-
-
-@jax.jit
-def _hidden_share(probe: jax.Array, hidden: jax.Array) -> jax.Array:
-    """`hidden_share` on JAX's device, float32, of the pixels ``hidden`` (N, N) with the beam centre at [0, 0]."""
-    waves = jnp.fft.fft2(probe)
-    pattern = jnp.sum(waves.real**2 + waves.imag**2, axis=0)
-    return jnp.sum(pattern, where=hidden) / jnp.sum(pattern)
 
 
 def hidden_beam_warnings(energy_ev: float, share: float) -> list[str]:

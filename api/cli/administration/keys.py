@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from api.cli.terminal import console, plain_errors, safe
+from api.cli.terminal import console, plain_errors, print_table, safe
 from service.api_keys import DEFAULT_PROJECT, PROJECT, Key, Scope, change_keys, make_key, read_keys
 
 commands = typer.Typer(
@@ -43,11 +42,11 @@ def show(file: File) -> None:
     """List the keys of the file, without their secrets, which are not stored."""
     with plain_errors():
         keys = read_keys(file)
-    table = Table("key", "scope", "project", "last day", "name", box=None, header_style="bold", pad_edge=False)
+    rows = []
     for key in keys:
         last_day = "never" if key.last_day is None else f"{key.last_day}{'' if key.is_valid() else ' (over)'}"
-        table.add_row(key.id, key.scope, key.project, last_day, safe(key.name))
-    console.print(table)
+        rows.append((key.id, key.scope, key.project, last_day, key.name))
+    print_table(("key", "scope", "project", "last day", "name"), rows)
 
 
 @commands.command()

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.table import Column, Table
 
-from api.cli.terminal import console, format_bytes, plain_errors, safe, show_error
+from api.cli.terminal import console, format_bytes, plain_errors, print_table, safe, show_error
 from service.retention import MEANINGS, Garbage, Kind, Retention
 from service.settings import Settings
 from service.stages.context import DataPaths
@@ -86,7 +85,7 @@ def verify(
     damaged = {name: damage for name, damage in found.items() if damage}
     for name, damage in damaged.items():
         for text in damage:
-            show_error(f"{name}: {text}")
+            show_error(f"{name}: {text}", console)
     console.print(f"{', '.join(looked_at)} looked at, {len(found) - len(damaged)} whole", highlight=False)
     if damaged:
         raise typer.Exit(1)
@@ -106,15 +105,13 @@ def backup(
         target = folder / f"catalogue-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite"
         back_up(settings.catalogue_url, target)
     console.print(f"copied the catalogue to {safe(target)}", highlight=False, soft_wrap=True)
-    folders = Column("copy after it, with rsync or the like", overflow="fold")
-    table = Table(folders, "size", "why", box=None, header_style="bold", pad_edge=False)
-    for path, why in (
+    copied = (
         (paths.datasets, "measurements: they cannot be computed again"),
         (paths.runs, "results and figures: a retry would have to compute them again"),
         (settings.location("references"), "reference spectra of the projects: they would have to be sent again"),
-    ):
-        table.add_row(safe(path), format_bytes(size_of(path)), why)
-    console.print(table)
+    )
+    rows = [(folder, format_bytes(size_of(folder)), why) for folder, why in copied]
+    print_table(("copy after it, with rsync or the like", "size", "why"), rows)
     for text in (
         f"{paths.artifacts} may be left out: it is computed again where needed",
         f"restore: put the copy back as {settings.data_dir / 'catalogue.sqlite'}",
@@ -137,12 +134,12 @@ def show_garbage(found: list[Garbage]) -> None:
     by_kind: dict[Kind, list[Garbage]] = defaultdict(list)
     for item in found:
         by_kind[item.kind].append(item)
-    table = Table("things", "size", "oldest", "what they are", box=None, header_style="bold", pad_edge=False)
+    rows = []
     for kind, meaning in MEANINGS.items():
         these = by_kind[kind]
         oldest = f"{max((item.age_s for item in these), default=0) / DAY_S:.1f} d" if these else ""
-        table.add_row(str(len(these)), format_bytes(sum(item.n_bytes for item in these)), oldest, meaning)
-    console.print(table)
+        rows.append((len(these), format_bytes(sum(item.n_bytes for item in these)), oldest, meaning))
+    print_table(("things", "size", "oldest", "what they are"), rows)
 
 
 def store_of(paths: DataPaths, name: str) -> Location:

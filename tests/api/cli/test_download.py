@@ -1,9 +1,11 @@
 """Results and figures taken away as files, from a service behind a real server."""
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import click
 import h5py
 import httpx
 import numpy as np
@@ -11,12 +13,12 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-from api.cli.download import chunk_keys, write
+from api.cli.download import StoredArray, chunk_keys, write
 from api.cli.main import app
 
 
-def ptyxas(client: httpx.Client, *arguments: str) -> tuple[int, str]:
-    environment = {"COLUMNS": "200", "TERM": "dumb", "PTYXAS_URL": str(client.base_url)}
+def ptyxas(client: httpx.Client, *arguments: str, **environment: str) -> tuple[int, str]:
+    environment = {"COLUMNS": "200", "TERM": "dumb", "PTYXAS_URL": str(client.base_url)} | environment
     done = CliRunner().invoke(app, list(arguments), env=environment)
     assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
     return done.exit_code, done.output
@@ -52,6 +54,37 @@ def test_results_become_a_file_of_another_program_by_its_name_or_format(
     asked = ("--format", "csv", "--dataset", dataset)
     assert ptyxas(client, "results", finished["id"], "--to", str(tmp_path / "out.zip"), *asked)[0] == 0
     assert "domains.csv" in zipfile.ZipFile(tmp_path / "out.zip").namelist()
+
+
+def test_without_a_file_every_array_is_listed_with_its_unit(client: httpx.Client, service: Any, finished: dict[str, Any]) -> None:
+    run, dataset = finished["id"], finished["datasets"][0]
+    code, shown = ptyxas(client, "results", run)
+    rows = [tuple(line.split("\t")) for line in shown.splitlines()]
+    assert (code, rows[0]) == (0, StoredArray._fields)
+    assert (f"{dataset}/maps", "edge_energy", "y=40 x=50", "float32", "eV", "edge energy b2") in rows
+    with xr.open_datatree(service.runs.folder / run / "results.zarr", engine="zarr") as tree:
+        there = {(group.path[1:], str(name)) for group in tree.subtree for name in group.to_dataset(inherit=False).variables}
+    assert {row[:2] for row in rows[1:]} == there
+    listed = json.loads(ptyxas(client, "results", run, "--dataset", dataset, "--json")[1])
+    assert [one["group"].partition("/")[0] for one in listed] == [dataset] * len(listed)
+    assert {"energy": 14, "y": 40, "x": 50} in [one["dimensions"] for one in listed]
+    code, shown = ptyxas(client, "results", run, "--dataset", "ds_other")
+    assert (code, f"it is on {dataset}" in shown) == (1, True)
+
+
+def test_on_a_terminal_the_list_says_how_to_get_at_the_arrays(client: httpx.Client, finished: dict[str, Any]) -> None:
+    code, shown = ptyxas(client, "results", finished["id"], TTY_COMPATIBLE="1", COLUMNS="80")
+    lines = click.unstyle(shown).splitlines()
+    assert code == 0
+    assert f"{finished['datasets'][0]}/maps made up" in lines
+    assert "y 40, x 50" in lines
+    assert any(line.split()[:4] == ["edge_energy", "y,", "x", "eV"] for line in lines)
+    assert any(line.startswith("copy") and f"ptyxas results {finished['id']} --to" in line for line in lines)
+
+
+def test_a_format_without_a_file_is_told(client: httpx.Client, finished: dict[str, Any]) -> None:
+    code, shown = ptyxas(client, "results", finished["id"], "--format", "csv")
+    assert (code, "give --to as well" in shown) == (1, True)
 
 
 @pytest.mark.parametrize("target", ["out.tif", "out"])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pytest
 from typer.testing import CliRunner
@@ -21,8 +22,8 @@ Ptyxas = Callable[..., tuple[int, str]]
 def ptyxas(client: httpx.Client) -> Ptyxas:
     """Calls the command against the service of the test: its exit code and what it printed."""
 
-    def call(*arguments: str, typed: str = "") -> tuple[int, str]:
-        environment = {"COLUMNS": "200", "TERM": "dumb", "PTYXAS_URL": str(client.base_url)}
+    def call(*arguments: str, typed: str = "", **environment: str) -> tuple[int, str]:
+        environment = {"COLUMNS": "200", "TERM": "dumb", "PTYXAS_URL": str(client.base_url)} | environment
         done = CliRunner().invoke(app, list(arguments), env=environment, input=typed)
         assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
         return done.exit_code, done.output
@@ -37,9 +38,25 @@ def test_lists_are_tables_that_a_pipe_can_read(ptyxas: Ptyxas, run: dict[str, An
     code, shown = ptyxas("datasets")
     rows = [line.split("\t") for line in shown.splitlines()]
     assert (code, rows[1][:4]) == (0, [dataset["id"], "open", "particle 1", "LiVO2"])
+    assert ptyxas("runs")[1].splitlines()[1].split("\t")[3] == "2024-05-01 12:00:00"
     for command in ("runs", "datasets"):
         code, shown = ptyxas(command, "--json")
         assert (code, json.loads(shown)[0]["id"]) == (0, run["id"] if command == "runs" else dataset["id"])
+
+
+def test_lists_fit_into_a_terminal_of_80_columns(ptyxas: Ptyxas, run: dict[str, Any], dataset: dict[str, Any]) -> None:
+    for command, words in (("runs", (run["id"], "2024-05-01 12:00:00")), ("datasets", (dataset["id"], "5420", "LiVO2"))):
+        code, shown = ptyxas(command, TTY_COMPATIBLE="1", COLUMNS="80")
+        lines = click.unstyle(shown).splitlines()
+        assert code == 0
+        assert max(map(len, lines)) <= 80
+        assert [word for word in words if not any(word in line for line in lines)] == []
+        assert "none found" in ptyxas(command, "--search", "nowhere", TTY_COMPATIBLE="1")[1]
+
+
+def test_an_error_leaves_the_output_of_a_pipe_empty(client: httpx.Client) -> None:
+    done = CliRunner().invoke(app, ["show", "run_none"], env={"PTYXAS_URL": str(client.base_url)})
+    assert (done.exit_code, done.stdout, "no run run_none" in done.stderr) == (1, "", True)
 
 
 def test_a_run_is_started_on_what_is_there_with_options_of_a_file_and_of_the_line(

@@ -11,7 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from api.cli.submit import check_energies, options_of, read_options, read_probe, stored_dataset, with_compounds
+from api.cli.submit import (
+    check_energies,
+    described,
+    options_of,
+    pixel_of,
+    read_options,
+    read_probe,
+    stored_dataset,
+    with_compounds,
+)
 from api.client.ptyxas import Client
 from tasks.scattering import Absorber
 from tasks.xanes.references.xdi import ReferenceFormatError, read_xdi
@@ -33,6 +42,18 @@ def test_options_of_the_command_line() -> None:
     assert options_of(["preset=paper", "kkr.mode=off"]) == {"preset": "paper", "kkr": {"mode": "off"}}
     with pytest.raises(ValueError, match=r"stage\.name=value"):
         options_of(["cycles=3"])
+
+
+def test_a_dataset_is_described_by_flags_and_by_names_of_the_api() -> None:
+    more = ["bad_frames=leave_out", "n_pixels=128", "beam_centre_px=[60, 64.5]"]
+    found = described('{"kind": "kb"}', "auto", more)
+    assert found.pop("probe") == {"kind": "kb"}
+    assert found == {"orientation": "auto", "bad_frames": "leave_out", "n_pixels": 128, "beam_centre_px": [60, 64.5]}
+    assert described("", "3", []) == {"probe": None, "orientation": 3}
+    assert (pixel_of("images", 2e-8), pixel_of("diffraction", None)) == ({"pixel_size_m": 2e-8}, {"detector_pixel_size_m": None})
+    for text in ("n_pixels", "=128"):
+        with pytest.raises(ValueError, match="name=value"):
+            described("", "0", [text])
 
 
 def test_options_of_a_file_have_those_of_the_line_in_their_place_whatever_wrote_it(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_an_unknown_address_is_a_page_for_browsers_and_a_problem_for_programs(cl
 
 def test_the_api_is_browsable_with_what_the_service_ships(client: httpx.Client) -> None:
     page = client.get("/docs").text
+    assert 'class="brand"' in page, "the head of all pages"
     links = re.findall(r'(?:src|href|data-document)="([^"]+)"', page)
     assert len(links) >= 4
     for link in links:

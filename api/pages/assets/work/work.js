@@ -36,11 +36,13 @@ async function createDataset(form) {
   const given = Object.fromEntries(new FormData(form));
   const body = {
     title: given.title,
-    sample: { name: given.title, formula: given.formula, group: given.group },
+    kind: given.holds,
+    sample: { name: given.title, formula: given.formula, group: given.group, standard: Boolean(given.standard) },
     absorber: { element: given.element, edge: given.edge },
+    orientation: given.orientation === "auto" ? "auto" : Number(given.orientation),
   };
   if (given.distance_m) body.distance_m = Number(given.distance_m);
-  if (given.pixel_um) body.detector_pixel_size_m = Number(given.pixel_um) * 1e-6;
+  if (given.pixel_um) body[given.holds === "images" ? "pixel_size_m" : "detector_pixel_size_m"] = Number(given.pixel_um) * 1e-6;
   if (given.kind) body.probe = { kind: given.kind, ...(given.fwhm_nm ? { fwhm_m: Number(given.fwhm_nm) * 1e-9 } : {}) };
   await post("/datasets", body);
   form.reset();
