@@ -183,4 +183,4 @@ def test_a_folder_that_is_written_while_the_command_is_killed(tmp_path: Path, se
     assert dataset["state"] == "sealed"
     assert [scan["energy_ev"] for scan in dataset["scans"]] == [5420.0 + 6 * i for i in range(N_ENERGIES) if i != BROKEN]
     assert [run["datasets"] for run in runs] == [[dataset["id"]]], "one live run"
-    assert "scan_007.npz cannot be used" in second.stdout
+    assert "scan_007.npz cannot be used" in second.stderr
