@@ -98,7 +98,8 @@ def show_group(group: str, title: str, arrays: list[StoredArray]) -> None:
     extents = {dim: n for one in arrays for dim, n in one.dimensions.items()}
     sizes = ", ".join(f"{dim} {n}" for dim, n in extents.items())
     console.print(f"[bold]{safe(group)}[/] {safe(title)}\n{safe(sizes)}", highlight=False, soft_wrap=True)
-    rows = [(one.name, ", ".join(one.dimensions), "" if one.units == "1" else one.units, one.long_name) for one in arrays]
+    shown = [one for one in arrays if list(one.dimensions) != [one.name]]  # coordinates are there for every dimension
+    rows = [(one.name, ", ".join(one.dimensions), "" if one.units == "1" else one.units, one.long_name) for one in shown]
     print_table(("name", "dimensions", "unit", "meaning"), rows)
     console.print()
 
@@ -110,9 +111,9 @@ def nodes_of(root: bytes) -> dict[str, Any]:
 
 
 def arrays_of(nodes: Mapping[str, Any]) -> list[StoredArray]:
-    """Every array that is described, those of a group one after the other."""
+    """Every array that is described, those of a group one after the other, datasets before what they share."""
     found = []
-    for path, node in sorted(nodes.items(), key=lambda item: item[0].rpartition("/")):
+    for path, node in sorted(nodes.items(), key=lambda item: ("/" not in item[0].rpartition("/")[0], item[0].rpartition("/"))):
         if node["node_type"] == "array":
             group, _, name = path.rpartition("/")
             dimensions = dict(zip(node["dimension_names"], node["shape"], strict=True))

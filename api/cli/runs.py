@@ -192,9 +192,8 @@ def path_of(item: str) -> str:
 
 def dataset_line(item: dict[str, Any]) -> tuple[object, ...]:
     """One line of the list of datasets on a terminal."""
-    *about, n_energies, from_ev, to_ev, n_bytes = dataset_row(item)
-    energies = f"{n_energies}, {float(from_ev):.0f} to {float(to_ev):.0f} eV" if n_energies else "none"
-    return (*about, energies, format_bytes(n_bytes))
+    *about, n_energies, _, _, n_bytes = dataset_row(item)
+    return (*about, n_energies, format_bytes(n_bytes))
 
 
 def dataset_row(item: dict[str, Any]) -> tuple[Any, ...]:

@@ -87,7 +87,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     console.print(table)
 
 
-def print_facts(facts: Mapping[str, str], to: Console = console) -> None:
+def print_facts(facts: Mapping[str, object], to: Console = console) -> None:
     """Print a line for each fact, its name before it; lines are not broken, so that they can be copied."""
     width = max(map(len, facts))
     for name, text in facts.items():

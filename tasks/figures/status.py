@@ -47,10 +47,15 @@ def _legend(specimens: list[Specimen]) -> list[Patch]:
     pixels = np.concatenate([np.asarray(specimen.maps["status"]).ravel() for specimen in specimens])
     inside = pixels[pixels != Status.MASKED_VACUUM]
     return [
-        Patch(facecolor=colour, edgecolor="#999999", linewidth=0.4, label=f"{status_text(status)}, {share:.1%}")
+        Patch(facecolor=colour, edgecolor="#999999", linewidth=0.4, label=f"{status_text(status)}, {share_text(share)}")
         for status, colour in STATUS_COLOURS.items()
         if status != Status.MASKED_VACUUM and (share := float(np.mean(inside == status)) if inside.size else 0.0) > 0
     ]
+
+
+def share_text(share: float) -> str:
+    """A share above zero in percent, never as zero."""
+    return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
 
 
 def status_text(status: Status) -> str:

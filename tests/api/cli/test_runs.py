@@ -45,7 +45,7 @@ def test_lists_are_tables_that_a_pipe_can_read(ptyxas: Ptyxas, run: dict[str, An
 
 
 def test_lists_fit_into_a_terminal_of_80_columns(ptyxas: Ptyxas, run: dict[str, Any], dataset: dict[str, Any]) -> None:
-    for command, words in (("runs", (run["id"], "2024-05-01 12:00:00")), ("datasets", (dataset["id"], "5420", "LiVO2"))):
+    for command, words in (("runs", (run["id"], "2024-05-01 12:00:00")), ("datasets", (dataset["id"], "as prepared", "LiVO2"))):
         code, shown = ptyxas(command, TTY_COMPATIBLE="1", COLUMNS="80")
         lines = click.unstyle(shown).splitlines()
         assert code == 0

@@ -104,8 +104,8 @@ export class Panel {
     context.font = "600 12px system-ui, sans-serif";
     context.textAlign = "center";
     context.lineWidth = 3;
-    context.strokeStyle = "white";
-    context.fillStyle = "#111";
+    const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+    [context.fillStyle, context.strokeStyle] = isDark ? ["white", "#111"] : ["#111", "white"];
     context.strokeRect(x, y, length * perMetre, 4);
     context.fillRect(x, y, length * perMetre, 4);
     context.strokeText(words, x + (length * perMetre) / 2, y - 5);
