@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from anyio import CapacityLimiter
 from fastapi import APIRouter, FastAPI, Security
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
@@ -38,16 +37,17 @@ from api.routes import (
     web,
 )
 from api.schemas import ProblemAnswer
+from api.turns import Turns
 from service.api_keys import ApiKeys
 from service.bootstrap import Service
 from service.errors import NotFoundError
 from service.settings import LOOPBACK_HOSTS, Settings
 
 PREFIX: Final = "/api/v1"
-N_DRAWN: Final = 2
-"""Images drawn at the same time; others wait, and hold up nothing else meanwhile."""
-N_EXPORTED: Final = 2
-"""Exports written at the same time."""
+MOST_DRAWINGS_WAITING: Final = 40
+"""Images that may wait to be drawn, two at a time; they hold up nothing else meanwhile."""
+MOST_EXPORTS_WAITING: Final = 8
+"""Exports that may wait to be written, two at a time."""
 PAGES: Final = Path(__file__).parent / "pages"
 
 DESCRIPTION: Final = """
@@ -89,8 +89,11 @@ def create_app(service: Service) -> FastAPI:
     app.state.http_metrics = HttpMetrics()
     app.state.keys = None
     app.state.closing = asyncio.Event()
-    app.state.drawing = CapacityLimiter(N_DRAWN)
-    app.state.exporting = CapacityLimiter(N_EXPORTED)
+    busy = f"{MOST_DRAWINGS_WAITING} images wait to be drawn already: ask again in a few seconds"
+    app.state.drawing = Turns(2, MOST_DRAWINGS_WAITING, busy)
+    app.state.exporting = Turns(
+        2, MOST_EXPORTS_WAITING, f"{MOST_EXPORTS_WAITING} exports wait to be written already: ask again later"
+    )
     contract = APIRouter(prefix=PREFIX, dependencies=[Security(BEARER)])
     for noun in (datasets, foils, references, runs, energies, events, results, exports, spectra, figures, options):
         contract.include_router(noun.router)

@@ -4,23 +4,16 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from api.problems import BusyError, GoneError, RangeError
+from api.problems import GoneError, RangeError
 from service.results.exports import Exported
 
-Result = TypeVar("Result")
-
-MOST_WAITING: Final = 40
-"""Images that may wait to be drawn."""
-MOST_EXPORTS_WAITING: Final = 8
-"""Exports that may wait to be written."""
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\s*", re.ASCII)
 """A single byte range; more digits than a file can have bytes are no range."""
 
@@ -91,19 +84,6 @@ def send_bytes(request: Request, content: bytes, etag: str, media_type: str) -> 
     return Response(content, media_type=media_type, headers=headers)
 
 
-async def in_turn(work: Callable[[], Result], limiter: CapacityLimiter, most_waiting: int, busy: str) -> Result:
-    """What ``work`` returns, computed in a thread when ``limiter`` has room.
-
-    Raises
-    ------
-    BusyError
-        ``most_waiting`` wait already; ``busy`` is its message.
-    """
-    if limiter.statistics().tasks_waiting >= most_waiting:
-        raise BusyError(busy)
-    return await to_thread.run_sync(work, limiter=limiter)
-
-
 async def send_drawing(request: Request, draw: Callable[[], bytes], media_type: str = "image/png") -> Response:
     """The image that ``draw`` returns; few are drawn at the same time.
 
@@ -112,8 +92,7 @@ async def send_drawing(request: Request, draw: Callable[[], bytes], media_type: 
     BusyError
         Too many wait already.
     """
-    busy = f"{MOST_WAITING} images wait to be drawn already: ask again in a few seconds"
-    content = await in_turn(draw, request.app.state.drawing, MOST_WAITING, busy)
+    content = await request.app.state.drawing.take(draw)
     return send_bytes(request, content, tag_of(content), media_type)
 
 
@@ -125,8 +104,7 @@ async def send_export(request: Request, write: Callable[[], Exported]) -> Respon
     BusyError
         Too many wait already.
     """
-    busy = f"{MOST_EXPORTS_WAITING} exports wait to be written already: ask again later"
-    found = await in_turn(write, request.app.state.exporting, MOST_EXPORTS_WAITING, busy)
+    found = await request.app.state.exporting.take(write)
     headers = {
         "Content-Length": str(found.n_bytes),
         "Content-Disposition": f'attachment; filename="{found.filename}"',

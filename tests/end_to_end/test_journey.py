@@ -82,14 +82,19 @@ async def click(tab: Tab, selector: str) -> None:
 
 
 async def drop(tab: Tab, paths: list[Path]) -> None:
-    """Drop files onto the dataset that is open for them."""
+    """Drop files onto the dataset that is open for them, once more where the page moved it from under the pointer."""
     middle = "(({ left, top, width, height }) => [left + width / 2, top + height / 2])"
     zone = "document.querySelector('.drop')"
-    await tab.value(f"{zone}.scrollIntoView({{ block: 'center' }})")
-    x, y = await tab.value(f"{middle}({zone}.getBoundingClientRect())")
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        await tab.command("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+    await tab.value("addEventListener('drop', (event) => { window.hit = Boolean(event.target.closest('.drop')); }, true)")
+    for _ in range(5):
+        await tab.value(f"window.hit = false; {zone}.scrollIntoView({{ block: 'center' }})")
+        x, y = await tab.value(f"{middle}({zone}.getBoundingClientRect())")
+        for kind in ("dragEnter", "dragOver", "drop"):
+            await tab.command("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+        if await tab.value("window.hit"):
+            return
+    pytest.fail(f"{len(paths)} files were dropped five times and hit no dataset")
 
 
 async def send_files(tab: Tab, files: list[Path]) -> None:

@@ -43,19 +43,20 @@ RESULTS = DIE + (
 
 
 OBJECTS = """
-import os, pickle, signal, sys
+import os, pickle, signal, sys, threading
 import numpy as np
 import storage.artifacts, storage.location, storage.results
 
 root, calls = pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2])
-put = storage.location.ObjectPath.put
+put, one_at_a_time = storage.location.ObjectPath.put, threading.Lock()
 
 def dying(*arguments, **options):
     global calls
-    calls -= 1
-    if calls == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return put(*arguments, **options)
+    with one_at_a_time:
+        calls -= 1
+        if calls == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return put(*arguments, **options)
 
 storage.location.ObjectPath.put = dying
 if sys.argv[3] == "step":

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.responses import MOST_WAITING
+from api.app import MOST_DRAWINGS_WAITING as MOST_WAITING
 
 RUNS = "/api/v1/runs"
 PNG = b"\x89PNG\r\n\x1a\n"
