@@ -33,15 +33,16 @@ def share_compiled_code() -> None:
 share_compiled_code()
 
 END_TO_END = "tests/end_to_end/"
-ALONE = f"{END_TO_END}test_siemens_star", f"{END_TO_END}test_killed"
-"""Beginnings of end-to-end tests that use another run than the others there share, or none: each is a group."""
+DISTURBED = "killed", "object_store"
+"""End-to-end tests of runs that something disturbs: they share one that nothing did."""
 
 
 def process_group(nodeid: str) -> str:
-    """Group of a test whose tests run in one process: its file, or all that share a service of the end-to-end tests."""
+    """Group of a test whose tests run in one process: its file, or all that share a service or a run of the end-to-end tests."""
     file = nodeid.partition("::")[0]
-    groups = (group for group in (*ALONE, END_TO_END) if file.startswith(group))
-    return next(groups, file)
+    if file.startswith(tuple(f"{END_TO_END}test_{name}" for name in DISTURBED)):
+        return "disturbed"
+    return END_TO_END if file.startswith(END_TO_END) and "siemens_star" not in file else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -98,18 +98,11 @@ def job(folder: Path, then: str = "", database_url: str = "postgresql+psycopg://
             process.communicate()
 
 
-def test_the_job_is_a_working_cluster_with_its_own_certificate(tmp_path: Path) -> None:
-    with job(tmp_path) as process:
-        output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    assert "RESULT tls 42" in output, output
-    assert list((tmp_path / "data" / "slurm").iterdir()) == [], "the job's key outlived the job"
-
-
 def test_the_job_ends_when_its_scheduler_dies(tmp_path: Path) -> None:
     with job(tmp_path, then="import time; time.sleep(600)") as process:
         assert process.stdout is not None
         for line in process.stdout:
+            assert not line.startswith("DATABASE"), "one was given"
             if line.startswith("RESULT"):
                 break
         [scheduler] = [one for one in psutil.Process(process.pid).children() if "scheduler" in one.cmdline()]
@@ -119,7 +112,7 @@ def test_the_job_ends_when_its_scheduler_dies(tmp_path: Path) -> None:
     assert "the scheduler, the workers or the database ended" in output
 
 
-def test_a_job_without_a_database_starts_one_of_its_own_in_the_data_folder(tmp_path: Path) -> None:
+def test_the_job_is_a_working_cluster_with_a_certificate_and_a_database_of_its_own(tmp_path: Path) -> None:
     programs = tmp_path / "venv" / "bin"
     programs.mkdir(parents=True)
     for name, text in DATABASE_DOUBLES.items():
@@ -130,6 +123,8 @@ def test_a_job_without_a_database_starts_one_of_its_own_in_the_data_folder(tmp_p
     with job(tmp_path, then='print("CATALOGUE", os.environ["PTYXAS_DATABASE_URL"])', database_url="") as process:
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
+    assert "RESULT tls 42" in output, output
+    assert list((tmp_path / "data" / "slurm").iterdir()) == [], "the job's key outlived the job"
     (socket,) = re.findall(r"CATALOGUE postgresql\+psycopg://ptyxas@/postgres\?host=(\S+)", output)
     assert f"DATABASE -D {stale.parent} -c listen_addresses= -c unix_socket_directories={socket}" in output
     assert (stale.parent / "PG_VERSION").read_text() == "17\n", "the database was made"

@@ -117,8 +117,8 @@ def test_another_number_of_domains_from_the_command_line_computes_no_image_anew(
 
 
 def test_the_same_request_again_computes_only_its_own_results_and_figures(
-    lab: Lab, joint_job: Job, options: dict[str, Any], pristine: str, charged: str
+    lab: Lab, main_job: Job, options: dict[str, Any], pristine: str
 ) -> None:
-    again = lab.run([pristine, charged], options)
+    again = lab.run([pristine], options)
     assert again.view["state"] == "succeeded", again.view["error"]
     assert again.computed() == ["results", "figures"]
