@@ -102,14 +102,11 @@ class Runs:
         return view
 
     def follow(self, run_id: str, after: int = 0) -> tuple[RunState, Sequence[EventView]]:
-        """The state of a run, and the first `MOST_EVENTS` events after the event ``after``.
-
-        The state is read first, so that no event is missed that was written between the two reads.
-        """
-        state = self._repository.state(run_id, self._project)
+        """The state of a run, and its first `MOST_EVENTS` events after the event ``after`` at the same moment."""
+        state, events = self._repository.follow(run_id, after, self._project)
         if state is None:
             raise NotFoundError(f"there is no run {run_id}")
-        return state, self._repository.events(run_id, after)
+        return state, events
 
     def cancel(self, run_id: str) -> RunView:
         """Stop a run: at once where it is queued, else steps at work see it at their next cycle."""

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.errors import VacuumError
+from tasks.errors import RegistrationError, VacuumError
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+"""First and last row, first and last column [px]."""
 
 FIELD_LEVEL = 0.15
 """Pixels that received less than this share of the median dose inside the scan are outside the field."""
@@ -70,6 +72,22 @@ def field_of_view(dose: NDArray[np.float32]) -> Mask:
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return np.asarray((sizes >= LEAST_ISLAND * sizes.sum())[parts] & field)
+
+
+def field_box(field: Mask) -> Box:
+    """The smallest box that holds a field of view (Y, X).
+
+    Raises
+    ------
+    RegistrationError
+        The field is empty.
+    """
+    if not field.any():
+        raise RegistrationError(
+            "the fields of all energies must share an area, one of them is empty: does its image hold numbers?"
+        )
+    rows, columns = np.flatnonzero(field.any(axis=1)), np.flatnonzero(field.any(axis=0))
+    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
 
 
 def smooth_phase(image: NDArray[np.complex64], field: Mask) -> Array:

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import KeyCheckDep, RunId, ServiceDep, problems
@@ -47,8 +48,9 @@ async def events_after(
         state, events = await run_in_threadpool(service.runs.follow, run_id, after)
         for event in events:
             after = event.id
-            data = {"kind": event.kind, "time": event.time, **event.data}
-            yield ServerSentEvent(data=data, event=event.kind, id=str(event.id))
+            # FastAPI would walk through the data in search of objects; it is JSON already
+            data = to_json({"kind": event.kind, "time": event.time.isoformat(), **event.data}).decode()
+            yield ServerSentEvent(raw_data=data, event=event.kind, id=str(event.id))
         if len(events) == MOST_EVENTS:
             continue
         if state in ENDED:

@@ -39,8 +39,14 @@ SCHEDULER_SETTINGS: Final[dict[str, object]] = {
     "distributed.deploy.lost-worker-timeout": 300.0,
     "distributed.worker.http.routes": [],
     "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "500ms",
     "distributed.admin.tick.interval": "500ms",
-    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.disk": False,
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.scheduler.dashboard.bokeh-application.keep_alive_milliseconds": 10_000,
+    "distributed.scheduler.dashboard.bokeh-application.check_unused_sessions_milliseconds": 5_000,
+    "distributed.client.scheduler-info-interval": "60s",
 }
 """Settings of the embedded scheduler.
 
@@ -60,7 +66,7 @@ COUNT_S: Final = 2.0
 NO_WORKERS_S: Final = 10.0
 """How long there may be no worker, such as while a dead one is replaced, before that is said."""
 RELEASE_AGAIN_S: Final = 2.0
-"""Tasks are released a second time after so long, because the scheduler may take up a graph after the release of its tasks."""
+"""Tasks that have not ended are released a second time after so long: the scheduler may take up a graph after their release."""
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +189,7 @@ class Cluster:
         now = time.monotonic()
         with self._guard:
             futures = [(key, self._futures.pop(key)) for key in keys if key in self._futures]
-            self._released.extend((now, key) for key, _ in futures)
+            self._released.extend((now, key) for key, future in futures if not future.done())
             for key, _ in futures:
                 self._results.pop(key, None)
         for _, future in futures:

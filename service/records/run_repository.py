@@ -1,5 +1,7 @@
 """Runs and their events as the service knows them, over the rows of the catalogue."""
 
+import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,6 +19,8 @@ from tasks.options.run import RunOptions
 
 OPTIONS: Final = TypeAdapter(RunOptions)
 MOST_NOTES: Final = 100_000
+REREAD_S: Final = 5.0
+"""Longest time until followers of a run see what another process has written of it."""
 RETRIED: Final[tuple[RunState, ...]] = ("failed", "cancelled")
 
 
@@ -55,6 +59,22 @@ class RunRecord:
     options: RunOptions
 
 
+@dataclass(frozen=True)
+class Followed:
+    """The state of a run that had no events numbered above ``after`` when it was read, after its change ``change``."""
+
+    read: float
+    change: int
+    after: int
+    project: str | None
+    state: RunState
+
+    def answers(self, change: int | None, after: int, project: str | None) -> bool:
+        """Whether this is what would be read again."""
+        is_same = self.change == change and self.project == project and self.after <= after
+        return is_same and time.monotonic() - self.read < REREAD_S
+
+
 class RunRepository:
     """Runs and their events; used from the threads of the API and of the runner alike."""
 
@@ -62,6 +82,9 @@ class RunRepository:
         self._runs = catalogue.runs
         self._events = catalogue.events
         self._last_progress: dict[str, tuple[object, object]] = {}
+        self._numbers = itertools.count()
+        self._changes: dict[str, int] = {}
+        self._followed: dict[str, Followed] = {}
 
     def open_run(
         self, run_id: str, name: str, dataset_ids: Sequence[str], options: RunOptions, project: str = DEFAULT_PROJECT
@@ -75,6 +98,7 @@ class RunRepository:
         """
         queued = ("state", {"state": "queued"})
         self._runs.create(run_id, name, "queued", dataset_ids, OPTIONS.dump_python(options, mode="json"), project, queued)
+        self._note_change(run_id)
 
     def claim(self, key: str, body_digest: str, run_id: str, project: str) -> tuple[str, str]:
         """The run and the digest of the body that an idempotency key stands for: these, or those of whoever came first."""
@@ -94,6 +118,7 @@ class RunRepository:
     def begin_run(self, run_id: str) -> bool:
         """A run starts, or goes on after a restart; False where it has ended, or is gone."""
         if self._runs.change_state(run_id, ("queued",), "running", started=now(), error=None):
+            self._note_change(run_id)
             return True
         row = self._runs.get(run_id)
         return row is not None and row["state"] == "running"
@@ -102,11 +127,16 @@ class RunRepository:
         """End a run that is in one of the states ``before``, for good or until it is tried again; False where it is not."""
         self._last_progress.pop(run_id, None)
         reason = None if error is None else printable(error)
-        return self._runs.change_state(run_id, before, state, finished=now(), error=reason, eta_s=None)
+        has_ended = self._runs.change_state(run_id, before, state, finished=now(), error=reason, eta_s=None)
+        if has_ended:
+            self._changes.pop(run_id, None)  # without a change that is known, followers read
+        return has_ended
 
     def reopen_run(self, run_id: str, before: Sequence[RunState] = RETRIED) -> bool:
         """Queue a run again that is in one of the states ``before``; False where it is in another state."""
-        return self._runs.change_state(run_id, before, "queued", finished=None, started=None, error=None)
+        is_open = self._runs.change_state(run_id, before, "queued", finished=None, started=None, error=None)
+        self._note_change(run_id)
+        return is_open
 
     def rename(self, run_id: str, name: str) -> None:
         """Give a run another name."""
@@ -127,23 +157,38 @@ class RunRepository:
         if last_told == told:
             return
         self._last_progress[run_id] = told, shown
-        self._runs.update(run_id, progress=progress, eta_s=eta_s, stages=told["stages"])
-        if last_shown != shown:
-            self.add_event(run_id, "progress", {**told, "eta_s": eta_s})
+        event = None if last_shown == shown else ("progress", {**told, "eta_s": eta_s})
+        self._runs.update(run_id, event, progress=progress, eta_s=eta_s, stages=told["stages"])
+        self._note_change(run_id)
 
     def add_event(self, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
         """Tell of something that happened to a run."""
         self._events.add(run_id, kind, data)
+        self._note_change(run_id)
 
     def events(self, run_id: str, after: int) -> list[EventView]:
         """Events of a run with an id above ``after``, oldest first, `MOST_EVENTS` at most."""
-        rows = self._events.after(run_id, after, MOST_EVENTS)
-        return [EventView(row["id"], moment(row["time"]), row["kind"], row["data"] or {}) for row in rows]
+        return [event_view(row) for row in self._events.after(run_id, after, MOST_EVENTS)]
 
-    def state(self, run_id: str, project: str | None = None) -> RunState | None:
-        """The state of a run; None where there is none of that name, or not in that project."""
-        found = self._runs.state(run_id, project)
-        return None if found is None else next((one for one in RUN_STATES if one == found), "failed")
+    def follow(self, run_id: str, after: int, project: str | None = None) -> tuple[RunState | None, list[EventView]]:
+        """The state of a run, and `events` at the same moment; the state is None where there is none, or not in that project.
+
+        Who asks again where nothing has changed since is answered from memory, for `REREAD_S` at most.
+        """
+        change, known = self._changes.get(run_id), self._followed.get(run_id)
+        if known is not None and known.answers(change, after, project):
+            return known.state, []
+        found, rows = self._events.follow(run_id, after, MOST_EVENTS, project)
+        state = None if found is None else next((one for one in RUN_STATES if one == found), "failed")
+        if state is None or rows or change is None:
+            self._followed.pop(run_id, None)
+        else:
+            self._followed[run_id] = Followed(time.monotonic(), change, after, project, state)
+        return state, [event_view(row) for row in rows]
+
+    def _note_change(self, run_id: str) -> None:
+        """Have followers of a run read again."""
+        self._changes[run_id] = next(self._numbers)
 
     def warnings(self, run_id: str) -> set[str]:
         """Texts of all that a run has been told, its warnings among it."""
@@ -189,6 +234,11 @@ def view_of(row: Row, dashboard_url: str | None) -> RunView:
     if damaged:
         found["error"] = f"the run's row of the catalogue is damaged: its {', '.join(damaged)} cannot be read"
     return RunView(id=row["id"], dashboard_url=dashboard_url if found["state"] in UNFINISHED else None, **found)
+
+
+def event_view(row: Row) -> EventView:
+    """A row of the catalogue as an `EventView`."""
+    return EventView(row["id"], moment(row["time"]), row["kind"], row["data"] or {})
 
 
 def now() -> float:

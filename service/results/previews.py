@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from service.errors import InvalidInputError, NotFoundError, ResultsNotReadyError
 from service.stages.reconstruct import ReconstructStep
+from service.stages.scans import read_field_box
 from service.workflow.graph import Graph
 from storage.artifacts import ArtifactStore
 from storage.errors import ArtifactMissingError
@@ -95,8 +96,8 @@ def read_partial_image(
 def shared_grid(artifacts: ArtifactStore, steps: Sequence[ReconstructStep]) -> Grid:
     """The grid that all energies of a dataset are brought to, of those steps that are finished."""
     last = {step.energy_ev: step for step in steps}.values()
-    fields = [field_of_view(artifacts.read(step.key, "dose")["dose"]) for step in last]
-    return common_grid([step.scan.canvas for step in last], fields)
+    boxes = [read_field_box(artifacts, step.key) for step in last]
+    return common_grid([step.scan.canvas for step in last], boxes)
 
 
 def cropped(image: NDArray[Any], canvas: Canvas, grid: Grid) -> NDArray[Any]:

@@ -10,7 +10,16 @@ import numpy as np
 
 from service.stages.context import StageContext
 from service.stages.couple.step import read_correction
-from service.stages.scans import Probe, check_orientation, cycles_cost, probe_of_pilot, read_measured, read_reference
+from service.stages.scans import (
+    FIELD_BOX,
+    Probe,
+    check_orientation,
+    cycles_cost,
+    field_box_of,
+    probe_of_pilot,
+    read_measured,
+    read_reference,
+)
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
@@ -164,6 +173,7 @@ class Round:
         arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
         arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
         numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
+        numbers[FIELD_BOX] = field_box_of(arrays["dose"])
         numbers |= self.guess | {TOLD: [*self.guess[TOLD], *told], "photons": measured.mean_photons}
         warnings = hidden_beam_warnings(scan.energy_ev, self.guess["hidden_share"])
         warnings += convergence_warnings(scan.energy_ev, state, options, self.guess["guessed_modes"])

@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.workflow.inputs import ScanInput
+from storage.artifacts import ArtifactStore
+from tasks.errors import TaskError
+from tasks.gauge import Box, field_box, field_of_view
 from tasks.ptycho.probe import ProbeSpec, initial_probe, resample, scale_to_power
 from tasks.ptycho.scan import Canvas, Scan
 
@@ -25,6 +28,8 @@ AUTO: Final = "auto"
 """The orientation of a dataset that is found by trying all of them."""
 FRAME_PIXEL_S: Final = 3e-8
 """Estimated time that a cycle takes for each pixel of each frame [s]."""
+FIELD_BOX: Final = "field_box"
+"""Attribute of a reconstruction: the box of its field of view, which coupling compares between energies."""
 
 
 def cycles_cost(scan: ScanInput, n_cycles: int) -> float:
@@ -87,6 +92,30 @@ def read_reference(context: StageContext, reference: StepRef[ReconstructStep]) -
     canvas = Canvas(found["object"].shape, numbers["pixel_size_m"], (y_m, x_m))
     n_positions = len(found["positions_m"])
     return WarmStart(Reference(found["object"], found["probe"], canvas, found["dose"], numbers["photons"], n_positions))
+
+
+def field_box_of(dose: NDArray[np.float32]) -> Box | None:
+    """The box of an energy's field of view; None where its dose (Y, X) shows no field."""
+    try:
+        return field_box(field_of_view(dose))
+    except TaskError:
+        return None
+
+
+def read_field_box(artifacts: ArtifactStore, key: str) -> Box:
+    """The box of the field of view of a finished reconstruction, from its attributes; where they hold none, from its dose.
+
+    Raises
+    ------
+    ArtifactMissingError
+    VacuumError
+        No light fell on the object, or its dose is not finite.
+    """
+    stored = artifacts.attrs(key).get(FIELD_BOX)
+    if stored is None:
+        return field_box(field_of_view(artifacts.read(key, "dose")["dose"]))
+    first_row, last_row, first_column, last_column = stored
+    return first_row, last_row, first_column, last_column
 
 
 def first_probe(measured: Scan, supplied: Probe | None, optics: ProbeSpec | None) -> Probe:

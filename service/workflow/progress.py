@@ -89,6 +89,7 @@ class RunProgress:
     published: float = -math.inf
     ending: tuple[EndState, str | None] | None = None
     _names: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _costs: dict[str, float] = field(default_factory=dict)
 
     def follow(self, graph: Graph, is_stored: Callable[[str], bool]) -> None:
         """Follow a graph, the first or one that has grown: find out what is finished and what is pending.
@@ -101,6 +102,7 @@ class RunProgress:
         """
         self._leave(self.submitted - {step.key for step in graph.steps.values()})
         self.graph = graph
+        self._costs = {name: step.cost for name, step in graph.steps.items() if name not in graph.provisional}
         self._names.clear()
         for name, step in graph.steps.items():
             self._names[step.key].append(name)
@@ -167,13 +169,11 @@ class RunProgress:
 
     def progress(self) -> float:
         """Share of the work that is done, 0 to 1, by the estimated costs of the steps."""
-        graph = self.graph
-        total = graph.cost + graph.cost_to_come
+        total = sum(self._costs.values()) + self.graph.cost_to_come
         if total == 0:
             return 0.0
-        lasting = self.done - graph.provisional  # summed in the order of the total, so that all of it is exactly 1
-        done = sum(step.cost for name, step in graph.steps.items() if name in lasting)
-        under_way = sum(graph.steps[name].cost * share for name, share in self.shares.items() if name not in graph.provisional)
+        done = sum(cost for name, cost in self._costs.items() if name in self.done)  # in the order of the total: all of it is 1
+        under_way = sum(self._costs.get(name, 0.0) * share for name, share in self.shares.items())
         return min(1.0, (done + under_way) / total)
 
     def eta_s(self) -> float | None:

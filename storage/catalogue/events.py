@@ -33,6 +33,18 @@ class EventTable:
         wanted = (events.c.run_id == run_id, events.c.id > number, *(() if kind is None else (events.c.kind == kind,)))
         return self._database.rows(select(events).where(*wanted).order_by(events.c.id).limit(limit))
 
+    def follow(self, run_id: str, number: int, limit: int, project: str | None = None) -> tuple[str | None, list[Row]]:
+        """The state of a run and its events numbered above ``number``, in order, at one moment.
+
+        The state is None where there is no such run, or it is another project's.
+        """
+        new = (events.c.run_id == runs.c.id) & (events.c.id > number)
+        query = select(runs.c.state, events).outerjoin_from(runs, events, new).where(runs.c.id == run_id)
+        if project is not None:
+            query = query.where(runs.c.project == project)
+        rows = self._database.rows(query.order_by(events.c.id).limit(limit))
+        return (str(rows[0]["state"]) if rows else None), [row for row in rows if row["id"] is not None]
+
 
 def insert_event(connection: Connection, run_id: str, kind: str, data: Mapping[str, Any]) -> int:
     """Insert one event of a run and return its number.

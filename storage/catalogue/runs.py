@@ -103,13 +103,6 @@ class RunTable:
             query = query.where(runs.c.project == project)
         return next(iter(self._database.rows(query)), None)
 
-    def state(self, run_id: str, project: str | None = None) -> str | None:
-        """The state of a run, or None; also None where it is another project's."""
-        query = select(runs.c.state).where(runs.c.id == run_id)
-        if project is not None:
-            query = query.where(runs.c.project == project)
-        return next((str(row["state"]) for row in self._database.rows(query)), None)
-
     def page(
         self,
         project: str | None = None,
@@ -123,8 +116,8 @@ class RunTable:
             query = query.where(runs.c.project == project)
         return self._database.rows(page_of(query, runs, after, limit))
 
-    def update(self, run_id: str, **fields: Any) -> None:
-        """Change columns of a run.
+    def update(self, run_id: str, event: tuple[str, Mapping[str, Any]] | None = None, **fields: Any) -> None:
+        """Change columns of a run and, in the same transaction, add an event of some kind and data.
 
         Raises
         ------
@@ -133,9 +126,10 @@ class RunTable:
         """
         statement = update(runs).where(runs.c.id == run_id).values({**fields, "updated": time.time()})
         with self._database.write() as connection:
-            n_changed = connection.execute(statement).rowcount
-        if not n_changed:
-            raise CatalogueError(f"there is no run {run_id}")
+            if not connection.execute(statement).rowcount:
+                raise CatalogueError(f"there is no run {run_id}")
+            if event is not None:
+                insert_event(connection, run_id, *event)
 
     def change_state(self, run_id: str, before: Collection[str], state: str, **fields: Any) -> bool:
         """Move a run from one of ``before`` to ``state`` and add the event that says so; of two at once, one gets True."""

@@ -16,7 +16,7 @@ from scipy import ndimage
 from tasks.coupling.alignment import require_ascending
 from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, to_grid
 from tasks.errors import RegistrationError, VacuumError
-from tasks.gauge import RIM_PX, find_empty, require_vacuum, ripple_of
+from tasks.gauge import RIM_PX, field_box, find_empty, require_vacuum, ripple_of
 from tasks.options.coupling import AlignOptions
 from tasks.ptycho.scan import Canvas
 
@@ -85,7 +85,7 @@ def absorption_spectra(
     """
     require_ascending(energy_ev)
     fields = [np.isfinite(image) for image in images]
-    grid = common_grid(canvases, fields)
+    grid = common_grid(canvases, [field_box(field) for field in fields])
     levels = np.array([0.0 if is_normalised else np.median(image[seen]) for image, seen in zip(images, fields, strict=True)])
     flat = [
         np.exp(level - np.where(seen, image, level).astype(float))

@@ -14,6 +14,7 @@ from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
 from tasks.errors import RegistrationError
+from tasks.gauge import Box
 from tasks.ptycho.scan import Canvas
 
 Array = NDArray[np.float64]
@@ -41,19 +42,19 @@ class Grid:
         return len(self.y_m), len(self.x_m)
 
 
-def common_grid(canvases: Sequence[Canvas], fields: Sequence[NDArray[np.bool_]]) -> Grid:
-    """The finest pixel of all energies, over the box that all fields of view share."""
+def common_grid(canvases: Sequence[Canvas], boxes: Sequence[Box]) -> Grid:
+    """The finest pixel of all energies, over the area that the boxes of all fields of view (`tasks.gauge.field_box`) share.
+
+    Raises
+    ------
+    RegistrationError
+    """
     pixel = min(canvas.pixel_size_m for canvas in canvases)
     low, high = np.full(2, -np.inf), np.full(2, np.inf)
-    for canvas, field in zip(canvases, fields, strict=True):
-        if not field.any():
-            raise RegistrationError(
-                "the fields of all energies must share an area, one of them is empty: does its image hold numbers?"
-            )
-        rows, columns = np.flatnonzero(field.any(axis=1)), np.flatnonzero(field.any(axis=0))
+    for canvas, (first_row, last_row, first_column, last_column) in zip(canvases, boxes, strict=True):
         origin = np.asarray(canvas.origin_m)
-        low = np.maximum(low, origin + np.array([rows[0], columns[0]]) * canvas.pixel_size_m)
-        high = np.minimum(high, origin + np.array([rows[-1], columns[-1]]) * canvas.pixel_size_m)
+        low = np.maximum(low, origin + np.array([first_row, first_column]) * canvas.pixel_size_m)
+        high = np.minimum(high, origin + np.array([last_row, last_column]) * canvas.pixel_size_m)
     n_y, n_x = np.floor((high - low) / pixel + 1e-6).astype(int) + 1
     if min(n_y, n_x) < 8:
         raise RegistrationError(

@@ -28,7 +28,7 @@ from tasks.coupling.alignment import (
 from tasks.coupling.correction import Correction
 from tasks.coupling.projection import Constrained, Pair, constrain
 from tasks.coupling.registration import Grid, common_grid, to_canvas
-from tasks.gauge import Gauge, field_of_view
+from tasks.gauge import Gauge, field_box, field_of_view
 from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.ptycho.scan import Canvas
 from tasks.scattering import Absorber
@@ -90,7 +90,7 @@ def align(
     seen = [EnergyObject(*one) for one in zip(objects, doses, canvases, strict=True)]
     for one, energy in zip(seen, energy_ev, strict=True):
         require_finite(one.object, float(energy))
-    grid = common_grid(canvases, [field_of_view(dose) for dose in doses])
+    grid = common_grid(canvases, [field_box(field_of_view(dose)) for dose in doses])
     own = [own_gauge(one, grid, options) for one in seen]
     middle = reference_index(len(seen))
     reference = register_reference(seen[middle], own[middle], grid)

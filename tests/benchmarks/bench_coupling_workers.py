@@ -25,6 +25,7 @@ from service.execution.worker import perform
 from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
+from service.stages.scans import FIELD_BOX, field_box_of
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
@@ -70,7 +71,9 @@ def write_states(paths: DataPaths, graph: Graph, side: int) -> None:
                 "object": object_of(step, side), "dose": dose, "probe": np.ones((1, 64, 64), np.complex64),
                 "errors": np.ones(5, np.float32), "prtf": np.linspace(1, 0, 33, dtype=np.float32),
             }  # fmt: skip
-            ArtifactStore(paths.artifacts).write(step.key, arrays, {"warnings": [], "noise_error": 0.9})
+            ArtifactStore(paths.artifacts).write(
+                step.key, arrays, {"warnings": [], "noise_error": 0.9, FIELD_BOX: field_box_of(dose)}
+            )
 
 
 def run_step(request: StepRequest, *_: None) -> dict[str, Any]:
@@ -108,7 +111,8 @@ def warm_up() -> None:
     import xraydb  # noqa: F401
     from skimage.registration import phase_cross_correlation  # noqa: F401
 
-    import tasks.coupling.spectra  # noqa: F401
+    import tasks.coupling.spectra
+    import tasks.ptycho.resolution  # noqa: F401
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from service.settings import Settings
 N_ENERGIES = 8
 
 
-def reconstruct_one(n_cycles: int) -> float:
-    """R of one simulated energy after some cycles of its own 144 frames of 128 x 128."""
+def reconstruct_one(n_cycles: int, n_side: int = 12, n: int = 128) -> float:
+    """R of one made-up energy after some cycles of its own ``n_side**2`` frames of ``n`` x ``n`` pixels."""
     import numpy as np
 
     from tasks.options.reconstruct import ReconstructOptions
@@ -29,11 +29,11 @@ def reconstruct_one(n_cycles: int) -> float:
     from tasks.ptycho.solver import init
     from tasks.units import wavelength_m
 
-    rng, n, pixel_m = np.random.default_rng(0), 128, 15e-9
-    raster = np.stack(np.meshgrid(np.arange(12), np.arange(12), indexing="ij"), axis=-1).reshape(-1, 2)
+    rng, pixel_m = np.random.default_rng(0), 15e-9
+    raster = np.stack(np.meshgrid(np.arange(n_side), np.arange(n_side), indexing="ij"), axis=-1).reshape(-1, 2)
     positions = raster * 150e-9 + rng.normal(0, 10e-9, raster.shape)
     distance_m = pixel_m * n * 75e-6 / wavelength_m(5465.0)
-    scan = Scan(rng.poisson(20, (144, n, n)).astype(np.uint16), positions, np.ones((n, n), bool), 5465.0, distance_m, 75e-6)
+    scan = Scan(rng.poisson(20, (n_side**2, n, n)).astype(np.uint16), positions, np.ones((n, n), bool), 5465.0, distance_m, 75e-6)
     canvas, options = plan_canvas(positions, scan.pixel_size_m, n), ReconstructOptions(cycles=n_cycles)
     probe = initial_probe(ProbeSpec("gaussian", 300e-9), 5465.0, pixel_m, n, 20.0 * n * n)
     return float(run_cycles(scan, canvas, init(canvas, probe, options), n_cycles, options).errors[-1])

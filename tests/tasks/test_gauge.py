@@ -7,10 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.errors import VacuumError
+from tasks.errors import RegistrationError, VacuumError
 from tasks.gauge import (
     Gauge,
     absorption_and_phase,
+    field_box,
     field_of_view,
     find_vacuum,
     fit_quadratic_surface,
@@ -150,6 +151,12 @@ def test_field_of_view_follows_the_dose() -> None:
     field = field_of_view(dose)
     assert field[10:40, 15:50].all()
     assert field.sum() == 30 * 35
+    assert field_box(field) == (10, 39, 15, 49)
+
+
+def test_an_empty_field_has_no_box() -> None:
+    with pytest.raises(RegistrationError, match="one of them is empty"):
+        field_box(np.zeros((5, 6), bool))
 
 
 def test_the_quadratic_surface_of_the_vacuum_is_measured_beside_matter() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from service.stages.context import StageContext
 from service.stages.couple.energies import SHIFT, grid_of
+from service.stages.scans import read_field_box
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
@@ -53,10 +54,9 @@ class GridStep(Step):
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.coupling.alignment import EnergyObject, own_gauge, reference_index, register_reference, require_finite
         from tasks.coupling.registration import common_grid
-        from tasks.gauge import field_of_view
 
         canvases = [scan.canvas for scan in self.scans]
-        grid = common_grid(canvases, [field_of_view(context.read(state, "dose")["dose"]) for state in self.states])
+        grid = common_grid(canvases, [read_field_box(context.artifacts, state.key) for state in self.states])
         middle = reference_index(len(self.states))
         seen = EnergyObject(**context.read(self.states[middle], "object", "dose"), canvas=canvases[middle])
         require_finite(seen.object, self.scans[middle].energy_ev)

@@ -1,14 +1,18 @@
 """Rows of runs as views; one that is damaged is shown as such, and hides no other."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from service.records import run_repository
 from service.records.run_repository import RunRepository
 from service.records.views import StageView
 from storage.catalogue.catalogue import Catalogue
+from storage.catalogue.database import Row
 from tasks.options.run import RunOptions
 
 DAMAGE = {
@@ -80,3 +84,56 @@ def test_a_damaged_event_is_no_note(repository: RunRepository, path: Path, data:
     with sqlite3.connect(path) as database:
         database.execute("UPDATE events SET data = ? WHERE run_id = ? AND data LIKE '%first%'", [data, run_id])
     assert repository.warnings(run_id) == {"second"}
+
+
+def test_followers_read_what_has_changed_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Catalogue(f"sqlite:///{tmp_path}/catalogue.sqlite")) as catalogue:
+        repository, read, n_reads = RunRepository(catalogue), catalogue.events.follow, Counter[int]()
+
+        def counted(run_id: str, number: int, limit: int, project: str | None = None) -> tuple[str | None, list[Row]]:
+            n_reads[number] += 1
+            return read(run_id, number, limit, project)
+
+        monkeypatch.setattr(catalogue.events, "follow", counted)
+        repository.open_run("run_1", "one", ["ds_a"], RunOptions())
+        [queued] = repository.follow("run_1", 0)[1]
+        for _ in range(3):
+            assert repository.follow("run_1", queued.id) == ("queued", [])
+        assert n_reads[queued.id] == 1
+        assert repository.follow("run_1", queued.id, "another project") == (None, [])
+        assert [event.id for event in repository.follow("run_1", 0)[1]] == [queued.id]
+
+        repository.begin_run("run_1")
+        [told] = repository.follow("run_1", queued.id)[1]
+        for text in ("one", "two"):
+            assert repository.follow("run_1", told.id) == ("running", [])
+            repository.add_event("run_1", "note", {"text": text})
+            [told] = repository.follow("run_1", told.id)[1]
+            assert told.data == {"text": text}
+        assert repository.follow("run_1", told.id) == ("running", [])
+        repository.write_progress("run_1", 0.5, 1.0, [StageView("fit", 1, 2, "running")])
+        state, [progress] = repository.follow("run_1", told.id)
+        assert (state, progress.kind) == ("running", "progress")
+        assert repository.follow("run_1", progress.id) == ("running", [])
+        repository.end_run("run_1", "failed", "no")
+        for _ in range(2):
+            state, [ended] = repository.follow("run_1", progress.id)
+            assert (state, ended.data["state"]) == ("failed", "failed")
+        repository.reopen_run("run_1")
+        assert repository.follow("run_1", ended.id)[0] == "queued"
+        repository.end_run("run_1", "cancelled", None)
+        repository.delete("run_1")
+        assert repository.follow("run_1", ended.id) == (None, [])
+
+
+def test_what_another_process_writes_is_seen_before_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/catalogue.sqlite"
+    with closing(Catalogue(url)) as ours, closing(Catalogue(url)) as theirs:
+        repository = RunRepository(ours)
+        repository.open_run("run_1", "one", ["ds_a"], RunOptions())
+        [queued] = repository.follow("run_1", 0)[1]
+        assert repository.follow("run_1", queued.id) == ("queued", [])
+        RunRepository(theirs).end_run("run_1", "cancelled", None)
+        assert repository.follow("run_1", queued.id) == ("queued", [])
+        monkeypatch.setattr(run_repository, "REREAD_S", 0.0)
+        assert repository.follow("run_1", queued.id)[0] == "cancelled"

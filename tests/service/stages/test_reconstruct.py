@@ -12,11 +12,13 @@ from service.results.previews import read_partial_image
 from service.stages.context import DataPaths, StepRequest, stored_warnings
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep, convergence_warnings
+from service.stages.scans import FIELD_BOX
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
 from service.workflow.step import StepRef
 from storage.artifacts import ArtifactStore
 from storage.results import ResultsStore
+from tasks.gauge import field_box, field_of_view
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.options.run import RunOptions
 from tasks.ptycho.state import State
@@ -125,9 +127,13 @@ def test_later_rounds_remember_the_probe_that_the_first_began_with(
     chosen = {"cycles": 6, "start_from": "pilot", "pilot_cycles": 3, "probe_modes": 2}
     graph = graph_of(measured, options_of(reconstruct=chosen, kkr={"start": 3, "every": 3}))
     compute(paths, graph, "reconstruct")
-    pilot, first, second = (ArtifactStore(paths.artifacts).attrs(step.key) for step in rounds_of(graph))
+    store = ArtifactStore(paths.artifacts)
+    pilot, first, second = (store.attrs(step.key) for step in rounds_of(graph))
     assert [attributes["guessed_modes"] for attributes in (pilot, first, second)] == [1, 2, 2]
     assert first["hidden_share"] == second["hidden_share"]
+    for step in rounds_of(graph):
+        dose = store.read(step.key, "dose")["dose"]
+        assert store.attrs(step.key)[FIELD_BOX] == list(field_box(field_of_view(dose)))
 
 
 def test_a_pilot_saves_the_first_cycles(paths: DataPaths, measured: RunInput, options_of: Options, compute: Compute) -> None:

@@ -14,11 +14,12 @@ from service.execution.worker import StepResult, perform
 from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
-from service.stages.scans import as_scan, first_probe
+from service.stages.scans import FIELD_BOX, as_scan, field_box_of, first_probe, read_field_box
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
+from tasks.errors import VacuumError
 from tasks.options.run import RunOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
@@ -143,3 +144,20 @@ def test_a_supplied_probe_is_used_unless_optics_are_described(
     assert np.sum(np.abs(probe) ** 2) == pytest.approx(power, rel=1e-4)
     correlation = abs(np.vdot(probe, supplied)) / np.linalg.norm(probe) / np.linalg.norm(supplied)
     assert (correlation > 0.999) == same
+
+
+def test_the_box_of_a_field_is_read_from_the_attributes_else_found_from_the_dose(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    dose = np.pad(np.full((20, 30), 1e4, np.float32), ((4, 6), (5, 7)))
+    store.write("stored-box", {"dose": np.zeros_like(dose)}, {FIELD_BOX: field_box_of(dose)})
+    store.write("dose-alone", {"dose": dose}, {})
+    assert read_field_box(store, "stored-box") == read_field_box(store, "dose-alone") == (4, 23, 5, 34)
+
+
+@pytest.mark.parametrize("level", [0.0, np.nan])
+def test_a_dose_without_light_has_no_box_and_says_so_where_one_is_needed(tmp_path: Path, level: float) -> None:
+    store, dose = ArtifactStore(tmp_path), np.full((8, 9), level, np.float32)
+    assert field_box_of(dose) is None
+    store.write("dark", {"dose": dose}, {FIELD_BOX: None})
+    with pytest.raises(VacuumError, match="must have received light"):
+        read_field_box(store, "dark")

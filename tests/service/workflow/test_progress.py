@@ -58,8 +58,9 @@ def begun(*stored: str) -> RunProgress:
 def test_a_live_run_is_never_told_to_be_done() -> None:
     graph = diamond()
     graph.awaits_scans, graph.cost_to_come = True, 30.0
-    progress = RunProgress("run_1", graph)
-    progress.done, progress.paced_since = set(graph.steps), 0.0
+    progress = RunProgress("run_1")
+    progress.follow(graph, lambda key: True)
+    progress.paced_since = 0.0
     assert progress.progress() == 0.25
     assert progress.eta_s() is None
     assert not progress.is_finished
@@ -177,6 +178,6 @@ def test_what_a_new_graph_lacks_is_neither_under_way_nor_counted() -> None:
 def test_provisional_steps_are_no_part_of_the_progress() -> None:
     graph = diamond()
     graph.provisional, graph.awaits_scans, graph.cost_to_come = {"reconstruct-a"}, True, 16.0
-    progress = RunProgress("run_1", graph)
-    progress.done = {"reconstruct-a", "fit-b"}
+    progress = RunProgress("run_1")
+    progress.follow(graph, {graph.steps[name].key for name in ("reconstruct-a", "fit-b")}.__contains__)
     assert progress.progress() == 1 / 20

@@ -54,3 +54,13 @@ def test_event_numbers_are_never_given_twice(catalogue: Catalogue) -> None:
     assert catalogue.events.add("run_2", "state", {}) > last
     with pytest.raises(CatalogueError, match="no run run_1"):
         catalogue.events.add("run_1", "state", {})
+
+
+def test_a_run_is_followed_with_its_state_at_that_moment(catalogue: Catalogue) -> None:
+    first, second = (catalogue.events.add("run_1", "note", {"text": text}) for text in ("one", "two"))
+    catalogue.events.add("run_2", "note", {"text": "other"})
+    state, rows = catalogue.events.follow("run_1", first, 10)
+    assert (state, [(row["id"], row["data"]) for row in rows]) == ("queued", [(second, {"text": "two"})])
+    assert [row["id"] for row in catalogue.events.follow("run_1", 0, 1)[1]] == [first]
+    assert catalogue.events.follow("run_1", second, 10, "default") == ("queued", [])
+    assert catalogue.events.follow("run_1", 0, 10, "another") == catalogue.events.follow("run_none", 0, 10) == (None, [])

@@ -19,6 +19,7 @@ from service.stages.couple.split import groups_of, number_of_tiles
 from service.stages.couple.step import gauge_row, read_correction
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
+from service.stages.scans import FIELD_BOX, field_box_of
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
@@ -69,7 +70,10 @@ def write_states(paths: DataPaths, graph: Graph) -> None:
             "object": image.astype(np.complex64), "dose": dose, "probe": np.ones((1, 32, 32), np.complex64),
             "errors": np.linspace(0.1, 0.01, 5, dtype=np.float32), "prtf": np.linspace(1, 0, 17, dtype=np.float32),
         }  # fmt: skip
-        ArtifactStore(paths.artifacts).write(step.key, arrays, {"stage": "reconstruct", "warnings": [], "noise_error": 0.009})
+        attributes: dict[str, Any] = {"stage": "reconstruct", "warnings": [], "noise_error": 0.009}
+        if step.index is None or step.index % 2:  # those without a box have it found from their dose
+            attributes[FIELD_BOX] = field_box_of(dose)
+        ArtifactStore(paths.artifacts).write(step.key, arrays, attributes)
 
 
 @pytest.fixture(scope="module")
