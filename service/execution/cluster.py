@@ -55,12 +55,15 @@ the queues of the workers: a new run is served as soon as any worker is free, an
 or two tasks under suspicion that it had. The third is the time [s] that a dead worker has to come back before another
 takes its place; Dask's 15 s are too few beside a load. The fourth leaves the workers without HTTP pages. The others
 look less often, or not at all, at processes and event loops: Dask's statistical profiler alone (100 samples a second of every
-process) takes a tenth of a core for as long as the service runs, whether it computes or not."""
+process) takes a tenth of a core for as long as the service runs, whether it computes or not. The memory manager moves copies
+of results, of which steps have none."""
 
 GPU_WORKER: Final = {"GPU": 1.0}
 """What a worker with a graphics card is started with (``dask worker --resources GPU=1``), and a batch asks for."""
 
 CONNECT_TIMEOUT_S: Final = 3.0
+SYNC_S: Final = 60.0
+"""How often the embedded cluster tells its scheduler its own name, which nobody asks for [s]."""
 COUNT_S: Final = 2.0
 """Shortest time between two counts of the workers."""
 NO_WORKERS_S: Final = 10.0
@@ -323,4 +326,5 @@ def start_embedded(settings: Settings) -> LocalCluster:
         silence_logs=logging.ERROR,
         security=cluster_security(settings),
         protocol="tls://",
+        scheduler_sync_interval=SYNC_S,
     )

@@ -87,8 +87,10 @@ class Reporter:
         log.debug("step done", extra=about)
         told = {"unit": step.name, "stage": step.stage, "energy_ev": step.energy_ev, "computed": result.is_computed}
         spent = {"seconds": result.seconds, "storage_seconds": result.storage_seconds}
-        self._records.add_event(run.run_id, "unit", {**told, **spent, **result.attributes})
-        self.warn(run, step, stored_warnings(self._artifacts, step))
+        warnings = result.attributes.get("warnings")
+        notes = run.warnings.add(step, stored_warnings(self._artifacts, step) if warnings is None else warnings)
+        unit = ("unit", {**told, **spent, **result.attributes})
+        self._records.add_events(run.run_id, [unit, *(("note", {"text": text}) for text in notes)])
 
     def step_failed(self, step: Step) -> None:
         """Count a step that failed."""

@@ -163,7 +163,11 @@ class RunRepository:
 
     def add_event(self, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
         """Tell of something that happened to a run."""
-        self._events.add(run_id, kind, data)
+        self.add_events(run_id, [(kind, data)])
+
+    def add_events(self, run_id: str, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Tell of what happened to a run at the same time: kinds and data."""
+        self._events.add_all(run_id, told)
         self._note_change(run_id)
 
     def events(self, run_id: str, after: int) -> list[EventView]:
@@ -179,7 +183,7 @@ class RunRepository:
         if known is not None and known.answers(change, after, project):
             return known.state, []
         found, rows = self._events.follow(run_id, after, MOST_EVENTS, project)
-        state = None if found is None else next((one for one in RUN_STATES if one == found), "failed")
+        state: RunState | None = None if found is None else next((one for one in RUN_STATES if one == found), "failed")
         if state is None or rows or change is None:
             self._followed.pop(run_id, None)
         else:

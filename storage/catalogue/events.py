@@ -1,7 +1,7 @@
 """Events of runs, numbered in the order in which they can be seen."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
@@ -27,6 +27,18 @@ class EventTable:
         """
         with self._database.write() as connection:
             return insert_event(connection, run_id, kind, data)
+
+    def add_all(self, run_id: str, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Add events to a run, kinds and data, in one transaction.
+
+        Raises
+        ------
+        CatalogueError
+            No such run.
+        """
+        with self._database.write() as connection:
+            for kind, data in told:
+                insert_event(connection, run_id, kind, data)
 
     def after(self, run_id: str, number: int = 0, limit: int = 1000, kind: str | None = None) -> list[Row]:
         """Events of a run numbered above ``number``, in order; of one kind, or of all."""

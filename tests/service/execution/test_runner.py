@@ -483,14 +483,14 @@ def test_a_result_that_was_removed_while_a_run_counted_on_it_is_computed_again(
 
 def test_a_catalogue_that_is_out_of_reach_fails_no_run(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make_bench()
-    add_event, outages = bench.records.add_event, iter(range(5))
+    add_events, outages = bench.records.add_events, iter(range(5))
 
-    def be_out_of_reach(run_id: str, kind: str, data: Mapping[str, Any]) -> None:
-        if kind == "unit" and next(outages, None) is not None:
+    def be_out_of_reach(run_id: str, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        if told[0][0] == "unit" and next(outages, None) is not None:
             raise CatalogueUnavailableError("database is locked")
-        add_event(run_id, kind, data)
+        add_events(run_id, told)
 
-    monkeypatch.setattr(bench.records, "add_event", be_out_of_reach)
+    monkeypatch.setattr(bench.records, "add_events", be_out_of_reach)
     bench.submit("run_1", "a", **SHORT)
     assert bench.wait("run_1", "succeeded", "failed").error is None
     assert next(outages, None) is None

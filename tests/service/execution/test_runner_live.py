@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 SIDE = 64
-ENERGIES = (5420.0, 5450.0, 5464.0, 5470.0, 5476.0, 5488.0, 5500.0, 5540.0)
+ENERGIES = (5420.0, 5450.0, 5464.0, 5470.0, 5476.0, 5482.0, 5488.0, 5494.0, 5500.0, 5540.0)
 OPTIONS: dict[str, Any] = {
     "reconstruct": {"cycles": 30, "start_from": "optics"},
     "kkr": {"start": 10, "every": 20, "gamma": 0.7},
@@ -98,7 +98,7 @@ def test_a_live_run_that_is_coupled_in_parts_ends_as_a_sealed_one(
     bench = make_bench(coupling_work(), a=measured(ENERGIES[5:7], is_open=True))
     bench.submit("run_1", "a", **OPTIONS)
     bench.wait_for_steps(2)
-    for n_energies, energies in ((5, ENERGIES[:3] + ENERGIES[5:7]), (8, ENERGIES)):
+    for n_energies, energies in ((5, ENERGIES[:3] + ENERGIES[5:7]), (10, ENERGIES)):
         bench.datasets["a"] = measured(energies, is_open=True)
         bench.runner.wake()
         bench.wait_for_steps(n_energies)
@@ -108,7 +108,7 @@ def test_a_live_run_that_is_coupled_in_parts_ends_as_a_sealed_one(
     assert view.state == "succeeded", view.error
     units = [event.data["unit"] for event in bench.records.events("run_1", 0) if event.kind == "unit"]
     assert len(units) == len(set(units))
-    assert sum(name.startswith("couple-register") for name in units) == 6
+    assert sum(name.startswith("couple-register") for name in units) == 8
 
     graph = build_graph([bench.datasets["a"]], TypeAdapter(RunOptions).validate_python(OPTIONS), "run_1")
     folder = tmp_path_factory.mktemp("sealed")
@@ -116,7 +116,9 @@ def test_a_live_run_that_is_coupled_in_parts_ends_as_a_sealed_one(
     work = coupling_work()
     paths.runs.mkdir()
     for step in graph.steps.values():
-        assert work(StepRequest("run_1", step, paths), lambda _: None, never).fate == "done"
+        result = work(StepRequest("run_1", step, paths), lambda _: None, never)
+        assert isinstance(result, StepResult)
+        assert result.fate == "done", result.message
     live, sealed = (ArtifactStore(where.artifacts).read(graph.steps["spectra"].key) for where in (bench.paths, paths))
     assert live.keys() == sealed.keys() > {"absorption", "phase", "shift_px"}
     for name, values in sealed.items():

@@ -64,3 +64,11 @@ def test_a_run_is_followed_with_its_state_at_that_moment(catalogue: Catalogue) -
     assert [row["id"] for row in catalogue.events.follow("run_1", 0, 1)[1]] == [first]
     assert catalogue.events.follow("run_1", second, 10, "default") == ("queued", [])
     assert catalogue.events.follow("run_1", 0, 10, "another") == catalogue.events.follow("run_none", 0, 10) == (None, [])
+
+
+def test_events_of_one_moment_are_all_written_or_none(catalogue: Catalogue) -> None:
+    catalogue.events.add_all("run_1", [("unit", {"unit": "a"}), ("note", {"text": "b"})])
+    assert [event["kind"] for event in catalogue.events.after("run_1")] == ["unit", "note"]
+    with pytest.raises(CatalogueError, match="not JSON serializable"):
+        catalogue.events.add_all("run_1", [("unit", {"unit": "c"}), ("note", {"text": object()})])
+    assert len(catalogue.events.after("run_1")) == 2
