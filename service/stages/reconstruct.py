@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from service.stages.context import StageContext
-from service.stages.couple.step import read_correction
+from service.stages.couple.correction import CorrectionStep, read_correction
+from service.stages.orientation import OrientationStep
 from service.stages.scans import (
     FIELD_BOX,
     Probe,
@@ -28,9 +29,6 @@ from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.state import State
 
 if TYPE_CHECKING:
-    from service.stages.couple.energies import CorrectStep
-    from service.stages.couple.step import CoupleStep
-    from service.stages.orientation import OrientationStep
     from tasks.ptycho.reconstruction import Reconstruction
     from tasks.ptycho.scan import Scan
 
@@ -90,7 +88,7 @@ class ReconstructStep(Step):
     options: ReconstructOptions
     n_cycles: int
     previous: StepRef[ReconstructStep] | None = None
-    correction: StepRef[CoupleStep | CorrectStep] | None = None
+    correction: StepRef[CorrectionStep] | None = None
     index: int | None = None
     orientation: StepRef[OrientationStep] | None = None
     pilot: StepRef[ReconstructStep] | None = None

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
-from service.stages.couple.energies import grid_of
-from service.stages.couple.step import CouplingStep, align_energies, gauge_of, impose_on, kk_attributes
+from service.stages.couple.alignment import FlattenStep, GridStep, SampleStep, ShareStep, grid_of
+from service.stages.couple.correction import gauge_of
+from service.stages.couple.outcome import CorrelateStep
+from service.stages.couple.projection import ConstrainStep, WeightsStep
+from service.stages.couple.step import CouplingStep, align_energies, impose_on, kk_attributes
 from service.workflow.step import StepAttributes, StepRef
 from storage.layout import ArraySpec
 from tasks.arrays import pad
 
 if TYPE_CHECKING:
-    from service.stages.couple.energies import CorrelateStep, FlattenStep
-    from service.stages.couple.exchange import GridStep, SampleStep, ShareStep, WeightsStep
-    from service.stages.couple.tiles import ConstrainStep
     from tasks.gauge import Gauge
 
 F32, F64 = ("float32",), ("float64",)

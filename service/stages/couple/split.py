@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from service.stages.couple.energies import CorrectStep, CorrelateStep, FlattenStep, RegisterStep
-from service.stages.couple.exchange import GridStep, SampleStep, ShareStep, WeightsStep
+from service.stages.couple.alignment import FlattenStep, GridStep, RegisterStep, SampleStep, ShareStep
+from service.stages.couple.correction import CorrectionStep
+from service.stages.couple.outcome import CorrectStep, CorrelateStep
+from service.stages.couple.projection import AssessStep, ConstrainStep, WeightsStep
 from service.stages.couple.step import CoupleStep, CouplingStep
-from service.stages.couple.tiles import AssessStep, ConstrainStep
 from service.workflow.graph import Graph
 from service.workflow.inputs import ScanInput, energy_label
 from service.workflow.step import StepRef
@@ -46,7 +47,7 @@ def is_split(step: CouplingStep) -> bool:
     return sum(math.prod(scan.canvas.shape) for scan in step.scans) > SPLIT_PIXELS
 
 
-def add_corrections(graph: Graph, step: CoupleStep) -> Iterator[tuple[StepRef[CoupleStep | CorrectStep], int]]:
+def add_corrections(graph: Graph, step: CoupleStep) -> Iterator[tuple[StepRef[CorrectionStep], int]]:
     """Add a coupling, whole or in parts; for each energy the step that holds its correction, and its place there."""
     if not is_split(step):
         whole = graph.add(step)

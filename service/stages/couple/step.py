@@ -1,4 +1,4 @@
-"""Coupling of all energies between two rounds: what each reconstruction takes back from the others."""
+"""Coupling of all energies in one step: what each reconstruction takes back from the others."""
 
 from __future__ import annotations
 
@@ -7,28 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.stages.context import StageContext
+from service.stages.couple.correction import CorrectionStep, gauge_row
+from service.stages.reconstruct import ReconstructStep
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
-from storage.layout import ArraySpec
 from tasks.options.coupling import AlignOptions, KKROptions
 
 if TYPE_CHECKING:
-    from service.stages.couple.energies import CorrectStep
-    from service.stages.reconstruct import ReconstructStep
     from tasks.coupling.correction import Correction
     from tasks.coupling.spectra import Aligned, Spectra
-    from tasks.gauge import Gauge
     from tasks.scattering import Absorber
 
 COUPLED_PIXEL_S: Final = 3e-6
 """Estimated time that coupling takes for each pixel of each energy's canvas [s]."""
-CORRECTION_ARRAYS: Final = (
-    ArraySpec("image{energy}", ("y", "x"), ("complex64",), "1", "factor on the object of one energy, on its own canvas"),
-    ArraySpec("gauge", ("energy", "term"), ("float64",), "1", "log gain, phase [rad] and slopes [rad/pixel] of each gauge"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +54,10 @@ class CouplingStep(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoupleStep(CouplingStep):
+class CoupleStep(CouplingStep, CorrectionStep):
     """The barrier between two rounds: it needs every energy of one round, and the next round of each needs it."""
 
-    stage: ClassVar[str] = "couple"
     version: ClassVar[int] = 5
-    arrays: ClassVar[tuple[ArraySpec, ...]] = CORRECTION_ARRAYS
 
     def run(self, context: StageContext) -> StepAttributes:
         spectra, corrections = impose_on(align_energies(context, self), self)
@@ -95,27 +86,6 @@ def impose_on(aligned: Aligned, step: CouplingStep) -> tuple[Spectra, list[Corre
     from tasks.coupling.spectra import impose
 
     return impose(aligned, [scan.canvas for scan in step.scans], step.absorber, step.formula, step.kkr)
-
-
-def read_correction(context: StageContext, step: StepRef[CoupleStep | CorrectStep], index: int) -> Correction:
-    """The correction of the energy at ``index`` among those of the step."""
-    from tasks.coupling.correction import Correction
-
-    arrays = context.read(step, f"image{index}", "gauge")
-    return Correction(arrays[f"image{index}"], gauge_of(arrays["gauge"][index]))
-
-
-def gauge_row(gauge: Gauge) -> NDArray[np.float64]:
-    """(4,) a gauge as it is stored."""
-    return np.array([gauge.log_gain, gauge.phase_rad, *gauge.slope_rad_px])
-
-
-def gauge_of(row: NDArray[np.float64]) -> Gauge:
-    """The gauge that is stored as a row (4,)."""
-    from tasks.gauge import Gauge
-
-    log_gain, phase_rad, slope_y, slope_x = (float(value) for value in row)
-    return Gauge(log_gain, phase_rad, (slope_y, slope_x))
 
 
 def kk_attributes(spectra: Spectra) -> StepAttributes:

@@ -15,8 +15,8 @@ from scipy.special import erf
 from service.execution.worker import StepResult, perform
 from service.stages.context import DataPaths, StageContext, StepRequest
 from service.stages.couple import split
+from service.stages.couple.correction import gauge_row, read_correction
 from service.stages.couple.split import groups_of, number_of_tiles
-from service.stages.couple.step import gauge_row, read_correction
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.stages.scans import FIELD_BOX, field_box_of

@@ -1,4 +1,4 @@
-"""What coupling does for each tile of rows: second moments of its pixels, and their projection onto Kramers-Kronig pairs."""
+"""Coupling in parts, its second half: the pixels of each tile of rows are projected onto Kramers-Kronig pairs."""
 
 from __future__ import annotations
 
@@ -10,53 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
+from service.stages.couple.alignment import F32, F64, FlattenStep, SampleStep, ShareStep
+from service.stages.couple.tile import Tile
 from service.workflow.step import NOT_IN_KEY, Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
 
 if TYPE_CHECKING:
-    from service.stages.couple.energies import FlattenStep
-    from service.stages.couple.exchange import SampleStep, ShareStep, WeightsStep
     from tasks.coupling.projection import Pair
     from tasks.scattering import Absorber
 
-F32, F64 = ("float32",), ("float64",)
 ASSESSED_PIXEL_S: Final = 0.25e-6
 CONSTRAINED_PIXEL_S: Final = 0.15e-6
 """Estimated times for each pixel of each energy [s]."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Rows of the common grid that one step computes.
-
-    Parameters
-    ----------
-    number, n_tiles : int
-        Which of how many.
-    n_rows : int
-        Rows of the grid.
-    """
-
-    number: int
-    n_tiles: int
-    n_rows: int
-
-    @property
-    def rows(self) -> slice:
-        """Rows of the tile; all tiles together are all rows, each once."""
-        return slice(self.number * self.n_rows // self.n_tiles, (self.number + 1) * self.n_rows // self.n_tiles)
-
-    @property
-    def near(self) -> slice:
-        """Rows that have a part in the tile's bands of spatial frequencies."""
-        from tasks.coupling.projection import REACH_PX
-
-        return slice(max(0, self.rows.start - REACH_PX), min(self.n_rows, self.rows.stop + REACH_PX))
-
-    @property
-    def inner(self) -> slice:
-        """The tile's own rows among those near it."""
-        return slice(self.rows.start - self.near.start, self.rows.stop - self.near.start)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +89,52 @@ class AssessStep(TileStep):
         pair, _, field_, own = self.read_near(context)
         moments = moments_of(pair, np.array(self.energies), field_, own)
         return context.write({**vars(moments), "n_pixels": np.array(moments.n_pixels)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsStep(Step):
+    """How far absorption and phase are each to be trusted, by band of spatial frequencies, from the moments of all tiles.
+
+    Parameters
+    ----------
+    energies : tuple of float
+        All energies [eV], as calibrated.
+    absorber : Absorber
+    formula : str
+        Formula of the specimen, whose tables stand in outside the measured window.
+    tiles : tuple of StepRef
+    """
+
+    stage: ClassVar[str] = "couple"
+    part: ClassVar[str] = "-weights"
+    version: ClassVar[int] = 2
+    arrays: ClassVar[tuple[ArraySpec, ...]] = (
+        ArraySpec("noise", ("band", "part"), F64, "m-2", "standard errors of g'' and g', low spatial frequencies first"),
+        ArraySpec("residual", ("energy",), F64, "1", "Kramers-Kronig residual [electrons per absorber], before"),
+        ArraySpec("measured", ("energy",), F64, "1", "g' - T c before the constraint, mean [electrons per absorber]"),
+        ArraySpec("predicted", ("energy",), F64, "1", "K g'' before the constraint, mean [electrons per absorber]"),
+        ArraySpec("density", (), F64, "m-2", "rms projected density of the absorber"),
+    )
+
+    energies: tuple[float, ...]
+    absorber: Absorber
+    formula: str
+    tiles: tuple[StepRef[AssessStep], ...]
+
+    def run(self, context: StageContext) -> StepAttributes:
+        from tasks.coupling import kkr
+        from tasks.coupling.projection import Moments, assess
+
+        energy_ev = np.array(self.energies)
+        K, T = kkr.window_matrix(energy_ev), kkr.outside_columns(energy_ev, self.absorber, self.formula)
+        read = [context.read(tile) for tile in self.tiles]
+        products, sums = (np.sum([one[name] for one in read], axis=0) for name in ("products", "sums"))
+        moments = Moments(sum(int(one["n_pixels"]) for one in read), products, sums)
+        found = assess(moments, energy_ev, K, T, self.absorber)
+        noise = np.array([[band.absorption, band.phase] for band in found.noise])
+        arrays = {name: getattr(found, name) for name in ("residual", "measured", "predicted")}
+        arrays |= {"noise": noise, "density": np.array(found.density)}
+        return context.write(arrays, kk_residual_before=float(found.residual.mean()), kk_slope=found.slope)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What coupling does for each energy: drift against the reference, the final gauge and place, the correction's way back."""
+"""Coupling in parts, its first half: all energies come to one grid, one gauge and one place, and the specimen is found."""
 
 from __future__ import annotations
 
@@ -11,26 +11,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
-from service.stages.couple.step import CORRECTION_ARRAYS, gauge_of, gauge_row
+from service.stages.couple.correction import GAUGE, gauge_of, gauge_row
+from service.stages.couple.tile import Tile
+from service.stages.reconstruct import ReconstructStep
+from service.stages.scans import read_field_box
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
 from tasks.options.coupling import AlignOptions
 
 if TYPE_CHECKING:
-    from service.stages.couple.exchange import GridStep, SampleStep, ShareStep
-    from service.stages.couple.tiles import ConstrainStep
-    from service.stages.reconstruct import ReconstructStep
     from tasks.coupling.alignment import EnergyObject, OwnGauge
     from tasks.coupling.registration import Grid
 
 F32, F64, BOOL = ("float32",), ("float64",), ("bool",)
-GAUGE: Final = ArraySpec("gauge", ("energy", "term"), F64, "1", "log gain, phase [rad] and slopes [rad/pixel] of each gauge")
 SHIFT: Final = ArraySpec("shift_px", ("energy", "axis"), F64, "pixel", "drift of each energy")
 REGISTERED_PIXEL_S: Final = 1.6e-6
 FLATTENED_PIXEL_S: Final = 0.6e-6
-CORRECTED_PIXEL_S: Final = 0.2e-6
 """Estimated times for each pixel of an energy's canvas [s]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridStep(Step):
+    """The grid of all energies, and the phase of the one that the others are registered against.
+
+    Parameters
+    ----------
+    scans : tuple of ScanInput
+        In ascending order of energy.
+    align : AlignOptions
+    states : tuple of StepRef
+        The last round of each energy.
+    """
+
+    stage: ClassVar[str] = "couple"
+    part: ClassVar[str] = "-grid"
+    version: ClassVar[int] = 1
+    arrays: ClassVar[tuple[ArraySpec, ...]] = (
+        ArraySpec("y_m", ("y",), F64, "m", "position down"),
+        ArraySpec("x_m", ("x",), F64, "m", "position right"),
+        ArraySpec("phase", ("y", "x"), F64, "rad", "phase of the reference"),
+        ArraySpec("field", ("y", "x"), BOOL, "1", "pixels that the reference sees"),
+    )
+
+    scans: tuple[ScanInput, ...]
+    align: AlignOptions
+    states: tuple[StepRef[ReconstructStep], ...]
+
+    def run(self, context: StageContext) -> StepAttributes:
+        from tasks.coupling.alignment import EnergyObject, own_gauge, reference_index, register_reference, require_finite
+        from tasks.coupling.registration import common_grid
+
+        canvases = [scan.canvas for scan in self.scans]
+        grid = common_grid(canvases, [read_field_box(context.artifacts, state.key) for state in self.states])
+        middle = reference_index(len(self.states))
+        seen = EnergyObject(**context.read(self.states[middle], "object", "dose"), canvas=canvases[middle])
+        require_finite(seen.object, self.scans[middle].energy_ev)
+        reference = register_reference(seen, own_gauge(seen, grid, self.align), grid)
+        return context.write({"y_m": grid.y_m, "x_m": grid.x_m, "phase": reference.phase, "field": reference.field})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +144,47 @@ class RegisterStep(EnergiesStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShareStep(Step):
+    """The mean of all energies in the mean place of the specimen, the field that all see, and where it is empty.
+
+    Parameters
+    ----------
+    align : AlignOptions
+    grid : StepRef
+    registered : tuple of StepRef
+        All energies, in order.
+    """
+
+    stage: ClassVar[str] = "couple"
+    part: ClassVar[str] = "-share"
+    version: ClassVar[int] = 1
+    arrays: ClassVar[tuple[ArraySpec, ...]] = (
+        ArraySpec("offset_px", ("axis",), F64, "pixel", "mean drift of all energies against the reference"),
+        ArraySpec("phase", ("y", "x"), F64, "rad", "mean phase of all energies"),
+        ArraySpec("field", ("y", "x"), BOOL, "1", "pixels that all energies see"),
+        ArraySpec("vacuum", ("y", "x"), BOOL, "1", "pixels known to be empty"),
+    )
+
+    align: AlignOptions
+    grid: StepRef[GridStep]
+    registered: tuple[StepRef[RegisterStep], ...]
+
+    def run(self, context: StageContext) -> StepAttributes:
+        from tasks.coupling.alignment import share
+
+        grid = grid_of(context.read(self.grid, "y_m", "x_m"))
+        shifts, fields, phase = [], [], np.zeros(grid.shape)
+        for step in self.registered:
+            read = context.read(step, "shift_px", "phase", "field")
+            shifts.append(read["shift_px"])
+            fields.append(read["field"])
+            phase += read["phase"]
+        shifts_px = np.concatenate(shifts)
+        field = np.asarray(np.logical_and.reduce(fields))
+        return context.write(dict(vars(share(shifts_px, phase / len(shifts_px), field, grid, self.align))))
+
+
+@dataclass(frozen=True, kw_only=True)
 class FlattenStep(EnergiesStep):
     """Absorption and phase of each energy on the common grid, in their final gauge and place, by tiles of rows.
 
@@ -135,7 +214,6 @@ class FlattenStep(EnergiesStep):
     n_tiles: int
 
     def run(self, context: StageContext) -> StepAttributes:
-        from service.stages.couple.tiles import Tile
         from tasks.coupling.alignment import Shared, flatten
         from tasks.coupling.spectra import rms_in_vacuum
 
@@ -166,105 +244,38 @@ class FlattenStep(EnergiesStep):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorrectStep(Step):
-    """What the reconstructions of some energies take back from the others, each on its own canvas.
+class SampleStep(Step):
+    """Where the specimen is, and the drift of every energy.
 
     Parameters
     ----------
-    scans : tuple of ScanInput
-    gamma : float
-        Share of the constraint's change that is taken.
-    group : int
-        Number of these energies' group in the tiles.
-    grid, flat, sample : StepRef
-    tiles : tuple of StepRef
-    """
-
-    stage: ClassVar[str] = "couple"
-    part: ClassVar[str] = "-correct"
-    version: ClassVar[int] = 1
-    arrays: ClassVar[tuple[ArraySpec, ...]] = CORRECTION_ARRAYS
-
-    scans: tuple[ScanInput, ...]
-    gamma: float
-    group: int
-    grid: StepRef[GridStep]
-    flat: StepRef[FlattenStep]
-    sample: StepRef[SampleStep]
-    tiles: tuple[StepRef[ConstrainStep], ...]
-
-    @property
-    def cost(self) -> float:
-        return CORRECTED_PIXEL_S * sum(math.prod(scan.canvas.shape) for scan in self.scans)
-
-    def run(self, context: StageContext) -> StepAttributes:
-        from tasks.coupling.projection import Pair
-        from tasks.coupling.spectra import changes, correction_factor, sample_edge
-
-        grid, read = grid_of(context.read(self.grid, "y_m", "x_m")), context.read(self.flat)
-        edge = sample_edge(context.read(self.sample, "sample")["sample"])
-        before = joined_tiles(read, len(self.tiles), grid.shape[0])
-        after = [context.read(tile, f"absorption{self.group}", f"phase{self.group}") for tile in self.tiles]
-        kept = Pair(*(np.concatenate([one[f"{name}{self.group}"] for one in after], axis=1) for name in ("absorption", "phase")))
-        arrays: dict[str, NDArray[Any]] = {"gauge": read["gauge"]}
-        for i, (change, scan) in enumerate(zip(changes(before, kept, self.gamma), self.scans, strict=True)):
-            gauge = gauge_of(read["gauge"][i])
-            arrays[f"image{i}"] = correction_factor(change * edge, grid, scan.canvas, read["shift_px"][i], gauge)
-        return context.write(arrays)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorrelateStep(Step):
-    """Fourier ring correlation of some energies with the next one each, before the last constraint, which shares their noise.
-
-    Parameters
-    ----------
-    n_pixels : int
-        Largest side of a frame, which gives the axis of frequencies.
-    grid, sample : StepRef
+    shared : StepRef
     flat : tuple of StepRef
-        These energies, and the group after them where there is one.
-    n_tiles : int
+        All energies, in order.
     """
 
     stage: ClassVar[str] = "couple"
-    part: ClassVar[str] = "-correlate"
+    part: ClassVar[str] = "-sample"
     version: ClassVar[int] = 1
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
-        ArraySpec("frc", ("pair", "frequency"), F32, "1", "Fourier ring correlation with the next energy"),
+        ArraySpec("sample", ("y", "x"), BOOL, "1", "pixels of the specimen"),
+        SHIFT,
     )
 
-    n_pixels: int
-    grid: StepRef[GridStep]
-    sample: StepRef[SampleStep]
+    shared: StepRef[ShareStep]
     flat: tuple[StepRef[FlattenStep], ...]
-    n_tiles: int
 
     def run(self, context: StageContext) -> StepAttributes:
-        from tasks.coupling.alignment import as_object
-        from tasks.coupling.resolution import Rings
-        from tasks.ptycho.resolution import neighbour_frc
+        from tasks.coupling.alignment import find_sample
 
-        grid, sample = grid_of(context.read(self.grid, "y_m", "x_m")), context.read(self.sample, "sample")["sample"]
-        pairs = [joined_tiles(context.read(step), self.n_tiles, grid.shape[0]) for step in self.flat]
-        images = [as_object(pair.absorption[i], pair.phase[i]) for pair in pairs[:1] for i in range(len(pair.phase))]
-        images += [as_object(pair.absorption[0], pair.phase[0]) for pair in pairs[1:]]
-        rings = Rings.of(sample, self.n_pixels, grid)
-        return context.write({"frc": neighbour_frc(np.stack(images), rings.window, grid.pixel_size_m, rings.frequency_per_m)})
-
-
-def joined_tiles(flat: dict[str, NDArray[Any]], n_tiles: int, n_rows: int) -> Any:
-    """Absorption and phase of a `FlattenStep` as a whole, `tasks.coupling.projection.Pair` of (E, Y, X) arrays."""
-    from service.stages.couple.tiles import Tile
-    from tasks.coupling.projection import Pair
-
-    tiles = [Tile(number, n_tiles, n_rows) for number in range(n_tiles)]
-    return Pair(
-        *(
-            np.concatenate([flat[f"{name}{tile.number}"][:, tile.inner] for tile in tiles], axis=1)
-            for name in ("absorption", "phase")
-        )
-    )
+        shared = context.read(self.shared, "field", "vacuum")
+        shifts, phase = [], np.zeros(shared["field"].shape)
+        for step in self.flat:
+            read = context.read(step, "shift_px", "phase")
+            shifts.append(read["shift_px"])
+            phase += read["phase"]
+        shift_px = np.concatenate(shifts)
+        return context.write({"sample": find_sample(phase / len(shift_px), **shared), "shift_px": shift_px})
 
 
 def grid_of(read: dict[str, NDArray[Any]]) -> Grid:

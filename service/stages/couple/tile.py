@@ -1,0 +1,37 @@
+"""Rows of the common grid, which several workers can couple at a time."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows of the common grid that one step computes.
+
+    Parameters
+    ----------
+    number, n_tiles : int
+        Which of how many.
+    n_rows : int
+        Rows of the grid.
+    """
+
+    number: int
+    n_tiles: int
+    n_rows: int
+
+    @property
+    def rows(self) -> slice:
+        """Rows of the tile; all tiles together are all rows, each once."""
+        return slice(self.number * self.n_rows // self.n_tiles, (self.number + 1) * self.n_rows // self.n_tiles)
+
+    @property
+    def near(self) -> slice:
+        """Rows that have a part in the tile's bands of spatial frequencies."""
+        from tasks.coupling.projection import REACH_PX
+
+        return slice(max(0, self.rows.start - REACH_PX), min(self.n_rows, self.rows.stop + REACH_PX))
+
+    @property
+    def inner(self) -> slice:
+        """The tile's own rows among those near it."""
+        return slice(self.rows.start - self.near.start, self.rows.stop - self.near.start)
