@@ -32,7 +32,7 @@ def show_uploads(client: Client, dataset_id: str, files: Sequence[Path], console
 
 def show_run(client: Client, run_id: str, console: Console) -> dict[str, Any]:
     """Follow a run to its end with a bar for each stage; returns its last state."""
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:
         bars: dict[str, TaskID] = {}
         draw_stages(progress, bars, client.run(run_id)["stages"])
@@ -45,14 +45,18 @@ def show_run(client: Client, run_id: str, console: Console) -> dict[str, Any]:
         draw_stages(progress, bars, ended["stages"])
     colour = "green" if ended["state"] == "succeeded" else "red"
     reason = f": {safe(ended['error'])}" if ended["error"] else ""
-    console.print(f"[{colour}]{ended['state']}[/]{reason}", highlight=False)
+    for stage in ended["stages"]:
+        if stage["state"] == "skipped":
+            console.print(f"{stage['name']} skipped: {safe(stage['note'])}", highlight=False, soft_wrap=True)
+    console.print(f"[{colour}]{ended['state']}[/]{reason}", highlight=False, soft_wrap=True)
     return ended
 
 
 def draw_stages(progress: Progress, bars: dict[str, TaskID], stages: Sequence[dict[str, Any]]) -> None:
-    """Update the bars of a run's stages."""
+    """Update the bars of a run's stages; what is skipped has none."""
     for stage in stages:
+        if stage["state"] == "skipped":
+            continue
         if stage["name"] not in bars:
-            bars[stage["name"]] = progress.add_task(stage["name"], total=None, note="")
-        note = "skipped" if stage["state"] == "skipped" else ""
-        progress.update(bars[stage["name"]], completed=stage["done"], total=stage["total"] or None, note=note)
+            bars[stage["name"]] = progress.add_task(stage["name"], total=None)
+        progress.update(bars[stage["name"]], completed=stage["done"], total=stage["total"] or None)

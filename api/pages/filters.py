@@ -7,8 +7,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from tasks.options.run import RunOptions
+from tasks.ptycho.probe import ProbeSpec
 
 OPTIONS: Final = TypeAdapter(RunOptions)
+PROBE: Final = TypeAdapter(ProbeSpec)
 MOST_SIGNS: Final = 80
 """Longest value of an option that is shown whole."""
 
@@ -39,6 +41,20 @@ def energies_in_words(energies_ev: Sequence[float]) -> str:
     if len(energies_ev) == 1:
         return f"1 energy, {energies_ev[0]:.1f} eV"
     return f"{len(energies_ev)} energies, {min(energies_ev):.1f}–{max(energies_ev):.1f} eV"
+
+
+def optics_in_words(probe: Mapping[str, Any]) -> str:
+    """The optics of a dataset's ``probe``: ``KB mirrors, 300 nm, in focus``."""
+    return PROBE.validate_python(dict(probe)).in_words()
+
+
+def orientation_in_words(orientation: int | str) -> str:
+    """``5`` as ``rows flipped, then transposed``."""
+    if orientation == "auto":
+        return "found at the lowest energy of each run"
+    flips = ("", "rows flipped", "columns flipped", "rows and columns flipped")[int(orientation) % 4]
+    turned = "transposed" if int(orientation) >= 4 else ""
+    return ", then ".join(filter(None, (flips, turned))) or "as in the files"
 
 
 def chosen_options(options: Mapping[str, Any]) -> dict[str, str]:

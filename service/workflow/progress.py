@@ -209,4 +209,4 @@ class RunProgress:
 def explain(step: Step, message: str) -> str:
     """Why a run failed: the stage, the energy and the step's name before its message."""
     place = f"{step.stage} at {step.energy_ev:.1f} eV" if step.energy_ev is not None else step.stage
-    return f"{place} ({step.name}) failed: {message}"
+    return f"{place} failed: {message}" if step.name == place else f"{place} ({step.name}) failed: {message}"

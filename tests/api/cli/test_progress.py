@@ -70,7 +70,7 @@ def test_a_refused_file_is_an_error(tmp_path: Path, console: Console) -> None:
 
 def test_a_run_is_shown_to_its_end(console: Console, shown: io.StringIO) -> None:
     assert show_run(FakeClient(), "run_1", console)["state"] == "succeeded"
-    for words in ("a worker was lost", "reconstruct", "4/4", "skipped", "succeeded"):
+    for words in ("a worker was lost", "reconstruct", "4/4", "domains skipped: one energy", "succeeded"):
         assert words in shown.getvalue()
 
 

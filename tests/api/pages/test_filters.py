@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from api.pages.filters import OPTIONS, bytes_in_words, chosen_options, energies_in_words, seconds_in_words
+from api.pages.filters import (
+    OPTIONS,
+    bytes_in_words,
+    chosen_options,
+    energies_in_words,
+    optics_in_words,
+    orientation_in_words,
+    seconds_in_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +25,14 @@ def test_bytes(n_bytes: float, words: str) -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (95, "1 min 35 s"), (3720, "1 h 2 min")])
 def test_seconds(seconds: float, words: str) -> None:
     assert seconds_in_words(seconds) == words
+
+
+def test_optics_and_orientation() -> None:
+    assert optics_in_words({"kind": "kb", "fwhm_m": 2e-7, "defocus_m": 2e-4}) == "KB mirrors, 200 nm, 200 µm from the focus"
+    assert [orientation_in_words(one) for one in (0, 3, 4, 6, "auto")] == [
+        "as in the files", "rows and columns flipped", "transposed", "columns flipped, then transposed",
+        "found at the lowest energy of each run",
+    ]  # fmt: skip
 
 
 def test_energies() -> None:

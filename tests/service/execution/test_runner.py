@@ -105,7 +105,7 @@ def test_a_run_whose_figures_fail_succeeds_with_a_warning(make_bench: MakeBench,
     assert (view.state, view.error, view.progress) == ("succeeded", None, 1.0)
     note = next(stage.note for stage in view.stages if stage.name == "figures")
     assert note is not None
-    assert note.startswith("figures (figures) failed: ")
+    assert note.startswith("figures failed: ")
     assert note in bench.messages()
     assert bench.log()[-1][2] == "results"
 
