@@ -16,6 +16,8 @@ from storage.errors import LayoutError
 
 TARGET_CHUNK_BYTES: Final = 16 * 2**20
 """A stored chunk stays between half and twice this, where the array is large enough [bytes, uncompressed]."""
+IMAGE_CHUNK_BYTES: Final = 2**19
+"""Most bytes of a chunk of an image: the spectrum of a pixel needs one chunk of each, and a whole image few requests."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,29 @@ class ArraySpec:
     flags: tuple[str, ...] = ()
 
     def chunk_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Chunk of an array of ``shape``: extent 1 along ``single``, the first other axis cut to about 16 MiB."""
+        """Chunk of an array of ``shape``: a tile, of an image cut into equal parts of at most 512 KiB along y."""
+        tile = self.tile_shape(shape)
+        if self.dims not in (("y", "x"), (self.single, "y", "x")):
+            return tile
+        *energy, n_rows, n_columns = tile
+        n_parts = -(-n_rows // max(1, IMAGE_CHUNK_BYTES // (n_columns * self._itemsize)))
+        return (*energy, -(-n_rows // n_parts), n_columns)
+
+    def tile_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Part of an array that is written at a time: extent 1 along ``single``, the first other axis cut to about 16 MiB."""
         if len(shape) != len(self.dims):
             raise LayoutError(f"{self.name} has dimensions {self.dims}, got shape {tuple(shape)}")
-        chunk = [1 if dim == self.single else max(1, n) for dim, n in zip(self.dims, shape, strict=True)]
-        itemsize = 8 if self.dtypes == ("string",) else max(np.dtype(dtype).itemsize for dtype in self.dtypes)
+        tile = [1 if dim == self.single else max(1, n) for dim, n in zip(self.dims, shape, strict=True)]
         cut = next((axis for axis, dim in enumerate(self.dims) if dim != self.single), None)
         if cut is not None:
-            row = itemsize * prod(n for axis, n in enumerate(chunk) if axis != cut)
-            chunk[cut] = min(chunk[cut], max(1, TARGET_CHUNK_BYTES // row))
-        return tuple(chunk)
+            row = self._itemsize * prod(n for axis, n in enumerate(tile) if axis != cut)
+            tile[cut] = min(tile[cut], max(1, TARGET_CHUNK_BYTES // row))
+        return tuple(tile)
+
+    @property
+    def _itemsize(self) -> int:
+        """Most bytes of one number."""
+        return 8 if self.dtypes == ("string",) else max(np.dtype(dtype).itemsize for dtype in self.dtypes)
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes xarray reads; of categories also ``flag_values`` and ``flag_meanings`` (CF conventions 3.5)."""

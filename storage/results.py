@@ -135,7 +135,7 @@ def _write_array(group: zarr.Group, spec: ArraySpec, values: Values, extents: di
     if text:
         array[...] = np.asarray(values).astype(object)
         return
-    for tile in plan_tiles(values.shape, array.chunks, array.chunks):
+    for tile in plan_tiles(values.shape, array.chunks, spec.tile_shape(values.shape)):
         array[tile] = values[tile]
 
 

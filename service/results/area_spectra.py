@@ -124,15 +124,15 @@ def read_area_spectrum(store: ResultsStore, area: Area, field: str) -> AreaSpect
     if "absorption" not in store.arrays(group):
         raise NotFoundError(f"the results hold no spectra of a dataset {area.dataset!r}")
     inside = pixels_of(area, store.array(group, "absorption").shape[1:], field)
-    window = np.s_[..., span(inside, axis=0), span(inside, axis=1)]
+    window = span(inside, axis=0), span(inside, axis=1)
     inside = inside[window]
     model = AreaModel(Absorber(**store.attributes(group)["absorber"]), fitted_model(store))
     names = {*model.parameters, *(f"{name}_sigma" for name in model.parameters), *ELECTRON_MAPS, *PRE_EDGE_MAPS, "mask"}
-    spectra = read_arrays(store, group, {"energy", "absorption", "phase", "sigma_absorption", "sigma_phase"})
-    maps = {name: values[window] for name, values in read_arrays(store, f"{area.dataset}/maps", names).items()}
+    spectra = read_arrays(store, group, {"energy", "absorption", "phase", "sigma_absorption", "sigma_phase"}, window)
+    maps = read_arrays(store, f"{area.dataset}/maps", names, window)
     energy_ev = np.asarray(spectra["energy"], np.float64)
     (absorption, absorption_sigma), (phase, phase_sigma) = (
-        mean_spectrum(spectra[name][window], spectra.get(f"sigma_{name}"), inside) for name in ("absorption", "phase")
+        mean_spectrum(spectra[name], spectra.get(f"sigma_{name}"), inside) for name in ("absorption", "phase")
     )
     fit, refused = fitted(energy_ev, absorption, absorption_sigma, maps, inside, model)
     told = {"electron_ratio": area_electrons(maps, inside), "pre_edge_ratio": area_pre_edge(maps, inside)}
@@ -215,12 +215,29 @@ def fitted_model(store: ResultsStore) -> str:
     return str(store.attributes("").get("options", {}).get("fit", {}).get("model", "eq1"))
 
 
-def read_arrays(store: ResultsStore, group: str, names: Collection[str]) -> dict[str, NDArray[Any]]:
-    """Those arrays of a group that the results hold, kept in memory; a store that is replaced is read again."""
+def read_arrays(
+    store: ResultsStore, group: str, names: Collection[str], window: tuple[slice, slice] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Those arrays of a group that the results hold; where given, of images a ``window`` of rows and columns.
+
+    The parts that are read are kept in memory; those of a store that is replaced are read again.
+    """
     changed_ns = (store.path / "zarr.json").stat().st_mtime_ns
 
+    def cached(name: str, what: object, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        return CACHE.get((store.path, changed_ns, group, name, what), read)
+
     def read(name: str) -> NDArray[Any]:
-        return CACHE.get((store.path, changed_ns, group, name), lambda: store.read(group, name)[0])
+        n_rows = int(cached(name, "rows of a chunk", lambda: np.array([0, *store.array(group, name).chunks]))[-2])
+        if window is None or n_rows == 0:
+            return cached(name, "all", lambda: store.read(group, name)[0])
+        starts = range(window[0].start // n_rows * n_rows, window[0].stop, n_rows)
+        parts = [
+            cached(name, row, lambda row=row: store.read(group, name, np.s_[..., row : row + n_rows, :])[0])  # type: ignore[misc]
+            for row in starts
+        ]
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
+        return values[..., window[0].start - starts[0] : window[0].stop - starts[0], window[1]]
 
     there = sorted(set(names) & set(store.arrays(group)))
     with ThreadPoolExecutor(N_READERS) as pool:

@@ -33,7 +33,16 @@ def test_every_dimension_of_results_has_a_coordinate() -> None:
 def test_an_array_written_energy_by_energy_has_chunks_of_one_energy() -> None:
     spec = RESULTS["{dataset}/spectra"]["absorption"]
     assert spec.chunk_shape((40, 300, 310)) == (1, 300, 310)
-    assert spec.chunk_shape((40, 9000, 9000)) == (1, 466, 9000)
+    assert spec.tile_shape((40, 9000, 9000)) == (1, 466, 9000)
+
+
+@pytest.mark.parametrize(("shape", "n_parts"), [((40, 600, 600), 3), ((40, 362, 362), 1), ((600, 1000), 5), ((9000, 9000), 643)])
+def test_an_image_is_cut_into_equal_parts_of_at_most_512_kib(shape: tuple[int, ...], n_parts: int) -> None:
+    spec = RESULTS["{dataset}/spectra"]["absorption"] if len(shape) == 3 else RESULTS["{dataset}/maps"]["edge_energy"]
+    chunk = spec.chunk_shape(shape)
+    assert (chunk[:-2], chunk[-1]) == ((1,) * (len(shape) - 2), shape[-1])
+    assert 4 * chunk[-2] * chunk[-1] <= 2**19
+    assert -(-shape[-2] // chunk[-2]) == n_parts
 
 
 @pytest.mark.parametrize(("n_positions", "n_pixels"), [(516, 128), (10_000, 512), (3, 4096), (2000, 96)])

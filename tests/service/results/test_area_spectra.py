@@ -1,5 +1,6 @@
 """Areas of published results: which pixels they are, and what is read of them."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from published import SIGMA_ABSORPTION, true_parameters, write_published
 
 from service.errors import InvalidInputError, NotFoundError
 from service.results.area_spectra import Area, ArrayCache, pixels_of, read_area_spectrum
+from storage.errors import ResultsDamagedError
 from storage.results import ResultsStore
 from tasks.xanes.model import PARAMETERS
 
@@ -45,6 +47,28 @@ def test_an_area_without_pixels_is_refused_by_name(shape: dict[str, Any], field:
     with pytest.raises(InvalidInputError) as refused:
         pixels_of(Area("d", **shape), SHAPE, "areas.4")
     assert [fault.field for fault in refused.value.faults] == [field]
+
+
+def test_of_images_in_parts_only_those_are_read_that_hold_the_area(
+    tmp_path: Path, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.layout.IMAGE_CHUNK_BYTES", 4 * 40 * 8)
+    write_published(tmp_path / "results.zarr", ["ds_a"], SHAPE, n_energies=20)
+    parted = ResultsStore(tmp_path / "results.zarr")
+    assert parted.array("ds_a/spectra", "absorption").chunks == (1, 8, 40)
+    areas = [Area("ds_a", pixel=(8, 5)), Area("ds_a", box=(6, 3, 25, 30)), Area("ds_a", pixel=(29, 39))]
+    for area in areas:
+        whole, parts = (read_area_spectrum(one, area, "areas.0") for one in (store, parted))
+        np.testing.assert_array_equal(parts.absorption, whole.absorption)
+        np.testing.assert_array_equal(parts.phase, whole.phase)
+        np.testing.assert_equal(parts.ratios, whole.ratios)
+    for part in (tmp_path / "results.zarr").glob("ds_a/spectra/absorption/c/*/1/0"):
+        part.write_bytes(b"damaged")
+    write_time = (tmp_path / "results.zarr" / "zarr.json").stat().st_mtime
+    os.utime(tmp_path / "results.zarr" / "zarr.json", (write_time + 1, write_time + 1))  # nothing is taken from memory
+    assert read_area_spectrum(ResultsStore(parted.path), areas[2], "areas.0").n_pixels == 1
+    with pytest.raises(ResultsDamagedError):
+        read_area_spectrum(ResultsStore(parted.path), areas[0], "areas.0")
 
 
 def test_an_area_is_read_with_its_errors_fit_and_ratios(store: ResultsStore) -> None:

@@ -243,7 +243,7 @@ export class Explorer {
 
   #point(i, place) {
     const { dataset } = this.view.panels[i];
-    if (place) this.spectra.readAhead(dataset, place);
+    if (place) this.spectra.readAhead(dataset, place[1], this.#panels[i].shown.plane.height);
     this.#panels.forEach((panel, k) => {
       if (!panel.shown) return;
       const { height, width } = panel.shown.plane;

@@ -1,5 +1,5 @@
 // Spectra of the chosen areas: asked of the service, drawn with errors, fit and residual, told in a table.
-import { pixel, request } from "./areas.js";
+import { box, request } from "./areas.js";
 import { areaColour } from "./colours.js";
 import { withError } from "./numbers.js";
 import { plot } from "./plot.js";
@@ -43,11 +43,13 @@ export class Spectra {
     this.draw();
   }
 
-  /** Let the service read a dataset's spectra once the pointer is over its map: the first click then waits for no disk. */
-  readAhead(dataset, [y, x]) {
+  /** Let the service read a dataset's spectra once the pointer is over its map, in column `x` of all rows, for which it
+   *  reads every part of the images: the first click then waits for no disk. */
+  readAhead(dataset, x, height) {
     if (this.#ahead.has(dataset)) return;
     this.#ahead.add(dataset);
-    this.ask({ areas: [request({ dataset, name: "", ...pixel(y, x) })] }).catch(() => this.#ahead.delete(dataset));
+    const column = { dataset, name: "", ...box([0, x], [height - 1, x]) };
+    this.ask({ areas: [request(column)] }).catch(() => this.#ahead.delete(dataset));
   }
 
   /** Area and spectrum of each area whose spectrum is known. */
