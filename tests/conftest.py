@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from measurements import measurement
-from object_store import object_store
 from oxides import OXYGEN_ATOMS, OxideMixture, measure_oxides
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -81,6 +80,8 @@ def oxide_mixture(measured_file: Callable[[str], Path]) -> Callable[..., OxideMi
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
     """Address of a bucket of an S3 server on this machine, which the environment tells how to reach."""
+    from object_store import object_store  # takes seconds to import, in each process that runs tests
+
     with object_store() as address:
         yield address
 
