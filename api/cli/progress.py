@@ -19,9 +19,16 @@ def show_uploads(client: Client, dataset_id: str, files: Sequence[Path], console
     """Send ``files`` as scans of a dataset, with a bar over all their bytes."""
     columns = (TextColumn("{task.description:<24}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(f"send {len(files)} scans", total=sum(file.stat().st_size for file in files))
+        scans = f"{len(files)} scan{'' if len(files) == 1 else 's'}"
+        bar = progress.add_task(f"send {scans}", total=sum(file.stat().st_size for file in files))
+
+        def on_bytes(n_bytes: int) -> None:
+            progress.advance(bar, n_bytes)
+            if progress.finished:
+                progress.update(bar, description=f"the service reads {scans}")
+
         with ThreadPoolExecutor(N_UPLOADS) as pool:
-            sent = [pool.submit(client.put_scan, dataset_id, file, on_bytes=lambda n: progress.advance(bar, n)) for file in files]
+            sent = [pool.submit(client.put_scan, dataset_id, file, on_bytes=on_bytes) for file in files]
             try:
                 for upload in sent:
                     upload.result()
