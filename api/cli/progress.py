@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from api.cli.terminal import safe
-from api.client.ptyxas import Client
+from api.cli.terminal import safe, show_warning
+from api.client.ptyxas import Client, PtyxasError
 
 N_UPLOADS: Final = 3
 """Files sent at the same time; the service parses one while the next arrives."""
@@ -34,7 +35,19 @@ def show_uploads(client: Client, dataset_id: str, files: Sequence[Path], console
                     upload.result()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
+                discard_if_empty(client, dataset_id)
                 raise
+
+
+def discard_if_empty(client: Client, dataset_id: str) -> None:
+    """Delete a dataset of which no scan was taken; of one that holds some, say that it is left."""
+    with suppress(PtyxasError):  # the reason why the upload ended is told, not this one
+        if client.dataset(dataset_id)["scans"]:
+            show_warning(
+                f"dataset {dataset_id} is left open with the scans that were taken; `ptyxas delete {dataset_id}` removes it"
+            )
+        else:
+            client.delete(dataset_id)
 
 
 def show_run(client: Client, run_id: str, console: Console) -> dict[str, Any]:

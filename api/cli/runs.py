@@ -244,4 +244,9 @@ def show_a_dataset(found: dict[str, Any]) -> None:
     for text in [f"{fault['field']}: {fault['message']}" for fault in found["faults"]] + found["warnings"]:
         show_warning(text, console)
     names = ("name", "energy_ev", "n_positions", "n_pixels", "n_bytes")
-    print_table(names, [tuple(scan[name] for name in names) for scan in found["scans"]])
+    print_table(names, [tuple(scan[name] for name in names) for scan in rounded(found["scans"])])
+
+
+def rounded(scans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Scans with their energies to a thousandth of an electronvolt."""
+    return [scan | {"energy_ev": round(scan["energy_ev"], 3)} for scan in scans]

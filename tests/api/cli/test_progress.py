@@ -18,6 +18,7 @@ class FakeClient(Client):
     def __init__(self, text: str = "a worker was lost") -> None:
         super().__init__("http://service")
         self.sent: list[str] = []
+        self.deleted: list[str] = []
         self.text = text
 
     def put_scan(
@@ -28,6 +29,12 @@ class FakeClient(Client):
         self.sent.append(path.name)
         on_bytes(path.stat().st_size)
         return {}
+
+    def dataset(self, dataset_id: str) -> dict[str, Any]:
+        return {"scans": self.sent}
+
+    def delete(self, item_id: str) -> None:
+        self.deleted.append(item_id)
 
     def run(self, run_id: str) -> dict[str, Any]:
         stages = [
@@ -64,8 +71,14 @@ def test_every_file_is_sent(tmp_path: Path, console: Console) -> None:
 
 def test_a_refused_file_is_an_error(tmp_path: Path, console: Console) -> None:
     (tmp_path / "bad").touch()
+    (tmp_path / "good").touch()
+    client = FakeClient()
     with pytest.raises(RefusedError, match="no scan"):
-        show_uploads(FakeClient(), "ds_1", [tmp_path / "bad"], console)
+        show_uploads(client, "ds_1", [tmp_path / "bad"], console)
+    assert client.deleted == ["ds_1"], "nothing was taken"
+    with pytest.raises(RefusedError, match="no scan"):
+        show_uploads(client, "ds_2", [tmp_path / "good", tmp_path / "bad"], console)
+    assert client.deleted == ["ds_1"]
 
 
 def test_a_run_is_shown_to_its_end(console: Console, shown: io.StringIO) -> None:
