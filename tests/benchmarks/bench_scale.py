@@ -144,16 +144,16 @@ def scheduled(graph: Graph, seconds: Mapping[str, float], n_workers: int) -> flo
 
 
 def visit_seconds(n_cycles: int = 20, n_side: int = 18) -> float:
-    """Time [s] that a visit of a reconstruction takes for each pixel of a frame of the paper's size, on one thread.
+    """Processor time [s] that a visit of a reconstruction takes for each pixel of a frame of the paper's size, on one thread.
 
     It is that of further cycles; what a reconstruction does once is left out.
     """
     os.environ.update(WORKER_ENVIRONMENT)
 
     def elapsed(n: int) -> float:
-        begun = time.perf_counter()
+        begun = time.process_time()
         reconstruct_one(n, n_side, PAPER_PIXELS)
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     elapsed(2)  # compiles
     return (elapsed(2 + n_cycles) - elapsed(2)) / (n_cycles * n_side**2 * PAPER_PIXELS**2)

@@ -4,10 +4,13 @@ import asyncio
 import io
 import os
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -165,3 +168,54 @@ def test_the_data_folder_and_all_in_it_are_its_owners_alone(tmp_path: Path, mode
     found = {path: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}
     assert len(found) > 8
     assert {str(path): oct(mode) for path, mode in found.items() if mode & 0o077} == {}
+
+
+TRY_AS = """
+import encodings.idna, http.client, os, socket, ssl, sys
+user, folder, dashboard, scheduler = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+if user:
+    os.setgid(user); os.setuid(user)
+
+def attempt(action):
+    try:
+        return action()
+    except ssl.SSLError as error:
+        return error.reason
+    except PermissionError:
+        return "refused"
+
+def read():
+    with open(folder + "/catalogue.sqlite", "rb") as file:
+        return "read" if os.listdir(folder) and file.read(6) else "empty"
+
+def look():
+    connection = http.client.HTTPConnection("127.0.0.1", dashboard, timeout=30)
+    connection.request("GET", "/status")
+    return str(connection.getresponse().status)
+
+def talk():
+    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", scheduler), timeout=30) as plain, anyone.wrap_socket(plain) as secure:
+        return "answered" if secure.recv(1) else "closed"
+
+print(attempt(read), attempt(look), attempt(talk))
+"""
+"""What a user of the machine finds of a service without its certificates and tokens: files, dashboard, scheduler."""
+
+
+STRANGER = "403 TLSV13_ALERT_CERTIFICATE_REQUIRED"
+"""Answers of the dashboard and of the scheduler to whoever has neither token nor certificate, the service's own user too."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+@pytest.mark.parametrize(("user", "found"), [(65534, f"refused {STRANGER}"), (0, f"read {STRANGER}")])
+def test_another_user_reads_no_data_and_reaches_neither_dashboard_nor_scheduler(service: Service, user: int, found: str) -> None:
+    client, link = service._cluster._client, service.dashboard_url
+    assert client is not None
+    assert link is not None
+    ports = [str(urlsplit(address).port) for address in (link, client.scheduler_info()["address"])]
+    folder = service.settings.data_dir  # reached from its parent, which is where the other user begins
+    command = [sys.executable, "-I", "-c", TRY_AS, str(user), folder.name, *ports]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, timeout=120, check=True)
+    assert done.stdout.strip() == found, done.stderr
