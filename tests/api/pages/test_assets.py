@@ -50,8 +50,12 @@ def test_a_measurement_is_sent_and_a_run_started_by_hand(play: Play, client: htt
                 document.querySelector(".drop").dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer }));
             }
             window.told = document.querySelector(".uploads").textContent;
+            const beside = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: files });
+            document.querySelector("h1, header").dispatchEvent(beside);
+            window.stays = beside.defaultPrevented;
             })()"""
         )
+        assert await tab.value("window.stays")  # files that miss the dataset are not opened in place of the page
         assert "1 of 3" in await tab.value("window.told")  # the second drop joined the first
         await tab.until("document.querySelector('.card').textContent.includes('2 energies')")
         await tab.until("document.querySelector('.uploads .fault')?.textContent.includes('positions_m: missing')")

@@ -80,11 +80,12 @@ export function listen() {
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
       const zone = event.target.closest?.(".drop");
-      if (!zone) return;
-      event.preventDefault();
+      if (!zone && !event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault(); // beside a zone, the browser would leave the page for the file
+      if (!zone && kind === "dragover") event.dataTransfer.dropEffect = "none";
       $$(".drop.over").forEach((other) => other.classList.remove("over"));
-      zone.classList.toggle("over", kind === "dragover");
-      if (kind === "drop") add(zone.dataset.dataset, [...event.dataTransfer.files]);
+      zone?.classList.toggle("over", kind === "dragover");
+      if (zone && kind === "drop") add(zone.dataset.dataset, [...event.dataTransfer.files]);
     });
   }
 }
