@@ -17,6 +17,7 @@ from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit
 from tasks.xanes.mask import kept
 from tasks.xanes.model import PARAMETERS, pre_edge_area, pre_edge_ratio
+from tasks.xanes.unresolved import unresolved_variance
 
 PAPER_JUMP: Final = 3.53
 """Step of f'' across the V K edge [electrons], of the paper."""
@@ -27,9 +28,6 @@ PAPER_F1: Final[Mapping[str, float]] = {"V": -7.14, "Li": 0.00278, "O": 0.0757}
 
 STATE_MAPS: Final = frozenset(get_args(Descriptor)) - {"edge_jump", "pre_edge_height", "pre_edge_area", "white_line_height"}
 """Maps of what a place is in, which do not grow with the amount of matter."""
-
-UNRESOLVED: Final = 0.160
-"""Sum of the squared errors, over the sum of the squared slopes, of the pixels about a straight border between two states."""
 
 
 @dataclass(frozen=True)
@@ -137,29 +135,6 @@ def _total(density: Density, inside: NDArray[np.bool_]) -> Density:
     return Density(np.asarray(np.sum(density.value[inside])), np.sqrt(np.asarray(np.sum(errors))))
 
 
-def unresolved_variance(values: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Variance of a map of states for what a pixel does not resolve of them.
-
-    A pixel that a border between two states crosses shows a mean of both, and its middle is in one of them: an error of up to
-    half their difference. Where the border runs is not known, but pixels near it show a slope. Over all places and directions
-    of a straight border, the squared errors of pixels that are means over their area add up to `UNRESOLVED` times the squared
-    slopes, from one neighbour to the other. The slopes' share of noise is taken off.
-
-    Parameters
-    ----------
-    values : (Y, X) float64 array
-        The map, NaN where masked; next to those no slope is known.
-    variance : (Y, X) float64 array
-        Its squared standard errors, those of neighbours taken as independent.
-    """
-    padded, noise = (np.pad(image, 1, constant_values=np.nan) for image in (values, variance))
-    slopes = np.zeros(values.shape)
-    for before, after in ((np.s_[:-2, 1:-1], np.s_[2:, 1:-1]), (np.s_[1:-1, :-2], np.s_[1:-1, 2:])):
-        squared = ((padded[after] - padded[before]) ** 2 - noise[after] - noise[before]) / 4
-        slopes += np.nan_to_num(squared, nan=0.0, neginf=0.0)
-    return UNRESOLVED * np.maximum(slopes, 0.0)
-
-
 def chemistry_maps(
     fit: SpectrumFit,
     status: NDArray[np.int8],
@@ -169,6 +144,7 @@ def chemistry_maps(
     absorber: Absorber,
     options: ChemistryOptions,
     further: Mapping[str, NDArray[np.float64]] | None = None,
+    blur_px: float = 0.0,
 ) -> dict[str, NDArray[Any]]:
     """Every map of one specimen.
 
@@ -186,15 +162,16 @@ def chemistry_maps(
     options : ChemistryOptions
     further : mapping of str to (n,) float64 array, optional
         More maps by name.
+    blur_px : float
+        Standard deviation of the images' blur [px] (`tasks.xanes.unresolved.blur_of`).
 
     Returns
     -------
     dict of (Y, X) arrays
-        float32: the ten parameters of eq. 1, ``pre_edge_area``, ``pre_edge_ratio`` [eV], ``n_absorber``,
-        ``n_electron`` [m^-2], ``electron_ratio``, ``residual``, and ``<name>_sigma`` for ``n_electron`` and every
-        `tasks.options.domains.Descriptor` among them, which for `STATE_MAPS` includes the `unresolved_variance`; ``status``
-        int8 and ``mask`` bool, True = kept. Masked pixels are NaN in every map but those of ``n_electron``, which needs no
-        spectrum.
+        float32: the ten parameters of eq. 1, ``pre_edge_area``, ``pre_edge_ratio`` [eV], ``n_absorber``, ``n_electron`` [m^-2],
+        ``electron_ratio``, ``residual``, and ``<name>_sigma`` for ``n_electron`` and every `tasks.options.domains.Descriptor`
+        among them, which for `STATE_MAPS` includes the `unresolved_variance`; ``status`` int8 and ``mask`` bool, True = kept.
+        Masked pixels are NaN in every map but those of ``n_electron``, which needs no spectrum.
     """
     shape = np.shape(phase)
     if fit.status.shape != (int(np.prod(shape)),):
@@ -214,9 +191,7 @@ def chemistry_maps(
     fitted |= _standard_errors(fit, electron_ratio_sigma) | dict(further or {})
     mask = kept(status)
     found = {name: np.where(mask, values, np.nan).reshape(shape) for name, values in fitted.items()}
-    for name in STATE_MAPS & found.keys():
-        variance = found[f"{name}_sigma"] ** 2
-        found[f"{name}_sigma"] = np.sqrt(variance + unresolved_variance(found[name], variance))
+    found |= _errors_of_states(found, blur_px)
     found |= {"n_electron": electrons.value.reshape(shape), "n_electron_sigma": electrons.sigma.reshape(shape)}
     maps: dict[str, NDArray[Any]] = {name: values.astype(np.float32) for name, values in found.items()}
     return maps | {"status": np.reshape(status, shape).astype(np.int8), "mask": mask.reshape(shape)}
@@ -231,3 +206,12 @@ def _standard_errors(fit: SpectrumFit, electron_ratio_sigma: NDArray[np.float64]
         "electron_ratio": electron_ratio_sigma,
     }
     return {f"{name}_sigma": sigma[name] for name in get_args(Descriptor) if name in sigma}
+
+
+def _errors_of_states(found: Mapping[str, NDArray[np.float64]], blur_px: float) -> dict[str, NDArray[np.float64]]:
+    """``<name>_sigma`` of the `STATE_MAPS` among maps (Y, X), with what their pixels do not resolve."""
+    errors = {}
+    for name in STATE_MAPS & found.keys():
+        variance = found[f"{name}_sigma"] ** 2
+        errors[f"{name}_sigma"] = np.sqrt(variance + unresolved_variance(found[name], variance, blur_px))
+    return errors

@@ -32,7 +32,7 @@ class MapsStep(Step):
     """
 
     stage: ClassVar[str] = "maps"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     arrays: ClassVar[tuple[ArraySpec, ...]] = tuple(RESULTS["{dataset}/maps"].values())
 
     absorber: Absorber
@@ -44,10 +44,12 @@ class MapsStep(Step):
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.chemistry import chemistry_maps
         from tasks.xanes.fit import SpectrumFit
+        from tasks.xanes.mask import kept
         from tasks.xanes.model_check import model_warnings
         from tasks.xanes.models import EXTRA
+        from tasks.xanes.unresolved import blur_of
 
-        read = context.read(self.spectra, "energy_ev", "sigma_absorption")
+        read = context.read(self.spectra, "energy_ev", "absorption", "sigma_absorption")
         energy_ev = read["energy_ev"]
         pieces = [context.read(tile) for tile in self.tiles]
         whole = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in pieces[0]}
@@ -60,8 +62,9 @@ class MapsStep(Step):
             further |= {name: row for name, row in zip(EXTRA, extra, strict=True) if np.isfinite(row).any()}
         fit, sigma_vacuum = SpectrumFit(**whole), float(np.sqrt(np.mean(read["sigma_absorption"] ** 2)))
         phase, sigma_phase = self._phase(context, index)
+        blur_px = blur_of(read["absorption"], kept(whole["status"]).reshape(phase.shape))
         found = chemistry_maps(
-            fit, whole["status"], phase, sigma_phase, phase_energy_ev, self.absorber, self.options, further,
+            fit, whole["status"], phase, sigma_phase, phase_energy_ev, self.absorber, self.options, further, blur_px,
         )  # fmt: skip
         if not self.has_phase:
             found = {name: values for name, values in found.items() if name not in PHASE_MAPS}
@@ -70,6 +73,7 @@ class MapsStep(Step):
             found,
             warnings=warnings if self.has_phase else [*warnings, NO_PHASE],
             phase_energy_ev=phase_energy_ev if self.has_phase else None,
+            blur_px=blur_px,
             n_kept=int(np.count_nonzero(found["mask"])),
         )
 

@@ -4,10 +4,8 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tasks.chemistry import (
-    UNRESOLVED,
     Density,
     absorber_density,
     area_ratio,
@@ -16,7 +14,6 @@ from tasks.chemistry import (
     f2_step,
     ratio,
     theoretical_electron_ratio,
-    unresolved_variance,
 )
 from tasks.errors import FormulaError, InvalidOptionError
 from tasks.options.domains import Descriptor
@@ -24,6 +21,7 @@ from tasks.options.spectra import ChemistryOptions
 from tasks.scattering import Absorber
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit, Status
+from tasks.xanes.unresolved import UNRESOLVED
 
 PAPER, CHANTLER = ChemistryOptions(), ChemistryOptions(preset="chantler")
 V = Absorber()
@@ -135,43 +133,6 @@ def test_maps_of_too_few_pixels_are_refused() -> None:
         chemistry_maps(fitted(), np.zeros(6, np.int8), np.zeros((2, 2)), 0.01, 5420.0, V, PAPER)
 
 
-def borders(rng: np.random.Generator, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(n, 3, 3) pixels that are means over their area of two states, 0 and 1, and the state (n,) in the middle of each image.
-
-    The border is straight and runs anywhere near the middle, in any direction.
-    """
-    centres = (np.arange(60) + 0.5) / 20 - 1.5
-    angle, distance = rng.uniform(0, 2 * np.pi, n), rng.uniform(-2.2, 2.2, n)
-    y, x = np.meshgrid(centres, centres, indexing="ij")
-    state = np.cos(angle)[:, None, None] * x + np.sin(angle)[:, None, None] * y > distance[:, None, None]
-    return state.reshape(n, 3, 20, 3, 20).mean(axis=(2, 4)), (distance < 0).astype(float)
-
-
-def test_errors_of_pixels_at_a_border_are_what_the_slope_says() -> None:
-    pixels, middle = borders(np.random.default_rng(0), 20_000)
-    squared = (pixels[:, 1, 1] - middle) ** 2
-    slopes = (pixels[:, 1, 2] - pixels[:, 1, 0]) ** 2 / 4 + (pixels[:, 2, 1] - pixels[:, 0, 1]) ** 2 / 4
-    assert squared.sum() / slopes.sum() == pytest.approx(UNRESOLVED, rel=0.02)
-    found = [unresolved_variance(image, np.zeros((3, 3)))[1, 1] for image in pixels[:50]]
-    np.testing.assert_allclose(found, UNRESOLVED * slopes[:50])
-
-
-def test_noise_alone_leaves_little_unresolved() -> None:
-    noise = np.random.default_rng(1).normal(0, 0.3, (80, 80))
-    found = unresolved_variance(noise, np.full(noise.shape, 0.3**2))
-    assert np.median(found) < 0.01 * 0.3**2
-    assert np.mean(found) < 0.1 * 0.3**2
-
-
-def test_next_to_masked_pixels_and_to_endless_errors_no_slope_is_known() -> None:
-    values, variance = np.outer(np.ones(5), np.arange(5.0)), np.zeros((5, 5))
-    np.testing.assert_allclose(unresolved_variance(values, variance)[2], UNRESOLVED * np.array([0, 1, 1, 1, 0]))
-    values[2, 3], variance[3, 3] = np.nan, np.inf
-    found = unresolved_variance(values, variance)
-    np.testing.assert_allclose(found[2:4, 2], 0)
-    assert np.isfinite(found).all()
-
-
 def test_maps_of_states_have_larger_errors_at_a_border_and_amounts_have_not() -> None:
     fit = fitted(25)
     fit.parameters[2] += np.tile([0, 0, 0.5, 1, 1], 5)
@@ -180,6 +141,6 @@ def test_maps_of_states_have_larger_errors_at_a_border_and_amounts_have_not() ->
     np.testing.assert_allclose(maps["edge_energy_sigma"], own, rtol=1e-6)  # the step is within its noise
     fit.sigma[2] = 0.1
     seen = chemistry_maps(fit, np.zeros(25, np.int8), np.full((5, 5), -0.5), 0.01, 5420.0, V, PAPER)
-    expected = np.sqrt(0.01 + UNRESOLVED * np.array([0, 0.0525, 0.24, 0.0525, 0]))
+    expected = np.sqrt(0.01 + UNRESOLVED[0] * np.array([0, 0.0525, 0.24, 0.0525, 0]))
     np.testing.assert_allclose(seen["edge_energy_sigma"][2], expected, rtol=1e-5)
     np.testing.assert_allclose(seen["edge_jump_sigma"], 0.01 * 0.1, rtol=1e-6)
