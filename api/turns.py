@@ -34,9 +34,9 @@ class Turns:
         Raises
         ------
         BusyError
-            Too many wait already. They are counted here, because a task that has come for a thread is not at once among
-            those that the limiter knows of.
+            Too many wait already.
         """
+        # counted here, because a task that has come for a thread is not at once among those that the limiter knows of
         if self._n_taken_up >= self._most:
             raise BusyError(self._busy)
         self._n_taken_up += 1

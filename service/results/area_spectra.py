@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -224,18 +225,19 @@ def read_arrays(
     """
     changed_ns = (store.path / "zarr.json").stat().st_mtime_ns
 
+    def rows_of(name: str, rows: slice) -> NDArray[Any]:
+        return store.read(group, name, (..., rows, slice(None)))[0]
+
     def cached(name: str, what: object, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         return CACHE.get((store.path, changed_ns, group, name, what), read)
 
     def read(name: str) -> NDArray[Any]:
+        # kept too, because opening an array takes as long as reading a chunk; 0 of what has one dimension
         n_rows = int(cached(name, "rows of a chunk", lambda: np.array([0, *store.array(group, name).chunks]))[-2])
         if window is None or n_rows == 0:
             return cached(name, "all", lambda: store.read(group, name)[0])
         starts = range(window[0].start // n_rows * n_rows, window[0].stop, n_rows)
-        parts = [
-            cached(name, row, lambda row=row: store.read(group, name, np.s_[..., row : row + n_rows, :])[0])  # type: ignore[misc]
-            for row in starts
-        ]
+        parts = [cached(name, row, partial(rows_of, name, slice(row, row + n_rows))) for row in starts]
         values = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
         return values[..., window[0].start - starts[0] : window[0].stop - starts[0], window[1]]
 
