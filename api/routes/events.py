@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import KeyCheckDep, RunId, ServiceDep, problems
 from service.bootstrap import Service
+from service.errors import NotFoundError
 from service.records.views import ENDED, MOST_EVENTS
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -42,10 +43,14 @@ async def follow_run(
 async def events_after(
     service: Service, run_id: str, after: int, may_go_on: Callable[[], bool]
 ) -> AsyncIterable[ServerSentEvent]:
-    """Yield events with an id above ``after`` until the run has ended, or while ``may_go_on`` says so."""
+    """Yield events with an id above ``after`` until the run has ended or is removed, or while ``may_go_on`` says so."""
     yield ServerSentEvent(retry=1000)
     while may_go_on():
-        state, events = await run_in_threadpool(service.runs.follow, run_id, after)
+        try:
+            state, events = await run_in_threadpool(service.runs.follow, run_id, after)
+        except NotFoundError:
+            # removed meanwhile: who asks again is answered 404
+            return
         for event in events:
             after = event.id
             # FastAPI would walk through the data in search of objects; it is JSON already

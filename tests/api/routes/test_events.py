@@ -73,6 +73,16 @@ def test_an_open_stream_does_not_keep_the_server_from_stopping(own_server: Any) 
         assert list(stream) == []  # ended properly: a cut connection would raise
 
 
+def test_the_stream_of_a_run_that_is_removed_ends(own_server: Any) -> None:
+    service = own_server.app.state.service
+    run = service.runs.submit([], RunOptions())
+    with httpx.stream("GET", f"{own_server.url}{RUNS}/{run.id}/events") as answer:
+        stream = events(answer)
+        next(stream)
+        service.runs.delete(run.id)
+        assert list(stream) == []  # ended properly: a cut connection would raise
+
+
 @pytest.mark.parametrize("change", ["revoked", "expired", "narrowed", "unreadable"])
 def test_the_open_stream_of_a_key_that_is_no_longer_valid_ends(
     tmp_path: Path, fake_service: Any, serve: Any, change: str
