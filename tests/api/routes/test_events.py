@@ -73,7 +73,7 @@ def test_an_open_stream_does_not_keep_the_server_from_stopping(own_server: Any) 
         assert list(stream) == []  # ended properly: a cut connection would raise
 
 
-def test_the_stream_of_a_run_that_is_removed_ends(own_server: Any) -> None:
+def test_the_stream_of_a_run_that_is_removed_ends(own_server: Any, caplog: pytest.LogCaptureFixture) -> None:
     service = own_server.app.state.service
     run = service.runs.submit([], RunOptions())
     with httpx.stream("GET", f"{own_server.url}{RUNS}/{run.id}/events") as answer:
@@ -81,6 +81,8 @@ def test_the_stream_of_a_run_that_is_removed_ends(own_server: Any) -> None:
         next(stream)
         service.runs.delete(run.id)
         assert list(stream) == []  # ended properly: a cut connection would raise
+    own_server.stop()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("change", ["revoked", "expired", "narrowed", "unreadable"])
