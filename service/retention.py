@@ -82,9 +82,9 @@ class Retention:
             Runs that ended longer ago go with their results [s]; none go where not given.
         """
         runs = self._catalogue.runs.page()
-        expired = [run for run in runs if is_expired(run, max_run_age_s)]
-        kept = [run for run in runs if run not in expired]
-        found = [*self._steps_beyond(kept), *self._run_folders(kept, expired)]
+        expired = {run["id"]: run for run in runs if is_expired(run, max_run_age_s)}
+        kept = [run for run in runs if run["id"] not in expired]
+        found = [*self._steps_beyond(kept), *self._run_folders(kept, list(expired.values()))]
         return [
             *(garbage for garbage in found if garbage.age_s >= min_age_s or garbage.kind == "run"),
             *self.leftovers(min_age_s),

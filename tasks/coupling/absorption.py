@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.coupling.alignment import require_ascending
-from tasks.coupling.registration import Grid, coarse_shift, common_grid, fine_shift, to_grid
+from tasks.coupling.registration import DriftReference, Grid, coarse_shift, common_grid, to_grid
 from tasks.errors import RegistrationError, VacuumError
 from tasks.gauge import RIM_PX, field_box, find_empty, require_vacuum, ripple_of
 from tasks.options.coupling import AlignOptions
@@ -178,8 +178,8 @@ def register(images_at: Callable[[Array], NDArray[Any]], canvases: Sequence[Canv
     shifts = np.stack([coarse_shift(middle, image, weight) for image in images])
     for _ in range(DRIFT_ROUNDS if len(canvases) > 1 else 0):
         images = images_at(shifts)
-        mean = images.mean(axis=0)
-        shifts = shifts + np.stack([fine_shift(mean, image, weight) for image in images])
+        reference = DriftReference(images.mean(axis=0), weight)
+        shifts = shifts + np.stack([reference.shift_of(image) for image in images])
         shifts -= shifts.mean(axis=0)
     return shifts
 

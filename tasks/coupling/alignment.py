@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.registration import Grid, coarse_shift, fine_shift, to_canvas, to_grid
+from tasks.coupling.registration import DriftReference, Grid, Placement, coarse_shift, to_canvas
 from tasks.errors import EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge, anchored, field_of_view, find_empty, find_vacuum, measure_gauge, require_vacuum, smooth_phase
 from tasks.options.coupling import AlignOptions
@@ -139,8 +139,7 @@ def own_gauge(seen: EnergyObject, grid: Grid, options: AlignOptions) -> OwnGauge
 
 def register_reference(seen: EnergyObject, own: OwnGauge, grid: Grid) -> Registered:
     """The energy against which the others are registered."""
-    still = np.zeros(2)
-    return Registered(still, _phase(seen, own, grid, still), _on_grid(own.field, seen.canvas, grid, still))
+    return _registered(seen, own, _in_gauge(seen, own.gauge), grid, np.zeros(2))
 
 
 def register(seen: EnergyObject, own: OwnGauge, reference: Registered, grid: Grid, options: AlignOptions) -> Registered:
@@ -153,16 +152,18 @@ def register(seen: EnergyObject, own: OwnGauge, reference: Registered, grid: Gri
     VacuumError
         They show nothing.
     """
-    shift = np.zeros(2)
+    image, shift = _in_gauge(seen, own.gauge), np.zeros(2)
     if options.drift == "find":
-        weight = _weight(reference.field & _on_grid(own.field, seen.canvas, grid, shift))
-        shift = coarse_shift(reference.phase, _phase(seen, own, grid, shift), weight)
+        still = _registered(seen, own, image, grid, shift)
+        weight = _weight(reference.field & still.field)
+        shift = coarse_shift(reference.phase, still.phase, weight)
         try:
-            shift = _refined(seen, own, reference.phase, weight, shift, grid, REGISTER_STEPS)
+            shift = _refined(image, seen.canvas, grid, DriftReference(reference.phase, weight), shift, REGISTER_STEPS)
         except RegistrationError:
-            find_sample(reference.phase, reference.field, _on_grid(own.vacuum, seen.canvas, grid, np.zeros(2)))
+            vacuum = _held(own.vacuum, Placement.of(seen.canvas, grid, np.zeros(2)))
+            find_sample(reference.phase, reference.field, vacuum)
             raise  # there is a specimen, and it is another
-    return Registered(shift, _phase(seen, own, grid, shift), _on_grid(own.field, seen.canvas, grid, shift))
+    return _registered(seen, own, image, grid, shift)
 
 
 def share(shifts_px: Array, mean_phase: Array, field: Mask, grid: Grid, options: AlignOptions) -> Shared:
@@ -185,25 +186,28 @@ def share(shifts_px: Array, mean_phase: Array, field: Mask, grid: Grid, options:
     """
     offset = shifts_px.mean(axis=0)
     here = Canvas(grid.shape, grid.pixel_size_m, (float(grid.y_m[0]), float(grid.x_m[0])))
-    field = _on_grid(field, here, grid, -offset)
+    here_from = Placement.of(here, grid, -offset)
+    field = _held(field, here_from)
     if not field.any():
         raise RegistrationError(
             "the fields of all energies must share an area, theirs have no pixel in common once the drift is undone: "
             f"it is up to {np.abs(shifts_px - offset).max():.0f} px. Did the stage lose its place, or was another field scanned?"
         )
-    phase = np.where(field, to_grid(mean_phase, here, grid, -offset), 0.0)
+    phase = np.where(field, here_from(mean_phase), 0.0)
     least = options.min_vacuum_fraction
     vacuum = find_empty(phase, field, least) if options.vacuum_box is None else _box(grid.shape, options.vacuum_box) & field
     require_vacuum(vacuum, field, least)
     return Shared(offset, phase, field, vacuum)
 
 
-def flatten(seen: EnergyObject, own: OwnGauge, shift_px: Array, shared: Shared, grid: Grid, options: AlignOptions) -> Flat:
+def flatten(seen: EnergyObject, own: Gauge, shift_px: Array, shared: Shared, grid: Grid, options: AlignOptions) -> Flat:
     """One energy in its final gauge and place, the drift refined against the mean of all.
 
     Parameters
     ----------
-    seen, own
+    seen : EnergyObject
+    own : Gauge
+        That which the object shows by itself.
     shift_px : (2,) array
         As `register` found it.
     shared : Shared
@@ -212,10 +216,11 @@ def flatten(seen: EnergyObject, own: OwnGauge, shift_px: Array, shared: Shared, 
     """
     shift = shift_px - shared.offset_px
     if options.drift == "find":
-        shift = _refined(seen, own, shared.phase, _weight(shared.field), shift, grid, REFINE_STEPS)
+        reference = DriftReference(shared.phase, _weight(shared.field))
+        shift = _refined(_in_gauge(seen, own), seen.canvas, grid, reference, shift, REFINE_STEPS)
     vacuum = to_canvas(shared.vacuum.astype(np.float32), grid, seen.canvas, shift) > INSIDE
     gauge = _gauge(seen, vacuum, options)
-    image = _resampled(seen, gauge, grid, shift)
+    image = Placement.of(seen.canvas, grid, shift)(_in_gauge(seen, gauge), fill=1.0)
     absorption = np.where(shared.field, -np.log(np.maximum(np.abs(image), 1e-6)), 0.0).astype(np.float32)
     phase = np.where(shared.field, anchored(smooth_phase(image, shared.field), shared.vacuum), 0.0).astype(np.float32)
     return Flat(absorption, phase, shift, gauge)
@@ -249,10 +254,13 @@ def as_object(absorption: NDArray[np.float32], phase: NDArray[np.float32]) -> ND
     return np.asarray(np.exp(-absorption + 1j * phase), dtype=np.complex64)
 
 
-def _refined(seen: EnergyObject, own: OwnGauge, reference: Array, weight: Array, shift: Array, grid: Grid, n_steps: int) -> Array:
-    """(2,) shift after Gauss-Newton steps of one energy's phase against ``reference`` (Y, X)."""
+def _refined(image: Object, canvas: Canvas, grid: Grid, reference: DriftReference, shift: Array, n_steps: int) -> Array:
+    """(2,) shift after Gauss-Newton steps of the phase of one energy's ``image`` (Yc, Xc) against the reference.
+
+    Whole turns, which `_registered` fixes, are no matter here: the steps leave a constant free.
+    """
     for _ in range(n_steps):
-        step = fine_shift(reference, _phase(seen, own, grid, shift), weight)
+        step = reference.shift_of(smooth_phase(Placement.of(canvas, grid, shift)(image, fill=1.0)))
         shift = shift + step
         if np.abs(step).max() < DRIFT_TOLERANCE_PX:
             break
@@ -264,19 +272,24 @@ def _gauge(seen: EnergyObject, vacuum: Mask, options: AlignOptions) -> Gauge:
     return measure_gauge(seen.object, vacuum, seen.dose) if options.gauge == "find" else Gauge(0.0, 0.0, (0.0, 0.0))
 
 
-def _phase(seen: EnergyObject, own: OwnGauge, grid: Grid, shift: Array) -> Array:
-    """(Y, X) phase [rad], displaced back; the object's own vacuum, where it is zero, fixes the whole turns."""
-    image = _resampled(seen, own.gauge, grid, shift)
-    return anchored(smooth_phase(image, np.ones(grid.shape, bool)), _on_grid(own.vacuum, seen.canvas, grid, shift))
+def _in_gauge(seen: EnergyObject, gauge: Gauge) -> Object:
+    """(Yc, Xc) complex64: the object in a gauge."""
+    return np.asarray(seen.object * gauge.factor(seen.canvas.shape))
 
 
-def _resampled(seen: EnergyObject, gauge: Gauge, grid: Grid, shift: Array) -> Object:
-    """(Y, X) complex64: the object in a gauge, displaced back; 1 outside its canvas."""
-    return np.asarray(to_grid(seen.object * gauge.factor(seen.canvas.shape), seen.canvas, grid, shift, fill=1.0))
+def _registered(seen: EnergyObject, own: OwnGauge, image: Object, grid: Grid, shift: Array) -> Registered:
+    """One energy, whose object in its own gauge is ``image`` (Yc, Xc), displaced back by ``shift``.
+
+    The object's own vacuum, where the phase is zero, fixes the whole turns.
+    """
+    place = Placement.of(seen.canvas, grid, shift)
+    phase = anchored(smooth_phase(place(image, fill=1.0)), _held(own.vacuum, place))
+    return Registered(shift, phase, _held(own.field, place))
 
 
-def _on_grid(mask: Mask, canvas: Canvas, grid: Grid, shift: Array) -> Mask:
-    return np.asarray(to_grid(mask.astype(np.float32), canvas, grid, shift) > INSIDE)
+def _held(mask: Mask, place: Placement) -> Mask:
+    """(Y, X): pixels of the grid that a mask (Yc, Xc) holds."""
+    return np.asarray(place(mask.astype(np.float32)) > INSIDE)
 
 
 def _weight(field: Mask) -> Array:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.registration import phase_cross_correlation
+from scipy import fft, ndimage
 
 from tasks.errors import RegistrationError
 from tasks.gauge import Box
@@ -126,6 +125,28 @@ def real_view(values: NDArray[Any]) -> NDArray[Any]:
     return values.view(values.real.dtype) if np.iscomplexobj(values) else values
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where the points of a grid lie on an energy's canvas; any number of images may be resampled by it."""
+
+    rows: Interpolation
+    columns: Interpolation
+
+    @classmethod
+    def of(cls, canvas: Canvas, grid: Grid, shift_px: Array) -> "Placement":
+        """That of a specimen which sits displaced by ``shift_px`` (2,) [grid px] relative to the reference."""
+        y = (grid.y_m + shift_px[0] * grid.pixel_size_m - canvas.origin_m[0]) / canvas.pixel_size_m
+        x = (grid.x_m + shift_px[1] * grid.pixel_size_m - canvas.origin_m[1]) / canvas.pixel_size_m
+        return cls(Interpolation.at(y, canvas.shape[0]), Interpolation.at(x, canvas.shape[1]))
+
+    def __call__(self, image: NDArray[Any], fill: complex = 0.0) -> NDArray[Any]:
+        """(Y, X): ``image`` (Yc, Xc) at the points of the grid, in its precision; ``fill`` outside the canvas.
+
+        It is also the constant about which the image is interpolated.
+        """
+        return np.ascontiguousarray(self.columns(self.rows(image - fill).T).T) + fill
+
+
 def to_grid(image: NDArray[Any], canvas: Canvas, grid: Grid, shift_px: Array, fill: complex = 0.0) -> NDArray[Any]:
     """(Y, X): ``image`` of an energy's canvas on the common grid, its specimen displaced back by ``shift_px``.
 
@@ -140,47 +161,63 @@ def to_grid(image: NDArray[Any], canvas: Canvas, grid: Grid, shift_px: Array, fi
     fill : complex
         Value outside the canvas, and the constant about which the image is interpolated.
     """
-    y = (grid.y_m + shift_px[0] * grid.pixel_size_m - canvas.origin_m[0]) / canvas.pixel_size_m
-    x = (grid.x_m + shift_px[1] * grid.pixel_size_m - canvas.origin_m[1]) / canvas.pixel_size_m
-    return _interpolated(image - fill, y, x) + fill
+    return Placement.of(canvas, grid, shift_px)(image, fill)
 
 
 def to_canvas(image: NDArray[Any], grid: Grid, canvas: Canvas, shift_px: Array) -> NDArray[Any]:
     """(Yc, Xc): the way back of `to_grid` for a correction, zero outside the grid."""
     y = ((canvas.origin_m[0] + np.arange(canvas.shape[0]) * canvas.pixel_size_m) - grid.y_m[0]) / grid.pixel_size_m - shift_px[0]
     x = ((canvas.origin_m[1] + np.arange(canvas.shape[1]) * canvas.pixel_size_m) - grid.x_m[0]) / grid.pixel_size_m - shift_px[1]
-    return _interpolated(image, y, x)
-
-
-def _interpolated(image: NDArray[Any], y_px: Array, x_px: Array) -> NDArray[Any]:
-    rows, columns = Interpolation.at(y_px, image.shape[0]), Interpolation.at(x_px, image.shape[1])
-    return np.ascontiguousarray(columns(rows(image).T).T)
+    return Placement(Interpolation.at(y, image.shape[0]), Interpolation.at(x, image.shape[1]))(image)
 
 
 def coarse_shift(reference: Array, moving: Array, weight: Array) -> Array:
     """(2,) whole pixels by which ``moving`` (Y, X) is displaced against ``reference``, by cross-correlation; 0 of nothing."""
     if not ((reference * weight).any() and (moving * weight).any()):
         return np.zeros(2)
-    shift, _, _ = phase_cross_correlation(moving * weight, reference * weight, normalization=None, upsample_factor=1)
-    return np.asarray(shift, dtype=float)
+    spectrum = fft.rfft2(moving * weight)
+    spectrum *= fft.rfft2(reference * weight).conj()
+    correlation = np.abs(fft.irfft2(spectrum, reference.shape))
+    peak, size = np.array(np.unravel_index(np.argmax(correlation), correlation.shape)), np.array(correlation.shape)
+    return np.where(peak > size // 2, peak - size, peak).astype(float)
+
+
+class DriftReference:
+    """An image against which others are found displaced by fractions of a pixel; what they share is computed once.
+
+    Parameters
+    ----------
+    image, weight : (Y, X) arrays
+    """
+
+    def __init__(self, image: Array, weight: Array) -> None:
+        smooth = ndimage.gaussian_filter(image, 1.0)
+        gradient = np.gradient(smooth)
+        columns = np.stack([smooth.ravel(), -gradient[0].ravel(), -gradient[1].ravel(), np.ones(smooth.size)])
+        self._weighted = columns * weight.ravel()
+        # the normal equations, as the columns are few and unlike each other: a tenth of the time of an SVD of them
+        self._normal = self._weighted @ columns.T
+
+    def shift_of(self, moving: Array) -> Array:
+        """(2,) sub-pixel displacement of ``moving`` (Y, X), by one Gauss-Newton step.
+
+        Solves ``moving = gain * reference - s . grad reference + offset`` (Lucas & Kanade 1981) with a free gain, as the
+        phase contrast changes across the edge, and an offset.
+
+        Raises
+        ------
+        RegistrationError
+        """
+        target = ndimage.gaussian_filter(moving, 1.0)
+        gain, s_y, s_x, _ = np.linalg.lstsq(self._normal, self._weighted @ target.ravel(), rcond=None)[0]
+        if not gain > 0:
+            raise RegistrationError(
+                f"images of neighbouring energies must resemble each other, their correlation is {gain:.2g}: "
+                "did the specimen leave the field?"
+            )
+        return np.asarray(np.array([s_y, s_x]) / gain)
 
 
 def fine_shift(reference: Array, moving: Array, weight: Array) -> Array:
-    """(2,) sub-pixel displacement of ``moving`` against ``reference``, both (Y, X), by one Gauss-Newton step.
-
-    Solves ``moving = gain * reference - s . grad reference + offset`` (Lucas & Kanade 1981) with a free gain, as the
-    phase contrast changes across the edge, and an offset.
-    """
-    smooth = ndimage.gaussian_filter(reference, 1.0)
-    gradient = np.gradient(smooth)
-    target = ndimage.gaussian_filter(moving, 1.0)
-    columns = np.stack([smooth.ravel(), -gradient[0].ravel(), -gradient[1].ravel(), np.ones(smooth.size)])
-    weighted = columns * weight.ravel()
-    # the normal equations, as the columns are few and unlike each other: a tenth of the time of an SVD of them
-    gain, s_y, s_x, _ = np.linalg.lstsq(weighted @ columns.T, weighted @ target.ravel(), rcond=None)[0]
-    if not gain > 0:
-        raise RegistrationError(
-            f"images of neighbouring energies must resemble each other, their correlation is {gain:.2g}: "
-            "did the specimen leave the field?"
-        )
-    return np.asarray(np.array([s_y, s_x]) / gain)
+    """(2,) sub-pixel displacement of ``moving`` against ``reference``, both (Y, X), as `DriftReference.shift_of` finds it."""
+    return DriftReference(reference, weight).shift_of(moving)

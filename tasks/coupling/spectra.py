@@ -102,7 +102,10 @@ def align(
         grid,
         options,
     )
-    flat = [flatten(*one, shared, grid, options) for one in zip(seen, own, (one.shift_px for one in found), strict=True)]
+    flat = [
+        flatten(one, own_one.gauge, placed.shift_px, shared, grid, options)
+        for one, own_one, placed in zip(seen, own, found, strict=True)
+    ]
     phase = np.stack([one.phase for one in flat])
     return Aligned(
         energy_ev,

@@ -3,7 +3,8 @@
     python tests/benchmarks/bench_catalogue.py [--datasets 5000] [--runs 20000] [--folder /dev/shm]
 
 Prints the median time of each, and the processor time of this process [ms]; requests are made within it, without a cluster.
-The datasets are one simulated measurement of 40 small scans, linked again and again; one more has 400 energies.
+The datasets are one simulated measurement of 40 small scans again and again, as links to what the service looks at, the
+descriptions; one more has 400 energies. Their rows, which are written in one transaction, are those that the service writes.
 """
 
 import argparse
@@ -14,18 +15,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import httpx
 import numpy as np
 from fastapi.testclient import TestClient
+from sqlalchemy import insert
 
 from api.app import create_app
 from service.bootstrap import Service
-from service.records.run_repository import OPTIONS
+from service.records.run_repository import OPTIONS, RunRepository
+from service.retention import Retention
 from service.settings import Settings
 from storage.catalogue.catalogue import Catalogue
+from storage.catalogue.database import Database
+from storage.catalogue.datasets import DatasetTable, insert_scans
+from storage.catalogue.schema import datasets, run_datasets, runs
 from storage.datasets.store import DatasetStore
 from tasks.options.run import RunOptions
 
@@ -51,53 +58,68 @@ def scan(energy_ev: float) -> bytes:
     return file.getvalue()
 
 
-def link_tree(source: Path, target: Path) -> None:
-    """The same files again: folders are made, files are linked."""
-    for folder, _, files in os.walk(source):
-        inside = target / Path(folder).relative_to(source)
-        inside.mkdir()
-        for name in files:
-            os.link(Path(folder, name), inside / name)
+def link_descriptions(source: Path, target: Path) -> None:
+    """The folder again with the descriptions in it, as links: they have the sizes and times that rows are compared with."""
+    target.mkdir()
+    os.link(source / "zarr.json", target / "zarr.json")
+    for inside in (path for path in (source / "scans", source / "counts") if path.is_dir()):
+        link_descriptions(inside, target / inside.name)
+    for scan in (path for path in source.iterdir() if source.name == "scans" and path.is_dir()):
+        link_descriptions(scan, target / scan.name)
 
 
-def fill_datasets(client: TestClient, service: Service, n_datasets: int) -> str:
-    """Store ``n_datasets`` of 40 energies and one of 400; the last one's id."""
-    first = client.post(f"{API}/datasets", json=SPEC).raise_for_status().json()["id"]
+def fill_datasets(client: TestClient, service: Service, n_datasets: int) -> tuple[str, str]:
+    """Store ``n_datasets`` of 40 energies and one of 400; the ids of the first and of the large one."""
+    first = str(client.post(f"{API}/datasets", json=SPEC).raise_for_status().json()["id"])
     folder = service.settings.datasets_dir
     file = service.settings.uploads_dir / "scan.npz"
     for energy_ev in np.linspace(5420, 5540, N_ENERGIES):
         file.write_bytes(scan(energy_ev))
         DatasetStore(folder).add_scan(first, f"e{energy_ev:.0f}", file)
     client.post(f"{API}/datasets/{first}/seal").raise_for_status()
-    catalogue = Catalogue(service.settings.catalogue_url)
-    row, scans = catalogue.datasets.get(first), catalogue.datasets.scans([first])[first]
-    assert row is not None
-    about = {name: value for name, value in row.items() if name not in ("n_scans", "n_bytes")}
-    for number in range(1, n_datasets):  # linked files have the times and sizes that the rows were written with
-        link_tree(folder / first, folder / f"ds_copy{number:06d}")
-        catalogue.datasets.put({**about, "id": f"ds_copy{number:06d}", "created": row["created"] - number}, scans)
-    catalogue.close()
+    copies = [f"ds_copy{number:06d}" for number in range(1, n_datasets)]
+    for copy in copies:
+        link_descriptions(folder / first, folder / copy)
+    write_rows(service.settings.catalogue_url, first, copies)
     large = folder / "ds_large"
-    link_tree(folder / first, large)
+    link_descriptions(folder / first, large)
     template = next(path for path in sorted((large / "scans").iterdir()) if path.is_dir())
     text = (template / "zarr.json").read_text()
     energy_ev = client.get(f"{API}/datasets/{first}").json()["scans"][0]["energy_ev"]
     for number in range(360):
-        link_tree(template, large / "scans" / f"x{number}")
+        link_descriptions(template, large / "scans" / f"x{number}")
         described = large / "scans" / f"x{number}" / "zarr.json"
         described.unlink()
         described.write_text(text.replace(f'"energy_ev": {energy_ev}', f'"energy_ev": {5420.5 + number / 3.03}'))
-    return large.name
+    return first, large.name
 
 
-def fill_runs(url: str, n_runs: int, datasets: list[str]) -> None:
+def write_rows(url: str, first: str, copies: list[str]) -> None:
+    """Write the rows of datasets like the first one, each a second older than the one before."""
+    with closing(Database(url)) as database:
+        table = DatasetTable(database)
+        row, scans = table.get(first), table.scans([first])[first]
+        assert row is not None
+        rows = [{**row, "id": copy, "created": row["created"] - number} for number, copy in enumerate(copies, 1)]
+        with database.write() as connection:
+            connection.execute(insert(datasets), rows)
+            for copy in copies:
+                insert_scans(connection, copy, scans)
+
+
+def fill_runs(url: str, n_runs: int, used: list[str]) -> None:
     """Write ``n_runs`` runs down, all but ten of which have ended."""
-    catalogue, options = Catalogue(url), OPTIONS.dump_python(RunOptions(), mode="json")
-    for number in range(n_runs):
-        run_id = f"run_{number:08d}"
-        used = datasets[number % len(datasets)]
-        catalogue.runs.create(run_id, f"run {number}", "running" if number < 10 else "succeeded", [used], options)
-    catalogue.close()
+    now, options = time.time(), OPTIONS.dump_python(RunOptions(), mode="json")
+    links = [{"run_id": f"run_{number:08d}", "dataset_id": used[number % len(used)]} for number in range(n_runs)]
+    rows: list[dict[str, Any]] = []
+    for number, link in enumerate(links):
+        state = "running" if number < 10 else "succeeded"
+        about = {"project": "default", "name": f"run {number}", "state": state, "datasets": [link["dataset_id"]]}
+        times = {"created": now - n_runs + number, "updated": now}
+        rows.append({"id": link["run_id"], **about, "options": options, "stages": [], "progress": 1.0, **times})
+    with closing(Database(url)) as database, database.write() as connection:
+        connection.execute(insert(runs), rows)
+        connection.execute(insert(run_datasets), links)
 
 
 def median_ms(action: Callable[[], httpx.Response], n: int = 7) -> tuple[float, float]:
@@ -112,6 +134,13 @@ def median_ms(action: Callable[[], httpx.Response], n: int = 7) -> tuple[float, 
     return statistics.median(times[1:]), statistics.median(processor[1:])
 
 
+def seconds(action: Callable[[], object]) -> float:
+    """Time that something takes [s]."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
 def main() -> None:
     """Fill a service's folder, and time what its users do."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
@@ -122,36 +151,58 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         service = Service(Settings(data_dir=Path(folder) / "data", port=8000))
         client = TestClient(create_app(service), base_url="http://127.0.0.1:8000")
-        large = fill_datasets(client, service, given.datasets)
         began = time.perf_counter()
+        first, large = fill_datasets(client, service, given.datasets)
         service.datasets.start()
-        print(f"a start with {given.datasets} datasets: {time.perf_counter() - began:.2f} s")
         ids = [view.id for view in service.datasets.page(200).items]
         fill_runs(service.settings.catalogue_url, given.runs, [name for name in ids if name != large])
-        opened = client.post(f"{API}/datasets", json=SPEC).raise_for_status().json()["id"]
-        energies_ev = iter(np.arange(5400.0, 5600.0, 0.7))
+        print(f"prepared in {time.perf_counter() - began:.1f} s")
+        catalogue = Catalogue(service.settings.catalogue_url)
+        print(f"a start, datasets compared with the catalogue: {seconds(service.datasets.start):.2f} s")
+        print(f"a start, leftovers of dead writers: {seconds(Retention(service.settings, catalogue).leftovers):.2f} s")
+        print(f"a look of the run loop, every 2 s: {1e3 * seconds(RunRepository(catalogue).unfinished_runs):.1f} ms")
+        catalogue.close()
+        measure(client, first, large, ids)
 
-        def upload() -> httpx.Response:
-            energy_ev = next(energies_ev)
-            return cast(httpx.Response, client.put(f"{API}/datasets/{opened}/scans/e{energy_ev:.1f}", content=scan(energy_ev)))
 
-        requests: dict[str, Callable[[], httpx.Response]] = {
-            "GET /datasets": lambda: client.get(f"{API}/datasets"),
-            "GET /datasets?q=copy0000": lambda: client.get(f"{API}/datasets", params={"q": "copy0000"}),
-            "GET /datasets?q= of none": lambda: client.get(f"{API}/datasets", params={"q": "nothing like it"}),
-            "GET /datasets/{id} of 400 energies": lambda: client.get(f"{API}/datasets/{large}"),
-            "GET /runs": lambda: client.get(f"{API}/runs"),
-            "GET /runs?q=run 4": lambda: client.get(f"{API}/runs", params={"q": "run 4"}),
-            "GET /runs?dataset=": lambda: client.get(f"{API}/runs", params={"dataset": ids[1]}),
-            "GET / (page)": lambda: client.get("/"),
-            "GET /metrics": lambda: client.get("/metrics"),
-            "PUT a scan (a process of its own parses it)": upload,
-            "POST /runs on 40 energies": lambda: client.post(f"{API}/runs", json={"datasets": [ids[0]]}),
-            "POST /runs on 400 energies": lambda: client.post(f"{API}/runs", json={"datasets": [large]}),
-        }
-        for name, request in requests.items():
-            elapsed, processor = median_ms(request)
-            print(f"{name:45s} {elapsed:8.1f} ms, {processor:8.1f} ms of the processor", flush=True)
+def measure(client: TestClient, first: str, large: str, ids: list[str]) -> None:
+    """Print the times of requests, once there are a ``first`` dataset, a ``large`` one and those of ``ids``."""
+    opened = client.post(f"{API}/datasets", json=SPEC).raise_for_status().json()["id"]
+    energies_ev = iter(np.arange(5400.0, 5600.0, 0.7))
+
+    def upload() -> httpx.Response:
+        energy_ev = next(energies_ev)
+        return cast(httpx.Response, client.put(f"{API}/datasets/{opened}/scans/e{energy_ev:.1f}", content=scan(energy_ev)))
+
+    def get(path: str, **query: str) -> Callable[[], httpx.Response]:
+        return lambda: cast(httpx.Response, client.get(path, params=query))
+
+    def submit(dataset: str) -> Callable[[], httpx.Response]:
+        return lambda: cast(httpx.Response, client.post(f"{API}/runs", json={"datasets": [dataset]}))
+
+    later = client.get(f"{API}/runs", params={"limit": "500"}).raise_for_status().json()["next_cursor"]
+    requests = {
+        "GET /datasets": get(f"{API}/datasets"),
+        "GET /datasets?q=copy0000": get(f"{API}/datasets", q="copy0000"),
+        "GET /datasets?q= of none": get(f"{API}/datasets", q="nothing like it"),
+        "GET /datasets/{id} of 400 energies": get(f"{API}/datasets/{large}"),
+        "GET /runs": get(f"{API}/runs"),
+        "GET /runs?cursor= after 500": get(f"{API}/runs", **({"cursor": later} if later else {})),
+        "GET /runs?q=run 4": get(f"{API}/runs", q="run 4"),
+        "GET /runs?q= of none": get(f"{API}/runs", q="nothing like it"),
+        "GET /runs?state=running": get(f"{API}/runs", state="running"),
+        "GET /runs?dataset=": get(f"{API}/runs", dataset=ids[1]),
+        "GET /runs/{id}": get(f"{API}/runs/run_00000004"),
+        "GET / (page)": get("/"),
+        "GET /?q= of none (page)": get("/", q="nothing like it"),
+        "GET /metrics": get("/metrics"),
+        "PUT a scan (a process of its own parses it)": upload,
+        "POST /runs on 40 energies": submit(first),
+        "POST /runs on 400 energies": submit(large),
+    }
+    for name, request in requests.items():
+        elapsed, processor = median_ms(request)
+        print(f"{name:45s} {elapsed:8.1f} ms, {processor:8.1f} ms of the processor", flush=True)
 
 
 if __name__ == "__main__":

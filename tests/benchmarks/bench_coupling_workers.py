@@ -109,7 +109,6 @@ def measure(graph: Graph, paths: DataPaths, n_workers: int) -> tuple[float, list
 def warm_up() -> None:
     """Load what a worker of a running service has loaded."""
     import xraydb  # noqa: F401
-    from skimage.registration import phase_cross_correlation  # noqa: F401
 
     import tasks.coupling.spectra
     import tasks.ptycho.resolution  # noqa: F401

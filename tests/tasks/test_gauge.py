@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.restoration import unwrap_phase
 
 from tasks.errors import RegistrationError, VacuumError
 from tasks.gauge import (
@@ -103,8 +104,22 @@ def test_a_strip_whose_edges_jump_over_half_a_turn_is_unwrapped(depth: float, ax
     """No pixel of a straight edge along the rows need have a phase near half a turn, and yet both sides are a turn apart."""
     across = np.indices((80, 80))[axis] - 39.5
     strip = 1 / (1 + np.exp((np.abs(across) - 12) / 0.8))
-    phase = smooth_phase(np.exp(-1j * depth * strip).astype(np.complex64), np.ones((80, 80), bool))
+    image = np.exp(-1j * depth * strip).astype(np.complex64)
+    phase = smooth_phase(image)
     np.testing.assert_allclose(phase - phase[0, 0], -depth * strip, atol=1e-4)
+    np.testing.assert_array_equal(phase, smooth_phase(image, np.ones((80, 80), bool)))
+
+
+@pytest.mark.parametrize("depth", [0.7, 5.5])
+def test_a_ramp_of_many_turns_is_followed_as_skimage_does(depth: float) -> None:
+    clean, _ = particle(depth=depth, radius=30)
+    y, x = np.indices(clean.shape)
+    image = (noisy(clean, 1) * np.exp(1j * (0.31 * y - 0.22 * x + 2))).astype(np.complex64)
+    phase = smooth_phase(image, FIELD)
+    expected = unwrap_phase(np.ma.array(np.angle(image), mask=~FIELD)).filled(0.0)
+    off = (phase - expected)[FIELD]
+    assert np.ptp(phase[FIELD]) > 6 * np.pi
+    np.testing.assert_allclose(off, np.round(off[0] / (2 * np.pi)) * 2 * np.pi, atol=1e-5)
 
 
 @pytest.mark.parametrize("turn", [-3.0, 0.5, 3.1])

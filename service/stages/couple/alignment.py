@@ -21,7 +21,7 @@ from storage.layout import ArraySpec
 from tasks.options.coupling import AlignOptions
 
 if TYPE_CHECKING:
-    from tasks.coupling.alignment import EnergyObject, OwnGauge
+    from tasks.coupling.alignment import EnergyObject
     from tasks.coupling.registration import Grid
 
 F32, F64, BOOL = ("float32",), ("float64",), ("bool",)
@@ -111,15 +111,14 @@ class EnergiesStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterStep(EnergiesStep):
-    """Vacuum and gauge that each object shows by itself, and its drift against the reference."""
+    """The gauge that each object shows by itself, and its drift against the reference."""
 
     part: ClassVar[str] = "-register"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     pixel_s: ClassVar[float] = REGISTERED_PIXEL_S
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         GAUGE,
         SHIFT,
-        ArraySpec("vacuum{energy}", ("y", "x"), BOOL, "1", "pixels of one energy's canvas that are empty"),
         ArraySpec("phase", ("y", "x"), F64, "rad", "sum of the phases of these energies, in the place of the reference"),
         ArraySpec("field", ("y", "x"), BOOL, "1", "pixels that all of these energies see"),
     )
@@ -130,16 +129,18 @@ class RegisterStep(EnergiesStep):
         read = context.read(self.grid)
         grid = grid_of(read)
         reference = Registered(np.zeros(2), read["phase"], read["field"])
-        own, found = [], []
+        gauges, found = [], []
         for seen, scan in zip(self.objects(context), self.scans, strict=True):
             require_finite(seen.object, scan.energy_ev)
-            own.append(own_gauge(seen, grid, self.align))
-            found.append(register(seen, own[-1], reference, grid, self.align))
-        arrays: dict[str, NDArray[Any]] = {f"vacuum{i}": one.vacuum for i, one in enumerate(own)}
-        arrays["gauge"] = np.stack([gauge_row(one.gauge) for one in own])
-        arrays["shift_px"] = np.stack([one.shift_px for one in found])
-        arrays["phase"] = np.sum([one.phase for one in found], axis=0)
-        arrays["field"] = np.logical_and.reduce([one.field for one in found])
+            own = own_gauge(seen, grid, self.align)
+            gauges.append(gauge_row(own.gauge))
+            found.append(register(seen, own, reference, grid, self.align))
+        arrays: dict[str, NDArray[Any]] = {
+            "gauge": np.stack(gauges),
+            "shift_px": np.stack([one.shift_px for one in found]),
+            "phase": np.sum([one.phase for one in found], axis=0),
+            "field": np.logical_and.reduce([one.field for one in found]),
+        }
         return context.write(arrays)
 
 
@@ -218,9 +219,9 @@ class FlattenStep(EnergiesStep):
         from tasks.coupling.spectra import rms_in_vacuum
 
         grid, shared = grid_of(context.read(self.grid, "y_m", "x_m")), Shared(**context.read(self.shared))
-        before = context.read(self.registered)
+        before = context.read(self.registered, "gauge", "shift_px")
         flat = [
-            flatten(seen, self._own(before, i, seen), before["shift_px"][i], shared, grid, self.align)
+            flatten(seen, gauge_of(before["gauge"][i]), before["shift_px"][i], shared, grid, self.align)
             for i, seen in enumerate(self.objects(context))
         ]
         absorption, phase = np.stack([one.absorption for one in flat]), np.stack([one.phase for one in flat])
@@ -235,12 +236,6 @@ class FlattenStep(EnergiesStep):
             near = Tile(number, self.n_tiles, grid.shape[0]).near
             arrays |= {f"absorption{number}": absorption[:, near], f"phase{number}": phase[:, near]}
         return context.write(arrays)
-
-    def _own(self, before: dict[str, NDArray[Any]], index: int, seen: EnergyObject) -> OwnGauge:
-        from tasks.coupling.alignment import OwnGauge
-        from tasks.gauge import field_of_view
-
-        return OwnGauge(field_of_view(seen.dose), before[f"vacuum{index}"], gauge_of(before["gauge"][index]))
 
 
 @dataclass(frozen=True, kw_only=True)

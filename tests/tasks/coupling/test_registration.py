@@ -5,8 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.registration import phase_cross_correlation
 
-from tasks.coupling.registration import Grid, Interpolation, coarse_shift, common_grid, fine_shift, to_canvas, to_grid
+from tasks.coupling.registration import (
+    DriftReference,
+    Grid,
+    Interpolation,
+    Placement,
+    coarse_shift,
+    common_grid,
+    fine_shift,
+    to_canvas,
+    to_grid,
+)
 from tasks.errors import RegistrationError
 from tasks.ptycho.scan import Canvas
 
@@ -71,6 +83,37 @@ def test_whole_pixels_are_found_by_correlation() -> None:
     reference = pattern(GRID.y_m, GRID.x_m)
     moving = pattern(GRID.y_m - 7 * GRID.pixel_size_m, GRID.x_m + 4 * GRID.pixel_size_m)
     np.testing.assert_array_equal(coarse_shift(reference, moving, np.ones(GRID.shape)), (7, -4))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (61, 53), (96, 31)])
+def test_whole_pixels_are_those_of_an_independent_program(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(shape[1])
+    reference = ndimage.gaussian_filter(rng.normal(size=shape), 2.0)
+    for shift in ((0, 0), (3, -5), (-shape[0] // 3, shape[1] // 3), (5, 1)):
+        moving = np.roll(reference, shift, (0, 1)) + rng.normal(0, 0.02, shape)
+        weight = ndimage.gaussian_filter(rng.uniform(0.5, 1, shape), 4.0)
+        found = coarse_shift(reference, moving, weight)
+        expected, _, _ = phase_cross_correlation(moving * weight, reference * weight, normalization=None)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(found, shift)
+
+
+def test_drift_of_many_against_one_is_that_of_each() -> None:
+    reference, weight = pattern(GRID.y_m, GRID.x_m), np.random.default_rng(3).uniform(size=GRID.shape)
+    prepared = DriftReference(reference, weight)
+    for shift in (0.1, -0.3):
+        moving = pattern(GRID.y_m - shift * GRID.pixel_size_m, GRID.x_m)
+        np.testing.assert_array_equal(prepared.shift_of(moving), fine_shift(reference, moving, weight))
+        np.testing.assert_allclose(prepared.shift_of(moving), prepared.shift_of(moving + 2 * np.pi), atol=1e-9)
+
+
+def test_a_placement_serves_any_number_of_images() -> None:
+    place, shift = Placement.of(CANVAS, GRID, np.array([0.4, -1.7])), np.array([0.4, -1.7])
+    image = sampled(CANVAS, (0.0, 0.0)).astype(np.complex64) * np.complex64(1j)
+    np.testing.assert_array_equal(place(image, 1.0), to_grid(image, CANVAS, GRID, shift, 1.0))
+    assert place(image).dtype == np.complex64
+    off = Placement.of(CANVAS, GRID, np.array([400.0, 0.0]))
+    assert np.all(off(image, 1.0) == 1)
 
 
 def test_images_that_do_not_resemble_each_other_are_an_error() -> None:
