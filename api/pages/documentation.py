@@ -8,7 +8,7 @@ from typing import Final
 
 from markdown import Markdown
 
-INSTALLED: Final = Path(__file__).parent / "documentation"
+INSTALLED: Final = Path(__file__).parent / "docs"
 """Where an installed package has ``docs/``."""
 SOURCE: Final = Path(__file__).parents[2] / "docs"
 FOLDER: Final = INSTALLED if INSTALLED.is_dir() else SOURCE

@@ -180,9 +180,17 @@ def measure(client: TestClient, first: str, large: str, ids: list[str]) -> None:
     def submit(dataset: str) -> Callable[[], httpx.Response]:
         return lambda: cast(httpx.Response, client.post(f"{API}/runs", json={"datasets": [dataset]}))
 
+    cursors = [""]
+
+    def turn_page() -> httpx.Response:
+        page = client.get(f"{API}/datasets", params={"cursor": cursors[-1]} if cursors[-1] else {})
+        cursors.append(page.json()["next_cursor"] or "")
+        return cast(httpx.Response, page)
+
     later = client.get(f"{API}/runs", params={"limit": "500"}).raise_for_status().json()["next_cursor"]
     requests = {
         "GET /datasets": get(f"{API}/datasets"),
+        "GET /datasets?cursor=, a page never seen": turn_page,
         "GET /datasets?q=copy0000": get(f"{API}/datasets", q="copy0000"),
         "GET /datasets?q= of none": get(f"{API}/datasets", q="nothing like it"),
         "GET /datasets/{id} of 400 energies": get(f"{API}/datasets/{large}"),
