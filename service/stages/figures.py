@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import numpy as np
 
 from service.stages.context import StageContext
 from service.stages.dataset_results import Arrays, DatasetResults, RunResultsStep
 from service.workflow.step import StepAttributes, StepRef
+from storage.errors import ArtifactMissingError
 from storage.figures import FigureStore
+from storage.layout import ArraySpec
 from tasks.figures.study import KramersKronig, PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
 from tasks.options.run import RunOptions
 
@@ -21,10 +25,36 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PNG: Final = "png-"
+"""Beginning of the name of the array that holds a figure's PNG file; the figure's name follows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UngroupedFiguresStep(RunResultsStep):
+    """Draw the figures of a run that show no domains, while its pixels are grouped.
+
+    A figure that cannot be drawn is a warning that names the reason, and the others are drawn. The domains are no input, and
+    `figure_list` leaves out what shows them; of the options of the domains the figures need the descriptors.
+    """
+
+    stage: ClassVar[str] = "figures"
+    part: ClassVar[str] = "-ungrouped"
+    version: ClassVar[int] = 1
+    is_optional: ClassVar[bool] = True
+    arrays: ClassVar[tuple[ArraySpec, ...]] = (ArraySpec(PNG + "{figure}", ("byte",), ("uint8",), "1", "PNG file of a figure"),)
+
+    domains: None = None
+
+    def run(self, context: StageContext) -> StepAttributes:
+        figures = drawings(context, self)
+        pngs, warnings = draw(context, figures)
+        arrays = {PNG + name: np.frombuffer(content, np.uint8) for name, content in pngs.items()}
+        return context.write(arrays, warnings=warnings, figures=list(figures))
+
 
 @dataclass(frozen=True, kw_only=True)
 class FiguresStep(RunResultsStep):
-    """Draw a run's figures as PNG files, once its results are published; it stores no arrays.
+    """Draw a run's figures as PNG files, once its results are published, and list them; it stores no arrays.
 
     A figure that cannot be drawn is a warning that names the reason, and the others are drawn.
 
@@ -33,6 +63,8 @@ class FiguresStep(RunResultsStep):
     run_id : str
     results : StepRef
         The run's published results.
+    ungrouped : StepRef, optional
+        Figures that are drawn already. What is missing of them, because that step failed, is drawn here.
     """
 
     stage: ClassVar[str] = "figures"
@@ -41,33 +73,54 @@ class FiguresStep(RunResultsStep):
 
     run_id: str
     results: StepRef[ResultsStep]
-
-    def drawings(self, context: StageContext) -> dict[str, Drawing]:
-        """Every figure of the run by its name; nothing is drawn yet.
-
-        Raises
-        ------
-        ArtifactMissingError
-            A step whose arrays the figures show is not finished.
-        """
-        from tasks.figures.gallery import figure_list
-
-        return figure_list(study_of(self.read_datasets(context), *self.read_domains(context), self.options))
+    ungrouped: StepRef[UngroupedFiguresStep] | None = None
 
     def run(self, context: StageContext) -> StepAttributes:
-        pngs: dict[str, bytes] = {}
-        listed, warnings = [], []
-        for name, figure in self.drawings(context).items():
-            context.check_stop()
-            try:
-                pngs[name] = figure.draw()
-            except Exception as error:
-                log.exception("figure %s of run %s", name, self.run_id)
-                warnings.append(f"the figure {name} ({figure.title}) cannot be drawn: {type(error).__name__}: {error}")
-                continue
-            listed.append({"name": name, "title": figure.title, "dataset": figure.dataset})
-        FigureStore(context.paths.figures(self.run_id)).write(pngs, listed)
+        figures = drawings(context, self)
+        pngs, tried = read_drawn(context, self.ungrouped)
+        drawn, warnings = draw(context, {name: figure for name, figure in figures.items() if name not in tried})
+        pngs |= drawn
+        listed = [{"name": name, "title": one.title, "dataset": one.dataset} for name, one in figures.items() if name in pngs]
+        FigureStore(context.paths.figures(self.run_id)).write({name: pngs[name] for name in figures if name in pngs}, listed)
         return context.write({}, warnings=warnings, n_figures=len(listed))
+
+
+def drawings(context: StageContext, step: RunResultsStep) -> dict[str, Drawing]:
+    """Every figure that what a step reads suffices for, by its name; nothing is drawn yet.
+
+    Raises
+    ------
+    ArtifactMissingError
+        A step whose arrays the figures show is not finished.
+    """
+    from tasks.figures.gallery import figure_list
+
+    return figure_list(study_of(step.read_datasets(context), *step.read_domains(context), step.options))
+
+
+def draw(context: StageContext, figures: Mapping[str, Drawing]) -> tuple[dict[str, bytes], list[str]]:
+    """PNG files of figures by their names, and a warning for each that cannot be drawn."""
+    pngs: dict[str, bytes] = {}
+    warnings = []
+    for name, figure in figures.items():
+        context.check_stop()
+        try:
+            pngs[name] = figure.draw()
+        except Exception as error:
+            log.exception("figure %s of run %s", name, context.request.run_id)
+            warnings.append(f"the figure {name} ({figure.title}) cannot be drawn: {type(error).__name__}: {error}")
+    return pngs, warnings
+
+
+def read_drawn(context: StageContext, step: StepRef[UngroupedFiguresStep] | None) -> tuple[dict[str, bytes], set[str]]:
+    """PNG files that an earlier step drew, and the names of all that it tried; none where it failed, or there is none."""
+    if step is None:
+        return {}, set()
+    try:
+        arrays, tried = context.read(step), context.attributes(step)["figures"]
+    except ArtifactMissingError:
+        return {}, set()
+    return {name.removeprefix(PNG): content.tobytes() for name, content in arrays.items()}, set(tried)
 
 
 def study_of(datasets: Sequence[DatasetResults], pooled: Arrays, attributes: StepAttributes, options: RunOptions) -> Study:

@@ -5,6 +5,7 @@
                                   |  energies meet   |                                                          |
                                                      per dataset ------------------------------------------------+
                             references (mixtures) of each,  pooled over datasets:  domains -> results -> figures <----+
+                            figures that show no domains are drawn while pixels are grouped
 
 Coupling of many or large energies, for a next round or for spectra, is split into parts (`service.stages.couple.split`):
 
@@ -25,7 +26,7 @@ from typing import Any, Final, TypeVar
 from service.stages.couple.split import add_corrections, add_correlations, add_parts, is_split
 from service.stages.couple.step import CoupleStep, CouplingStep
 from service.stages.domains import DomainsStep
-from service.stages.figures import FiguresStep
+from service.stages.figures import FiguresStep, UngroupedFiguresStep
 from service.stages.fit import FitStep
 from service.stages.image_spectra import ImageSpectraStep
 from service.stages.maps import MapsStep
@@ -37,7 +38,7 @@ from service.stages.spectra import JoinSpectraStep, SpectraStep
 from service.workflow.graph import Graph
 from service.workflow.inputs import MIN_ENERGIES, RunInput, ScanInput, energy_label
 from service.workflow.step import Step, StepRef
-from tasks.options.domains import NEED_PHASE
+from tasks.options.domains import NEED_PHASE, Descriptor, DomainOptions
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.options.run import RunOptions
 from tasks.ptycho.probe import ProbeSpec
@@ -290,11 +291,15 @@ def add_pooled(graph: Graph, chains: Sequence[Chain], options: RunOptions, run_i
     mixtures = tuple(chain.mixture for chain in chains if chain.mixture)
     domains = add_domains(graph, chains, options)
     found: dict[str, Any] = {
-        "run_id": run_id, "datasets": datasets, "options": options, "states": states, "spectra": spectra, "maps": maps,
-        "mixtures": mixtures, "domains": domains,
+        "datasets": datasets, "options": options, "states": states, "spectra": spectra, "maps": maps, "mixtures": mixtures,
     }  # fmt: skip
-    results = graph.add(ResultsStep(**found))
-    graph.add(FiguresStep(**found, results=results))
+    published = {**found, "run_id": run_id, "domains": domains}
+    results = graph.add(ResultsStep(**published))
+    ungrouped = None
+    if domains is not None:
+        own = dataclasses.replace(DomainOptions(), descriptors=descriptors(chains, options))
+        ungrouped = graph.add(UngroupedFiguresStep(**{**found, "options": dataclasses.replace(options, domains=own)}))
+    graph.add(FiguresStep(**published, results=results, ungrouped=ungrouped))
 
 
 def add_domains(graph: Graph, chains: Sequence[Chain], options: RunOptions) -> StepRef[DomainsStep] | None:
@@ -305,9 +310,7 @@ def add_domains(graph: Graph, chains: Sequence[Chain], options: RunOptions) -> S
         graph.skipped["domains"] = ONLY_STANDARDS
     if not grouped:
         return None
-    names = options.domains.descriptors
-    if not all(chain.dataset.has_phase for chain in grouped):
-        names = tuple(name for name in names if name not in NEED_PHASE)
+    names = descriptors(chains, options)
     step = DomainsStep(
         datasets=tuple(chain.dataset.id for chain in grouped),
         groups=tuple(chain.dataset.group for chain in grouped),
@@ -317,6 +320,13 @@ def add_domains(graph: Graph, chains: Sequence[Chain], options: RunOptions) -> S
         maps=tuple(chain.maps for chain in grouped if chain.maps),
     )
     return graph.add(step)
+
+
+def descriptors(chains: Sequence[Chain], options: RunOptions) -> tuple[Descriptor, ...]:
+    """The descriptors that were asked for, without those that not all grouped datasets have for want of a phase."""
+    grouped = [chain for chain in chains if chain.maps and not chain.dataset.standard]
+    has_phase = all(chain.dataset.has_phase for chain in grouped)
+    return tuple(name for name in options.domains.descriptors if has_phase or name not in NEED_PHASE)
 
 
 def past_rounds(graph: Graph) -> set[str]:

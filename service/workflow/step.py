@@ -54,7 +54,7 @@ class Step(ABC):
     arrays : tuple of storage.layout.ArraySpec
         Arrays that a step of the stage may store. A name such as ``label{dataset}`` stands for one array a dataset.
     is_optional : bool
-        A step that fails is a warning of its run, which succeeds without it. No other step may need it.
+        A step that fails is a warning of its run, which succeeds without it. One that reads its arrays must do without them then.
     """
 
     stage: ClassVar[str]

@@ -110,6 +110,16 @@ def test_a_run_whose_figures_fail_succeeds_with_a_warning(make_bench: MakeBench,
     assert bench.log()[-1][2] == "results"
 
 
+@pytest.mark.parametrize("how", ["fail", "poison"])
+def test_a_run_of_which_a_part_of_the_figures_fails_has_the_others(make_bench: MakeBench, fake_work: FakeWork, how: str) -> None:
+    bench = make_bench(fake_work(**{how: "figures-ungrouped"}))
+    bench.submit("run_1", "a", reconstruct={"cycles": 1}, kkr={"mode": "off"})
+    view = bench.wait("run_1", "succeeded", "failed")
+    assert (view.state, view.error, view.progress) == ("succeeded", None, 1.0)
+    assert any(text.startswith("figures (figures-ungrouped) failed: ") for text in bench.messages())
+    assert bench.log()[-1][2] == "figures"
+
+
 def test_cancelling_stops_running_steps_within_two_seconds(
     make_bench: MakeBench, fake_work: FakeWork, wait_for_idle_workers: Callable[..., None]
 ) -> None:
@@ -363,6 +373,9 @@ class Flaky:
             raise SchedulerUnavailableError("no Dask scheduler answers at tcp://nowhere")
         is_new, self.is_new = self.is_new, False
         return is_new
+
+    def load_ahead(self) -> None:
+        """It has no workers."""
 
     def submit(self, tasks: Sequence[TaskSpec], on_end: Callable[[str, Outcome], None]) -> None:
         for task in tasks:

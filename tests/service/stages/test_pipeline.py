@@ -10,6 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from service.stages.couple.step import CoupleStep
+from service.stages.domains import DomainsStep
+from service.stages.figures import UngroupedFiguresStep
 from service.stages.pipeline import STAGE_NAMES, STAGES, build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.graph import Graph
@@ -80,8 +82,8 @@ def test_other_domains_options_change_only_the_keys_of_domains_and_what_follows(
     before = build_graph([dataset()], options(domains={"n_domains": 6}), "run_1")
     after = build_graph([dataset()], options(domains={"n_domains": 4}), "run_1")
     assert keys(before, *SCIENCE) == keys(after, *SCIENCE)
-    for stage in ("domains", "figures", "results"):
-        assert keys(before, stage).isdisjoint(keys(after, stage))
+    differing = {name for name in before.steps if before.steps[name].key != after.steps[name].key}
+    assert differing == {"domains", "figures", "results"}
 
 
 def test_other_kkr_options_keep_the_rounds_before_the_first_barrier() -> None:
@@ -104,11 +106,22 @@ def test_another_scan_changes_the_keys_of_its_own_first_round_and_of_all_that_me
     assert {"couple-round1", "reconstruct-5420.0eV-round2", "spectra", "maps", "results", "figures"} <= differing
 
 
-def test_results_are_published_before_a_figure_is_drawn() -> None:
+def test_results_are_published_before_figures_are_listed() -> None:
     graph = build_graph([dataset()], options(), "run_1")
     assert "results" in graph.steps["figures"].needs
     assert "figures" not in graph.steps["results"].needs
-    assert [name for name, step in graph.steps.items() if step.is_optional] == ["figures"]
+    assert [name for name, step in graph.steps.items() if step.is_optional] == ["figures-ungrouped", "figures"]
+
+
+def test_figures_without_domains_wait_for_maps_alone_and_have_the_descriptors_of_the_domains() -> None:
+    graph = build_graph([dataset(), dataclasses.replace(dataset(name="ds_b"), has_phase=False)], options(), "run_1")
+    step, grouping = graph.steps["figures-ungrouped"], graph.steps["domains"]
+    assert isinstance(step, UngroupedFiguresStep)
+    assert isinstance(grouping, DomainsStep)
+    assert {"maps-dataset1", "maps-dataset2"} <= set(step.needs)
+    assert {"domains", "results"}.isdisjoint(step.needs)
+    assert step.options.domains.descriptors == grouping.options.descriptors == ("edge_energy", "pre_edge_ratio")
+    assert step.name in graph.steps["figures"].needs
 
 
 def test_results_and_figures_belong_to_one_run_and_everything_else_is_shared() -> None:

@@ -141,7 +141,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, options_of: Options, compute
     write_states(paths, graph, 0)
     every = gallery.figure_list
     with pytest.MonkeyPatch.context() as patch:  # drawing is slow, and tested in tests/tasks/figures
-        patch.setattr(gallery, "figure_list", lambda study: {name: every(study)[name] for name in DRAWN})
+        patch.setattr(gallery, "figure_list", lambda study: {name: one for name, one in every(study).items() if name in DRAWN})
         compute(paths, graph)
     return paths, graph
 
@@ -238,6 +238,24 @@ def test_the_results_hold_all_that_the_figures_show(study: Run) -> None:
     context = StageContext(StepRequest("run_1", step, paths), lambda _: None)
     of_steps = study_of(step.read_datasets(context), *step.read_domains(context), step.options)
     assert_alike(of_steps, published_study(ResultsStore(paths.results("run_1")), step.options))
+
+
+def test_figures_are_whole_and_the_same_whether_a_part_was_drawn_before_or_not(study: Run) -> None:
+    paths, graph = study
+    folder = paths.figures("run_1")
+    before = {name: (on_disk(folder) / f"{name}.png").read_bytes() for name in listed_figures(paths)}
+    artifacts = ArtifactStore(paths.artifacts)
+    drawn = artifacts.read(graph.steps["figures-ungrouped"].key)
+    assert {name: content.tobytes() for name, content in drawn.items()} == {
+        f"png-{name}": before[name] for name in ("resolution-ds_a", "resolution-ds_b")
+    }
+    for name in ("figures", "figures-ungrouped"):  # as if the step that draws a part had failed
+        artifacts.delete(graph.steps[name].key)
+    with pytest.MonkeyPatch.context() as patch:
+        every = gallery.figure_list
+        patch.setattr(gallery, "figure_list", lambda study: {name: one for name, one in every(study).items() if name in DRAWN})
+        assert perform(StepRequest("run_1", graph.steps["figures"], paths), lambda _: None).is_computed
+    assert {name: (on_disk(folder) / f"{name}.png").read_bytes() for name in listed_figures(paths)} == before
 
 
 def test_a_figure_that_cannot_be_drawn_is_a_warning_and_costs_no_other(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
