@@ -37,10 +37,16 @@ def run_cycles(
 
 def run(reconstruction: Reconstruction) -> State:
     """Run one energy to its end."""
+    advance(reconstruction)
+    return reconstruction.result()
+
+
+def advance(reconstruction: Reconstruction) -> State:
+    """Run all cycles of one energy; the state after the last, without what is found of it in the end, such as the noise's R."""
     while not reconstruction.is_done:
         rule = reconstruction.next_rule()
         reconstruction.accept(step(reconstruction.state, reconstruction.inputs, rule))
-    return reconstruction.result()
+    return reconstruction.state
 
 
 def run_together(reconstructions: Sequence[Reconstruction]) -> Iterator[tuple[int, State]]:

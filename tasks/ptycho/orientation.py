@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tasks.errors import OrientationError
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.driver import run_cycles
-from tasks.ptycho.reconstruction import OnCycle
+from tasks.ptycho.driver import advance
+from tasks.ptycho.reconstruction import OnCycle, Reconstruction
 from tasks.ptycho.scan import Scan, illumination, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.ptycho.state import State
@@ -176,7 +176,7 @@ def _trial(
     """The state after a reconstruction on the assumption that the frames need ``orientation``."""
     turned = replace(scan, positions_m=positions_on_detector(scan.positions_m, orientation))
     canvas = plan_canvas(turned.positions_m, scan.pixel_size_m, scan.n_pixels)
-    return run_cycles(turned, canvas, init(canvas, probe, options), options.max_cycles, options, on_cycle)
+    return advance(Reconstruction(turned, canvas, init(canvas, probe, options), options.max_cycles, options, on_cycle))
 
 
 def _object_and_field(
@@ -185,8 +185,9 @@ def _object_and_field(
     """The object (Y, X) after `LONGER_TRIAL`, and a (Y, X) mask of its illuminated pixels."""
     state = _trial(scan, probe, orientation, LONGER_TRIAL, on_cycle)
     positions_m = positions_on_detector(scan.positions_m, orientation)
-    dose = illumination(plan_canvas(positions_m, scan.pixel_size_m, scan.n_pixels), positions_m, state.probe)
-    return state.object, dose > 0.1 * dose.max()
+    canvas = plan_canvas(positions_m, scan.pixel_size_m, scan.n_pixels)
+    dose = illumination(canvas, positions_m, np.asarray(state.probe))
+    return np.asarray(state.object), dose > 0.1 * dose.max()
 
 
 def phase_contrast(object_: NDArray[np.complex64], illuminated: NDArray[np.bool_]) -> float:

@@ -108,7 +108,7 @@ def step(state: State, inputs: CycleInputs, rule: Rule) -> State:
     """The state after one more cycle; its arrays stay on JAX's device."""
     if rule.probe_update == "position":
         return _step_by_position(state, inputs, rule)
-    waves, order, sizes = _waves(state), _visiting_order(state, inputs), _sizes(rule, inputs)
+    waves, order, sizes = _waves(state, inputs), _visiting_order(state, inputs), _sizes(rule, inputs)
     return _accept(state, inputs, *gathered_cycle(waves, inputs.frames, order, sizes, _below_one(rule.object_regularisation)))
 
 
@@ -122,7 +122,7 @@ def step_together(states: Sequence[State], inputs: Sequence[CycleInputs], rules:
     frames : Frames
         Those of ``inputs``, each array stacked along a new first axis.
     """
-    waves = Waves(*map(jnp.stack, zip(*map(_waves, states), strict=True)))
+    waves = Waves(*map(jnp.stack, zip(*map(_waves, states, inputs), strict=True)))
     orders = np.stack([_visiting_order(*pair) for pair in zip(states, inputs, strict=True)])
     sizes = Sizes(*(np.asarray(one, np.float32) for one in zip(*map(_sizes, rules, inputs), strict=True)))
     vectorised = jax.vmap(gathered_cycle, (0, 0, 0, 0, None))
@@ -201,8 +201,7 @@ def _accept(state: State, inputs: CycleInputs, waves: Waves, misfit: jax.Array) 
 def _step_by_position(state: State, inputs: CycleInputs, rule: Rule) -> State:
     """One cycle of ePIE, rPIE or mPIE: momentum, if any, after every ``momentum_every`` positions."""
     frames, order = inputs.frames, _visiting_order(state, inputs)
-    object_, probe, probe_buffer = (jnp.array(a) for a in (state.object, state.probe, state.probe_momentum_buffer))
-    object_buffer = jnp.array(state.object_momentum_buffer)
+    object_, probe, object_buffer, probe_buffer = map(jnp.array, _waves(state, inputs))
     shares = (rule.object_regularisation, rule.probe_regularisation)
     regularisation = shares if min(shares) < 1 else None
     every = rule.momentum_every or len(order)
@@ -232,8 +231,15 @@ def _visiting_order(state: State, inputs: CycleInputs) -> NDArray[np.int32]:
     return np.random.default_rng([state.seed, state.cycle]).permutation(len(inputs.frames.corner)).astype(np.int32)
 
 
-def _waves(state: State) -> Waves:
-    return Waves(*(getattr(state, name) for name in Waves._fields))
+def _waves(state: State, inputs: CycleInputs) -> Waves:
+    """The arrays of a state, those of NumPy bound to the device of the frames.
+
+    What a cycle makes of bound frames is bound as well: JAX would compile the first cycle, with arrays from NumPy, apart from all
+    that follow.
+    """
+    device = inputs.frames.amplitude.sharding
+    arrays = (getattr(state, name) for name in Waves._fields)
+    return Waves(*(one if isinstance(one, jax.Array) else jax.device_put(one, device) for one in arrays))
 
 
 def _sizes(rule: Rule, inputs: CycleInputs) -> Sizes:

@@ -1,7 +1,11 @@
 """Update rules beside the default, and an end before the last cycle: each is what its paper or its option says."""
 
+import logging
+import re
+from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -38,6 +42,17 @@ def reconstruct(measured: Measured, cycles: int, n_cycles: int | None = None, st
     scan, canvas, probe = measured
     options = ReconstructOptions(cycles=cycles, **chosen)
     return run_cycles(scan, canvas, state or init(canvas, probe, options), n_cycles or cycles, options)
+
+
+@pytest.mark.parametrize(("update", "kernel"), [("cycle", "gathered_cycle"), ("position", "update_probe_by_position")])
+def test_all_cycles_of_a_scan_are_one_compilation(
+    measured: Measured, caplog: pytest.LogCaptureFixture, update: str, kernel: str
+) -> None:
+    scan, canvas, probe = measured
+    alone = replace(scan, counts=scan.counts[:31], positions_m=scan.positions_m[:31])  # no other test has so many frames
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        reconstruct((alone, canvas, probe), 4, probe_update=update)
+    assert len([text for text in caplog.messages if re.match(rf"Compiling (jit\()?{kernel}\b", text)]) == 1
 
 
 @pytest.mark.parametrize("rule", [gather_probe_over_cycle, update_probe_by_position])
