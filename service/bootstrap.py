@@ -26,7 +26,7 @@ from service.retention import Retention
 from service.runs import Runs
 from service.settings import Settings
 from service.stages.context import DataPaths
-from service.uploads.sandbox import tidy_sockets
+from service.uploads.sandbox import start_ahead, tidy_sockets
 from service.versions import library_versions
 from service.workflow.inputs import RunInput
 from service.workflow.quotas import Limits
@@ -65,6 +65,7 @@ class Service:
         threading.Thread(target=load_ahead, name="load-ahead", daemon=True).start()
         sweep(Retention(self.settings, self._catalogue))
         tidy_sockets(self.settings.data_dir / "sockets")
+        start_ahead()
         self.datasets.start()
         self._cluster.start()
         self._runner.start(self._cluster)

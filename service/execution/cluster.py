@@ -23,9 +23,9 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Client, Future, LocalCluster
 
 from service.errors import SchedulerUnavailableError
-from service.execution.agreement import VersionCheck, scheduler_difference
 from service.execution.compiled_code import compiled_code_environment
 from service.execution.dashboard import protect, reachable
+from service.execution.plugins import LoadAhead, VersionCheck, scheduler_difference
 from service.execution.security import cluster_security
 from service.execution.task import WORKER_ENVIRONMENT, Outcome, TaskCall, TaskSpec, read_outcome, run_task
 from service.execution.worker import StepResult
@@ -97,7 +97,7 @@ class Cluster:
         self._results: dict[str, tuple[StepResult, ...]] = {}
         self._released: deque[tuple[float, str]] = deque()
         self._guard = threading.Lock()
-        self._is_stale = False
+        self._is_stale = self._loads_ahead = False
         self._link: str | None = None
         self._refusal = ""
         self._n_slots, self._n_gpus, self._counted = settings.workers, 0, -math.inf
@@ -157,6 +157,13 @@ class Cluster:
             raise SchedulerUnavailableError(f"the Dask scheduler at {self._settings.scheduler} is not used: {difference}")
         client.subscribe_topic(self._topic, self._hear)
         client.register_plugin(VersionCheck(self._topic, expected))
+        self._loads_ahead = False
+
+    def load_ahead(self) -> None:
+        """Have workers, also those to come, load the libraries of the stages while they have nothing to do."""
+        if not self._loads_ahead and self._client is not None and self.is_connected:
+            self._loads_ahead = True
+            threading.Thread(target=register_load_ahead, args=(self._client,), daemon=True).start()
 
     def submit(self, tasks: Sequence[TaskSpec], on_end: Callable[[str, Outcome], None]) -> None:
         """Submit tasks as one graph, which costs a fifth of submitting each alone.
@@ -290,6 +297,12 @@ class Cluster:
             with contextlib.suppress(OSError, TimeoutError, RuntimeError):
                 self._client.close(timeout=1)
             self._client = None
+
+
+def register_load_ahead(client: Client) -> None:
+    """Register the plugin with the scheduler; where that fails, steps load what they need themselves."""
+    with contextlib.suppress(Exception):
+        client.register_plugin(LoadAhead())
 
 
 def graph_of(tasks: Sequence[TaskSpec], submitted: Mapping[str, Future], topic: str) -> HighLevelGraph:

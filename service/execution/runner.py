@@ -168,6 +168,7 @@ class Runner:
 
     def _forget_last_look(self) -> None:
         self._looked_at = -math.inf
+        self._submissions.load_ahead()
 
     def _look_around(self) -> None:
         """Have new runs planned, and live ones whose datasets may have changed: at once when woken, else now and then."""
@@ -199,6 +200,7 @@ class Runner:
         run.progress_at_start = run.progress()
         if self._reporter.begin(run):
             self._runs[run.run_id] = run
+            self._submissions.load_ahead()
 
     def _follow_plan(self, run: RunProgress, future: Future[Plan | None]) -> None:
         """Follow a new plan; an error that was raised while it was made is raised here."""

@@ -35,6 +35,7 @@ class Executor(Protocol):
     @property
     def n_gpus(self) -> int: ...
     def connect(self) -> bool: ...
+    def load_ahead(self) -> None: ...
     def submit(self, tasks: Sequence[TaskSpec], on_end: Callable[[str, Outcome], None]) -> None: ...
     def release(self, keys: Iterable[str]) -> None: ...
 
@@ -89,6 +90,10 @@ class Submissions:
             self.clear()
             raise
         self._regroup()
+
+    def load_ahead(self) -> None:
+        """Have idle workers load the libraries of the stages, because steps will come."""
+        self._cluster.load_ahead()
 
     def clear(self) -> None:
         """Take everything back from the cluster."""

@@ -116,9 +116,7 @@ def run_task(call: TaskCall, *inputs: None) -> None:
     """
     worker = get_worker()
     key = str(worker.get_current_task())
-    for name, value in WORKER_ENVIRONMENT.items():  # the numerics, not loaded yet, read it; also where others started the worker
-        os.environ.setdefault(name, value)
-    keep_memory()
+    prepare_numerics()
     lower_priority(NICENESS)
 
     def report(message: dict[str, Any]) -> None:
@@ -139,6 +137,13 @@ def is_released(worker: Worker, key: str) -> bool:
     """
     task = worker.state.tasks.get(key)
     return task is None or task.state == "cancelled"
+
+
+def prepare_numerics() -> None:
+    """Set up this process before numerical libraries are loaded, which read `WORKER_ENVIRONMENT`; others may have started it."""
+    for name, value in WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    keep_memory()
 
 
 @cache

@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from multiprocessing.forkserver import ensure_running
 from multiprocessing.reduction import DupFd
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
@@ -134,8 +136,7 @@ def ingest(order: IngestOrder, memory_bytes: int, timeout_s: float) -> tuple[lis
     """
     output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * size_of(order.path))
     limits = IngestLimits(memory_bytes, timeout_s, output_bytes)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context = forking_context()
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=answer, args=(theirs, order, limits), daemon=True, name=f"ingest-{order.name}")
     child.start()
@@ -154,6 +155,19 @@ def ingest(order: IngestOrder, memory_bytes: int, timeout_s: float) -> tuple[lis
         child.close()
         ours.close()
     return unpack(reply)
+
+
+def forking_context() -> ForkServerContext:
+    """The context whose children are forked from a server that has the readers loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+def start_ahead() -> None:
+    """Start the server from which children are forked, which takes it some seconds for which the first file would wait."""
+    forking_context()
+    ensure_running()
 
 
 def tidy_sockets(note: Path) -> None:

@@ -104,6 +104,19 @@ def make_telling_work() -> Work:
     return work
 
 
+def make_listing_work() -> Work:
+    """Returns which of some libraries its process has loaded."""
+
+    def work(request: list[str], report: Report, is_cancelled: IsCancelled) -> StepResult:
+        import sys
+
+        from service.execution.worker import StepResult
+
+        return StepResult("done", attributes={"loaded": [name for name in request if name in sys.modules]})
+
+    return work
+
+
 def attributes_of(ended: Ended) -> dict[str, Any]:
     """Attributes of the next task that ends well."""
     _, outcome = ended.get(timeout=WAIT_S)
@@ -283,3 +296,20 @@ def test_an_embedded_worker_that_dask_gave_up_is_replaced(tmp_path: Path, monkey
         assert attributes_of(ended)["pid"] != found["pid"]
     finally:
         cluster.stop()
+
+
+def test_idle_workers_load_libraries_ahead_once_steps_are_to_come(one_worker: Cluster) -> None:
+    ended: Ended = queue.SimpleQueue()
+    libraries = ["jax", "matplotlib", "sklearn"]
+
+    def loaded(key: str) -> list[str]:
+        one_worker.submit([TaskSpec(key, make_listing_work(), libraries)], put(ended))
+        return list(attributes_of(ended)["loaded"])
+
+    assert loaded("before") == []
+    one_worker.load_ahead()
+    one_worker.load_ahead()
+    until = time.monotonic() + WAIT_S
+    while (found := loaded(f"after-{time.monotonic_ns()}")) != libraries:
+        assert time.monotonic() < until, found
+        time.sleep(0.5)

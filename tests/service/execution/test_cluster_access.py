@@ -17,10 +17,10 @@ from distributed import Client, Security
 
 from service.errors import SchedulerUnavailableError
 from service.execution import cluster as module
-from service.execution.agreement import scheduler_difference
 from service.execution.certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
 from service.execution.cluster import Cluster
 from service.execution.dashboard import reachable
+from service.execution.plugins import scheduler_difference
 from service.execution.task import Outcome, TaskSpec, Work
 from service.execution.worker import StepResult
 from service.settings import Settings

@@ -30,6 +30,25 @@ LIMITS = IngestLimits(memory_bytes=1 << 30, timeout_s=5, output_bytes=1 << 20)
 PRELUDE = "from service.uploads.sandbox import IngestLimits, set_limits; set_limits(IngestLimits({}, {}, {}));"
 
 
+STARTED_AHEAD = """
+import sys
+import psutil
+from pathlib import Path
+from service.errors import NotFoundError
+from service.uploads.sandbox import IngestOrder, ingest, start_ahead
+
+def servers():
+    return [child.pid for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+
+start_ahead()
+before = servers()
+try:
+    ingest(IngestOrder(Path(sys.argv[1]), "ds_a", "a", sys.argv[1]), memory_bytes=4 << 30, timeout_s=60)
+except NotFoundError:
+    print(len(before), servers() == before)
+"""
+
+
 def under_limits(code: str, memory: int = 4 << 30, seconds: int = 60, output: int = 1 << 30) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PRELUDE.format(memory, seconds, output) + code]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -74,6 +93,11 @@ def test_a_child_that_answers_nonsense_or_nothing_has_given_no_answer(answer: by
     theirs.close()
     assert listen(ours, 5) is None
     ours.close()
+
+
+def test_the_server_of_the_children_is_started_before_the_first_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STARTED_AHEAD, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.split() == ["1", "True"]
 
 
 def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
-"""Whether workers and the scheduler run the same software as the service, before they get any work.
+"""What Dask has every worker do before its first task: compare its software with the service's, and load libraries ahead.
 
 Another version of a numerical library, or another state of ptyxas itself, computes other numbers under the same key, which
 later runs would then take for their own.
 """
 
+import threading
 from collections.abc import Mapping
 
 from distributed import Worker, WorkerPlugin
 
+from service.execution.task import NICENESS, lower_priority, prepare_numerics
+from service.stages.libraries import load_ahead
 from service.versions import differences, software_versions
 
 
@@ -32,6 +35,22 @@ class VersionCheck(WorkerPlugin):  # type: ignore[misc]  # distributed has no ty
         if found:
             worker.log_event(self.topic, {"refused": f"worker {worker.address} got no work: {found}", "worker": worker.address})
             await worker.close(nanny=True, reason="other versions than the service's")
+
+
+class LoadAhead(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
+    """Has a worker import the libraries of the stages, in a thread of its own, whenever it computes nothing."""
+
+    name = "ptyxas-load-ahead"
+
+    def setup(self, worker: Worker) -> None:
+        """Start the thread."""
+
+        def load() -> None:
+            prepare_numerics()
+            lower_priority(NICENESS)
+            load_ahead(lambda: bool(worker.state.executing_count))
+
+        threading.Thread(target=load, name=self.name, daemon=True).start()
 
 
 def scheduler_difference(expected: Mapping[str, str], versions: Mapping[str, object]) -> str | None:

@@ -1,0 +1,64 @@
+"""What a worker loads while it has nothing to do."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.stages.libraries import load_ahead
+
+ROOT = Path(__file__).resolve().parents[3]
+LOADED_AHEAD = """
+import sys
+from service.stages.libraries import load_ahead
+load_ahead(lambda: False)
+before = set(sys.modules)
+from tasks.coupling.spectra import align, impose
+from tasks.coupling.outliers import coupling_warnings
+from tasks.ptycho.driver import run
+from tasks.xanes.batch import fit_model
+from tasks.xanes.models import spectrum_model
+from tasks.xanes.model_check import model_warnings
+from tasks.chemistry import chemistry_maps
+from tasks.domains.borders import settle_borders
+from tasks.domains.profile import densities
+from dask_ml.cluster import KMeans
+from tasks.figures.gallery import figure_list
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+print(*sorted({name.partition(".")[0] for name in before}))
+"""
+
+
+def test_modules_are_loaded_once_nothing_is_computed_and_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        (tmp_path / f"{name}_ahead.py").write_text("import busy_ahead\nbusy_ahead.loaded.append(__name__)\n")
+    (tmp_path / "busy_ahead.py").write_text("loaded = []\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import busy_ahead  # type: ignore[import-not-found]
+
+    looks = iter([True, True, False, True, False])
+    seen: list[list[str]] = []
+
+    def is_busy() -> bool:
+        seen.append(list(busy_ahead.loaded))
+        return next(looks)
+
+    load_ahead(is_busy, ["first_ahead", "second_ahead"])
+    assert seen == [[], [], [], ["first_ahead"], ["first_ahead"]]
+    assert busy_ahead.loaded == ["first_ahead", "second_ahead"]
+
+
+def test_what_cannot_be_loaded_is_left_to_the_step_that_needs_it(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        load_ahead(lambda: False, ["no_such_library", "string"])
+    assert "no_such_library cannot be loaded ahead: No module named 'no_such_library'" in caplog.text
+
+
+def test_no_library_is_left_that_a_run_would_wait_for() -> None:
+    command = [sys.executable, "-c", LOADED_AHEAD]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout.splitlines()
+    left, loaded = (line.split() for line in output)
+    assert {"jax", "numba", "scipy", "sklearn", "dask_ml", "matplotlib", "xraydb", "zarr"} <= set(loaded)
+    assert set(left) <= {"tasks"}
