@@ -6,10 +6,10 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 import numpy as np
 import typer
@@ -85,15 +85,15 @@ class Demo:
         begun = time.monotonic()
         prepare(self.folder)
         settings = self._settings()
-        with running(open_server(settings, self._show_address)) as server:
-            measured = self._measure(server)
-            with Client(server.url) as client:
+        with ServerThread(settings, self._show_address) as server:
+            measured, url = self._measure(), server.wait_for_url()
+            with Client(url) as client:
                 run = self._run(client, self._upload(client, measured), measured, {})
             _, found = assess_run(measured.simulation, settings, run)
             self.console.print(errors_table(found))
-            self._show_addresses(server.url, run["id"], settings.runs_dir / run["id"], time.monotonic() - begun)
+            self._show_addresses(url, run["id"], settings.runs_dir / run["id"], time.monotonic() - begun)
             if keep:
-                self.console.print(f"serving {server.url} until Ctrl-C")
+                self.console.print(f"serving {url} until Ctrl-C")
                 with contextlib.suppress(KeyboardInterrupt):
                     threading.Event().wait()
         return found
@@ -102,10 +102,9 @@ class Demo:
         """Errors of the maps of one measurement under each of several choices of options, by the choices' names."""
         prepare(self.folder)
         settings = self._settings()
-        with running(open_server(settings, self._show_address)) as server:
-            measured = self._measure(server)
-            found = {}
-            with Client(server.url) as client:
+        with ServerThread(settings, self._show_address) as server:
+            measured, found = self._measure(), {}
+            with Client(server.wait_for_url()) as client:
                 dataset = self._upload(client, measured)
                 for name, chosen in choices.items():
                     run = self._run(client, dataset, measured, chosen)
@@ -116,11 +115,10 @@ class Demo:
         chosen: dict[str, Any] = {} if self.workers is None else {"workers": self.workers}
         return Settings(data_dir=self.folder / "data", port=free_port(8000), dashboard_port=free_port(8787), **chosen)
 
-    def _measure(self, server: "HttpServer") -> Measurement:
-        """Simulate the measurement while the service starts."""
+    def _measure(self) -> Measurement:
+        """Simulate the measurement, while the service starts."""
         measured = measure(self.options, self.folder / "scans")
         self.console.print(f"measured {len(measured.files)} energies, {measured.n_bytes / 1e6:.0f} MB")
-        wait_until_started(server)
         return measured
 
     def _upload(self, client: Client, measured: Measurement) -> str:
@@ -191,31 +189,57 @@ def free_port(wanted: int) -> int:
     return wanted
 
 
-@contextlib.contextmanager
-def running(server: "HttpServer") -> Iterator["HttpServer"]:
-    """Run ``server`` in a thread, and stop it when the block ends."""
-    thread = threading.Thread(target=server.run, name="http")
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.should_exit = True
-        thread.join()
+class ServerThread(threading.Thread):
+    """A service that is opened and runs in a thread of its own, until the end of the block that it is the context of."""
 
+    def __init__(self, settings: Settings, on_start: Callable[[str], None]) -> None:
+        super().__init__(name="http")
+        self._settings, self._on_start = settings, on_start
+        self._server: HttpServer | None = None
+        self._error: Exception | None = None
+        self._is_wanted = True
 
-def wait_until_started(server: "HttpServer", timeout_s: float = 120.0) -> None:
-    """Wait until requests are answered.
+    def run(self) -> None:
+        """Open the server, and serve unless that is no longer wanted."""
+        try:
+            self._server = open_server(self._settings, self._on_start)
+            if self._is_wanted:
+                self._server.run()
+        except Exception as error:
+            self._error = error
 
-    Raises
-    ------
-    ServiceError
-        The server ended, or did not start in time.
-    """
-    deadline = time.monotonic() + timeout_s
-    while not server.started:
-        if server.should_exit or time.monotonic() > deadline:
-            raise ServiceError("the service did not start; its log says why")
-        time.sleep(0.05)
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._is_wanted = False
+        while self.is_alive() and not self._has_started:  # a server that is told to end while it starts leaves its workers behind
+            time.sleep(0.05)
+        if self._server is not None:
+            self._server.should_exit = True
+        self.join()
+
+    @property
+    def _has_started(self) -> bool:
+        return self._server is not None and self._server.started
+
+    def wait_for_url(self, timeout_s: float = 120.0) -> str:
+        """The address of the service, once it answers requests.
+
+        Raises
+        ------
+        ServiceError
+            The server ended, or did not start in time. Any other error with which it could not be opened is raised as it is.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._server is None or not self._server.started:
+            if self._error is not None:
+                raise self._error
+            if not self.is_alive() or time.monotonic() > deadline:
+                raise ServiceError("the service did not start; its log says why")
+            time.sleep(0.05)
+        return self._server.url
 
 
 def assess_run(

@@ -15,9 +15,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.demo import assess_run, free_port, prepare, running, wait_until_started, with_cycles
+from api.cli.demo import ServerThread, assess_run, free_port, prepare, with_cycles
 from api.cli.progress import show_run, show_uploads
-from api.cli.serve import open_server
 from api.cli.simulate import Measurement, measure
 from api.cli.terminal import console, plain_errors, safe
 from api.client.ptyxas import Client
@@ -131,10 +130,9 @@ class ParticleStudy:
         prepare(self.folder)
         chosen: dict[str, Any] = {} if self.workers is None else {"workers": self.workers}
         settings = Settings(data_dir=self.folder / "data", port=free_port(8000), dashboard_port=0, **chosen)
-        with running(open_server(settings, lambda url: self.console.print(f"serving {url}"))) as server:
+        with ServerThread(settings, lambda url: self.console.print(f"serving {url}")) as server:
             measured = {name: measure(one, self.folder / "scans" / name) for name, one in self.specimens().items()}
-            wait_until_started(server)
-            with Client(server.url) as client:
+            with Client(server.wait_for_url()) as client:
                 ids = [self._upload(client, name, one) for name, one in measured.items()]
                 run = show_run(client, client.submit(ids, self._run_options(measured), "study")["id"], self.console)
             if run["state"] != "succeeded":

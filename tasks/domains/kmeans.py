@@ -1,8 +1,8 @@
 """k-means: centres of points in the space of their scaled descriptors, and the inertia they leave, for every k.
 
-Lloyd's iterations are dask-ml's. Of dask-ml 2025.1 only ``init=<array>`` is used, with inertia and labels worked out
-here: its ``inertia_`` mixes squared and plain distances, ``n_init`` does not restart, an empty domain gets its
-centre at 0, and ``init="k-means++"`` raises.
+Lloyd's iterations are scikit-learn's where the starts are tried on all points, and else dask-ml's. Of dask-ml 2025.1 only
+``init=<array>`` is used, with inertia and labels worked out here: its ``inertia_`` mixes squared and plain distances, ``n_init``
+does not restart, an empty domain gets its centre at 0, and ``init="k-means++"`` raises.
 """
 
 from typing import Final
@@ -22,7 +22,7 @@ N_SEEDS: Final = 10
 """k-means++ starts for each k."""
 
 N_FINALISTS: Final = 3
-"""Starts, the best on the subsample, that are run on all pixels for the domains; for the elbow, one if any."""
+"""Starts, the best on a subsample, that are run on all pixels for the domains; for the elbow, one."""
 
 TOLERANCE: Final = 1e-6
 """Squared shift of the centres, in scaled units, that ends Lloyd's iterations (dask-ml's is absolute)."""
@@ -38,14 +38,14 @@ Array = NDArray[np.float64]
 
 def cluster_each(points: Array, n_domains: int, seed: int) -> tuple[Array, Array]:
     """Centres (k, D) for the k asked for, and the inertia (12,) for every k; NaN for more domains than distinct points (n, D)."""
-    # on a subsample of all points the starts have already ended where dask-ml would take them
-    for_elbow = 0 if len(points) <= SUBSAMPLE else 1
+    # on a subsample of all points the starts have already ended where dask-ml would take them, once it has compiled for a second
+    is_whole = len(points) <= SUBSAMPLE
     inertia = np.full(MAX_DOMAINS, np.nan)
     wanted = np.empty((0, points.shape[1]))
     # the work is milliseconds of BLAS and OpenMP a call; their threads only get in the way of the other workers'
     with threadpool_limits(1):
         for k in range(1, min(MAX_DOMAINS, n_distinct(points)) + 1):
-            n_finalists = N_FINALISTS if k == n_domains else for_elbow
+            n_finalists = 0 if is_whole else N_FINALISTS if k == n_domains else 1
             centres, inertia[k - 1] = cluster(points, k, seed, n_finalists)
             if k == n_domains:
                 wanted = centres

@@ -88,6 +88,11 @@ class Specimen:
     radius_m: float
     thickness_m: float
 
+    @property
+    def reach_m(self) -> float:
+        """Distance from the origin beyond which the particle has no part, whatever the direction [m]."""
+        return self.radius_m * (1 + float(np.abs(self.harmonics).sum()))
+
     def thickness(self, y_m: Array, x_m: Array) -> Array:
         """Thickness [m] at points of any shape; zero outside the particle."""
         angle = np.arctan2(y_m, x_m)
@@ -239,9 +244,11 @@ def transmission_at(
     """(Y, X) complex64: O averaged within each pixel of a regular grid with these centres."""
     fine_y, fine_x = supersample(y_m), supersample(x_m)
     y, x = np.meshgrid(fine_y, fine_x, indexing="ij")
-    density = DENSITY_V_M3 * specimen.thickness(y, x)
-    factor = electrons[specimen.state(y, x)] * electrons_per_absorption(energy_ev)
-    image = transmission(density * factor.imag, -density * factor.real)
+    near = np.hypot(y, x) <= specimen.reach_m
+    density = DENSITY_V_M3 * specimen.thickness(y[near], x[near])
+    factor = electrons[specimen.state(y[near], x[near])] * electrons_per_absorption(energy_ev)
+    image = np.ones(y.shape, np.complex64)
+    image[near] = transmission(density * factor.imag, -density * factor.real)
     return bin_down(image).astype(np.complex64)
 
 

@@ -1,12 +1,15 @@
 """The demo's own rules; the whole of it is played in tests/end_to_end."""
 
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
-from api.cli.demo import DEMO_MARKER, errors_table, free_port, prepare
-from service.errors import ConflictError
+from api.cli import demo
+from api.cli.demo import DEMO_MARKER, ServerThread, errors_table, free_port, prepare
+from service.errors import ConflictError, ServiceError
+from service.settings import Settings
 from tasks.simulation.truth import Assessment
 
 
@@ -27,6 +30,62 @@ def test_a_taken_port_is_left_alone() -> None:
         assert free_port(taken.getsockname()[1]) == 0
         port = taken.getsockname()[1]
     assert free_port(port) == port
+
+
+class SlowServer:
+    """Stands in for the HTTP server: it starts after a while, and serves until it is told to end."""
+
+    url = "http://127.0.0.1:1"
+
+    def __init__(self, starts: bool = True) -> None:
+        self.started = self.should_exit = self.ended_well = False
+        self._starts = starts
+
+    def run(self) -> None:
+        time.sleep(0.2)
+        self.started = self._starts and not self.should_exit
+        while self.started and not self.should_exit:
+            time.sleep(0.01)
+        self.ended_well = self.started
+
+
+def open_with(monkeypatch: pytest.MonkeyPatch, opened: SlowServer | Exception) -> ServerThread:
+    """A thread whose server is this one, or cannot be opened."""
+
+    def open_server(*_: object) -> SlowServer:
+        if isinstance(opened, Exception):
+            raise opened
+        return opened
+
+    monkeypatch.setattr(demo, "open_server", open_server)
+    return ServerThread(Settings(), lambda url: None)
+
+
+def test_the_service_starts_beside_the_measurement_and_ends_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = SlowServer()
+    with open_with(monkeypatch, server) as thread:
+        assert not server.started
+        assert thread.wait_for_url() == server.url
+        assert thread.is_alive()
+    assert server.ended_well
+    assert not thread.is_alive()
+
+
+def test_a_measurement_that_fails_ends_the_service_that_was_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = SlowServer()
+    with pytest.raises(ValueError, match="no such edge"), open_with(monkeypatch, server):
+        raise ValueError("no such edge")
+    assert server.ended_well, "told to end before it has started, it would leave its workers behind"
+
+
+def test_a_service_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        pytest.raises(ConflictError, match="another ptyxas service"),
+        open_with(monkeypatch, ConflictError("another ptyxas service works there")) as thread,
+    ):
+        thread.wait_for_url()
+    with pytest.raises(ServiceError, match="did not start"), open_with(monkeypatch, SlowServer(starts=False)) as thread:
+        thread.wait_for_url()
 
 
 def test_the_table_has_every_error() -> None:

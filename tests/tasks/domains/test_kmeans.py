@@ -1,5 +1,7 @@
 """k-means against scikit-learn."""
 
+from typing import NoReturn
+
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
@@ -44,6 +46,19 @@ def test_of_more_domains_it_is_no_higher_on_average(k: int) -> None:
     ratios = [beside_scikit_learn(k, draw) for draw in range(4)]
     assert np.mean(ratios) < 1 + 1e-3
     assert max(ratios) < 1.02
+
+
+def test_fewer_points_than_starts_are_tried_on_need_no_second_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.repeat(STATES, 300, axis=0) + np.random.default_rng(3).normal(0, 2, (1200, 3))
+    by_both, inertia = cluster(points, 4, seed=1)
+
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError("dask-ml compiles for a second")
+
+    monkeypatch.setattr(kmeans, "_lloyd", refuse)
+    centres, inertias = cluster_each(points, 4, seed=1)
+    np.testing.assert_allclose(centres, by_both, rtol=1e-9)
+    assert inertias[3] == pytest.approx(inertia, rel=1e-12)
 
 
 def test_elbow_is_the_farthest_point_from_the_chord() -> None:

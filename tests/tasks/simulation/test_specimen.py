@@ -53,6 +53,15 @@ def test_the_seed_decides_everything(tiny: Simulation) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_the_particle_ends_within_its_reach(seed: int) -> None:
+    specimen = grow_specimen(SimulationOptions(seed=seed))
+    y, x = np.meshgrid(*[np.linspace(-2, 2, 401) * specimen.radius_m] * 2, indexing="ij")
+    beyond = np.hypot(y, x) > specimen.reach_m
+    assert specimen.reach_m < 1.7 * specimen.radius_m, "most of the field is beyond"
+    assert not specimen.thickness(y, x)[beyond].any()
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_every_state_has_a_grain(seed: int) -> None:
     specimen = grow_specimen(SimulationOptions(seed=seed, n_states=5, n_grains=9))
     assert set(specimen.grain_states) == set(range(5))
