@@ -32,7 +32,7 @@ class MapsStep(Step):
     """
 
     stage: ClassVar[str] = "maps"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     arrays: ClassVar[tuple[ArraySpec, ...]] = tuple(RESULTS["{dataset}/maps"].values())
 
     absorber: Absorber
@@ -48,8 +48,9 @@ class MapsStep(Step):
         from tasks.xanes.model_check import model_warnings
         from tasks.xanes.models import EXTRA
         from tasks.xanes.unresolved import blur_of
+        from tasks.xanes.vacuum import jump_variance_in_common, with_jump_variance
 
-        read = context.read(self.spectra, "energy_ev", "absorption", "sigma_absorption")
+        read = context.read(self.spectra, "energy_ev", "absorption", "sigma_absorption", "vacuum_mask")
         energy_ev = read["energy_ev"]
         pieces = [context.read(tile) for tile in self.tiles]
         whole = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in pieces[0]}
@@ -63,6 +64,10 @@ class MapsStep(Step):
         fit, sigma_vacuum = SpectrumFit(**whole), float(np.sqrt(np.mean(read["sigma_absorption"] ** 2)))
         phase, sigma_phase = self._phase(context, index)
         blur_px = blur_of(read["absorption"], kept(whole["status"]).reshape(phase.shape))
+        in_common = jump_variance_in_common(
+            energy_ev, read["absorption"], read["vacuum_mask"], fit.parameters, self.absorber.edge_energy_ev
+        )
+        fit = with_jump_variance(fit, in_common)
         found = chemistry_maps(
             fit, whole["status"], phase, sigma_phase, phase_energy_ev, self.absorber, self.options, further, blur_px,
         )  # fmt: skip
@@ -74,6 +79,7 @@ class MapsStep(Step):
             warnings=warnings if self.has_phase else [*warnings, NO_PHASE],
             phase_energy_ev=phase_energy_ev if self.has_phase else None,
             blur_px=blur_px,
+            jump_sigma_in_common=float(np.sqrt(in_common)),
             n_kept=int(np.count_nonzero(found["mask"])),
         )
 

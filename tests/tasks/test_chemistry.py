@@ -22,6 +22,7 @@ from tasks.scattering import Absorber
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit, Status
 from tasks.xanes.unresolved import UNRESOLVED
+from tasks.xanes.vacuum import with_jump_variance
 
 PAPER, CHANTLER = ChemistryOptions(), ChemistryOptions(preset="chantler")
 V = Absorber()
@@ -126,6 +127,17 @@ def test_maps_have_the_names_of_the_store_and_hide_masked_pixels() -> None:
     expected = maps["n_electron"][0, 0] / maps["n_absorber"][0, 0]
     assert maps["electron_ratio"][0, 0] == pytest.approx(expected, rel=1e-6)
     assert maps["electron_ratio_sigma"][0, 0] == pytest.approx(expected * np.hypot(0.02, 0.01), rel=1e-5)
+
+
+def test_what_energies_have_in_common_adds_to_the_error_of_the_jump_and_of_what_is_divided_by_it() -> None:
+    further = (np.zeros(6, np.int8), np.full((2, 3), -0.5), 0.01, 5420.0, V, PAPER)
+    own, found = (chemistry_maps(with_jump_variance(fitted(6), variance), *further) for variance in (0.0, (0.02 * 0.1) ** 2))
+    assert own["edge_jump_sigma"][0, 0] == pytest.approx(0.01 * 0.1)
+    assert found["edge_jump_sigma"][0, 0] == pytest.approx(np.hypot(0.01, 0.02) * 0.1)
+    expected = found["electron_ratio"][0, 0] * np.sqrt(0.02**2 + 0.01**2 + 0.02**2)
+    assert found["electron_ratio_sigma"][0, 0] == pytest.approx(expected, rel=1e-5)
+    same = set(own) - {"edge_jump_sigma", "electron_ratio_sigma"}
+    assert all(np.array_equal(own[name], found[name], equal_nan=True) for name in same)
 
 
 def test_maps_of_too_few_pixels_are_refused() -> None:
