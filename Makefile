@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STAMP := $(VENV)/.compiled
-# processes that the tests run in; 0 is one that shows its output as it comes
-JOBS ?= 2
+# Processes that the tests run in: three keep two cores busy, since each waits at times. 0 is one that shows its output as it comes.
+JOBS ?= 3
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
 .PHONY: help venv demo study test studies survive coverage lowest lint bench accept paper docs site clean

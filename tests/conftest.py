@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from measurements import measurement
 from oxides import OXYGEN_ATOMS, OxideMixture, measure_oxides
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -30,6 +31,23 @@ def share_compiled_code() -> None:
 
 
 share_compiled_code()
+
+
+def compute_in_one_thread() -> None:
+    """Have a process of ``pytest -n`` compute in one thread, as workers do: more would only get in the way of the others'."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import jax
+
+        from service.execution.task import WORKER_ENVIRONMENT
+
+        with pytest.MonkeyPatch.context() as patch:  # what tests start finds the environment as it was
+            for name, value in WORKER_ENVIRONMENT.items():
+                patch.setenv(name, value)
+            jax.devices()  # XLA reads it when it starts
+        threadpool_limits(1)
+
+
+compute_in_one_thread()
 
 END_TO_END = "tests/end_to_end/"
 DISTURBED = "killed", "object_store"

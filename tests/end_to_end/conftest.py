@@ -84,7 +84,7 @@ def main_job(lab: Lab, pristine: str) -> Job:
 @pytest.fixture(scope="session")
 def joint_job(lab: Lab, main_job: Job, pristine: str, charged: str) -> Job:
     """A run on both datasets, after the first has been analysed alone."""
-    return lab.run([pristine, charged], OPTIONS, "both")
+    return lab.run([pristine, charged], OPTIONS, "both", is_drawn=False)
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +93,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
     folder = tmp_path_factory.mktemp("undisturbed")
     with open_lab(folder / "data") as lab:
         dataset = lab.upload(brief_specimen(), folder, [as_cxi])
-        job = lab.run([dataset], BRIEF_OPTIONS)
+        job = lab.run([dataset], BRIEF_OPTIONS, is_drawn=False)
         assert job.view["state"] == "succeeded", job.view["error"]
         return lab.arrays(job.id, dataset)

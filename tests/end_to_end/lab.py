@@ -22,6 +22,7 @@ import psutil
 import zarr
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
+from undrawn import mark_of
 
 from api.client.ptyxas import PREFIX, Client
 from storage.results import ResultsStore
@@ -46,6 +47,10 @@ BRIEF_OPTIONS: Final[dict[str, Any]] = {
     "domains": {"n_domains": 3, "replicates": 0},
 }
 """Of runs that are disturbed: most cycles are in the second round, so that a service can be killed in the middle of it."""
+
+PRELOAD: Final = "DASK_DISTRIBUTED__WORKER__PRELOAD"
+UNDRAWN: Final = str(Path(__file__).with_name("undrawn.py"))
+"""Where Dask's workers read what to load as they start, and what lets a run do without its figures."""
 
 Writer = Callable[[Path, Scan], None]
 """Writes a scan to a file of one format."""
@@ -76,7 +81,7 @@ class ServiceProcess:
                 "2",
                 *flags,
             ]
-            environment = os.environ | {"NO_COLOR": "1"}
+            environment = {PRELOAD: UNDRAWN} | os.environ | {"NO_COLOR": "1"}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         self.url = self._wait_for_address()
 
@@ -164,9 +169,22 @@ class Lab:
         self.simulations[dataset] = simulation
         return dataset
 
-    def run(self, datasets: list[str], options: dict[str, Any], name: str = "") -> Job:
+    def submit(self, datasets: list[str], options: dict[str, Any], name: str = "", *, is_drawn: bool = True) -> str:
+        """Submit a run and return its identifier; all but one of its figures are left out where it is not to be drawn."""
+        run_id = str(self.client.submit(datasets, options, name)["id"])
+        if not is_drawn:
+            self.leave_undrawn(run_id)
+        return run_id
+
+    def leave_undrawn(self, run_id: str) -> None:
+        """Leave out all but one of the figures of a run."""
+        mark = mark_of(self.serving.data_dir, run_id)
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+
+    def run(self, datasets: list[str], options: dict[str, Any], name: str = "", *, is_drawn: bool = True) -> Job:
         """Submit a run and follow it to its end."""
-        run_id = self.client.submit(datasets, options, name)["id"]
+        run_id = self.submit(datasets, options, name, is_drawn=is_drawn)
         return self.job(run_id, list(self.client.follow(run_id)))
 
     def job(self, run_id: str, events: list[dict[str, Any]]) -> Job:

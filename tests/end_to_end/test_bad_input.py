@@ -234,5 +234,5 @@ def test_a_run_on_a_dataset_that_is_not_there_is_refused(lab: Lab) -> None:
 
 def test_what_was_there_before_can_still_be_used(lab: Lab, dataset: str) -> None:
     lab.client.seal(dataset)
-    job = lab.run([dataset], {"reconstruct": {"cycles": 10}})
+    job = lab.run([dataset], {"reconstruct": {"cycles": 10}}, is_drawn=False)
     assert job.view["state"] == "succeeded", job.view["error"]

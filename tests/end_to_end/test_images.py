@@ -45,7 +45,7 @@ def brought_back(lab: Lab, main_job: Job, tmp_path_factory: pytest.TempPathFacto
     options = {
         "kkr": {"mode": "off"}, "align": {"drift": "none", "gauge": "none"}, "domains": {"n_domains": 4, "replicates": 0},
     }  # fmt: skip
-    return datasets, lab.run(datasets, options, "brought back")
+    return datasets, lab.run(datasets, options, "brought back", is_drawn=False)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -92,7 +92,7 @@ def test_the_stack_of_iron_goes_from_one_file_to_optical_densities(lab: Lab, tmp
         "fit": {"model": "l3_l2"}, "chemistry": {"preset": "chantler"},
         "domains": {"n_domains": 3, "space": "components", "replicates": 0},
     }  # fmt: skip
-    job = lab.run([dataset], options, "iron")
+    job = lab.run([dataset], options, "iron", is_drawn=False)
     assert job.view["state"] == "succeeded", job.view["error"]
     energy, absorption = (lab.array(job, f"{dataset}/spectra/{name}") for name in ("energy", "absorption"))
     sample = lab.array(job, f"{dataset}/spectra/sample_mask")

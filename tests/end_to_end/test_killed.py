@@ -62,7 +62,7 @@ def survivor(
     folder = tmp_path_factory.mktemp("killed")
     with own_lab(folder / "data") as lab:
         dataset = lab.upload(brief_specimen(), folder, [writers["cxi"]])
-        run = lab.client.submit([dataset], BRIEF_OPTIONS)["id"]
+        run = lab.submit([dataset], BRIEF_OPTIONS, is_drawn=False)
         wait_for_second_round(lab, len(brief_specimen().scans) + 1)
         seen = event_ids(lab, run, 0, n=5)
         table = lab.client.call("GET", f"/runs/{run}/energies")["items"]

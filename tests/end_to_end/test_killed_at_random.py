@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from lab import BRIEF_OPTIONS, Array, Lab, OpenLab, Writer, brief_specimen
+from lab import BRIEF_OPTIONS, PRELOAD, UNDRAWN, Array, Lab, OpenLab, Writer, brief_specimen
 
 from api.client.ptyxas import UnreachableError
 from service.execution.task import WORKER_ENVIRONMENT
@@ -93,7 +93,7 @@ class Arena:
     def submit(self) -> tuple[str, str]:
         """The same measurement again, as a dataset of its own that shares no step with the others: dataset and run."""
         dataset = self.lab.upload(brief_specimen(), self._folder, [self._writer])
-        return dataset, self.lab.client.submit([dataset], BRIEF_OPTIONS)["id"]
+        return dataset, self.lab.submit([dataset], BRIEF_OPTIONS, is_drawn=False)
 
     def wait_for_steps(self, before: int, n_steps: int, run: str) -> None:
         """Until so many steps more than ``before`` are finished, or the run has ended."""
@@ -133,7 +133,7 @@ def arena(own_lab: OpenLab, writers: dict[str, Writer], tmp_path_factory: pytest
     folder = tmp_path_factory.mktemp("arena")
     witness = Path(__file__).with_name("witness.py")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", str(witness))
+        patch.setenv(PRELOAD, repr([str(witness), UNDRAWN]))
         patch.setenv("PTYXAS_TEST_LOG", str(folder / "computations"))
         patch.setenv("PTYXAS_KEEP_ROUNDS", "1")  # to see when each was written
         arena = Arena(folder, own_lab, writers["cxi"])

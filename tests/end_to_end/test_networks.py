@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from lab import Job, Lab, Measure, OpenLab, Writer
+from lab import PRELOAD, UNDRAWN, Job, Lab, Measure, OpenLab, Writer
 
 from service.execution.certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
 
@@ -79,7 +79,7 @@ class Network:
         inside = ["ip", "netns", "exec", f"{BRIDGE}-{name}", "bash", "-c", SUPERVISED, "supervisor"]
         words = [*inside, sys.executable, "-m", *command, "--protocol", "tls", *tls]
         with (self.folder / f"{name}.log").open("a") as log:
-            environment = os.environ | COMMUNICATION
+            environment = {PRELOAD: UNDRAWN} | os.environ | COMMUNICATION
             self.processes[name] = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
 
     def start_scheduler(self) -> None:
@@ -185,7 +185,7 @@ def disturbed(
             patch.setenv(name, value)
         with own_lab(folder / "data", *flags, "--scheduler-tls-certificate", certificate, "--scheduler-tls-key", key) as lab:
             dataset = lab.upload(specimen(0), folder, [writers["cxi"]])
-            run = lab.client.submit([dataset], options)["id"]
+            run = lab.submit([dataset], options, is_drawn=False)
             disturb(network, lab, len(specimen(0).scans))
             yield lab, dataset, lab.job(run, list(lab.client.follow(run)))
 

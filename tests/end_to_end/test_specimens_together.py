@@ -99,6 +99,10 @@ def test_fractions_and_domains_are_near_the_truth(lab: Lab, joint_job: Job, pris
         assert lab.assess(joint_job, name, merged).adjusted_rand > 0.5
 
 
+def test_figures_that_no_test_looks_at_are_left_out(lab: Lab, joint_job: Job) -> None:
+    assert len(lab.client.call("GET", f"/runs/{joint_job.id}/figures")["items"]) == 1
+
+
 def test_another_number_of_domains_from_the_command_line_computes_no_image_anew(
     lab: Lab, main_job: Job, options: dict[str, Any], pristine: str
 ) -> None:
@@ -108,6 +112,7 @@ def test_another_number_of_domains_from_the_command_line_computes_no_image_anew(
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     run_id = json.loads(done.output)["id"]
+    lab.leave_undrawn(run_id)
     other = lab.job(run_id, list(lab.client.follow(run_id)))
     assert other.view["state"] == "succeeded", other.view["error"]
     assert other.computed() == ["domains", "results", "figures"]
@@ -119,6 +124,6 @@ def test_another_number_of_domains_from_the_command_line_computes_no_image_anew(
 def test_the_same_request_again_computes_only_its_own_results_and_figures(
     lab: Lab, main_job: Job, options: dict[str, Any], pristine: str
 ) -> None:
-    again = lab.run([pristine], options)
+    again = lab.run([pristine], options, is_drawn=False)
     assert again.view["state"] == "succeeded", again.view["error"]
     assert again.computed() == ["results", "figures"]

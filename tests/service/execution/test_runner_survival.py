@@ -54,13 +54,18 @@ SERVICE = textwrap.dedent(
             return StepResult("done", is_computed=True)
         return work
 
+    class SparingCluster(Cluster):
+        """Made-up steps need none of the libraries that workers load ahead."""
+        def load_ahead(self):
+            pass
+
     if __name__ == "__main__":
         folder = Path(sys.argv[1])
         settings = Settings(data_dir=folder, workers=2, dashboard_port=0)
         records = RunRepository(Catalogue(settings.catalogue_url))
         paths = DataPaths.of(settings)
         runner = Runner(records, paths, load_inputs, make_work(), keep_rounds=True)
-        cluster = Cluster(settings, runner.hear_progress)
+        cluster = SparingCluster(settings, runner.hear_progress)
         cluster.start()
         runner.start(cluster)
         while records.unfinished_runs():
@@ -113,7 +118,7 @@ def test_a_run_survives_the_death_of_its_service(tmp_path: Path, deaths_s: tuple
     keys = [path.name.split(".")[0] for path in runs.glob("*.log")]
     assert len(keys) == len(set(keys)), "a finished step was computed again"
     finished = set(ArtifactStore(data / "units").keys())
-    assert len(finished) == 31
+    assert len(finished) == 32
     # a worker may be killed between a step's rename and its line in the log, once for each worker and death
     assert set(keys) <= finished
     assert len(finished - set(keys)) <= 2 * len(deaths_s)
