@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
@@ -101,14 +101,7 @@ def find_damage(folder: Location, files: Files) -> list[str]:
     return found
 
 
-if TYPE_CHECKING:
-    Wrapper = WrapperStore[LocalStore | ObjectStore[Any]]
-else:
-    # ObjectStore takes no parameter in Zarr 3.1.0
-    Wrapper = WrapperStore
-
-
-class VerifiedStore(Wrapper):
+class VerifiedStore(WrapperStore[LocalStore | ObjectStore[Any]]):
     """A folder of Zarr data, read-only, whose files must be what its manifest says.
 
     Parameters
