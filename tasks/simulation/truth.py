@@ -153,6 +153,9 @@ def assess(
     labels : (Y, X) int array
         Domains, 0 outside.
     """
+    # takes a second to load, which nothing else here needs
+    from sklearn.metrics import adjusted_rand_score
+
     offset = find_offset(simulation, y_m, x_m, spectra[1][0])
     truth = true_maps(simulation, y_m - offset[0], x_m - offset[1])
     kept = np.asarray(maps["mask"], bool)
@@ -169,29 +172,12 @@ def assess(
         n_absorber_ratio=float(np.sum(maps["n_absorber"][inside]) / np.sum(truth.n_absorber[inside])),
         electron_ratio_off=_median(errors["electron_ratio"]),
         electron_ratio_sd=robust_sd(errors["electron_ratio"]),
-        adjusted_rand=adjusted_rand(truth.state[labelled], labels[labelled]),
+        adjusted_rand=float(adjusted_rand_score(truth.state[labelled], labels[labelled])),
         coverage=float((kept & truth.particle).sum() / truth.particle.sum()),
         absorption_sd=absorption_sd,
         phase_sd_rad=phase_sd,
         within_sigma={name: float(np.mean(np.abs(errors[name]) < maps[f"{name}_sigma"][inside])) for name in STATES},
     )
-
-
-def adjusted_rand(one: NDArray[np.integer[Any]], other: NDArray[np.integer[Any]]) -> float:
-    """Adjusted Rand index of two groupings (n,): 1 where they are the same, 0 where they agree as by chance.
-
-    Hubert & Arabie, J. Classif. 2, 193 (1985), eq. 5, over the pairs of pixels.
-    """
-    rows, columns = (np.unique(labels, return_inverse=True)[1] for labels in (one, other))
-    table = np.zeros((rows.max(initial=0) + 1, columns.max(initial=0) + 1), np.int64)
-    np.add.at(table, (rows, columns), 1)
-    together, of_one, of_other, every = (
-        float(np.sum(counts * (counts - 1) / 2)) for counts in (table, table.sum(1), table.sum(0), table.sum())
-    )
-    if of_one == of_other in (0, every):  # all pixels alone, or all in one group, in both
-        return 1.0
-    expected = of_one * of_other / every
-    return (together - expected) / ((of_one + of_other) / 2 - expected)
 
 
 def _median(values: Array) -> float:

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 
 from tasks.ptycho.scan import Scan
 from tasks.scattering import Absorber
 from tasks.simulation.specimen import Simulation, SimulationOptions, grow_specimen
-from tasks.simulation.truth import STATES, Truth, adjusted_rand, assess, find_offset, true_maps, true_spectra
+from tasks.simulation.truth import STATES, Truth, assess, find_offset, true_maps, true_spectra
 
 OPTIONS = SimulationOptions(seed=3, n_energies=1)
 AXIS = np.arange(-75.0, 76.0) * 15e-9
@@ -65,12 +64,3 @@ def test_errors_are_reported_as_they_are(simulation: Simulation) -> None:
     assert found.n_absorber_ratio == pytest.approx(1.04, abs=0.002)
     assert abs(found.adjusted_rand) < 0.02
     assert found.coverage == pytest.approx((truth.particle & (AXIS[None, :] > 0)).sum() / truth.particle.sum(), abs=0.01)
-
-
-@pytest.mark.parametrize(("n", "k", "changed"), [(400, 4, 0.0), (400, 4, 0.3), (400, 3, 1.0), (50, 1, 0.0), (6, 6, 0.0)])
-def test_the_index_of_two_groupings_is_scikit_learns(n: int, k: int, changed: float) -> None:
-    rng = np.random.default_rng(5)
-    one = np.arange(n) % k
-    other = np.where(rng.uniform(size=n) < changed, rng.integers(0, k, n), (one + 1) % k)
-    assert adjusted_rand(one, other) == pytest.approx(adjusted_rand_score(one, other), abs=1e-12)
-    assert adjusted_rand(one, np.zeros(n, int)) == pytest.approx(adjusted_rand_score(one, np.zeros(n, int)), abs=1e-12)
