@@ -81,7 +81,9 @@ def test_every_figure_is_explained() -> None:
     named = set(re.findall(r'yield (?:\(\s*)?f?"([a-z-]+?)(?:-\{name\})?"', (ROOT / "tasks/figures/gallery.py").read_text()))
     assert len(named) > 10
     explained = set(re.findall(r"^\| `([a-z-]+)", text_of(DOCS / "figures.md"), re.M))
-    assert named == {name.removesuffix("-") for name in explained}
+    assert named == {name.removesuffix("-") for name in explained}, (
+        "one row of the table of docs/figures.md a figure of the gallery"
+    )
 
 
 def test_claims_and_decisions_name_tests_that_exist() -> None:
@@ -99,4 +101,6 @@ def test_claims_and_decisions_name_tests_that_exist() -> None:
 @pytest.mark.parametrize(("page", "formats"), [("measurements.md", SCAN_FORMATS), ("images.md", IMAGE_FORMATS)])
 def test_every_format_is_a_row_of_its_table(page: str, formats: tuple[str, ...]) -> None:
     table = text_of(DOCS / page).partition("| format |")[2].partition("\n\n")[0]
-    assert sorted(re.findall(r"^\| (.+?) \|", table.partition("|---")[2], re.M)) == sorted(formats)
+    rows = re.findall(r"^\| (.+?) \|", table.partition("|---")[2], re.M)
+    assert set(rows) == set(formats), f"the first column of the first table of docs/{page} must be the names in READERS"
+    assert len(rows) == len(formats)

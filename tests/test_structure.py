@@ -58,7 +58,9 @@ def test_folders_have_few_entries() -> None:
         for inner in (path, *path.parents[: len(path.relative_to(ROOT).parts) - 2]):
             if inner.name != "__init__.py":
                 entries.setdefault(name_of(inner.parent), set()).add(inner.name)
-    assert {folder: sorted(names) for folder, names in entries.items() if len(names) > MAX_ENTRIES} == {}
+    assert {folder: sorted(names) for folder, names in entries.items() if len(names) > MAX_ENTRIES} == {}, (
+        f"at most {MAX_ENTRIES} modules and folders in one: use a module that is there, or divide the folder by subject"
+    )
 
 
 def test_functions_are_short() -> None:

@@ -74,7 +74,8 @@ CASES = [(name, form) for name, form in ALL if any(form.startswith(start) for st
 
 
 def test_every_example_of_a_measurement_in_hdf5_is_spoilt() -> None:
-    assert {form for name, form in CASES if name == "measurements.md"} == {reader.name for reader in READERS}
+    spoilt_forms = {form for name, form in CASES if name == "measurements.md"}
+    assert spoilt_forms == {reader.name for reader in READERS}, "a format needs an example, and its arrays in NEEDED above"
 
 
 def written(folder: Path, name: str, form: str) -> Path:
@@ -89,7 +90,9 @@ def written(folder: Path, name: str, form: str) -> Path:
 
 @pytest.mark.parametrize(("name", "readers"), [("measurements.md", READERS), ("images.md", image_format.READERS)])
 def test_every_format_has_a_worked_example(name: str, readers: Any) -> None:
-    assert sorted(examples(name)) == sorted(reader.name for reader in readers)
+    names = {reader.name for reader in readers}
+    assert len(names) == len(readers), "two readers have one name"
+    assert set(examples(name)) == names, f"docs/{name}: the heading of a format's example must be its name in READERS"
 
 
 @pytest.mark.parametrize("form", examples("measurements.md"))
