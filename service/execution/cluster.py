@@ -26,7 +26,7 @@ from service.errors import SchedulerUnavailableError
 from service.execution.compiled_code import compiled_code_environment
 from service.execution.dashboard import protect, reachable
 from service.execution.plugins import LoadAhead, VersionCheck, scheduler_difference
-from service.execution.security import cluster_security
+from service.execution.security import address_within, cluster_security, slow_heartbeats
 from service.execution.task import WORKER_ENVIRONMENT, Outcome, TaskCall, TaskSpec, read_outcome, run_task
 from service.execution.worker import StepResult
 from service.settings import Settings
@@ -91,7 +91,7 @@ class Cluster:
         self._on_progress = on_progress
         self._topic = f"ptyxas-{hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:12]}"
         self._embedded: LocalCluster | None = None
-        self._dashboard_token = ""
+        self._within = self._dashboard_token = ""
         self._client: Client | None = None
         self._futures: dict[str, Future] = {}
         self._results: dict[str, tuple[StepResult, ...]] = {}
@@ -109,6 +109,7 @@ class Cluster:
             log.warning("the Dask scheduler %s is used without TLS: who reaches it can run code here", self._settings.scheduler)
         if self._settings.scheduler is None:
             self._embedded = start_embedded(self._settings)
+            self._within = address_within(self._embedded)
             self._dashboard_token = protect(self._embedded)
         try:
             self.connect()
@@ -135,10 +136,10 @@ class Cluster:
                 raise SchedulerUnavailableError(self.problem)
             return False
         self._disconnect()
-        address = self._embedded or self._settings.scheduler
-        security = None if self._embedded else cluster_security(self._settings)  # an embedded cluster hands its own to the client
+        address, where = self._within or self._settings.scheduler, self._embedded and self._embedded.loop
+        security = None if self._embedded else cluster_security(self._settings)
         try:
-            client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False, security=security)
+            client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False, security=security, loop=where)
         except (OSError, TimeoutError) as error:
             raise SchedulerUnavailableError(f"no Dask scheduler answers at {address}: {error}") from error
         self._client = client
@@ -264,7 +265,7 @@ class Cluster:
 
     def _find_dashboard(self, client: Client) -> str | None:
         if self._embedded is not None:
-            return f"{client.dashboard_link}?token={self._dashboard_token}"
+            return f"{self._embedded.dashboard_link}?token={self._dashboard_token}"
         return reachable(client.dashboard_link)
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
@@ -327,7 +328,7 @@ def graph_of(tasks: Sequence[TaskSpec], submitted: Mapping[str, Future], topic: 
 def start_embedded(settings: Settings) -> LocalCluster:
     """Start one worker process a core, one thread each, all of it on loopback."""
     dask.config.set(SCHEDULER_SETTINGS)
-    return LocalCluster(
+    cluster = LocalCluster(
         n_workers=settings.workers,
         threads_per_worker=1,
         processes=True,
@@ -341,3 +342,5 @@ def start_embedded(settings: Settings) -> LocalCluster:
         protocol="tls://",
         scheduler_sync_interval=SYNC_S,
     )
+    slow_heartbeats(cluster)
+    return cluster

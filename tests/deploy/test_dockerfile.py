@@ -1,21 +1,14 @@
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from image_file import DOCKERFILE, instructions
 
 from service.execution.cluster import SCHEDULER_SETTINGS
 from service.execution.task import WORKER_ENVIRONMENT
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-
-
-def instructions() -> list[tuple[str, str]]:
-    text = re.sub(r"(?m)^#.*\n", "", DOCKERFILE.read_text()).replace("\\\n", " ")
-    lines = [re.sub(r"\s+", " ", line.strip()) for line in text.splitlines() if line.strip()]
-    return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
+ROOT = DOCKERFILE.parents[1]
 
 
 def test_hadolint_has_nothing_to_say() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import http.cookiejar
+import itertools
 import queue
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -74,6 +77,34 @@ def test_the_embedded_scheduler_talks_to_no_stranger(embedded: Cluster) -> None:
     for url, security in ((address, Security.temporary()), (address.replace("tls://", "tcp://"), None)):
         with pytest.raises((OSError, ValueError)):
             Client(url, timeout=2, set_as_default=False, security=security)
+
+
+def test_the_service_reaches_its_scheduler_within_the_process_and_workers_reach_it_by_tls(embedded: Cluster) -> None:
+    client = embedded._client
+    assert client is not None
+    assert client.scheduler.address.startswith("inproc://")
+    (worker,) = client.scheduler_info()["workers"]
+    assert worker.startswith("tls://127.0.0.1:")
+    elsewhere = "import sys, distributed; distributed.Client(sys.argv[1], timeout=2)"
+    done = subprocess.run(
+        [sys.executable, "-c", elsewhere, client.scheduler.address], capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+    assert done.returncode != 0
+    assert "does not match" in done.stderr
+
+
+def test_embedded_workers_say_that_they_live_every_other_second(embedded: Cluster) -> None:
+    client = embedded._client
+    assert client is not None
+    seen: set[float] = set()
+    began = time.monotonic()
+    while len(seen) < 4:
+        (about,) = client.scheduler_info()["workers"].values()
+        seen.add(about["last_seen"])
+        assert time.monotonic() - began < WAIT_S
+        time.sleep(0.1)
+    moments = sorted(seen)[1:]  # Dask decides of the first pause
+    assert min(after - before for before, after in itertools.pairwise(moments)) > 1.5
 
 
 def test_the_embedded_dashboard_asks_for_its_token(embedded: Cluster) -> None:
