@@ -16,6 +16,7 @@ from distributed.scheduler import KilledWorker
 
 from service.execution.worker import StepResult
 from service.stages.context import IsCancelled, Report
+from service.stages.libraries import finish_import
 
 WORKER_ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
@@ -118,6 +119,7 @@ def run_task(call: TaskCall, *inputs: None) -> None:
     key = str(worker.get_current_task())
     prepare_numerics()
     lower_priority(NICENESS)
+    finish_import()
 
     def report(message: dict[str, Any]) -> None:
         worker.log_event(call.topic, {**message, "task": key})

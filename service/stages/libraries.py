@@ -5,7 +5,9 @@ steps need, loads them meanwhile: first what the first steps of a run use.
 """
 
 import logging
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final
@@ -26,18 +28,38 @@ MODULES: Final = (
 LOOK_S: Final = 0.1
 """Time between two looks whether a busy worker has become idle [s]."""
 
+_importing: Final = threading.Lock()
+
 log = logging.getLogger(__name__)
 
 
-def load_ahead(is_busy: Callable[[], bool], modules: Sequence[str] = MODULES) -> None:
-    """Import modules one after another, each once nothing is computed.
+def load_ahead(
+    is_busy: Callable[[], bool], has_room: Callable[[], bool] = lambda: True, modules: Sequence[str] = MODULES
+) -> None:
+    """Import modules one after another, each while nothing is computed, for as long as there is room in memory.
 
     A module that cannot be imported is left to the step that needs it, which then says why.
     """
-    for module in modules:
-        while is_busy():
+    waiting = deque(modules)
+    while waiting and has_room():
+        with _importing:
+            if is_idle := not is_busy():
+                _import(waiting.popleft())
+        if not is_idle:
             time.sleep(LOOK_S)
-        try:
-            import_module(module)
-        except Exception as error:
-            log.warning("%s cannot be loaded ahead: %s", module, error)
+
+
+def _import(module: str) -> None:
+    try:
+        import_module(module)
+    except Exception as error:
+        log.warning("%s cannot be loaded ahead: %s", module, error)
+
+
+def finish_import() -> None:
+    """Wait until the module that is being imported ahead, if any, is there.
+
+    Called at the beginning of a step: two threads that import libraries of the same package may see a module half-way.
+    """
+    with _importing:
+        pass

@@ -3,11 +3,13 @@
 import logging
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from service.stages.libraries import load_ahead
+from service.stages.libraries import finish_import, load_ahead
 
 ROOT = Path(__file__).resolve().parents[3]
 LOADED_AHEAD = """
@@ -45,14 +47,43 @@ def test_modules_are_loaded_once_nothing_is_computed_and_in_their_order(tmp_path
         seen.append(list(busy_ahead.loaded))
         return next(looks)
 
-    load_ahead(is_busy, ["first_ahead", "second_ahead"])
+    load_ahead(is_busy, modules=["first_ahead", "second_ahead"])
     assert seen == [[], [], [], ["first_ahead"], ["first_ahead"]]
     assert busy_ahead.loaded == ["first_ahead", "second_ahead"]
 
 
+def test_a_step_waits_for_the_module_under_way_and_no_other_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_ahead.py").write_text("import time\ntime.sleep(0.3)\nis_whole = True\n")
+    (tmp_path / "next_ahead.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    computes = threading.Event()
+    thread = threading.Thread(target=load_ahead, args=(computes.is_set,), kwargs={"modules": ["slow_ahead", "next_ahead"]})
+    thread.start()
+    while "slow_ahead" not in sys.modules:
+        time.sleep(0.01)
+    computes.set()
+    finish_import()
+    assert sys.modules["slow_ahead"].is_whole
+    time.sleep(0.3)
+    assert "next_ahead" not in sys.modules
+    computes.clear()
+    thread.join(timeout=30)
+    assert "next_ahead" in sys.modules
+
+
+def test_nothing_is_loaded_that_there_is_no_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("small", "large"):
+        (tmp_path / f"{name}_ahead.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    rooms = iter([True, False])
+    load_ahead(lambda: False, lambda: next(rooms), ["small_ahead", "large_ahead", "large_ahead"])
+    assert "small_ahead" in sys.modules
+    assert "large_ahead" not in sys.modules
+
+
 def test_what_cannot_be_loaded_is_left_to_the_step_that_needs_it(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        load_ahead(lambda: False, ["no_such_library", "string"])
+        load_ahead(lambda: False, modules=["no_such_library", "string"])
     assert "no_such_library cannot be loaded ahead: No module named 'no_such_library'" in caplog.text
 
 
