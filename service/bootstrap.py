@@ -62,13 +62,13 @@ class Service:
     def start(self) -> None:
         """Start the cluster and the run loop; runs that an earlier service left unfinished go on."""
         self._lock = lock_folder(self.settings.data_dir)
-        threading.Thread(target=load_ahead, name="load-ahead", daemon=True).start()
         sweep(Retention(self.settings, self._catalogue))
         tidy_sockets(self.settings.data_dir / "sockets")
         start_ahead()
         self.datasets.start()
         self._cluster.start()
         self._runner.start(self._cluster)
+        threading.Thread(target=load_ahead, name="load-ahead", daemon=True).start()
 
     def stop(self) -> None:
         """Stop what was started; unfinished runs go on at the next start."""
