@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
@@ -135,6 +136,7 @@ class Demo:
         domains = {"n_domains": len(measured.simulation.specimen.states)}
         options = {"chemistry": measured.chemistry, "domains": domains, **self.run_options, **chosen}
         submitted = client.submit([dataset], options, "demo")
+        threading.Thread(target=import_module, args=("sklearn.metrics",), daemon=True).start()  # the comparison needs it
         self.console.print(f"Dask dashboard {submitted['dashboard_url']}", highlight=False)
         run = show_run(client, submitted["id"], self.console)
         if run["state"] != "succeeded":

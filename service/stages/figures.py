@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -30,26 +31,49 @@ PNG: Final = "png-"
 
 
 @dataclass(frozen=True, kw_only=True)
-class UngroupedFiguresStep(RunResultsStep):
-    """Draw the figures of a run that show no domains, while its pixels are grouped.
+class DrawnFiguresStep(RunResultsStep):
+    """Draw a part of a run's figures ahead, as soon as what they show is there; `FiguresStep` publishes them.
 
-    A figure that cannot be drawn is a warning that names the reason, and the others are drawn. The domains are no input, and
-    `figure_list` leaves out what shows them; of the options of the domains the figures need the descriptors.
+    A figure that cannot be drawn is a warning that names the reason, and the others are drawn.
     """
 
     stage: ClassVar[str] = "figures"
-    part: ClassVar[str] = "-ungrouped"
     version: ClassVar[int] = 1
     is_optional: ClassVar[bool] = True
     arrays: ClassVar[tuple[ArraySpec, ...]] = (ArraySpec(PNG + "{figure}", ("byte",), ("uint8",), "1", "PNG file of a figure"),)
 
-    domains: None = None
-
     def run(self, context: StageContext) -> StepAttributes:
-        figures = drawings(context, self)
+        figures = self.part_of(drawings(context, self))
         pngs, warnings = draw(context, figures)
         arrays = {PNG + name: np.frombuffer(content, np.uint8) for name, content in pngs.items()}
         return context.write(arrays, warnings=warnings, figures=list(figures))
+
+    def part_of(self, figures: Mapping[str, Drawing]) -> Mapping[str, Drawing]:
+        """Those figures that the step draws."""
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class UngroupedFiguresStep(DrawnFiguresStep):
+    """Draw the figures that show no domains, while pixels are grouped.
+
+    The domains are no input, and `figure_list` leaves out what shows them; of the options of the domains the figures need the
+    descriptors.
+    """
+
+    part: ClassVar[str] = "-ungrouped"
+
+    domains: None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupedFiguresStep(DrawnFiguresStep):
+    """Draw the figures that show domains, while results are published and the other figures are drawn."""
+
+    part: ClassVar[str] = "-grouped"
+
+    def part_of(self, figures: Mapping[str, Drawing]) -> Mapping[str, Drawing]:
+        return {name: figure for name, figure in figures.items() if figure.shows_domains}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +87,8 @@ class FiguresStep(RunResultsStep):
     run_id : str
     results : StepRef
         The run's published results.
-    ungrouped : StepRef, optional
-        Figures that are drawn already. What is missing of them, because that step failed, is drawn here.
+    drawn : tuple of StepRef
+        Figures that are drawn already. What is missing of them, because such a step failed, is drawn here.
     """
 
     stage: ClassVar[str] = "figures"
@@ -73,13 +97,13 @@ class FiguresStep(RunResultsStep):
 
     run_id: str
     results: StepRef[ResultsStep]
-    ungrouped: StepRef[UngroupedFiguresStep] | None = None
+    drawn: tuple[StepRef[DrawnFiguresStep], ...] = ()
 
     def run(self, context: StageContext) -> StepAttributes:
         figures = drawings(context, self)
-        pngs, tried = read_drawn(context, self.ungrouped)
-        drawn, warnings = draw(context, {name: figure for name, figure in figures.items() if name not in tried})
-        pngs |= drawn
+        pngs, tried = read_drawn(context, self.drawn)
+        others, warnings = draw(context, {name: figure for name, figure in figures.items() if name not in tried})
+        pngs |= others
         listed = [{"name": name, "title": one.title, "dataset": one.dataset} for name, one in figures.items() if name in pngs]
         FigureStore(context.paths.figures(self.run_id)).write({name: pngs[name] for name in figures if name in pngs}, listed)
         return context.write({}, warnings=warnings, n_figures=len(listed))
@@ -112,15 +136,16 @@ def draw(context: StageContext, figures: Mapping[str, Drawing]) -> tuple[dict[st
     return pngs, warnings
 
 
-def read_drawn(context: StageContext, step: StepRef[UngroupedFiguresStep] | None) -> tuple[dict[str, bytes], set[str]]:
-    """PNG files that an earlier step drew, and the names of all that it tried; none where it failed, or there is none."""
-    if step is None:
-        return {}, set()
-    try:
-        arrays, tried = context.read(step), context.attributes(step)["figures"]
-    except ArtifactMissingError:
-        return {}, set()
-    return {name.removeprefix(PNG): content.tobytes() for name, content in arrays.items()}, set(tried)
+def read_drawn(context: StageContext, steps: Sequence[StepRef[DrawnFiguresStep]]) -> tuple[dict[str, bytes], set[str]]:
+    """PNG files that earlier steps drew, and the names of all that they tried; nothing of a step that failed."""
+    pngs: dict[str, bytes] = {}
+    tried: set[str] = set()
+    for step in steps:
+        with suppress(ArtifactMissingError):
+            arrays, names = context.read(step), context.attributes(step)["figures"]
+            pngs |= {name.removeprefix(PNG): content.tobytes() for name, content in arrays.items()}
+            tried.update(names)
+    return pngs, tried
 
 
 def study_of(datasets: Sequence[DatasetResults], pooled: Arrays, attributes: StepAttributes, options: RunOptions) -> Study:

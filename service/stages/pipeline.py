@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 from service.stages.couple.split import add_corrections, add_correlations, add_parts, is_split
 from service.stages.couple.step import CoupleStep, CouplingStep
 from service.stages.domains import DomainsStep
-from service.stages.figures import FiguresStep, UngroupedFiguresStep
+from service.stages.figures import FiguresStep, GroupedFiguresStep, UngroupedFiguresStep
 from service.stages.fit import FitStep
 from service.stages.image_spectra import ImageSpectraStep
 from service.stages.maps import MapsStep
@@ -295,11 +295,12 @@ def add_pooled(graph: Graph, chains: Sequence[Chain], options: RunOptions, run_i
     }  # fmt: skip
     published = {**found, "run_id": run_id, "domains": domains}
     results = graph.add(ResultsStep(**published))
-    ungrouped = None
+    drawn: tuple[Any, ...] = ()
     if domains is not None:
         own = dataclasses.replace(DomainOptions(), descriptors=descriptors(chains, options))
-        ungrouped = graph.add(UngroupedFiguresStep(**{**found, "options": dataclasses.replace(options, domains=own)}))
-    graph.add(FiguresStep(**published, results=results, ungrouped=ungrouped))
+        ungrouped = UngroupedFiguresStep(**{**found, "options": dataclasses.replace(options, domains=own)})
+        drawn = graph.add(ungrouped), graph.add(GroupedFiguresStep(**found, domains=domains))
+    graph.add(FiguresStep(**published, results=results, drawn=drawn))
 
 
 def add_domains(graph: Graph, chains: Sequence[Chain], options: RunOptions) -> StepRef[DomainsStep] | None:

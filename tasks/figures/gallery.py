@@ -1,7 +1,7 @@
 """Every figure a study suffices for, in the order in which a reader wants them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -23,12 +23,15 @@ class Drawing:
         The figure.
     dataset : str, optional
         Name of the specimen that it shows; None for a figure of the whole study.
+    shows_domains : bool
+        Whether it needs the pixels to be grouped.
     """
 
     title: str
     caption: str
     build: Callable[[], Figure]
     dataset: str | None = None
+    shows_domains: bool = False
 
     def draw(self) -> bytes:
         """The PNG file's bytes."""
@@ -119,7 +122,8 @@ def _of_the_study(study: Study) -> Iterator[tuple[str, Drawing]]:
             ),
         )
     if study.domains is not None and domains.grouped_specimens(study):
-        yield from _of_the_domains(study, study.domains)
+        for name, figure in _of_the_domains(study, study.domains):
+            yield name, replace(figure, shows_domains=True)
 
 
 def _of_the_domains(study: Study, pooled: PooledDomains) -> Iterator[tuple[str, Drawing]]:

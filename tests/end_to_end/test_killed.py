@@ -89,7 +89,7 @@ def test_the_run_goes_on_by_itself_to_its_end(survivor: Survivor) -> None:
     job = survivor[2]
     assert job.view["state"] == "succeeded", job.view["error"]
     assert {stage["state"] for stage in job.view["stages"]} <= {"done", "skipped"}
-    assert job.view["stages"][-1] | {"note": None} == {"name": "figures", "done": 2, "total": 2, "state": "done", "note": None}
+    assert job.view["stages"][-1] | {"note": None} == {"name": "figures", "done": 3, "total": 3, "state": "done", "note": None}
     states = [event["state"] for event in job.events if event["kind"] == "state"]
     assert states == ["queued", "running", "succeeded"], "one run, not a second"
 

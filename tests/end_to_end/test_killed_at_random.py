@@ -29,8 +29,8 @@ SEED = int(os.environ.get("PTYXAS_TEST_SEED", random.SystemRandom().randrange(10
 N_DEATHS = int(os.environ.get("PTYXAS_TEST_DEATHS", "1"))
 """How often each kind is killed: once in every run of the tests, three times by ``make survive``."""
 DEATHS = {"embedded": ["worker", "service"] * N_DEATHS, "external": ["scheduler"] * N_DEATHS}
-N_STEPS = 28
-"""Ten energies in two rounds, the barrier between them, spectra, fit, maps, domains, results, figures in two steps."""
+N_STEPS = 29
+"""Ten energies in two rounds, the barrier between them, spectra, fit, maps, domains, results, figures in three steps."""
 LOOK_NS = 100_000_000
 """Between a worker's look for the manifest and its line in the log another, an orphan, may put the step in its place."""
 WAIT_S = 900

@@ -47,7 +47,7 @@ def test_a_joint_run_computes_only_what_is_new(joint_job: Job, main_job: Job, sp
     n = len(specimen(1).scans)
     computed = joint_job.computed()
     assert {stage: computed.count(stage) for stage in set(computed)} == {
-        "reconstruct": 2 * n, "couple": 1, "spectra": 1, "fit": 1, "maps": 1, "domains": 1, "figures": 2, "results": 1,
+        "reconstruct": 2 * n, "couple": 1, "spectra": 1, "fit": 1, "maps": 1, "domains": 1, "figures": 3, "results": 1,
     }  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_another_number_of_domains_from_the_command_line_computes_no_image_anew(
     lab.leave_undrawn(run_id)
     other = lab.job(run_id, list(lab.client.follow(run_id)))
     assert other.view["state"] == "succeeded", other.view["error"]
-    assert other.computed() == ["domains", "results", "figures"]
+    assert sorted(other.computed()) == ["domains", "figures", "figures", "results"]
     assert lab.array(other, "domains/fraction").shape == (1, 3)
     name = f"{pristine}/maps/edge_energy"
     np.testing.assert_array_equal(lab.array(other, name), lab.array(main_job, name))

@@ -111,7 +111,7 @@ def names(cluster: NotedCluster, keys: Iterable[str]) -> set[str]:
 def test_a_run_is_one_graph_whose_tasks_depend_on_each_other_as_its_steps_do(setup: Setup) -> None:
     run = setup.run("run_1")
     setup.submit(run)
-    assert len(setup.cluster.tasks) == len(run.graph.steps) == 32
+    assert len(setup.cluster.tasks) == len(run.graph.steps) == 33
     for task in setup.cluster.tasks.values():
         assert names(setup.cluster, task.inputs) == set(task.request.step.needs)
     assert all(key.startswith(f"ptyxas-{task.request.step.name}-") for key, task in setup.cluster.tasks.items())
@@ -148,7 +148,7 @@ def test_no_more_steps_of_a_run_than_its_limit_are_with_the_cluster(setup: Setup
 def test_a_step_of_two_runs_is_submitted_once_and_both_hear_of_it(setup: Setup) -> None:
     runs = setup.run("run_1"), setup.run("run_2")
     setup.submit(*runs)
-    assert len(setup.cluster.tasks) == 34, "only the results and their figures are each run's own"
+    assert len(setup.cluster.tasks) == 35, "only the results and their figures are each run's own"
     key = setup.cluster.key_of("reconstruct-5420.0eV-round1")
     setup.submissions.note({"task": key, "begun": True})
     setup.submissions.note({"task": key, "unit": "reconstruct-5420.0eV-round1", "cycle": 1, "n_cycles": 4})
@@ -168,7 +168,7 @@ def test_a_run_that_ends_takes_back_what_no_other_wants(setup: Setup) -> None:
     del setup.runs["run_1"]
     assert set(setup.cluster.released) == results
     setup.submissions.leave(runs[2])
-    assert len(setup.cluster.tasks) == 32
+    assert len(setup.cluster.tasks) == 33
 
 
 def test_steps_that_are_not_in_the_graph_any_more_are_taken_back(setup: Setup) -> None:
@@ -188,7 +188,7 @@ def test_what_another_run_finished_meanwhile_is_done_at_once(setup: Setup) -> No
     setup.artifacts.write(step.key, {}, {})
     assert setup.submissions.submit(run, 1000) == [("run_1", step, StepResult("done"))]
     assert step.name in run.done
-    assert len(setup.cluster.tasks) == 31
+    assert len(setup.cluster.tasks) == 32
 
 
 def test_a_lost_step_is_submitted_again_under_another_key_with_all_that_read_it(setup: Setup) -> None:
@@ -202,7 +202,7 @@ def test_a_lost_step_is_submitted_again_under_another_key_with_all_that_read_it(
     ]
     assert names(setup.cluster, setup.cluster.tasks) == {f"reconstruct-{e}-round1" for e in energies(run)}
     setup.submit(run)
-    assert len(setup.cluster.tasks) == 32
+    assert len(setup.cluster.tasks) == 33
     assert setup.cluster.key_of("couple-round1") == f"{couple}-2"
     assert before.keys() & setup.cluster.tasks.keys() == {key for key in before if "round1" in key and "couple" not in key}
 
@@ -328,4 +328,4 @@ def test_batches_are_formed_when_a_card_comes_and_dissolved_when_it_leaves(setup
     setup.submissions.connect()
     setup.submit(run)
     assert setup.cluster.batches() == {}
-    assert len(setup.cluster.tasks) == 32
+    assert len(setup.cluster.tasks) == 33

@@ -56,7 +56,7 @@ def test_objects_are_coupled_and_mapped_without_a_reconstruction(
     options = options_of(**OPTIONS)
     check_run([dataset], options)
     graph = build_graph([dataset], options, "run_1")
-    assert [step.stage for step in graph.steps.values()] == ["spectra", "fit", "maps", "domains", "results", "figures", "figures"]
+    assert [step.stage for step in graph.steps.values()] == ["spectra", "fit", "maps", "domains", "results", *["figures"] * 3]
     assert graph.skipped["reconstruct"] == "all datasets are images, which need no reconstruction"
     compute(paths, graph, "spectra", "fit", "maps", "domains")
     arrays = {step.stage: ArtifactStore(paths.artifacts).read(step.key) for step in graph.steps.values() if step.stage in SHOWN}

@@ -83,7 +83,7 @@ def test_other_domains_options_change_only_the_keys_of_domains_and_what_follows(
     after = build_graph([dataset()], options(domains={"n_domains": 4}), "run_1")
     assert keys(before, *SCIENCE) == keys(after, *SCIENCE)
     differing = {name for name in before.steps if before.steps[name].key != after.steps[name].key}
-    assert differing == {"domains", "figures", "results"}
+    assert differing == {"domains", "figures", "figures-grouped", "results"}
 
 
 def test_other_kkr_options_keep_the_rounds_before_the_first_barrier() -> None:
@@ -110,7 +110,9 @@ def test_results_are_published_before_figures_are_listed() -> None:
     graph = build_graph([dataset()], options(), "run_1")
     assert "results" in graph.steps["figures"].needs
     assert "figures" not in graph.steps["results"].needs
-    assert [name for name, step in graph.steps.items() if step.is_optional] == ["figures-ungrouped", "figures"]
+    assert [name for name, step in graph.steps.items() if step.is_optional] == [
+        "figures-ungrouped", "figures-grouped", "figures",
+    ]  # fmt: skip
 
 
 def test_figures_without_domains_wait_for_maps_alone_and_have_the_descriptors_of_the_domains() -> None:
@@ -121,7 +123,9 @@ def test_figures_without_domains_wait_for_maps_alone_and_have_the_descriptors_of
     assert {"maps-dataset1", "maps-dataset2"} <= set(step.needs)
     assert {"domains", "results"}.isdisjoint(step.needs)
     assert step.options.domains.descriptors == grouping.options.descriptors == ("edge_energy", "pre_edge_ratio")
-    assert step.name in graph.steps["figures"].needs
+    assert {"figures-ungrouped", "figures-grouped"} <= set(graph.steps["figures"].needs)
+    assert "domains" in graph.steps["figures-grouped"].needs
+    assert "results" not in graph.steps["figures-grouped"].needs
 
 
 def test_results_and_figures_belong_to_one_run_and_everything_else_is_shared() -> None:

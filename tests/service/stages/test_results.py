@@ -245,11 +245,11 @@ def test_figures_are_whole_and_the_same_whether_a_part_was_drawn_before_or_not(s
     folder = paths.figures("run_1")
     before = {name: (on_disk(folder) / f"{name}.png").read_bytes() for name in listed_figures(paths)}
     artifacts = ArtifactStore(paths.artifacts)
-    drawn = artifacts.read(graph.steps["figures-ungrouped"].key)
-    assert {name: content.tobytes() for name, content in drawn.items()} == {
-        f"png-{name}": before[name] for name in ("resolution-ds_a", "resolution-ds_b")
-    }
-    for name in ("figures", "figures-ungrouped"):  # as if the step that draws a part had failed
+    parts = {"ungrouped": ("resolution-ds_a", "resolution-ds_b"), "grouped": ("domain-maps", "elbow")}
+    for part, names in parts.items():
+        drawn = artifacts.read(graph.steps[f"figures-{part}"].key)
+        assert {name: content.tobytes() for name, content in drawn.items()} == {f"png-{name}": before[name] for name in names}
+    for name in ("figures", "figures-ungrouped", "figures-grouped"):  # as if the step that draws a part had failed
         artifacts.delete(graph.steps[name].key)
     with pytest.MonkeyPatch.context() as patch:
         every = gallery.figure_list
