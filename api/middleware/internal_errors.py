@@ -1,5 +1,6 @@
 """Unexpected exceptions, answered as problems on a connection that stays open."""
 
+from anyio import BrokenResourceError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,7 +12,7 @@ class InternalErrors:
 
     Starlette's own handler raises the exception again after its answer, so that the server closes the connection and the
     client's next request on it is lost. Here the exception ends, unless the answer has begun: an answer that breaks off must
-    break the connection.
+    break the connection. That a client left in the middle of its answer is no error.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -31,7 +32,16 @@ class InternalErrors:
         try:
             await self.app(scope, receive, send_noting_start)
         except Exception as error:
+            if has_begun and is_abandonment(error):
+                return
             answer = answer_internal_error(Request(scope), error)
             if has_begun:
                 raise
             await answer(scope, receive, send)
+
+
+def is_abandonment(error: Exception) -> bool:
+    """Whether all that went wrong is that nobody reads the answer any more, as FastAPI's streams of events say it."""
+    if isinstance(error, ExceptionGroup):
+        return all(is_abandonment(one) for one in error.exceptions)
+    return isinstance(error, BrokenResourceError)

@@ -107,3 +107,15 @@ def test_the_open_stream_of_a_key_that_is_no_longer_valid_ends(
         time.sleep(0.6)
         service.runs.advance(run.id, 3)
         assert list(stream) == [], "nothing is told after the key has gone, and the stream ends"
+
+
+def test_who_leaves_in_the_middle_of_a_burst_is_no_error(own_server: Any, caplog: pytest.LogCaptureFixture) -> None:
+    service = own_server.app.state.service
+    run = service.runs.submit([], RunOptions())
+    for n_done in range(3000):
+        service.runs.advance(run.id, n_done % 8)
+    for _ in range(5):
+        with httpx.stream("GET", f"{own_server.url}{RUNS}/{run.id}/events") as answer:
+            next(events(answer))
+    own_server.stop()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
