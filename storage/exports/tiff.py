@@ -14,6 +14,8 @@ from storage.exports.archive import new_archive
 from storage.exports.source import Source
 
 CM_PER_M: Final = 100.0
+LARGEST: Final = 2**32 - 1
+"""Of a numerator or denominator."""
 
 
 def write_tiff(source: Source, path: Path) -> None:
@@ -36,11 +38,17 @@ def _write_array(source: Source, group: str, name: str, path: Path) -> None:
             (page.astype(dtype) for page in source.pages(group, name)),
             shape=array.shape,
             dtype=dtype,
-            resolution=(per_cm, per_cm),
+            resolution=(as_rational(per_cm), as_rational(per_cm)),
             resolutionunit="CENTIMETER",
             metadata=metadata,
             contiguous=True,
         )
+
+
+def as_rational(value: float) -> tuple[int, int]:
+    """Numerator and denominator of a positive number in TIFF's 32 bits, as near as they come: tifffile looks for small ones."""
+    denominator = max(min(int(LARGEST / value), LARGEST), 1)
+    return round(value * denominator), denominator
 
 
 def _labels(source: Source, group: str, name: str) -> list[str]:

@@ -10,11 +10,19 @@ import tifffile
 from published import PIXEL_SIZE_M
 
 from storage.exports.source import Source
+from storage.exports.tiff import as_rational
 
 
 def opened(path: Path, name: str) -> tifffile.TiffFile:
     with zipfile.ZipFile(path) as archive:
         return tifffile.TiffFile(BytesIO(archive.read(name)))
+
+
+@pytest.mark.parametrize("pixel_size_m", [1e-11, 0.7e-9, 15e-9, 22.5e-9, 1e-6, 3.0])
+def test_pixel_sizes_are_kept_in_32_bits(pixel_size_m: float) -> None:
+    numerator, denominator = as_rational(0.01 / pixel_size_m)
+    assert 0 < max(numerator, denominator) < 2**32
+    assert numerator / denominator == pytest.approx(0.01 / pixel_size_m, rel=1e-6)
 
 
 def test_a_map_is_float32_with_its_pixel_size(exported: dict[str, Path], one: Source) -> None:

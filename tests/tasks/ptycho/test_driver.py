@@ -88,11 +88,13 @@ def test_the_defaults_leave_a_fifth_less_error_than_plain_epie(seed: int) -> Non
     assert ours[0] < 0.8 * epie[0]
 
 
-def test_gathered_probe_leaves_less_slow_phase_than_epie(measured: Measured) -> None:
+def test_gathered_probe_leaves_less_slow_phase_than_epie() -> None:
+    cases = [prepare(replace(SMALL, seed=seed)) for seed in range(4)]  # one specimen may have the opposite by chance
     gathered, epie = (
-        object_errors(*measured[:3], reconstruct(measured, 120, probe_update=rule, settle=0)) for rule in ("cycle", "position")
+        rms(np.array([object_errors(*case[:3], reconstruct(case, 120, probe_update=rule, settle=0))[1] for case in cases]))
+        for rule in ("cycle", "position")
     )
-    assert gathered[1] < 0.8 * epie[1]
+    assert gathered < 0.8 * epie
 
 
 def test_momentum_of_the_object_leaves_less_error_at_equal_cycles(measured: Measured) -> None:
