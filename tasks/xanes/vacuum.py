@@ -47,7 +47,7 @@ def jump_variance_in_common(
     Returns
     -------
     float
-        0 where vacuum or energies are too few to tell.
+        In the square of the absorption's unit, which is 1; 0 where vacuum or energies are too few to tell.
     """
     shapes = _typical_shapes(energy_ev, parameters)
     freedom = energy_ev.size - shapes.shape[1]
@@ -65,7 +65,7 @@ def jump_variance_in_common(
 
 
 def with_jump_variance(fit: SpectrumFit, variance: float) -> SpectrumFit:
-    """The fits of n spectra, ``variance`` added to that of every edge jump."""
+    """The fits of n spectra, ``variance``, in the square of the absorption's unit, added to that of every edge jump."""
     jump = PARAMETERS.index("edge_jump")
     sigma = fit.sigma.copy()
     sigma[jump] = np.hypot(sigma[jump], np.sqrt(variance))

@@ -75,8 +75,8 @@ def test_nothing_is_loaded_that_there_is_no_room_for(tmp_path: Path, monkeypatch
     for name in ("small", "large"):
         (tmp_path / f"{name}_ahead.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    rooms = iter([True, False])
-    load_ahead(lambda: False, lambda: next(rooms), ["small_ahead", "large_ahead", "large_ahead"])
+    answers = iter([True, False])
+    load_ahead(lambda: False, lambda: next(answers), ["small_ahead", "large_ahead", "large_ahead"])
     assert "small_ahead" in sys.modules
     assert "large_ahead" not in sys.modules
 
