@@ -11,7 +11,7 @@ from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options.spectra import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
 from tasks.xanes.compiled.kernel import N_RESULTS, fit_all, make_search_workspace, refine_all
-from tasks.xanes.compiled.partner_curve import NO_PHASE, PhaseTerms
+from tasks.xanes.compiled.partner_curve import phase_terms
 from tasks.xanes.compiled.solver import Problem, make_workspace
 from tasks.xanes.compiled.start import shape_table
 from tasks.xanes.model import PARAMETERS
@@ -137,10 +137,12 @@ def compile_ahead() -> None:
     energy = np.linspace(-40.0, 60.0, 2 * MIN_ENERGIES)
     step = np.repeat((energy > 10.0).astype(np.float64)[:, None], 2, axis=1)
     found = fit_spectra(energy + 100.0, step, None, 100.0)
-    problem = fit_problem(energy + 100.0, np.ones_like(energy), 100.0, None, NO_PHASE)
+    problem = fit_problem(energy + 100.0, np.ones_like(energy), 100.0, None)
+    terms = phase_terms(energy + 100.0, np.ones_like(energy), np.ones((energy.size, 1)))
+    pairs = np.ascontiguousarray(np.concatenate([step, step]).T)
     starts = np.ascontiguousarray(np.clip(found.parameters.T - RELATIVE * 100.0, *bounds(0.0)))
     result, status = np.empty((2, N_RESULTS)), np.empty(2, np.int8)
-    refine_all(problem, np.ascontiguousarray(step.T), starts, make_workspace(energy.size), result, status)
+    refine_all(problem, terms, pairs, starts, make_workspace(2 * energy.size), result, status)
 
 
 def at_edge_wavelength(
@@ -190,7 +192,7 @@ def _fit(
     edge_energy_ev: float,
     prior: Prior | None,
 ) -> SpectrumFit:
-    problem = fit_problem(energy, weight, edge_energy_ev, prior, NO_PHASE)
+    problem = fit_problem(energy, weight, edge_energy_ev, prior)
     table = shape_table(problem.energy, weight)
     n = absorption.shape[1]
     out = np.empty((N_RESULTS, n))
@@ -206,12 +208,12 @@ def _fit(
 
 
 def fit_problem(
-    energy_ev: NDArray[np.float64], weight: NDArray[np.float64], edge_energy_ev: float, prior: Prior | None, phase: PhaseTerms
+    energy_ev: NDArray[np.float64], weight: NDArray[np.float64], edge_energy_ev: float, prior: Prior | None
 ) -> Problem:
     """The problem that the compiled minimiser solves, its energies measured from the tabulated edge."""
     lower, upper = bounds(0.0)
     centre, precision = _prior_terms(prior, edge_energy_ev)
-    return Problem(energy_ev - edge_energy_ev, weight, lower, upper, centre, precision, phase)
+    return Problem(energy_ev - edge_energy_ev, weight, lower, upper, centre, precision)
 
 
 def spectrum_fit(rows: NDArray[np.float64], status: NDArray[np.int8], edge_energy_ev: float) -> SpectrumFit:

@@ -67,7 +67,7 @@ def fit_pairs(pairs: Pairs, edge_energy_ev: float, prior: Prior | None = None) -
     alone.status[fitted & ~finite] = Status.MASKED_NOT_FINITE
     indices = np.flatnonzero(fitted & finite)
     terms = phase_terms(pairs.energy_ev, pairs.sigma_phase, pairs.columns)
-    problem = fit_problem(pairs.energy_ev, 1 / pairs.sigma_absorption, edge_energy_ev, prior, terms)
+    problem = fit_problem(pairs.energy_ev, 1 / pairs.sigma_absorption, edge_energy_ev, prior)
     workspace = make_workspace(2 * pairs.energy_ev.size)
     for first in range(0, len(indices), BLOCK):
         block = indices[first : first + BLOCK]
@@ -76,7 +76,7 @@ def fit_pairs(pairs: Pairs, edge_energy_ev: float, prior: Prior | None = None) -
         spectra = np.concatenate([pairs.absorption[:, block].T, phase], axis=1, dtype=np.float64)
         starts = np.clip((alone.parameters[:, block].T - RELATIVE * edge_energy_ev), *bounds(0.0))
         result, ended = np.empty((len(block), N_RESULTS)), np.empty(len(block), np.int8)
-        refine_all(problem, spectra, starts, workspace, result, ended)
+        refine_all(problem, terms, spectra, starts, workspace, result, ended)
         _replace(alone, spectrum_fit(result.T, ended, edge_energy_ev), block)
     return alone
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tasks.xanes.compiled.cholesky import factorise
 from tasks.xanes.compiled.compilation import compiled
 from tasks.xanes.compiled.curve import N_PARAMETERS, evaluate
+from tasks.xanes.compiled.partner_curve import PhaseTerms
 from tasks.xanes.compiled.solver import MAX_ITERATIONS, TOLERANCE, Problem, Workspace, linearise, minimise, objective
 from tasks.xanes.compiled.start import PRE_EDGE_BELOW_EDGE_EV, ShapeTable, begin, project, score
 
@@ -86,18 +87,19 @@ def fit_all(
                 result[i, j] = math.nan
             continue
         converged = search(problem, table, spectrum, workspace, search_workspace)
-        report(problem, spectrum, best, workspace, result[i])
+        report(problem, None, spectrum, best, workspace, result[i])
         status[i] = NOT_CONVERGED if not converged else AT_BOUND if at_bound(problem, best) else OK
 
 
 @compiled()
 def refine_all(
-    problem: Problem, spectra: Array, starts: Array, workspace: Workspace, result: Array, status: NDArray[np.int8]
-) -> None:
+    problem: Problem, phase: PhaseTerms, spectra: Array, starts: Array, workspace: Workspace,
+    result: Array, status: NDArray[np.int8],
+) -> None:  # fmt: skip
     """Fit n spectra (n, E + F) from ``starts`` (n, 10) within the bounds, filling ``result`` and ``status`` as `fit_all`."""
     for i in range(spectra.shape[0]):
-        _, _, converged = minimise(problem, spectra[i], starts[i], MAX_ITERATIONS, TOLERANCE, workspace)
-        report(problem, spectra[i], starts[i], workspace, result[i])
+        _, _, converged = minimise(problem, phase, spectra[i], starts[i], MAX_ITERATIONS, TOLERANCE, workspace)
+        report(problem, phase, spectra[i], starts[i], workspace, result[i])
         status[i] = NOT_CONVERGED if not converged else AT_BOUND if at_bound(problem, starts[i]) else OK
 
 
@@ -128,7 +130,7 @@ def search(problem: Problem, table: ShapeTable, spectrum: Array, workspace: Work
             for other in range(gain.size):
                 if abs(table.shape[other, 0] - table.shape[step, 0]) < APART_EV:
                     gain[other] = 0.0
-        value, iterations, ended = minimise(problem, spectrum, p, MAX_ITERATIONS, TOLERANCE, workspace)
+        value, iterations, ended = minimise(problem, None, spectrum, p, MAX_ITERATIONS, TOLERANCE, workspace)
         suspect = iterations > SLOW or at_bound(problem, p)
         if value < least:
             least, converged = value, ended
@@ -181,10 +183,10 @@ def move_pre_edge(problem: Problem, spectrum: Array, known: Array, centre_ev: fl
 
 
 @compiled()
-def report(problem: Problem, spectrum: Array, p: Array, workspace: Workspace, row: Array) -> None:
+def report(problem: Problem, phase: PhaseTerms | None, spectrum: Array, p: Array, workspace: Workspace, row: Array) -> None:
     """Fill a row (24,) of the result of `fit_all` at the fitted ``p`` (10,)."""
-    objective(problem, spectrum, p, workspace)
-    linearise(problem, p, workspace, workspace.rows[0])
+    objective(problem, phase, spectrum, p, workspace)
+    linearise(problem, phase, p, workspace, workspace.rows[0])
     n_free, chi2, plain = 0, 0.0, 0.0
     n_energies = problem.energy.size
     for j in range(N_PARAMETERS):
@@ -201,7 +203,10 @@ def report(problem: Problem, spectrum: Array, p: Array, workspace: Workspace, ro
     for j in range(N_PARAMETERS):
         if problem.prior_precision[j] > 0.0 and problem.lower[j] < p[j] < problem.upper[j]:
             taken -= min(problem.prior_precision[j] * row[10 + j] ** 2, 1.0)
-    freedom = max(spectrum.size - problem.phase.columns.shape[0] - taken, 1.0)
+    freedom = spectrum.size - taken
+    if phase is not None:
+        freedom -= phase.columns.shape[0]
+    freedom = max(freedom, 1.0)
     row[22] = math.sqrt(plain / max(n_energies - taken, 1.0))
     row[23] = chi2
     deviation = math.sqrt(max(chi2 / freedom, 1e-250))

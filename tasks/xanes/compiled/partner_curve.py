@@ -23,7 +23,7 @@ class PhaseTerms(NamedTuple):
     Parameters
     ----------
     weight : (F,) float64 array
-        1 / standard error of the phase at each energy; empty where the phase is not fitted.
+        1 / standard error of the phase at each energy.
     background, window_end : (F,) float64 arrays
         `tasks.xanes.partner.background_partner` and `tasks.xanes.partner.window_end` at the energies.
     columns : (C, F) float64 array
@@ -34,10 +34,6 @@ class PhaseTerms(NamedTuple):
     background: Array
     window_end: Array
     columns: Array
-
-
-NO_PHASE: Final = PhaseTerms(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, 0)))
-"""Terms of a fit to the absorption alone."""
 
 
 def phase_terms(energy_ev: Array, sigma: Array, columns: Array) -> PhaseTerms:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tasks.xanes.compiled.cholesky import factorise, substitute
 from tasks.xanes.compiled.compilation import compiled
 from tasks.xanes.compiled.curve import N_PARAMETERS, differentiate, evaluate, normal_equations
-from tasks.xanes.compiled.partner_curve import NO_PHASE, PhaseTerms, differentiate_partner, evaluate_partner
+from tasks.xanes.compiled.partner_curve import PhaseTerms, differentiate_partner, evaluate_partner
 
 MAX_ITERATIONS: Final = 200
 TOLERANCE: Final = 1e-9
@@ -23,8 +23,9 @@ Array = NDArray[np.float64]
 class Problem(NamedTuple):
     """What the fits of all spectra share: minimise ``|w (eq1 - y)|^2 + (p - centre)^2 . prior_precision`` within bounds.
 
-    With ``phase``, its partner is compared with the phase as well: a spectrum is then its E points of absorption and the F
-    of the phase in one row.
+    Functions that take `PhaseTerms` as well compare the partner of eq. 1 with the phase: a spectrum is then its E points of
+    absorption and the F of the phase in one row. They are compiled apart for fits without a phase (None): terms of no points,
+    passed from function to function, cost these a tenth of their time.
 
     Parameters
     ----------
@@ -32,8 +33,6 @@ class Problem(NamedTuple):
         From the tabulated edge [eV]; 1 / standard deviation of a point.
     lower, upper, prior_centre, prior_precision : (10,) float64 arrays
         Bounds; centre and 1 / variance of a Gaussian prior, 0 where there is none.
-    phase : PhaseTerms
-        F = 0 or F = E points.
     """
 
     energy: Array
@@ -42,7 +41,6 @@ class Problem(NamedTuple):
     upper: Array
     prior_centre: Array
     prior_precision: Array
-    phase: PhaseTerms = NO_PHASE
 
 
 class Workspace(NamedTuple):
@@ -73,12 +71,12 @@ def make_workspace(n_points: int) -> Workspace:
 
 
 @compiled()
-def objective(problem: Problem, spectrum: Array, p: Array, workspace: Workspace) -> float:
+def objective(problem: Problem, phase: PhaseTerms | None, spectrum: Array, p: Array, workspace: Workspace) -> float:
     """Chi2 and the prior's penalty; leaves ``workspace.pieces`` and ``workspace.residual`` at ``p`` (10,)."""
     n = problem.energy.size
     value = evaluate(problem.energy, spectrum, problem.weight, p, workspace.pieces, workspace.residual)
-    if problem.phase.weight.size:
-        value += evaluate_partner(problem.energy, spectrum[n:], problem.phase, p, workspace.pieces[:, n:], workspace.residual[n:])
+    if phase is not None:
+        value += evaluate_partner(problem.energy, spectrum[n:], phase, p, workspace.pieces[:, n:], workspace.residual[n:])
     for i in range(N_PARAMETERS):
         away = p[i] - problem.prior_centre[i]
         value += problem.prior_precision[i] * away * away
@@ -86,12 +84,12 @@ def objective(problem: Problem, spectrum: Array, p: Array, workspace: Workspace)
 
 
 @compiled()
-def linearise(problem: Problem, p: Array, workspace: Workspace, gradient: Array) -> None:
+def linearise(problem: Problem, phase: PhaseTerms | None, p: Array, workspace: Workspace, gradient: Array) -> None:
     """Gauss-Newton matrix without (``workspace.normal``) and with the prior (``workspace.curvature``), and half the gradient."""
     n = problem.energy.size
     differentiate(problem.weight, p, workspace.pieces, workspace.jacobian)
-    if problem.phase.weight.size:
-        differentiate_partner(problem.phase, p, workspace.pieces[:, n:], workspace.jacobian[:, n:])
+    if phase is not None:
+        differentiate_partner(phase, p, workspace.pieces[:, n:], workspace.jacobian[:, n:])
     normal_equations(workspace.jacobian, workspace.residual, workspace.normal, gradient)
     for i in range(N_PARAMETERS):
         for j in range(i + 1):
@@ -152,7 +150,13 @@ def predicted_gain(curvature: Array, gradient: Array, step: Array) -> float:
 
 @compiled()
 def minimise(
-    problem: Problem, spectrum: Array, p: Array, max_iterations: int, tolerance: float, workspace: Workspace
+    problem: Problem,
+    phase: PhaseTerms | None,
+    spectrum: Array,
+    p: Array,
+    max_iterations: int,
+    tolerance: float,
+    workspace: Workspace,
 ) -> tuple[float, int, bool]:
     """Move ``p`` (10,), which lies within the bounds, to a minimum for one spectrum (E,).
 
@@ -162,8 +166,8 @@ def minimise(
     """
     gradient, damping, step = workspace.rows[0], workspace.rows[1], workspace.rows[2]
     fixed, trial = workspace.rows[3], workspace.rows[4]
-    value = objective(problem, spectrum, p, workspace)
-    linearise(problem, p, workspace, gradient)
+    value = objective(problem, phase, spectrum, p, workspace)
+    linearise(problem, phase, p, workspace, gradient)
     damp, growth = FIRST_DAMPING, 2.0
     for iteration in range(1, max_iterations + 1):
         for i in range(N_PARAMETERS):
@@ -174,7 +178,7 @@ def minimise(
         expected = predicted_gain(workspace.curvature, gradient, step)
         for i in range(N_PARAMETERS):
             trial[i] = min(max(p[i] + step[i], problem.lower[i]), problem.upper[i])
-        tried = objective(problem, spectrum, trial, workspace)
+        tried = objective(problem, phase, spectrum, trial, workspace)
         gain = value - tried
         done = expected <= tolerance * value and abs(gain) <= tolerance * value
         if gain >= 0.0:
@@ -187,7 +191,7 @@ def minimise(
             ratio = gain / expected if expected > 0.0 else 0.0
             damp *= max(0.1, 1.0 - (2.0 * ratio - 1.0) ** 3)
             growth = 2.0
-            linearise(problem, p, workspace, gradient)
+            linearise(problem, phase, p, workspace, gradient)
         else:
             damp *= growth
             growth *= 2.0

@@ -13,8 +13,9 @@ from scipy.optimize import least_squares
 from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options.spectra import FitOptions
 from tasks.xanes.bounds import RELATIVE, bounds
-from tasks.xanes.compiled.kernel import fit_all
+from tasks.xanes.compiled.kernel import fit_all, refine_all
 from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength, compile_ahead, find_prior, fit_spectra
+from tasks.xanes.joint import Pairs, fit_pairs
 from tasks.xanes.model import PARAMETERS, eq1, jacobian, pre_edge_area, pre_edge_ratio
 
 V_K_EV = 5465.0
@@ -128,7 +129,7 @@ def fit_from(grid: Array, absorption: Array, starts: Array) -> Array:
     ends = []
     for spectrum, start in zip(np.ascontiguousarray(absorption.T), starts.T, strict=True):
         p = np.clip(start - RELATIVE * V_K_EV, lower, upper)
-        ends.append(minimise(problem, spectrum, p, 500, 1e-12, workspace)[0])
+        ends.append(minimise(problem, None, spectrum, p, 500, 1e-12, workspace)[0])
     return np.array(ends)
 
 
@@ -301,10 +302,11 @@ def test_the_wavelength_bends_the_jump_and_the_correction_mends_it(grid: Array) 
     assert mended == pytest.approx(1.0, abs=1e-6)
 
 
-def test_compiling_ahead_compiles_what_fits_use(grid: Array, simulate: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("compiled_function", [fit_all, refine_all])
+def test_compiling_ahead_compiles_what_fits_use(compiled_function: Any, grid: Array, simulate: Callable[..., Any]) -> None:
     compile_ahead()
-    dispatcher: Any = fit_all
-    compiled = list(dispatcher.signatures)
-    fit(grid, simulate(5, 0.01, 0).absorption)
-    assert compiled
-    assert dispatcher.signatures == compiled
+    signatures = list(compiled_function.signatures)
+    measured, even = simulate(5, 0.01, 0).absorption, np.ones(grid.size)
+    fit_pairs(Pairs(grid, measured, measured, even, even, np.ones((grid.size, 1))), V_K_EV)
+    assert signatures
+    assert compiled_function.signatures == signatures

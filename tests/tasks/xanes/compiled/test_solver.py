@@ -35,7 +35,7 @@ def problem(
 
 def solve(task: Problem, spectrum: Array, start: Array) -> tuple[Array, float, bool]:
     p = start.copy()
-    value, _, converged = minimise(task, spectrum, p, 200, 1e-12, make_workspace(len(spectrum)))
+    value, _, converged = minimise(task, None, spectrum, p, 200, 1e-12, make_workspace(len(spectrum)))
     return p, value, converged
 
 
@@ -81,6 +81,6 @@ def test_a_strong_prior_holds_and_a_weak_one_does_not(grid: Array) -> None:
 def test_says_when_it_ran_out_of_iterations(grid: Array) -> None:
     energy = grid - 5465.0
     p = TRUTH + np.array([0.0, 0.5, 4.0, 3.0, 0.0, 2.0, 2.0, 0.0, 5.0, 5.0])
-    _, iterations, converged = minimise(problem(energy), eq1(energy, TRUTH), p, 2, 1e-12, make_workspace(40))
+    _, iterations, converged = minimise(problem(energy), None, eq1(energy, TRUTH), p, 2, 1e-12, make_workspace(40))
     assert iterations == 2
     assert not converged

@@ -92,4 +92,4 @@ def minimised(grid: NDArray[np.float64], absorption: NDArray[np.float64], starts
     problem = Problem(grid - 5465.0, np.ones(len(grid)), lower, upper, np.zeros(10), np.zeros(10))
     workspace = make_workspace(len(grid))
     columns = zip(np.ascontiguousarray(absorption.T), np.clip(starts, lower[:, None], upper[:, None]).T.copy(), strict=True)
-    return np.array([minimise(problem, spectrum, start, 500, 1e-12, workspace)[0] for spectrum, start in columns])
+    return np.array([minimise(problem, None, spectrum, start, 500, 1e-12, workspace)[0] for spectrum, start in columns])
