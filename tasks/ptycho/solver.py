@@ -199,31 +199,33 @@ def _accept(state: State, inputs: CycleInputs, waves: Waves, misfit: jax.Array) 
 
 
 def _step_by_position(state: State, inputs: CycleInputs, rule: Rule) -> State:
-    """One cycle of ePIE, rPIE or mPIE: momentum, if any, after every ``momentum_every`` positions."""
-    frames, order = inputs.frames, _visiting_order(state, inputs)
-    object_, probe, object_buffer, probe_buffer = map(jnp.array, _waves(state, inputs))
-    shares = (rule.object_regularisation, rule.probe_regularisation)
-    regularisation = shares if min(shares) < 1 else None
-    every = rule.momentum_every or len(order)
+    """One cycle of ePIE or rPIE, or of mPIE: with momentum after every ``momentum_every`` positions."""
+    if rule.momentum_every:
+        return _accept(state, inputs, *_cycle_with_momentum(state, inputs, rule))
+    waves = _waves(state, inputs)
+    # the kernel takes the memory of object and probe, which the caller's state still holds
+    object_, probe = jnp.array(waves.object), jnp.array(waves.probe)
+    order, shares = _visiting_order(state, inputs), _shares_below_one(rule)
+    object_, probe, misfit = update_probe_by_position(object_, probe, inputs.frames, order, rule.alpha, rule.beta, shares)
+    return _accept(state, inputs, Waves(object_, probe, jnp.zeros_like(object_), waves.probe_momentum_buffer), misfit)
+
+
+def _cycle_with_momentum(state: State, inputs: CycleInputs, rule: Rule) -> tuple[Waves, jax.Array]:
+    """Waves and misfit [photons] after a cycle of mPIE."""
+    order, shares = _visiting_order(state, inputs), _shares_below_one(rule)
+    object_, probe, object_buffer, probe_buffer = _waves(state, inputs)
     misfit = jnp.zeros(())
-    for part in jnp.split(order, np.arange(every, len(order), every)):
-        object_before, probe_before = jnp.array(object_), jnp.array(probe)
-        object_, probe, added = update_probe_by_position(object_, probe, frames, part, rule.alpha, rule.beta, regularisation)
+    for part in np.split(order, np.arange(rule.momentum_every, len(order), rule.momentum_every)):
+        object_before, probe_before = object_, probe
+        object_, probe, added = update_probe_by_position(
+            jnp.array(object_), jnp.array(probe), inputs.frames, part, rule.alpha, rule.beta, shares
+        )
         misfit = misfit + added
-        if rule.momentum_every:
-            object_buffer = rule.object_momentum * object_buffer + object_ - object_before
-            probe_buffer = rule.probe_momentum * probe_buffer + probe - probe_before
-            object_ = object_ + rule.object_momentum * object_buffer
-            probe = probe + rule.probe_momentum * probe_buffer
-    return replace(
-        state,
-        object=object_,
-        probe=probe,
-        probe_momentum_buffer=probe_buffer,
-        object_momentum_buffer=object_buffer if rule.momentum_every else jnp.zeros_like(object_),
-        cycle=state.cycle + 1,
-        errors=np.append(state.errors, np.float32(float(misfit) / inputs.photons)),
-    )
+        object_buffer = rule.object_momentum * object_buffer + object_ - object_before
+        probe_buffer = rule.probe_momentum * probe_buffer + probe - probe_before
+        object_ = object_ + rule.object_momentum * object_buffer
+        probe = probe + rule.probe_momentum * probe_buffer
+    return Waves(object_, probe, object_buffer, probe_buffer), misfit
 
 
 def _visiting_order(state: State, inputs: CycleInputs) -> NDArray[np.int32]:
@@ -251,3 +253,9 @@ def _sizes(rule: Rule, inputs: CycleInputs) -> Sizes:
 def _below_one(share: float) -> float | None:
     """The regularisation's share, or None for plain ePIE, which is compiled without it."""
     return share if share < 1 else None
+
+
+def _shares_below_one(rule: Rule) -> tuple[float, float] | None:
+    """The shares of object and probe, or None for plain ePIE."""
+    shares = (rule.object_regularisation, rule.probe_regularisation)
+    return shares if min(shares) < 1 else None
