@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from service.api_keys import DEFAULT_PROJECT
 from service.errors import ConflictError, IdempotencyError, NotFoundError
@@ -107,6 +108,14 @@ class Runs:
         if state is None:
             raise NotFoundError(f"there is no run {run_id}")
         return state, events
+
+    def follow_in_memory(self, run_id: str, after: int) -> tuple[RunState, Sequence[EventView]] | None:
+        """What `follow` answers, at once, where it needs no look into the catalogue; else None."""
+        return self._repository.follow_in_memory(run_id, after, self._project)
+
+    def watching(self, run_id: str, on_change: Callable[[], None]) -> AbstractContextManager[None]:
+        """Within it, ``on_change`` is called when `follow` has something new, in any thread: it must only hand it over."""
+        return self._repository.watching(run_id, on_change)
 
     def cancel(self, run_id: str) -> RunView:
         """Stop a run: at once where it is queued, else steps at work see it at their next cycle."""

@@ -1,6 +1,7 @@
 """Events of a run as they happen (Server-Sent Events)."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterable, Callable
 from typing import Annotated, Final
 
@@ -16,8 +17,8 @@ from service.records.views import ENDED, MOST_EVENTS
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
-POLL_S: Final = 0.25
-"""Interval at which the run's events are read, which the run loop writes [s]."""
+LOOK_S: Final = 0.5
+"""Longest time until a follower sees what no change announces: that the service stops, or that its key has gone [s]."""
 LastEventId = Annotated[int, Header(ge=0, le=2**63 - 1, description="The last event seen; those after it follow.")]
 
 
@@ -45,20 +46,31 @@ async def events_after(
 ) -> AsyncIterable[ServerSentEvent]:
     """Yield events with an id above ``after`` until the run has ended or is removed, or while ``may_go_on`` says so."""
     yield ServerSentEvent(retry=1000)
-    while may_go_on():
-        try:
-            state, events = await run_in_threadpool(service.runs.follow, run_id, after)
-        except NotFoundError:
-            # removed meanwhile: who asks again is answered 404
-            return
-        for event in events:
-            after = event.id
-            # FastAPI would walk through the data in search of objects; it is JSON already
-            data = to_json({"kind": event.kind, "time": event.time.isoformat(), **event.data}).decode()
-            yield ServerSentEvent(raw_data=data, event=event.kind, id=str(event.id))
-        if len(events) == MOST_EVENTS:
-            continue
-        if state in ENDED:
-            yield ServerSentEvent(data={"state": state}, event="end")
-            return
-        await asyncio.sleep(POLL_S)
+    changed, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the server has stopped
+            loop.call_soon_threadsafe(changed.set)
+
+    with service.runs.watching(run_id, wake):
+        while may_go_on():
+            changed.clear()
+            try:
+                found = service.runs.follow_in_memory(run_id, after)
+                state, events = found if found is not None else await run_in_threadpool(service.runs.follow, run_id, after)
+            except NotFoundError:
+                # removed meanwhile: who asks again is answered 404
+                return
+            for event in events:
+                after = event.id
+                # FastAPI would walk through the data in search of objects; it is JSON already
+                data = to_json({"kind": event.kind, "time": event.time.isoformat(), **event.data}).decode()
+                yield ServerSentEvent(raw_data=data, event=event.kind, id=str(event.id))
+            if len(events) == MOST_EVENTS:
+                continue
+            if state in ENDED:
+                yield ServerSentEvent(data={"state": state}, event="end")
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await changed.wait()

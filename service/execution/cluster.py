@@ -18,56 +18,29 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-import dask
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Client, Future, LocalCluster
 
 from service.errors import SchedulerUnavailableError
-from service.execution.compiled_code import compiled_code_environment
 from service.execution.dashboard import protect, reachable
+from service.execution.embedded import address_within, cluster_security, start_embedded
 from service.execution.plugins import LoadAhead, VersionCheck, scheduler_difference
-from service.execution.security import address_within, cluster_security, slow_heartbeats
-from service.execution.task import WORKER_ENVIRONMENT, Outcome, TaskCall, TaskSpec, read_outcome, run_task
+from service.execution.task import TOPIC, Outcome, TaskCall, TaskReports, TaskSpec, read_outcome, run_task
 from service.execution.worker import StepResult
 from service.settings import Settings
 from service.stages.context import Report
 from service.versions import software_versions
 
-SCHEDULER_SETTINGS: Final[dict[str, object]] = {
-    "distributed.scheduler.rootish-taskgroup": 1_000_000_000,
-    "distributed.scheduler.rootish-taskgroup-dependencies": 1_000_000_000,
-    "distributed.deploy.lost-worker-timeout": 300.0,
-    "distributed.worker.http.routes": [],
-    "distributed.worker.profile.enabled": False,
-    "distributed.worker.memory.monitor-interval": "500ms",
-    "distributed.admin.tick.interval": "500ms",
-    "distributed.admin.system-monitor.interval": "5s",
-    "distributed.admin.system-monitor.disk": False,
-    "distributed.scheduler.active-memory-manager.start": False,
-    "distributed.scheduler.dashboard.bokeh-application.keep_alive_milliseconds": 10_000,
-    "distributed.scheduler.dashboard.bokeh-application.check_unused_sessions_milliseconds": 5_000,
-    "distributed.client.scheduler-info-interval": "60s",
-}
-"""Settings of the embedded scheduler.
-
-With the first two, tasks that are ready wait in the scheduler's queue, in the order of their priorities, rather than in
-the queues of the workers: a new run is served as soon as any worker is free, and a worker that dies brings only the one
-or two tasks under suspicion that it had. The third is the time [s] that a dead worker has to come back before another
-takes its place; Dask's 15 s are too few beside a load. The fourth leaves the workers without HTTP pages. The others
-look less often, or not at all, at processes and event loops: Dask's statistical profiler alone (100 samples a second of every
-process) takes a tenth of a core for as long as the service runs, whether it computes or not. The memory manager moves copies
-of results, of which steps have none."""
-
 GPU_WORKER: Final = {"GPU": 1.0}
 """What a worker with a graphics card is started with (``dask worker --resources GPU=1``), and a batch asks for."""
 
 CONNECT_TIMEOUT_S: Final = 3.0
-SYNC_S: Final = 60.0
-"""How often the embedded cluster tells its scheduler its own name, which nobody asks for [s]."""
 COUNT_S: Final = 2.0
 """Shortest time between two counts of the workers."""
 NO_WORKERS_S: Final = 10.0
 """How long there may be no worker, such as while a dead one is replaced, before that is said."""
+FORGET_S: Final = 1.0
+"""Tasks that ended well are released together after so long: each message to scheduler and worker costs as much as any other."""
 RELEASE_AGAIN_S: Final = 2.0
 """Tasks that have not ended are released a second time after so long: the scheduler may take up a graph after their release."""
 
@@ -96,6 +69,8 @@ class Cluster:
         self._futures: dict[str, Future] = {}
         self._results: dict[str, tuple[StepResult, ...]] = {}
         self._released: deque[tuple[float, str]] = deque()
+        self._ended: list[Future] = []
+        self._forgotten = -math.inf
         self._guard = threading.Lock()
         self._is_stale = self._loads_ahead = False
         self._link: str | None = None
@@ -158,6 +133,7 @@ class Cluster:
             raise SchedulerUnavailableError(f"the Dask scheduler at {self._settings.scheduler} is not used: {difference}")
         client.subscribe_topic(self._topic, self._hear)
         client.register_plugin(VersionCheck(self._topic, expected))
+        client.register_plugin(TaskReports(self._topic))
         self._loads_ahead = False
 
     def load_ahead(self) -> None:
@@ -182,6 +158,7 @@ class Cluster:
         """
         if self._client is None or not self.is_connected:
             raise SchedulerUnavailableError("not connected to a Dask scheduler")
+        self._forget_ended(time.monotonic())
         with self._guard:
             graph = graph_of(tasks, self._futures, self._topic)
         try:
@@ -203,10 +180,21 @@ class Cluster:
             self._released.extend((now, key) for key, future in futures if not future.done())
             for key, _ in futures:
                 self._results.pop(key, None)
-        for _, future in futures:
+            self._ended += [future for _, future in futures if future.status == "finished"]
+        self._forget([future for _, future in futures if future.status != "finished"])
+        if now - self._forgotten > FORGET_S:
+            self._forget_ended(now)
+        self._release_again(now)
+
+    def _forget_ended(self, now: float) -> None:
+        with self._guard:
+            self._forgotten, ended, self._ended = now, self._ended, []
+        self._forget(ended)
+
+    def _forget(self, futures: Iterable[Future]) -> None:
+        for future in futures:
             with contextlib.suppress(Exception):  # the connection is gone, and all tasks with it
                 future.release()
-        self._release_again(now)
 
     def _release_again(self, now: float) -> None:
         while self._released and now - self._released[0][0] > RELEASE_AGAIN_S:
@@ -249,6 +237,7 @@ class Cluster:
         if self._client is None or not self.is_connected or time.monotonic() - self._counted < COUNT_S:
             return
         self._counted = time.monotonic()
+        self._forget_ended(self._counted)
         self._release_again(self._counted)
         with contextlib.suppress(OSError, KeyError, TimeoutError):
             workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
@@ -294,6 +283,7 @@ class Cluster:
             self._futures.clear()
             self._results.clear()
             self._released.clear()
+            self._ended.clear()
         if self._client is not None:
             with contextlib.suppress(OSError, TimeoutError, RuntimeError):
                 self._client.close(timeout=1)
@@ -320,27 +310,7 @@ def graph_of(tasks: Sequence[TaskSpec], submitted: Mapping[str, Future], topic: 
     annotations = {
         "priority": {task.key: task.priority for task in tasks}.get,
         "resources": {task.key: dict(task.resources) for task in tasks if task.resources}.get,
+        TOPIC: topic,
     }
     name = f"ptyxas-{uuid.uuid4().hex}"
     return HighLevelGraph({name: MaterializedLayer(calls, annotations=annotations)}, {name: set()})
-
-
-def start_embedded(settings: Settings) -> LocalCluster:
-    """Start one worker process a core, one thread each, all of it on loopback."""
-    dask.config.set(SCHEDULER_SETTINGS)
-    cluster = LocalCluster(
-        n_workers=settings.workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=f"127.0.0.1:{settings.dashboard_port}",
-        memory_limit=settings.worker_memory_bytes or "auto",
-        env=WORKER_ENVIRONMENT | compiled_code_environment(settings.compiled_dir),
-        local_directory=str(settings.data_dir.resolve() / "dask"),
-        silence_logs=logging.ERROR,
-        security=cluster_security(settings),
-        protocol="tls://",
-        scheduler_sync_interval=SYNC_S,
-    )
-    slow_heartbeats(cluster)
-    return cluster

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from service.errors import SchedulerUnavailableError, ServiceError
 from service.execution.planning import LoadInputs, Plan, make_plan, remove_past_rounds
-from service.execution.reporter import PUBLISH_S, Reporter
+from service.execution.reporter import PUBLISH_S, Reporter, wait_s
 from service.execution.submission import Executor, Submissions
 from service.execution.task import Outcome, Work
 from service.execution.worker import StepResult
@@ -35,6 +35,8 @@ from tasks.errors import TaskError
 
 TICK_S: Final = 0.5
 """Longest time between two ticks."""
+SETTLE_S: Final = 0.01
+"""A step that ends and the next that begins send their messages within so long; they are taken together."""
 LOOK_S: Final = 2.0
 """Longest time until runs and scans that nobody announced are noticed."""
 N_PLANNERS: Final = 2
@@ -133,6 +135,9 @@ class Runner:
             except Exception:
                 log.exception("a tick of the run loop failed; the next one tries again")
                 self._stopping.wait(TICK_S)
+        for run in self._runs.values():
+            with contextlib.suppress(StorageError):
+                self._reporter.write_events(run)
 
     def _tick(self) -> None:
         self._take_messages()
@@ -147,7 +152,8 @@ class Runner:
     def _take_messages(self) -> None:
         """Wait for a message, unless steps are left to submit, then take all there are."""
         with contextlib.suppress(queue.Empty):
-            self._messages.get(block=not self._has_more, timeout=TICK_S)()
+            self._messages.get(block=not self._has_more, timeout=wait_s(self._runs.values(), TICK_S))()
+            time.sleep(SETTLE_S)
             while True:
                 self._messages.get_nowait()()
 
@@ -298,7 +304,7 @@ class Runner:
         elif run.is_finished:
             self._end(run, "succeeded", None)
         else:
-            self._reporter.write_progress_now_and_then(run)
+            self._reporter.write_now_and_then(run)
 
     def _count(self) -> None:
         if not self._runs or time.monotonic() - self._counted_at >= PUBLISH_S:

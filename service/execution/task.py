@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal
 
-from distributed import Future, Worker, get_worker
+from distributed import Future, Worker, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
 from service.execution.worker import StepResult
@@ -29,6 +29,8 @@ WORKER_ENVIRONMENT: Final = {
 """One thread a worker: two layers of threads on the same cores only get in each other's way.
 
 ``NPROC`` is what XLA takes for the number of cores; without it every elementwise pass is split among threads."""
+TOPIC: Final = "ptyxas-topic"
+"""Annotation of a task: the topic of its reports."""
 EXCEPTION_S: Final = 10.0
 """Longest wait for the exception of a task that failed, which is on its way already."""
 MALLOC_THRESHOLDS: Final = {-3: 32 * 2**20, -1: 128 * 2**20}
@@ -109,11 +111,59 @@ class TaskCall:
     request: Any
 
 
+class TaskReports(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
+    """Reports from a worker, to the subscribers of a topic, that a task of that topic began, and the results when it ended well.
+
+    Results arrive as events, with the messages of the scheduler, while each that a client gathers costs two round trips more.
+    A worker that ends one task begins the next at once, and what it reports of both goes into Dask's own message about them.
+
+    Parameters
+    ----------
+    topic : str
+        Dictionaries with ``task`` (its key) are reported to it, with ``begun``, or with ``results`` as `run_task` left them.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self.name = plugin_name(topic)
+        self.topic = topic
+        self._results: dict[str, bytes] = {}
+
+    def setup(self, worker: Worker) -> None:
+        """Remember the worker."""
+        self._worker = worker
+
+    def keep(self, key: str, results: bytes) -> None:
+        """Take the results of a task that is about to end, in any thread."""
+        self._results[key] = results
+
+    def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
+        """Report what a task's new state means; Dask calls this just before it tells the scheduler."""
+        if finish == "executing":
+            task = self._worker.state.tasks[key]
+            if (task.annotations or {}).get(TOPIC) == self.topic:
+                self._worker.log_event(self.topic, {"begun": True, "task": key})
+        elif finish != "long-running":
+            results = self._results.pop(key, None)
+            if results is not None and finish == "memory":
+                self._worker.log_event(self.topic, {"results": results, "task": key})
+
+
+def reports_of(worker: Worker, topic: str) -> TaskReports:
+    """The plugin of a worker that reports to a topic; every worker has it before its first task."""
+    found: TaskReports = worker.plugins[plugin_name(topic)]
+    return found
+
+
+def plugin_name(topic: str) -> str:
+    """Dask's name of the plugin that reports to a topic."""
+    return f"{topic}-reports"
+
+
 def run_task(call: TaskCall, *inputs: None) -> None:
     """Run ``work(request, report, is_cancelled)`` on a worker.
 
-    That it began, its progress and its results are sent to the subscribers of the topic: events arrive with the messages
-    of the scheduler, while each result that a client gathers costs two round trips more. The inputs only keep the order.
+    Its progress is sent to the subscribers of the topic; that it began, and its results, are `TaskReports`'. The inputs only
+    keep the order.
     """
     worker = get_worker()
     key = str(worker.get_current_task())
@@ -124,12 +174,11 @@ def run_task(call: TaskCall, *inputs: None) -> None:
     def report(message: dict[str, Any]) -> None:
         worker.log_event(call.topic, {**message, "task": key})
 
-    report({"begun": True})
     found = call.work(call.request, report, lambda: is_released(worker, key))
     results = (found,) if isinstance(found, StepResult) else tuple(found)
     if any(result.fate != "done" for result in results):
         raise WorkFailedError(key, results)
-    report({"results": pickle.dumps(results)})
+    reports_of(worker, call.topic).keep(key, pickle.dumps(results))
 
 
 def is_released(worker: Worker, key: str) -> bool:

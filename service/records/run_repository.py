@@ -1,26 +1,26 @@
 """Runs and their events as the service knows them, over the rows of the catalogue."""
 
-import itertools
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
 from service.api_keys import DEFAULT_PROJECT
+from service.records.recent_events import RecentEvents
 from service.records.views import MOST_EVENTS, RUN_STATES, UNFINISHED, EventView, Page, RunState, RunView, StageView, moment
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
+from storage.catalogue.events import NewEvent
 from storage.catalogue.paging import PageKey
 from storage.catalogue.runs import EVERY_RUN, RunFilter
 from tasks.options.run import RunOptions
 
 OPTIONS: Final = TypeAdapter(RunOptions)
 MOST_NOTES: Final = 100_000
-REREAD_S: Final = 5.0
-"""Longest time until followers of a run see what another process has written of it."""
 RETRIED: Final[tuple[RunState, ...]] = ("failed", "cancelled")
 
 
@@ -59,22 +59,6 @@ class RunRecord:
     options: RunOptions
 
 
-@dataclass(frozen=True)
-class Followed:
-    """The state of a run that had no events numbered above ``after`` when it was read, after its change ``change``."""
-
-    read: float
-    change: int
-    after: int
-    project: str | None
-    state: RunState
-
-    def answers(self, change: int | None, after: int, project: str | None) -> bool:
-        """Whether this is what would be read again."""
-        is_same = self.change == change and self.project == project and self.after <= after
-        return is_same and time.monotonic() - self.read < REREAD_S
-
-
 class RunRepository:
     """Runs and their events; used from the threads of the API and of the runner alike."""
 
@@ -82,9 +66,7 @@ class RunRepository:
         self._runs = catalogue.runs
         self._events = catalogue.events
         self._last_progress: dict[str, tuple[object, object]] = {}
-        self._numbers = itertools.count()
-        self._changes: dict[str, int] = {}
-        self._followed: dict[str, Followed] = {}
+        self._recent = RecentEvents()
 
     def open_run(
         self, run_id: str, name: str, dataset_ids: Sequence[str], options: RunOptions, project: str = DEFAULT_PROJECT
@@ -97,8 +79,8 @@ class RunRepository:
             There is a run of that name.
         """
         queued = ("state", {"state": "queued"})
-        self._runs.create(run_id, name, "queued", dataset_ids, OPTIONS.dump_python(options, mode="json"), project, queued)
-        self._note_change(run_id)
+        with self._recent.changing(run_id):
+            self._runs.create(run_id, name, "queued", dataset_ids, OPTIONS.dump_python(options, mode="json"), project, queued)
 
     def claim(self, key: str, body_digest: str, run_id: str, project: str) -> tuple[str, str]:
         """The run and the digest of the body that an idempotency key stands for: these, or those of whoever came first."""
@@ -117,9 +99,9 @@ class RunRepository:
 
     def begin_run(self, run_id: str) -> bool:
         """A run starts, or goes on after a restart; False where it has ended, or is gone."""
-        if self._runs.change_state(run_id, ("queued",), "running", started=now(), error=None):
-            self._note_change(run_id)
-            return True
+        with self._recent.changing(run_id):
+            if self._runs.change_state(run_id, ("queued",), "running", started=now(), error=None):
+                return True
         row = self._runs.get(run_id)
         return row is not None and row["state"] == "running"
 
@@ -127,16 +109,13 @@ class RunRepository:
         """End a run that is in one of the states ``before``, for good or until it is tried again; False where it is not."""
         self._last_progress.pop(run_id, None)
         reason = None if error is None else printable(error)
-        has_ended = self._runs.change_state(run_id, before, state, finished=now(), error=reason, eta_s=None)
-        if has_ended:
-            self._changes.pop(run_id, None)  # without a change that is known, followers read
-        return has_ended
+        with self._recent.changing(run_id):
+            return self._runs.change_state(run_id, before, state, finished=now(), error=reason, eta_s=None)
 
     def reopen_run(self, run_id: str, before: Sequence[RunState] = RETRIED) -> bool:
         """Queue a run again that is in one of the states ``before``; False where it is in another state."""
-        is_open = self._runs.change_state(run_id, before, "queued", finished=None, started=None, error=None)
-        self._note_change(run_id)
-        return is_open
+        with self._recent.changing(run_id):
+            return self._runs.change_state(run_id, before, "queued", finished=None, started=None, error=None)
 
     def rename(self, run_id: str, name: str) -> None:
         """Give a run another name."""
@@ -144,55 +123,73 @@ class RunRepository:
 
     def delete(self, run_id: str) -> None:
         """Forget a run and its events."""
-        self._runs.delete(run_id)
+        with self._recent.changing(run_id):
+            self._runs.delete(run_id)
 
-    def write_progress(self, run_id: str, progress: float, eta_s: float | None, stages: Sequence[StageView]) -> None:
+    def write_progress(
+        self,
+        run_id: str,
+        progress: float,
+        eta_s: float | None,
+        stages: Sequence[StageView],
+        happened: Sequence[NewEvent] = (),
+    ) -> None:
         """Write down how far a run is where it moved, and add an event where it moved by a hundredth or a stage began or ended.
 
-        So a run has some hundred events of its progress, however long it takes.
+        So a run has some hundred events of its progress, however long it takes. What happened before is added in the same
+        transaction.
         """
         told = {"progress": round(progress, 4), "stages": [asdict(stage) for stage in stages]}
         shown = round(progress, 2), [(stage.name, stage.state) for stage in stages]
         last_told, last_shown = self._last_progress.get(run_id, (None, None))
         if last_told == told:
+            self.add_events(run_id, happened)
             return
+        new = [*happened, *([] if last_shown == shown else [NewEvent("progress", {**told, "eta_s": eta_s})])]
+        with self._recent.appending(run_id) as added:
+            numbers = self._runs.update(run_id, new, progress=progress, eta_s=eta_s, stages=told["stages"])
+            added += [as_read(number, event) for number, event in zip(numbers, new, strict=True)]
         self._last_progress[run_id] = told, shown
-        event = None if last_shown == shown else ("progress", {**told, "eta_s": eta_s})
-        self._runs.update(run_id, event, progress=progress, eta_s=eta_s, stages=told["stages"])
-        self._note_change(run_id)
 
     def add_event(self, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
         """Tell of something that happened to a run."""
-        self.add_events(run_id, [(kind, data)])
+        self.add_events(run_id, [NewEvent(kind, data)])
 
-    def add_events(self, run_id: str, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-        """Tell of what happened to a run at the same time: kinds and data."""
-        self._events.add_all(run_id, told)
-        self._note_change(run_id)
+    def add_events(self, run_id: str, happened: Sequence[NewEvent]) -> None:
+        """Tell of what happened to a run, in one transaction."""
+        if happened:
+            with self._recent.appending(run_id) as added:
+                numbers = self._events.add_all(run_id, happened)
+                added += [as_read(number, event) for number, event in zip(numbers, happened, strict=True)]
 
     def events(self, run_id: str, after: int) -> list[EventView]:
         """Events of a run with an id above ``after``, oldest first, `MOST_EVENTS` at most."""
         return [event_view(row) for row in self._events.after(run_id, after, MOST_EVENTS)]
 
-    def follow(self, run_id: str, after: int, project: str | None = None) -> tuple[RunState | None, list[EventView]]:
+    def follow(self, run_id: str, after: int, project: str | None = None) -> tuple[RunState | None, Sequence[EventView]]:
         """The state of a run, and `events` at the same moment; the state is None where there is none, or not in that project.
 
-        Who asks again where nothing has changed since is answered from memory, for `REREAD_S` at most.
+        What this process wrote since the run was last read is answered from memory, for `REREAD_S` at most.
         """
-        change, known = self._changes.get(run_id), self._followed.get(run_id)
-        if known is not None and known.answers(change, after, project):
-            return known.state, []
+        known = self.follow_in_memory(run_id, after, project)
+        if known is not None:
+            return known
+        change = self._recent.change_of(run_id)
         found, rows = self._events.follow(run_id, after, MOST_EVENTS, project)
         state: RunState | None = None if found is None else next((one for one in RUN_STATES if one == found), "failed")
-        if state is None or rows or change is None:
-            self._followed.pop(run_id, None)
-        else:
-            self._followed[run_id] = Followed(time.monotonic(), change, after, project, state)
+        if state in UNFINISHED and len(rows) < MOST_EVENTS:
+            self._recent.note(run_id, change, project, state, rows[-1]["id"] if rows else after)
         return state, [event_view(row) for row in rows]
 
-    def _note_change(self, run_id: str) -> None:
-        """Have followers of a run read again."""
-        self._changes[run_id] = next(self._numbers)
+    def follow_in_memory(
+        self, run_id: str, after: int, project: str | None = None
+    ) -> tuple[RunState, Sequence[EventView]] | None:
+        """What `follow` answers, at once and without the catalogue; None where that has to be asked."""
+        return self._recent.after(run_id, after, project)
+
+    def watching(self, run_id: str, on_change: Callable[[], None]) -> AbstractContextManager[None]:
+        """Within it, ``on_change`` is called after each change that this process writes of a run, in any thread."""
+        return self._recent.watching(run_id, on_change)
 
     def warnings(self, run_id: str) -> set[str]:
         """Texts of all that a run has been told, its warnings among it."""
@@ -238,6 +235,11 @@ def view_of(row: Row, dashboard_url: str | None) -> RunView:
     if damaged:
         found["error"] = f"the run's row of the catalogue is damaged: its {', '.join(damaged)} cannot be read"
     return RunView(id=row["id"], dashboard_url=dashboard_url if found["state"] in UNFINISHED else None, **found)
+
+
+def as_read(number: int, event: NewEvent) -> EventView:
+    """An event that was written as it would be read."""
+    return EventView(number, moment(event.time), event.kind, from_json(to_json(event.data, inf_nan_mode="constants")))
 
 
 def event_view(row: Row) -> EventView:

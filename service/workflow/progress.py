@@ -3,9 +3,9 @@
 import math
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
@@ -66,6 +66,10 @@ class RunProgress:
         How often in a row a step was lost, by its name.
     published : float
         When its progress was last written down, by `time.monotonic`.
+    happened : list of tuple of str, mapping and float
+        Kind, data and moment [s since 1970] of each event that is not written down yet.
+    written : float
+        When events were last written down, by `time.monotonic`.
     paced_since : float, optional
         When the first step ended that a worker had begun, by `time.monotonic`: before that, workers compile.
     ending : tuple of str and str, optional
@@ -87,6 +91,8 @@ class RunProgress:
     warnings: RunWarnings = field(default_factory=RunWarnings)
     losses: Counter[str] = field(default_factory=Counter)
     published: float = -math.inf
+    happened: list[tuple[str, Mapping[str, Any], float]] = field(default_factory=list)
+    written: float = -math.inf
     ending: tuple[EndState, str | None] | None = None
     _names: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _costs: dict[str, float] = field(default_factory=dict)

@@ -2,13 +2,26 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from storage.catalogue.database import Database, Row
 from storage.catalogue.schema import events, runs
 from storage.errors import CatalogueError
+
+LOCKED_RUN: Final = select(runs.c.id).where(runs.c.id == bindparam("run_id")).with_for_update()
+INSERTED: Final = insert(events).returning(events.c.id)
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """Something that happened to a run, to be written down: its kind, its data, and when it happened [s since 1970]."""
+
+    kind: str
+    data: Mapping[str, Any]
+    time: float = field(default_factory=time.time)
 
 
 class EventTable:
@@ -26,10 +39,10 @@ class EventTable:
             No such run.
         """
         with self._database.write() as connection:
-            return insert_event(connection, run_id, kind, data)
+            return insert_events(connection, run_id, [NewEvent(kind, data)])[0]
 
-    def add_all(self, run_id: str, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-        """Add events to a run, kinds and data, in one transaction.
+    def add_all(self, run_id: str, told: Sequence[NewEvent]) -> list[int]:
+        """Add events to a run in one transaction, and return their numbers.
 
         Raises
         ------
@@ -37,8 +50,7 @@ class EventTable:
             No such run.
         """
         with self._database.write() as connection:
-            for kind, data in told:
-                insert_event(connection, run_id, kind, data)
+            return insert_events(connection, run_id, told)
 
     def after(self, run_id: str, number: int = 0, limit: int = 1000, kind: str | None = None) -> list[Row]:
         """Events of a run numbered above ``number``, in order; of one kind, or of all."""
@@ -58,8 +70,8 @@ class EventTable:
         return (str(rows[0]["state"]) if rows else None), [row for row in rows if row["id"] is not None]
 
 
-def insert_event(connection: Connection, run_id: str, kind: str, data: Mapping[str, Any]) -> int:
-    """Insert one event of a run and return its number.
+def insert_events(connection: Connection, run_id: str, told: Sequence[NewEvent]) -> list[int]:
+    """Insert events of a run and return their numbers.
 
     Raises
     ------
@@ -67,7 +79,7 @@ def insert_event(connection: Connection, run_id: str, kind: str, data: Mapping[s
         No such run.
     """
     # Holding the run's row makes numbers appear in order: a reader past 7 will never be shown a late 6.
-    if connection.execute(select(runs.c.id).where(runs.c.id == run_id).with_for_update()).scalar() is None:
+    if connection.execute(LOCKED_RUN, {"run_id": run_id}).scalar() is None:
         raise CatalogueError(f"there is no run {run_id}")
-    statement = insert(events).values(run_id=run_id, time=time.time(), kind=kind, data=dict(data))
-    return int(connection.execute(statement.returning(events.c.id)).scalar_one())
+    rows = [{"run_id": run_id, "time": event.time, "kind": event.kind, "data": dict(event.data)} for event in told]
+    return [int(connection.execute(INSERTED, row).scalar_one()) for row in rows]

@@ -1,7 +1,7 @@
 """Runs as the catalogue keeps them: what was asked for, how far each is, and which request an idempotency key stands for."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from storage.catalogue.database import Database, Row
-from storage.catalogue.events import insert_event
+from storage.catalogue.events import NewEvent, insert_events
 from storage.catalogue.paging import PageKey, contains, page_of
 from storage.catalogue.schema import events, idempotency, run_datasets, runs
 from storage.errors import CatalogueError, RowExistsError
@@ -92,7 +92,7 @@ class RunTable:
                 if links:
                     connection.execute(insert(run_datasets), links)
                 if first_event is not None:
-                    insert_event(connection, run_id, *first_event)
+                    insert_events(connection, run_id, [NewEvent(*first_event)])
         except IntegrityError as error:
             raise RowExistsError(f"there is a run {run_id} already") from error
 
@@ -116,8 +116,8 @@ class RunTable:
             query = query.where(runs.c.project == project)
         return self._database.rows(page_of(query, runs, after, limit))
 
-    def update(self, run_id: str, event: tuple[str, Mapping[str, Any]] | None = None, **fields: Any) -> None:
-        """Change columns of a run and, in the same transaction, add an event of some kind and data.
+    def update(self, run_id: str, told: Sequence[NewEvent] = (), **fields: Any) -> list[int]:
+        """Change columns of a run and, in the same transaction, add events, whose numbers are returned.
 
         Raises
         ------
@@ -128,8 +128,7 @@ class RunTable:
         with self._database.write() as connection:
             if not connection.execute(statement).rowcount:
                 raise CatalogueError(f"there is no run {run_id}")
-            if event is not None:
-                insert_event(connection, run_id, *event)
+            return insert_events(connection, run_id, told) if told else []
 
     def change_state(self, run_id: str, before: Collection[str], state: str, **fields: Any) -> bool:
         """Move a run from one of ``before`` to ``state`` and add the event that says so; of two at once, one gets True."""
@@ -142,7 +141,7 @@ class RunTable:
         with self._database.write() as connection:
             has_moved = bool(connection.execute(statement).rowcount)
             if has_moved:
-                insert_event(connection, run_id, "state", told)
+                insert_events(connection, run_id, [NewEvent("state", told)])
         return has_moved
 
     def count(self, project: str | None = None, matching: RunFilter = EVERY_RUN) -> int:

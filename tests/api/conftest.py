@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -237,6 +237,12 @@ class FakeRuns:
     def follow(self, run_id: str, after: int = 0) -> tuple[RunState, Sequence[EventView]]:
         with self.guard:
             return self.get(run_id).state, [event for event in self.happened[run_id] if event.id > after]
+
+    def follow_in_memory(self, run_id: str, after: int) -> tuple[RunState, Sequence[EventView]] | None:
+        return None
+
+    def watching(self, run_id: str, on_change: Callable[[], None]) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def cancel(self, run_id: str) -> RunView:
         if self.get(run_id).state not in ("queued", "running"):

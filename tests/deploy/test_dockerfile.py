@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from image_file import DOCKERFILE, instructions
 
-from service.execution.cluster import SCHEDULER_SETTINGS
+from service.execution.embedded import SCHEDULER_SETTINGS
 from service.execution.task import WORKER_ENVIRONMENT
 
 ROOT = DOCKERFILE.parents[1]

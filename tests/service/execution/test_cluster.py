@@ -18,6 +18,7 @@ from dask_processes import External
 from service.errors import SchedulerUnavailableError
 from service.execution import cluster as module
 from service.execution.cluster import Cluster
+from service.execution.embedded import SCHEDULER_SETTINGS
 from service.execution.task import NICENESS, WORKER_ENVIRONMENT, Outcome, TaskSpec, Work
 from service.execution.worker import StepResult
 from service.settings import Settings
@@ -276,8 +277,37 @@ def test_a_scheduler_may_be_late_and_die_and_come_back(external: External, tmp_p
     cluster.stop()
 
 
+def test_a_step_takes_few_messages_of_dask(one_worker: Cluster) -> None:
+    """That one task began travels with the end of the one before, and what has ended is released together."""
+
+    def count(dask_worker: Any = None) -> int:
+        return int(dask_worker.batched_stream.batch_count)
+
+    def counts() -> list[int]:
+        client = one_worker._client
+        assert client is not None
+        assert one_worker._embedded is not None
+        scheduler = one_worker._embedded.scheduler
+        streams = (*scheduler.client_comms.values(), *scheduler.stream_comms.values(), client.scheduler_comm)
+        return [*client.run(count).values(), *(stream.batch_count for stream in streams)]
+
+    n, ended = 40, queue.SimpleQueue[tuple[str, Outcome]]()
+    before = counts()
+    one_worker.submit([TaskSpec(f"ptyxas-few-{number}", make_work(seconds=0.04), number) for number in range(n)], put(ended))
+    for _ in range(n):
+        key, outcome = ended.get(timeout=WAIT_S)
+        assert outcome.fate == "done"
+        assert len(outcome.results) == 1
+        one_worker.release([key])
+    from_worker, to_client, to_worker, from_client = (now - then for now, then in zip(counts(), before, strict=True))
+    assert from_worker < 2.5 * n  # of which one is what the work itself reports
+    assert to_client < 2.5 * n
+    assert to_worker < 1.5 * n
+    assert from_client < 0.5 * n
+
+
 def test_an_embedded_worker_that_dask_gave_up_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(module.SCHEDULER_SETTINGS, "distributed.deploy.lost-worker-timeout", 0.01)
+    monkeypatch.setitem(SCHEDULER_SETTINGS, "distributed.deploy.lost-worker-timeout", 0.01)
     ended: Ended = queue.SimpleQueue()
     cluster = Cluster(Settings(data_dir=tmp_path, workers=1, dashboard_port=0), lambda report: None)
     cluster.start()

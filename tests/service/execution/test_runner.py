@@ -8,7 +8,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from places import on_disk
 from pydantic import TypeAdapter
 
 from service.errors import InvalidInputError, SchedulerUnavailableError
+from service.execution.reporter import EVENTS_S, PUBLISH_S
 from service.execution.task import Outcome, TaskSpec
 from service.execution.worker import StepResult
 from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
@@ -500,14 +502,43 @@ def test_a_result_that_was_removed_while_a_run_counted_on_it_is_computed_again(
 
 def test_a_catalogue_that_is_out_of_reach_fails_no_run(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make_bench()
-    add_events, outages = bench.records.add_events, iter(range(5))
+    outages = iter(range(5))
 
-    def be_out_of_reach(run_id: str, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-        if told[0][0] == "unit" and next(outages, None) is not None:
-            raise CatalogueUnavailableError("database is locked")
-        add_events(run_id, told)
+    def out_of_reach_at_first(write: Callable[..., None]) -> Callable[..., None]:
+        def written(run_id: str, *what: Any) -> None:
+            if any(event.kind == "unit" for event in what[-1]) and next(outages, None) is not None:
+                raise CatalogueUnavailableError("database is locked")
+            write(run_id, *what)
 
-    monkeypatch.setattr(bench.records, "add_events", be_out_of_reach)
+        return written
+
+    for name in ("add_events", "write_progress"):
+        monkeypatch.setattr(bench.records, name, out_of_reach_at_first(getattr(bench.records, name)))
     bench.submit("run_1", "a", **SHORT)
     assert bench.wait("run_1", "succeeded", "failed").error is None
     assert next(outages, None) is None
+    told = [event.data["unit"] for event in bench.records.events("run_1", 0) if event.kind == "unit"]
+    assert len(told) == len(set(told)) == len(bench.computed()), "what could not be written is written later, and once"
+
+
+def test_many_small_steps_are_written_down_together(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, n_writes = make_bench(), Counter[str]()
+
+    def counted(name: str) -> Callable[..., None]:
+        write = getattr(bench.records, name)
+
+        def count(run_id: str, *what: Any) -> None:
+            n_writes[name] += bool(what[-1])
+            write(run_id, *what)
+
+        return count
+
+    for name in ("add_events", "write_progress"):
+        monkeypatch.setattr(bench.records, name, counted(name))
+    began = time.monotonic()
+    bench.submit("run_1", "a", **SHORT)
+    assert bench.wait("run_1", "succeeded").error is None
+    taken = time.monotonic() - began
+    assert n_writes.total() <= taken / EVENTS_S + taken / PUBLISH_S + 4
+    told = [event for event in bench.records.events("run_1", 0) if event.kind == "unit"]
+    assert len(told) == len(bench.computed())

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from storage.catalogue.catalogue import Catalogue
+from storage.catalogue.events import NewEvent
 from storage.errors import CatalogueError
 
 
@@ -67,8 +68,12 @@ def test_a_run_is_followed_with_its_state_at_that_moment(catalogue: Catalogue) -
 
 
 def test_events_of_one_moment_are_all_written_or_none(catalogue: Catalogue) -> None:
-    catalogue.events.add_all("run_1", [("unit", {"unit": "a"}), ("note", {"text": "b"})])
-    assert [event["kind"] for event in catalogue.events.after("run_1")] == ["unit", "note"]
+    numbers = catalogue.events.add_all("run_1", [NewEvent("unit", {"unit": "a"}, 5.0), NewEvent("note", {"text": "b"}, 6.0)])
+    written = catalogue.events.after("run_1")
+    assert [(event["id"], event["kind"], event["time"]) for event in written] == [
+        (numbers[0], "unit", 5.0),
+        (numbers[1], "note", 6.0),
+    ]
     with pytest.raises(CatalogueError, match="not JSON serializable"):
-        catalogue.events.add_all("run_1", [("unit", {"unit": "c"}), ("note", {"text": object()})])
+        catalogue.events.add_all("run_1", [NewEvent("unit", {"unit": "c"}), NewEvent("note", {"text": object()})])
     assert len(catalogue.events.after("run_1")) == 2
