@@ -30,7 +30,7 @@ OnCycle: TypeAlias = Callable[[int, float], None]
 
 GAUGE_EVERY = 20
 """Cycles between two fixes of the flux gauge, where the flux of the frames is free."""
-MIN_CYCLES_COLD = 40
+MIN_CYCLES_COLD = 60
 """Cycles from the optics before convergence is considered."""
 MIN_CYCLES_WARM = 30
 """Cycles from another energy before convergence is considered."""

@@ -253,7 +253,7 @@ def test_an_edge_that_moves_while_energies_are_measured_is_not_drawn_to_the_refe
 def test_neighbouring_energies_differ_by_as_much_noise_as_from_cold_starts(reference: Reference) -> None:
     """Noise that both had from the reference would be missing in their difference, most of all where it is dim."""
     pair = [measure(energy_ev, 0.05 + 0.7j, (40e-9, -33e-9)) for energy_ev in (5430.0, 5431.0)]
-    options = ReconstructOptions(cycles=100)
+    options = ReconstructOptions(cycles=200)
     from_reference = difference_noise(pair, [auto(one, reference) for one in pair])
     from_optics = difference_noise(pair, [cold(one, options) for one in pair])
     assert (from_reference > 0.87 * from_optics)[0]

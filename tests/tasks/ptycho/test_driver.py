@@ -13,7 +13,7 @@ from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.driver import run_cycles
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
-from tasks.ptycho.schedule import object_step_size
+from tasks.ptycho.schedule import choose_rule, object_step_size
 from tasks.ptycho.solver import init
 from tasks.ptycho.state import State
 from tasks.simulation.chemical_states import electrons_per_formula
@@ -44,15 +44,22 @@ def prepare(options: SimulationOptions) -> Measured:
 
 def object_errors(simulation: Simulation, scan: Scan, canvas: Canvas, state: State) -> tuple[float, float, float]:
     """In the particle's interior, of ln(O / truth) after the vacuum's gauge: rms, slow part of the phase, fast part."""
+    error, inside = logarithm_error(simulation, scan, canvas, state)
+    slow = ndimage.gaussian_filter(error.real, 3) + 1j * ndimage.gaussian_filter(error.imag, 3)
+    return rms(error[inside]), float(np.std(slow[inside].imag)), rms((error - slow)[inside])
+
+
+def logarithm_error(
+    simulation: Simulation, scan: Scan, canvas: Canvas, state: State
+) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
+    """(Y, X) each: ln(O / truth) after the vacuum's gauge, and whether a pixel lies in the particle's interior."""
     axes = [canvas.origin_m[k] + np.arange(canvas.shape[k]) * canvas.pixel_size_m - simulation.drift_m[0, k] for k in (0, 1)]
     electrons = electrons_per_formula(simulation.specimen.states, simulation.energies_ev, simulation.absorber)[0]
     ratio = state.object / transmission_at(simulation.specimen, electrons, axes[0], axes[1], scan.energy_ev)
     particle = simulation.specimen.thickness(*np.meshgrid(*axes, indexing="ij")) > 0
     around = ndimage.binary_dilation(particle, iterations=9) & ~ndimage.binary_dilation(particle, iterations=2)
     error = np.log(ratio * measure_gauge(ratio.astype(np.complex64), around).factor(ratio.shape))
-    inside = ndimage.binary_erosion(particle, iterations=3)
-    slow = ndimage.gaussian_filter(error.real, 3) + 1j * ndimage.gaussian_filter(error.imag, 3)
-    return rms(error[inside]), float(np.std(slow[inside].imag)), rms((error - slow)[inside])
+    return error, ndimage.binary_erosion(particle, iterations=3)
 
 
 def rms(values: NDArray[Any]) -> float:
@@ -100,6 +107,31 @@ def test_gathered_probe_leaves_less_slow_phase_than_epie() -> None:
 def test_momentum_of_the_object_leaves_less_error_at_equal_cycles(measured: Measured) -> None:
     heavy, light = (object_errors(*measured[:3], reconstruct(measured, 60, object_momentum=m)) for m in (0.8, 0))
     assert heavy[0] < 0.75 * light[0]
+
+
+def test_the_momentum_by_default_halves_what_the_absorption_is_off_against_the_vacuum() -> None:
+    """The slowest of the object's waves: its mean over a particle three times as wide as the beam, at equal cycles."""
+    wide = replace(SMALL, photons=1e8, n_positions_side=10, n_pixels=64, pixel_size_m=22.5e-9, radius_m=0.45e-6)
+
+    def offset(seed: int, **options: Any) -> float:
+        case = prepare(replace(wide, seed=seed))
+        error, inside = logarithm_error(*case[:3], reconstruct(case, 120, **options))
+        return float(error.real[inside].mean())
+
+    by_default, steady = (rms(np.array([offset(seed, **one) for seed in range(2)])) for one in ({}, {"object_momentum": 0.8}))
+    assert by_default < 0.5 * steady
+
+
+def test_momentum_is_high_between_the_first_cycles_and_the_falling_step(measured: Measured) -> None:
+    _, scan, canvas, probe = measured
+    mask = scan.mask
+
+    def momenta(options: ReconstructOptions) -> list[float]:
+        begun = replace(init(canvas, probe, options), errors=np.ones(1, np.float32))
+        return [choose_rule(replace(begun, cycle=cycle), options, mask).object_momentum for cycle in (3, 4, 19, 20, 79, 80, 119)]
+
+    assert momenta(ReconstructOptions(cycles=120)) == [0.0, 0.8, 0.8, 0.95, 0.95, 0.8, 0.8]
+    assert momenta(ReconstructOptions(cycles=120, object_momentum=0.7)) == [0.0, *[0.7] * 6]
 
 
 def test_momentum_starts_anew_after_a_stumble() -> None:
