@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 import psutil
-from distributed import Client, Future, LocalCluster, get_worker
+from distributed import Client, Future, get_worker
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy import ndimage
 from scipy.special import erf
 
-from service.execution.task import WORKER_ENVIRONMENT, keep_memory
+from service.execution.embedded import start_embedded
+from service.execution.task import keep_memory
 from service.execution.worker import perform
+from service.settings import Settings
 from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
@@ -92,10 +94,10 @@ def run_step(request: StepRequest, *_: None) -> dict[str, Any]:
 
 
 def measure(graph: Graph, paths: DataPaths, n_workers: int) -> tuple[float, list[dict[str, Any]]]:
-    """Wall time [s] of all coupling steps on some workers, and what each step took."""
+    """Wall time [s] of all coupling steps on some workers of an embedded cluster, and what each step took."""
     steps = [step for step in graph.steps.values() if step.stage in STAGES]
-    settings = {"threads_per_worker": 1, "env": WORKER_ENVIRONMENT, "dashboard_address": None}
-    with LocalCluster(n_workers=n_workers, **settings) as cluster, Client(cluster) as client:
+    settings = Settings(data_dir=paths.artifacts.parent, workers=n_workers, dashboard_port=0)
+    with start_embedded(settings) as cluster, Client(cluster) as client:
         client.run(warm_up)
         began = time.monotonic()
         futures: dict[str, Future] = {}
