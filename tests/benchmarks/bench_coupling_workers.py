@@ -1,30 +1,32 @@
-"""The coupling of all energies on Dask: wall and processor time on one worker and on two, and the longest step.
+"""The coupling of all energies on a service's Dask: wall and processor time on one worker and on two, and the longest step.
 
 python tests/benchmarks/bench_coupling_workers.py [ENERGIES] [PIXELS]
 """
 
 import json
+import queue
 import resource
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-from distributed import Client, Future, get_worker
+from distributed import get_worker
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy import ndimage
 from scipy.special import erf
 
-from service.execution.embedded import start_embedded
-from service.execution.task import keep_memory
-from service.execution.worker import perform
+from service.execution.cluster import Cluster
+from service.execution.task import Outcome, TaskSpec
+from service.execution.worker import StepResult, perform
 from service.settings import Settings
-from service.stages.context import DataPaths, StepRequest
+from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.stages.scans import FIELD_BOX, field_box_of
@@ -78,34 +80,43 @@ def write_states(paths: DataPaths, graph: Graph, side: int) -> None:
             )
 
 
-def run_step(request: StepRequest, *_: None) -> dict[str, Any]:
+def run_step(request: StepRequest, report: Report, is_cancelled: IsCancelled) -> StepResult:
     """Perform a step; who did, how long it took, how much of that in storage and on the processor, and what it read and wrote."""
-    keep_memory()
     began, process = time.thread_time(), psutil.Process()
     before = process.io_counters()
-    result = perform(request, lambda _: None)
-    if result.fate != "done":
-        raise RuntimeError(f"{request.step.name}: {result.message}")
+    result = perform(request, report, is_cancelled)
     cpu, after = time.thread_time() - began, process.io_counters()
-    return {"name": request.step.name, "worker": get_worker().address, "seconds": result.seconds, "cpu": cpu,
-            "storage": result.storage_seconds, "read": after.read_chars - before.read_chars,
-            "written": after.write_chars - before.write_chars,
-            "peak": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}  # fmt: skip
+    found = {"name": request.step.name, "worker": get_worker().address, "seconds": result.seconds, "cpu": cpu,
+             "storage": result.storage_seconds, "read": after.read_chars - before.read_chars,
+             "written": after.write_chars - before.write_chars,
+             "peak": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}  # fmt: skip
+    return replace(result, attributes=found)
 
 
 def measure(graph: Graph, paths: DataPaths, n_workers: int) -> tuple[float, list[dict[str, Any]]]:
-    """Wall time [s] of all coupling steps on some workers of an embedded cluster, and what each step took."""
+    """Wall time [s] of all coupling steps on the workers of a service's cluster, and what each step took."""
     steps = [step for step in graph.steps.values() if step.stage in STAGES]
+    ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
     settings = Settings(data_dir=paths.artifacts.parent, workers=n_workers, dashboard_port=0)
-    with start_embedded(settings) as cluster, Client(cluster) as client:
-        client.run(warm_up)
+    cluster = Cluster(settings, lambda report: None)
+    cluster.start()
+    try:
+        assert cluster._client is not None
+        cluster._client.run(warm_up)
         began = time.monotonic()
-        futures: dict[str, Future] = {}
-        for number, step in enumerate(steps):
-            needed = [futures[name] for name in step.needs if name in futures]
-            futures[step.name] = client.submit(run_step, StepRequest("run", step, paths), *needed, pure=False, priority=-number)
-        found = client.gather(list(futures.values()))
-        return time.monotonic() - began, found
+        tasks = [
+            TaskSpec(step.name, run_step, StepRequest("run", step, paths), step.needs, priority=-number)
+            for number, step in enumerate(steps)
+        ]
+        cluster.submit(tasks, lambda key, outcome: ended.put(outcome))
+        outcomes = [ended.get() for _ in tasks]
+        taken = time.monotonic() - began
+    finally:
+        cluster.stop()
+    failed = [outcome for outcome in outcomes if outcome.fate != "done"]
+    if failed:
+        raise RuntimeError(str(failed[0]))
+    return taken, [dict(outcome.results[0].attributes) for outcome in outcomes]
 
 
 def warm_up() -> None:
