@@ -14,7 +14,7 @@ from service.execution.task import NICENESS, lower_priority, prepare_numerics
 from service.stages.libraries import load_ahead
 from service.versions import differences, software_versions
 
-ROOM: Final = 0.25
+MOST_MEMORY_SHARE: Final = 0.25
 """Share of a worker's memory that libraries which nothing needs yet may take."""
 
 
@@ -44,7 +44,8 @@ class VersionCheck(WorkerPlugin):  # type: ignore[misc]  # distributed has no ty
 class LoadAhead(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
     """Has a worker import the libraries of the stages, in a thread of its own, whenever it computes nothing.
 
-    It goes on while the worker takes less than `ROOM` of its memory: all libraries take 520 MiB, JAX and the stages 250 of them.
+    It goes on while the worker takes less than `MOST_MEMORY_SHARE` of its memory: all libraries take 520 MiB, JAX and the
+    stages 250 of them.
     """
 
     name = "ptyxas-load-ahead"
@@ -53,13 +54,13 @@ class LoadAhead(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         """Start the thread."""
         limit = worker.memory_manager.memory_limit
 
-        def has_room() -> bool:
-            return limit is None or worker.monitor.get_process_memory() < ROOM * limit
+        def has_memory_left() -> bool:
+            return limit is None or worker.monitor.get_process_memory() < MOST_MEMORY_SHARE * limit
 
         def load() -> None:
             prepare_numerics()
             lower_priority(NICENESS)
-            load_ahead(lambda: bool(worker.state.executing_count), has_room)
+            load_ahead(lambda: bool(worker.state.executing_count), has_memory_left)
 
         threading.Thread(target=load, name=self.name, daemon=True).start()
 

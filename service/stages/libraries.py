@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 
 
 def load_ahead(
-    is_busy: Callable[[], bool], has_room: Callable[[], bool] = lambda: True, modules: Sequence[str] = MODULES
+    is_busy: Callable[[], bool], has_memory_left: Callable[[], bool] = lambda: True, modules: Sequence[str] = MODULES
 ) -> None:
-    """Import modules one after another, each while nothing is computed, for as long as there is room in memory.
+    """Import modules one after another, each while nothing is computed, for as long as memory is left.
 
     A module that cannot be imported is left to the step that needs it, which then says why.
     """
     waiting = deque(modules)
-    while waiting and has_room():
+    while waiting and has_memory_left():
         with _importing:
             if is_idle := not is_busy():
                 _import(waiting.popleft())
