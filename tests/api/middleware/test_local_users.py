@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from api.middleware.local_users import LocalUserCheck, connections, endpoint_of, peer_user
+from api.middleware.local_users import TABLES, LocalUserCheck, asked_user, connections, endpoint_of, peer_user, plain
 from api.server import HttpServer
 
 HAS_TABLE = Path("/proc/net/tcp").exists()
@@ -96,6 +97,42 @@ def test_another_user_needs_the_token_and_can_borrow_no_connection(serving: tupl
             command = [sys.executable, "-I", "-c", GET_AS_NOBODY, str(port), *words]
             done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60, check=True)
             assert done.stdout.strip() == code, words
+
+
+@pytest.mark.skipif(not HAS_TABLE, reason="this system has no table of sockets")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_the_kernel_tells_of_one_connection_what_its_tables_tell(host: str) -> None:
+    try:
+        listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError:
+        pytest.skip("this system has no IPv6")
+    with listener, socket.create_connection(listener.getsockname()[:2]) as client:
+        accepted, _ = listener.accept()
+        local, remote = ((plain(ip_address(end[0])), end[1]) for end in (client.getsockname(), client.getpeername()))
+        listed = {(one.local, one.remote): one.user for table in TABLES for one in connections(table)}
+        assert listed[local, remote] == os.geteuid()
+        assert asked_user(local, remote) in (os.geteuid(), None)
+        assert peer_user(client.getsockname()[:2], client.getpeername()[:2]) == os.geteuid()
+        assert asked_user(remote, (local[0], 1)) is None
+        accepted.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+@pytest.mark.skipif(not HAS_TABLE, reason="this system has no table of sockets")
+def test_the_kernel_tells_another_user_apart() -> None:
+    hold = (
+        "import encodings.idna, os, socket, sys; os.setuid(65534); "
+        "held = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); input()"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        command = [sys.executable, "-I", "-c", hold, str(listener.getsockname()[1])]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, cwd="/") as other:
+            accepted, client = listener.accept()
+            assert peer_user(client, listener.getsockname()) == 65534
+            assert peer_user(client, listener.getsockname(), tables=()) in (65534, None)
+            accepted.close()
+            other.communicate(b"\n")
 
 
 @pytest.mark.skipif(not HAS_TABLE, reason="this system has no table of sockets")
