@@ -16,6 +16,9 @@ from service.errors import ServiceError
 BACKLOG: Final = 128
 """Connections that wait to be accepted. Where the process may open no more files, asyncio logs an error for each of them."""
 
+LOOK_S: Final = 0.25
+"""Longest time until the server notices that it is to stop [s]."""
+
 log = logging.getLogger(__name__)
 
 
@@ -57,6 +60,11 @@ class HttpServer(uvicorn.Server):
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         scheme = "https" if self.config.is_ssl else "http"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    async def main_loop(self) -> None:
+        """Tell the time to the answers, and look whether to stop, every `LOOK_S`; uvicorn does it ten times a second."""
+        while not await self.on_tick(0):
+            await asyncio.sleep(LOOK_S)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, end the event streams, and wait for the answers under way."""

@@ -9,7 +9,7 @@ import warnings
 from typing import Final
 
 import dask
-from distributed import LocalCluster, Security
+from distributed import LocalCluster, Scheduler, Security
 
 from service.execution.compiled_code import compiled_code_environment
 from service.execution.task import WORKER_ENVIRONMENT
@@ -22,7 +22,8 @@ SCHEDULER_SETTINGS: Final[dict[str, object]] = {
     "distributed.worker.http.routes": [],
     "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.monitor-interval": "500ms",
-    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.tick.interval": "2s",
+    "distributed.admin.tick.cycle": "5s",
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.system-monitor.disk": False,
     "distributed.scheduler.active-memory-manager.start": False,
@@ -39,6 +40,8 @@ takes its place; Dask's 15 s are too few beside a load. The fourth leaves the wo
 look less often, or not at all, at processes and event loops: Dask's statistical profiler alone (100 samples a second of every
 process) takes a tenth of a core for as long as the service runs, whether it computes or not. The memory manager moves copies
 of results, of which steps have none."""
+UNUSED_CALLBACKS: Final = ("idle-timeout", "no-workers-timeout")
+"""What the scheduler looks after four times a second, and what is never so: it ends neither idle nor without workers."""
 SYNC_S: Final = 60.0
 """How often the embedded cluster tells its scheduler its own name, which nobody asks for [s]."""
 
@@ -66,7 +69,15 @@ def start_embedded(settings: Settings) -> LocalCluster:
         scheduler_sync_interval=SYNC_S,
     )
     slow_heartbeats(cluster)
+    cluster.sync(stop_unused_callbacks, cluster.scheduler)
     return cluster
+
+
+async def stop_unused_callbacks(scheduler: Scheduler) -> None:
+    """Stop what an embedded scheduler looks after without need (`UNUSED_CALLBACKS`)."""
+    for name in UNUSED_CALLBACKS:
+        if name in scheduler.periodic_callbacks:
+            scheduler.periodic_callbacks[name].stop()
 
 
 def cluster_security(settings: Settings) -> Security:
