@@ -19,7 +19,7 @@ from storage.errors import CatalogueUnavailableError
 
 PUBLISH_S: Final = 1.0
 """Shortest time between two records of a run's progress."""
-EVENTS_S: Final = 0.25
+EVENTS_S: Final = 1.0
 """Shortest time between two records of what happened to a run; what happens in between is written in one transaction."""
 
 log = logging.getLogger(__name__)
