@@ -41,7 +41,7 @@ def test_the_cost_of_a_run_is_cycles_times_frames_times_pixels() -> None:
         ({"start_from": "pilot", "pilot_cycles": 50}, {}, COST + 50 * COST / 1200),
         ({"start_from": "pilot", "pilot_cycles": 50, "probe_modes": 2}, {}, 2 * (COST + 50 * COST / 1200)),
         ({}, {"start": 40, "every": 20}, COST + 3 * 12 * 33 * 64 * 64),
-        ({"cycles": "auto", "start_from": "optics"}, {}, 150 * COST / 100),
+        ({"cycles": "auto", "start_from": "optics"}, {}, 110 * COST / 100),
         ({"cycles": "auto"}, {}, 55 * COST / 100),
     ],
 )
