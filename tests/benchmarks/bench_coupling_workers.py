@@ -68,7 +68,8 @@ def object_of(step: ReconstructStep, side: int) -> NDArray[np.complex64]:
 
 def write_states(paths: DataPaths, graph: Graph, side: int) -> None:
     """Store all rounds as reconstructions would leave them."""
-    dose = np.pad(np.full((side - side // 8, side - side // 8), 1e4, np.float32), side // 16)
+    rim = side // 16
+    dose = np.pad(np.full((side - 2 * rim, side - 2 * rim), 1e4, np.float32), rim)
     for step in graph.steps.values():
         if isinstance(step, ReconstructStep):
             arrays: dict[str, NDArray[Any]] = {
