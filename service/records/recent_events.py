@@ -35,6 +35,8 @@ class RecentEvents:
         self._tails: dict[str, Tail] = {}
         self._changes: dict[str, int] = {}
         self._numbers = itertools.count(1)
+        # a lock of their own: who begins to watch, in an event loop, must not wait for a write under way
+        self._watch_guard = threading.Lock()
         self._watchers: dict[str, list[Callable[[], None]]] = {}
 
     def after(self, run_id: str, number: int, project: str | None) -> tuple[RunState, list[EventView]] | None:
@@ -49,12 +51,12 @@ class RecentEvents:
     @contextmanager
     def watching(self, run_id: str, on_change: Callable[[], None]) -> Iterator[None]:
         """Within it, ``on_change`` is called after each change of a run, in any thread: it must only hand it over."""
-        with self._guard:
+        with self._watch_guard:
             self._watchers.setdefault(run_id, []).append(on_change)
         try:
             yield
         finally:
-            with self._guard:
+            with self._watch_guard:
                 self._watchers[run_id].remove(on_change)
                 if not self._watchers[run_id]:
                     del self._watchers[run_id]
@@ -95,7 +97,9 @@ class RecentEvents:
             self._wake(run_id)
 
     def _wake(self, run_id: str) -> None:
-        for on_change in self._watchers.get(run_id, ()):
+        with self._watch_guard:
+            watchers = tuple(self._watchers.get(run_id, ()))
+        for on_change in watchers:
             on_change()
 
     @contextmanager

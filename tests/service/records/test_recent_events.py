@@ -107,3 +107,16 @@ def test_a_follower_beside_many_writers_sees_every_event_once_and_in_order(repos
     reader.join()
     assert seen == [one.id for one in repository.events("run_1", 0)]
     assert len(seen) == 101
+
+
+def test_who_begins_to_watch_waits_for_no_write() -> None:
+    """A write may wait for the catalogue; an event loop that begins to follow a run must not."""
+    recent, woken = RecentEvents(), threading.Event()
+
+    def watch() -> None:
+        with recent.watching("run_1", woken.set):
+            pass
+
+    with ThreadPoolExecutor(1) as threads, recent.appending("run_1") as added:
+        threads.submit(watch).result(timeout=5)
+        added.append(event(1))
