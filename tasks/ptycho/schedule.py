@@ -65,8 +65,8 @@ def choose_rule(state: State, options: ReconstructOptions, mask: NDArray[np.bool
     beta = options.beta if state.scheduled_cycle >= options.probe_start else 0.0
     if options.probe_update == "position":
         shares = options.regularisation, options.probe_regularisation
-        momentum = OBJECT_MOMENTUM if options.object_momentum == "auto" else options.object_momentum
-        return Rule("position", alpha, beta, momentum, options.momentum, *shares, options.momentum_every)
+        momenta = object_momentum(state, options), options.momentum
+        return Rule("position", alpha, beta, *momenta, *shares, options.momentum_every)
     if is_probe_far(state, options):
         return Rule("position", alpha, beta, 0.0, 0.0)
     has_momentum = state.scheduled_cycle >= CYCLES_BEFORE_MOMENTUM
@@ -81,11 +81,12 @@ def choose_rule(state: State, options: ReconstructOptions, mask: NDArray[np.bool
 
 
 def object_momentum(state: State, options: ReconstructOptions) -> float:
-    """Momentum of the object in the next cycle under ``probe_update="cycle"``."""
+    """Share of its last step that the object takes again in the next cycle, once it gathers momentum."""
     if options.object_momentum != "auto":
         return options.object_momentum
-    slow = state.scheduled_cycle >= SLOW_WAVES_FROM and not has_step_decay_begun(state, options)
-    return SLOW_WAVES_MOMENTUM if slow else OBJECT_MOMENTUM
+    is_slow = state.scheduled_cycle >= SLOW_WAVES_FROM and not has_step_decay_begun(state, options)
+    # momentum within a cycle (mPIE) stirs noise at every position
+    return SLOW_WAVES_MOMENTUM if is_slow and options.probe_update == "cycle" else OBJECT_MOMENTUM
 
 
 def object_step_size(cycle: int, options: ReconstructOptions, stops_after: int | None = None) -> float:
