@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.authorization import COOKIE, OPEN_PATHS, SIGN_IN, SIGN_IN_PATHS, secret_of, unauthorised
+from api.access.credentials import COOKIE, OPEN_PATHS, SIGN_IN, SIGN_IN_PATHS, secret_of, unauthorised
 from api.problems import answer_http_error
 from service.api_keys import ApiKeys, Key
 from service.api_keys import Scope as KeyScope

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from api.authorization import COOKIE, SIGN_IN
+from api.access.credentials import COOKIE, SIGN_IN
 from api.dependencies import DatasetId, ServiceDep, service_of
 from api.pages.templating import TEMPLATES
 from api.problems import answer_http_error, answer_known_error

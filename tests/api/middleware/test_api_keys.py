@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from api.access.credentials import secret_of
 from api.app import create_app
-from api.authorization import secret_of
 from api.middleware.api_keys import scope_needed
 from service.api_keys import Key, Scope, make_key, read_keys, write_keys
 from service.settings import Settings

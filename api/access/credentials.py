@@ -7,8 +7,6 @@ from starlette.exceptions import HTTPException
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Paths for load balancers, which have neither key nor token."""
-
-
 COOKIE: Final = "ptyxas-key"
 """Cookie of a browser whose user has signed in with a key."""
 SIGN_IN: Final = "/sign-in"
