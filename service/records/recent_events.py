@@ -1,6 +1,5 @@
 """The last events of runs in memory, for those that follow them while they go on."""
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,8 @@ REREAD_S: Final = 5.0
 """Longest time until followers of a run see what another process has written of it."""
 MOST_KEPT: Final = 200
 """Events of a run that are kept; who is further behind reads the catalogue."""
+N_COUNTS: Final = 1024
+"""Counts of changes, which all runs share by their hash: a change of another run of the same count costs one more reading."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,15 @@ class Tail:
 
 
 class RecentEvents:
-    """What this process wrote of runs since it last read them; used from many threads."""
+    """What this process wrote of runs since it last read them; used from many threads.
+
+    It holds what was read within the last `REREAD_S`, however many runs there have been.
+    """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._tails: dict[str, Tail] = {}
-        self._changes: dict[str, int] = {}
-        self._numbers = itertools.count(1)
+        self._changes = [0] * N_COUNTS
         # a lock of their own: who begins to watch, in an event loop, must not wait for a write under way
         self._watch_guard = threading.Lock()
         self._watchers: dict[str, list[Callable[[], None]]] = {}
@@ -62,14 +65,16 @@ class RecentEvents:
                     del self._watchers[run_id]
 
     def change_of(self, run_id: str) -> int:
-        """Number of the last change of a run; whoever reads the run asks for it before, and hands it to `note`."""
-        return self._changes.get(run_id, 0)
+        """A number that changes with the run; whoever reads the run asks for it before, and hands it to `note`."""
+        return self._changes[hash(run_id) % N_COUNTS]
 
     def note(self, run_id: str, change: int, project: str | None, state: RunState, after: int) -> None:
         """Note what was read of a run, which has no events above ``after``, unless it has changed meanwhile."""
         with self._guard:
-            if self._changes.get(run_id, 0) == change:
-                self._tails[run_id] = Tail(time.monotonic(), project, state, after)
+            if self.change_of(run_id) == change:
+                now = time.monotonic()
+                self._tails = {name: tail for name, tail in self._tails.items() if now - tail.read < REREAD_S}
+                self._tails[run_id] = Tail(now, project, state, after)
 
     @contextmanager
     def appending(self, run_id: str) -> Iterator[list[EventView]]:
@@ -109,7 +114,7 @@ class RecentEvents:
             yield
         finally:
             self._tails.pop(run_id, None)
-            self._changes[run_id] = next(self._numbers)
+            self._changes[hash(run_id) % N_COUNTS] += 1
 
 
 def longer(tail: Tail, added: Sequence[EventView]) -> Tail:

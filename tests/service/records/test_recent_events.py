@@ -1,6 +1,8 @@
 """The last events of runs in memory: the same as in the catalogue, in order, without gaps."""
 
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.records.recent_events import MOST_KEPT, RecentEvents
+from service.records.recent_events import MOST_KEPT, REREAD_S, RecentEvents
 from service.records.run_repository import RunRepository
 from service.records.views import EventView
 from storage.catalogue.catalogue import Catalogue
@@ -69,6 +71,29 @@ def test_who_is_far_behind_reads_the_catalogue() -> None:
     found = recent.after("run_1", 10, None)
     assert found is not None
     assert [one.id for one in found[1]] == list(range(11, MOST_KEPT + 11))
+
+
+def test_runs_of_the_past_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    recent, now = RecentEvents(), 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def follow(runs: range) -> int:
+        nonlocal now
+        for number in runs:
+            now += REREAD_S / 10
+            name = f"run_{number}"
+            recent.note(name, recent.change_of(name), None, "running", 0)
+            with recent.appending(name) as added:
+                added.append(event(1))
+            assert recent.after(name, 0, None) is not None
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = follow(range(20))
+        assert follow(range(20, 2000)) - before < 50_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_watchers_are_woken_by_every_change_until_they_leave(repository: RunRepository) -> None:
