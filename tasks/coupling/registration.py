@@ -172,7 +172,11 @@ def to_canvas(image: NDArray[Any], grid: Grid, canvas: Canvas, shift_px: Array) 
 
 
 def coarse_shift(reference: Array, moving: Array, weight: Array) -> Array:
-    """(2,) whole pixels by which ``moving`` (Y, X) is displaced against ``reference``, by cross-correlation; 0 of nothing."""
+    """(2,) whole pixels by which ``moving`` (Y, X) is displaced against ``reference``, by cross-correlation; 0 of nothing.
+
+    What `skimage.registration.phase_cross_correlation` finds without normalisation. By real transforms it takes half the time,
+    a twentieth of the registration of an energy.
+    """
     if not ((reference * weight).any() and (moving * weight).any()):
         return np.zeros(2)
     spectrum = fft.rfft2(moving * weight)
@@ -216,8 +220,3 @@ class DriftReference:
                 "did the specimen leave the field?"
             )
         return np.asarray(np.array([s_y, s_x]) / gain)
-
-
-def fine_shift(reference: Array, moving: Array, weight: Array) -> Array:
-    """(2,) sub-pixel displacement of ``moving`` against ``reference``, both (Y, X), as `DriftReference.shift_of` finds it."""
-    return DriftReference(reference, weight).shift_of(moving)

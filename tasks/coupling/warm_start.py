@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.registration import coarse_shift, fine_shift
+from tasks.coupling.registration import DriftReference, coarse_shift
 from tasks.errors import RegistrationError, WarmStartError
 from tasks.gauge import field_of_view, smooth_phase
 from tasks.ptycho.probe import resample, scale_to_power
@@ -199,7 +199,7 @@ def measure_drift(reference: Reference, seen: Object, canvas: Canvas, field: NDA
     try:
         for _ in range(DRIFT_STEPS):
             its = _phase(moved(reference.object, reference.canvas, canvas, shift_m), field)
-            step = fine_shift(its, phase, weight)
+            step = DriftReference(its, weight).shift_of(phase)
             shift_m = shift_m + step * canvas.pixel_size_m
             if np.abs(step).max() < DRIFT_TOLERANCE_PX:
                 break

@@ -9,10 +9,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.cycle import COPIES_PX, Frames
-from tasks.ptycho.reconstruction import OnCycle, Reconstruction, Seed
-from tasks.ptycho.scan import Canvas, Scan
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.solver import Rule, batch_key, step, step_together
 from tasks.ptycho.state import State
 
@@ -20,19 +18,6 @@ TRANSFORM_BUFFERS = 8
 """Number of arrays of a frame's size that a visit needs, rounded up."""
 OBJECT_BUFFERS = 8
 """Number of arrays of the object's size: object and momentum buffer, before and after, alone and stacked."""
-
-
-def run_cycles(
-    scan: Scan,
-    canvas: Canvas,
-    state: State,
-    n_cycles: int,
-    options: ReconstructOptions,
-    on_cycle: OnCycle | None = None,
-    seed: Seed | None = None,
-) -> State:
-    """Run up to ``n_cycles`` more cycles of one energy; parameters are those of `Reconstruction`."""
-    return run(Reconstruction(scan, canvas, state, n_cycles, options, on_cycle, seed))
 
 
 def run(reconstruction: Reconstruction) -> State:

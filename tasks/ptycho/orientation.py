@@ -90,7 +90,7 @@ def find_orientation(scan: Scan, probe: NDArray[np.complex64], on_cycle: OnCycle
     probe : (M, N, N) complex64 array
         Initial probe, in the frames' own orientation.
     on_cycle : callable, optional
-        As of `driver.run_cycles`: an exception it raises ends the trials.
+        As of `tasks.ptycho.reconstruction.Reconstruction`: an exception it raises ends the trials.
     """
     part = middle_frames(scan)
     tried = {one: _trial(part, probe, one, TRIAL, on_cycle) for one in range(8) if not one & FLIP_COLUMNS}

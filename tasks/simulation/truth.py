@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.registration import coarse_shift, fine_shift
+from tasks.coupling.registration import DriftReference, coarse_shift
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import absorption_jump, electrons_per_formula
 from tasks.simulation.specimen import DENSITY_V_M3, Simulation, Specimen
@@ -127,7 +127,7 @@ def find_offset(simulation: Simulation, y_m: Array, x_m: Array, phase: Array) ->
     for _ in range(4):
         truth = true_maps(simulation, y_m - offset[0], x_m - offset[1])
         near = ndimage.binary_dilation(truth.particle, iterations=6).astype(float)
-        offset += fine_shift(truth.phase, seen, near) * pixel
+        offset += DriftReference(truth.phase, near).shift_of(seen) * pixel
     return offset
 
 

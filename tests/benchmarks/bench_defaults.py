@@ -25,8 +25,9 @@ from scipy import ndimage
 from tasks.gauge import measure_gauge
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.beam import fit_to_beam
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import ProbeSpec, initial_probe, resample, scale_to_power
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.ptycho.state import State
@@ -76,7 +77,7 @@ def reconstruct(one: Case, cycles: int, **chosen: Any) -> State:
     """So many cycles of a rule."""
     _, scan, canvas, probe = one
     options = ReconstructOptions(cycles=cycles, **chosen)
-    return run_cycles(scan, canvas, init(canvas, probe, options), cycles, options)
+    return run(Reconstruction(scan, canvas, init(canvas, probe, options), cycles, options))
 
 
 def object_error(one: Case, state: State) -> float:

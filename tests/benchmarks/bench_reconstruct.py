@@ -33,8 +33,9 @@ from scipy import ndimage
 
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.cycle import gather_probe_over_cycle, prepare, update_probe_by_position
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import ProbeSpec, initial_probe
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.units import wavelength_m
@@ -269,7 +270,7 @@ def print_errors(cycles: int, folder: Path) -> None:
     found = {}
     for name, chosen in rules.items():
         options = ReconstructOptions(cycles=cycles, **chosen)
-        found[name] = float(run_cycles(scan, canvas, init(canvas, probe, options), cycles, options).errors[-1])
+        found[name] = float(run(Reconstruction(scan, canvas, init(canvas, probe, options), cycles, options)).errors[-1])
     with peers(folder, scan, canvas, probe) as others:
         found |= {name: peer.run(cycles)[1] for name, peer in others.items()}
     for name, r_factor in found.items():

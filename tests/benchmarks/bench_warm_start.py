@@ -23,8 +23,9 @@ from scipy import ndimage
 from tasks.coupling.warm_start import Reference, WarmStart
 from tasks.gauge import measure_gauge
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import initial_probe
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, illumination, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.ptycho.state import State
@@ -53,7 +54,7 @@ class Specimen:
         scan, canvas = self.simulation.scans[energy], self.canvas(energy)
         guess = self.simulation.probe_guess
         probe = initial_probe(guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, scan.mean_photons)
-        return run_cycles(scan, canvas, init(canvas, probe, options), options.max_cycles, options, seed=seed)
+        return run(Reconstruction(scan, canvas, init(canvas, probe, options), options.max_cycles, options, seed=seed))
 
     def reference(self, energy: int) -> tuple[int, WarmStart]:
         """Cycles of a cold reconstruction, and the start from it."""

@@ -23,8 +23,9 @@ def reconstruct_one(n_cycles: int, n_side: int = 12, n: int = 128) -> float:
     import numpy as np
 
     from tasks.options.reconstruct import ReconstructOptions
-    from tasks.ptycho.driver import run_cycles
+    from tasks.ptycho.driver import run
     from tasks.ptycho.probe import ProbeSpec, initial_probe
+    from tasks.ptycho.reconstruction import Reconstruction
     from tasks.ptycho.scan import Scan, plan_canvas
     from tasks.ptycho.solver import init
     from tasks.units import wavelength_m
@@ -36,7 +37,7 @@ def reconstruct_one(n_cycles: int, n_side: int = 12, n: int = 128) -> float:
     scan = Scan(rng.poisson(20, (n_side**2, n, n)).astype(np.uint16), positions, np.ones((n, n), bool), 5465.0, distance_m, 75e-6)
     canvas, options = plan_canvas(positions, scan.pixel_size_m, n), ReconstructOptions(cycles=n_cycles)
     probe = initial_probe(ProbeSpec("gaussian", 300e-9), 5465.0, pixel_m, n, 20.0 * n * n)
-    return float(run_cycles(scan, canvas, init(canvas, probe, options), n_cycles, options).errors[-1])
+    return float(run(Reconstruction(scan, canvas, init(canvas, probe, options), n_cycles, options)).errors[-1])
 
 
 def seconds(client: Client, workers: list[str], n_cycles: int) -> float:

@@ -12,8 +12,9 @@ from skimage.registration import phase_cross_correlation
 
 from storage.readers.format import open_scan
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import scale_to_power
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.ptycho.state import State
@@ -62,7 +63,7 @@ def reconstruct(scan: Scan, probe: Image, cycles: int, canvas: Canvas | None = N
     """The star after ``cycles``, on the scan's own canvas where none is given."""
     chosen = ReconstructOptions(cycles=cycles, **options)
     canvas = canvas or plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
-    return run_cycles(scan, canvas, init(canvas, probe, chosen), cycles, chosen)
+    return run(Reconstruction(scan, canvas, init(canvas, probe, chosen), cycles, chosen))
 
 
 def halves(scan: Scan) -> list[Scan]:

@@ -13,8 +13,9 @@ from tasks.coupling.spectra import Spectra, couple
 from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.options.spectra import ChemistryOptions, FitOptions
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import initial_probe
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import illumination, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.scattering import Absorber
@@ -38,7 +39,7 @@ def spectra_of(simulation: Simulation, formula: str) -> Spectra:
         canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
         power = float(np.mean(np.sum(scan.counts, axis=(1, 2), dtype=float)))
         probe = initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
-        state = run_cycles(scan, canvas, init(canvas, probe, OPTIONS), OPTIONS.max_cycles, OPTIONS)
+        state = run(Reconstruction(scan, canvas, init(canvas, probe, OPTIONS), OPTIONS.max_cycles, OPTIONS))
         objects.append(state.object)
         doses.append(illumination(canvas, scan.positions_m, state.probe))
         canvases.append(canvas)

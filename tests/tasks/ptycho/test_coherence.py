@@ -12,8 +12,9 @@ from scipy import ndimage
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.coherence import ASKED_AFTER, BRIGHT, noise_misfit, share_left
 from tasks.ptycho.cycle import prepare
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import initial_probe, power_fractions
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, Placement, Scan, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.ptycho.state import State, orthogonalised
@@ -55,7 +56,7 @@ def partly_coherent(seed: int, photons: float, share: float) -> Case:
 def reconstruct(one: Case, cycles: int, **options: Any) -> State:
     scan, canvas, probe = one
     chosen = ReconstructOptions(cycles=cycles, **options)
-    return run_cycles(scan, canvas, init(canvas, probe, chosen), cycles, chosen)
+    return run(Reconstruction(scan, canvas, init(canvas, probe, chosen), cycles, chosen))
 
 
 def test_the_noise_of_a_root_is_a_quarter_where_it_is_bright_and_twice_the_mean_where_it_is_dark() -> None:
@@ -125,8 +126,7 @@ def test_wrong_flux_is_not_taken_for_a_lack_of_coherence() -> None:
     one = replace(scan, counts=np.rint(scan.counts * flux).astype(scan.counts.dtype)), canvas, guess
     heard: list[int] = []
     chosen = ReconstructOptions(cycles=70)
-    auto = run_cycles(scan=one[0], canvas=canvas, state=init(canvas, guess, chosen), n_cycles=70, options=chosen,
-                      on_cycle=lambda cycle, _: heard.append(cycle))  # fmt: skip
+    auto = run(Reconstruction(one[0], canvas, init(canvas, guess, chosen), 70, chosen, lambda cycle, _: heard.append(cycle)))
     single = reconstruct(one, 70, probe_modes=1)
     assert auto.noise_error is not None
     assert auto.errors[-1] > 3 * auto.noise_error
@@ -144,8 +144,8 @@ def test_a_probe_grows_alike_in_one_piece_and_in_two() -> None:
     one = partly_coherent(1, 1e8, 0.2)
     scan, canvas, probe = one
     chosen = ReconstructOptions(cycles=120)
-    first = run_cycles(scan, canvas, init(canvas, probe, chosen), 40, chosen)
-    second = run_cycles(scan, canvas, first, 80, chosen)
+    first = run(Reconstruction(scan, canvas, init(canvas, probe, chosen), 40, chosen))
+    second = run(Reconstruction(scan, canvas, first, 80, chosen))
     whole = reconstruct(one, 120)
     assert len(second.probe) == len(whole.probe) == 2
     np.testing.assert_allclose(second.errors, whole.errors, rtol=1e-3)

@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.beam import centre_on_beam, fit_to_beam
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import ProbeSpec, initial_probe
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.solver import init
 
@@ -56,7 +57,7 @@ def object_error(known: Known, damaged: Scan) -> float:
     """Rms of ln(O / truth) over the particle, without the constant and the ramp that no pattern shows."""
     _, canvas, object_, guess, particle = known
     options = ReconstructOptions(cycles=CYCLES)
-    ratio = run_cycles(damaged, canvas, init(canvas, guess, options), CYCLES, options).object / object_
+    ratio = run(Reconstruction(damaged, canvas, init(canvas, guess, options), CYCLES, options)).object / object_
     for axis in (0, 1):
         inside = particle & np.roll(particle, 1, axis)
         slope = np.angle(np.sum((ratio * np.roll(ratio, 1, axis).conj())[inside]))

@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from tasks.options.reconstruct import AUTO_CYCLES, ReconstructOptions
 from tasks.ptycho.convergence import SMOOTHING_PX, Averages, relative_change
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import initial_probe
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import plan_canvas
 from tasks.ptycho.solver import init
 from tasks.ptycho.state import State
@@ -93,7 +94,7 @@ def reconstruct(photons: float, cycles: int | None = None) -> State:
     power = float(scan.counts.sum() / len(scan.counts))
     probe = initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
     options = ReconstructOptions(cycles=cycles or "auto")
-    return run_cycles(scan, canvas, init(canvas, probe, options), options.max_cycles, options)
+    return run(Reconstruction(scan, canvas, init(canvas, probe, options), options.max_cycles, options))
 
 
 @pytest.mark.parametrize("photons", [pytest.param(1e6, marks=pytest.mark.study), 1e8])

@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from tasks.gauge import measure_gauge
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import initial_probe
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.schedule import choose_rule, object_step_size
 from tasks.ptycho.solver import init
@@ -69,7 +70,7 @@ def rms(values: NDArray[Any]) -> float:
 def reconstruct(measured: tuple[Any, Scan, Canvas, NDArray[np.complex64]], cycles: int, **options: Any) -> State:
     _, scan, canvas, probe = measured
     chosen = ReconstructOptions(cycles=cycles, **options)
-    return run_cycles(scan, canvas, init(canvas, probe, chosen), cycles, chosen)
+    return run(Reconstruction(scan, canvas, init(canvas, probe, chosen), cycles, chosen))
 
 
 def test_recovers_the_object(measured: Measured) -> None:
@@ -167,10 +168,10 @@ def test_stopping_and_going_on_changes_nothing(measured: Measured) -> None:
     _, scan, canvas, probe = measured
     options = ReconstructOptions(cycles=12, seed=3)
     far = probe[:, ::-1] * np.exp(1j * np.linspace(-3, 3, probe.shape[-1]) ** 2)  # so that the warm-up is stopped in
-    whole = run_cycles(scan, canvas, init(canvas, far, options), 12, options)
+    whole = run(Reconstruction(scan, canvas, init(canvas, far, options), 12, options))
     parts = init(canvas, far, options)
     for n_cycles in (2, 5, 1, 4):
-        parts = run_cycles(scan, canvas, parts, n_cycles, options)
+        parts = run(Reconstruction(scan, canvas, parts, n_cycles, options))
     assert (parts.cycle, len(parts.errors)) == (12, 12)
     np.testing.assert_array_equal(parts.object, whole.object)
     np.testing.assert_array_equal(parts.probe, whole.probe)
@@ -199,7 +200,7 @@ def test_the_seed_decides_the_order(measured: Measured) -> None:
     images = []
     for seed in (1, 1, 2):
         options = ReconstructOptions(cycles=2, seed=seed)
-        images.append(run_cycles(scan, canvas, init(canvas, probe, options), 2, options).object)
+        images.append(run(Reconstruction(scan, canvas, init(canvas, probe, options), 2, options)).object)
     np.testing.assert_array_equal(images[0], images[1])
     assert np.abs(images[0] - images[2]).max() > 1e-4
 
@@ -207,23 +208,23 @@ def test_the_seed_decides_the_order(measured: Measured) -> None:
 def test_masked_and_saturated_pixels_are_left_to_the_model(measured: Measured) -> None:
     _, scan, canvas, probe = measured
     options = ReconstructOptions(cycles=3)
-    clean = run_cycles(scan, canvas, init(canvas, probe, options), 3, options)
+    clean = run(Reconstruction(scan, canvas, init(canvas, probe, options), 3, options))
     spoilt = scan.counts.copy()
     spoilt[:, ~scan.mask] = 12345
-    masked = run_cycles(replace(scan, counts=spoilt), canvas, init(canvas, probe, options), 3, options)
+    masked = run(Reconstruction(replace(scan, counts=spoilt), canvas, init(canvas, probe, options), 3, options))
     np.testing.assert_array_equal(masked.object, clean.object)
     saturated = scan.counts.copy()
     saturated[:, ~scan.mask] = np.iinfo(np.uint32).max
     everything_good = replace(scan, counts=saturated, mask=np.ones_like(scan.mask))
     np.testing.assert_array_equal(
-        run_cycles(everything_good, canvas, init(canvas, probe, options), 3, options).object, clean.object
+        run(Reconstruction(everything_good, canvas, init(canvas, probe, options), 3, options)).object, clean.object
     )
 
 
 def test_an_ill_fitting_probe_step_of_zero_keeps_the_probe(measured: Measured) -> None:
     _, scan, canvas, probe = measured
     options = ReconstructOptions(cycles=2, beta=0.0)
-    state = run_cycles(scan, canvas, init(canvas, probe, options), 2, options)
+    state = run(Reconstruction(scan, canvas, init(canvas, probe, options), 2, options))
     np.testing.assert_allclose(state.probe, probe, atol=1e-3 * np.abs(probe).max())
 
 
@@ -238,6 +239,6 @@ def test_the_caller_hears_of_every_cycle_and_can_stop(measured: Measured) -> Non
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_cycles(scan, canvas, init(canvas, probe, options), 5, options, listen)
+        run(Reconstruction(scan, canvas, init(canvas, probe, options), 5, options, listen))
     assert [cycle for cycle, _ in heard] == [1, 2, 3]
     assert all(error > 0 for _, error in heard)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.driver import batch_bytes, run_cycles, run_together
+from tasks.ptycho.driver import batch_bytes, run, run_together
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
@@ -52,7 +52,7 @@ def test_a_batch_is_what_its_energies_are_alone(energies: list[Energy], chosen: 
     for number, (scan, canvas, probe) in enumerate(energies):
         options_of = replace(options, seed=number)
         state = init(canvas, probe, options_of)
-        alone.append(run_cycles(scan, canvas, state, 12, options_of))
+        alone.append(run(Reconstruction(scan, canvas, state, 12, options_of)))
         told = lambda cycle, error, number=number: heard.append((number, cycle))  # noqa: E731
         cycles.append(Reconstruction(scan, canvas, state, 12, options_of, told))
     together = dict(run_together(cycles))

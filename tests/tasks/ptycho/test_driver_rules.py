@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.cycle import gather_probe_over_cycle, prepare, update_probe_by_position
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import initial_probe
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.schedule import has_converged, object_step_size
 from tasks.ptycho.solver import init
@@ -41,7 +42,7 @@ def measured() -> Measured:
 def reconstruct(measured: Measured, cycles: int, n_cycles: int | None = None, state: State | None = None, **chosen: Any) -> State:
     scan, canvas, probe = measured
     options = ReconstructOptions(cycles=cycles, **chosen)
-    return run_cycles(scan, canvas, state or init(canvas, probe, options), n_cycles or cycles, options)
+    return run(Reconstruction(scan, canvas, state or init(canvas, probe, options), n_cycles or cycles, options))
 
 
 @pytest.mark.parametrize(("update", "kernel"), [("cycle", "gathered_cycle"), ("position", "update_probe_by_position")])

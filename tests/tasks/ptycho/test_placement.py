@@ -13,9 +13,10 @@ from scipy import ndimage
 
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.cycle import prepare
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.placement import Slopes, corrected, misfit_slopes
 from tasks.ptycho.probe import ProbeSpec, initial_probe
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Placement, Scan, illumination, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.ptycho.state import State
@@ -67,7 +68,7 @@ def displaced(scan: Scan, kind: str) -> tuple[Scan, NDArray[np.float64]]:
 def reconstruct(scan: Scan, probe: NDArray[np.complex64], cycles: int, **chosen: Any) -> State:
     options = ReconstructOptions(cycles=cycles, **chosen)
     canvas = plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
-    return run_cycles(scan, canvas, init(canvas, probe, options), cycles, options)
+    return run(Reconstruction(scan, canvas, init(canvas, probe, options), cycles, options))
 
 
 def rms_px(displacement: NDArray[Any]) -> float:
@@ -118,10 +119,10 @@ def test_stopping_and_going_on_changes_nothing_with_moving_frames(measured: Meas
     options = ReconstructOptions(cycles=24, position_refinement="points", frame_flux=True, refine_start=3)
     wrong, _ = displaced(scan, "points")
     canvas = plan_canvas(wrong.positions_m, wrong.pixel_size_m, N)
-    whole = run_cycles(wrong, canvas, init(canvas, probe, options), 24, options)
+    whole = run(Reconstruction(wrong, canvas, init(canvas, probe, options), 24, options))
     parts = init(canvas, probe, options)
     for n_cycles in (2, 4, 16, 2):
-        parts = run_cycles(wrong, canvas, parts, n_cycles, options)
+        parts = run(Reconstruction(wrong, canvas, parts, n_cycles, options))
     np.testing.assert_array_equal(parts.object, whole.object)
     np.testing.assert_array_equal(parts.displacement_px, whole.displacement_px)
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from tasks.coupling.spectra import align
 from tasks.options.coupling import AlignOptions
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.driver import run_cycles
+from tasks.ptycho.driver import run
 from tasks.ptycho.probe import initial_probe
+from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.resolution import (
     PRTF_THRESHOLD,
     detector_frequencies,
@@ -104,7 +105,7 @@ def pair() -> Any:
         power = scan.counts.sum() / len(scan.counts)
         probe = initial_probe(simulation.probe_guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, power)
         canvases.append(canvas)
-        states.append(run_cycles(scan, canvas, init(canvas, probe, chosen), chosen.max_cycles, chosen))
+        states.append(run(Reconstruction(scan, canvas, init(canvas, probe, chosen), chosen.max_cycles, chosen)))
     doses = [illumination(c, s.positions_m, state.probe) for c, s, state in zip(canvases, scans, states, strict=True)]
     aligned = align([state.object for state in states], doses, canvases, simulation.energies_ev, AlignOptions())
     electrons = electrons_per_formula(simulation.specimen.states, simulation.energies_ev, simulation.absorber)
