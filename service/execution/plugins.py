@@ -44,7 +44,7 @@ class VersionCheck(WorkerPlugin):  # type: ignore[misc]  # distributed has no ty
 class LoadAhead(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
     """Has a worker import the libraries of the stages, in a thread of its own, whenever it computes nothing.
 
-    It goes on while the worker takes less than `MOST_MEMORY_SHARE` of its memory: all libraries take 520 MiB, JAX and the
+    It goes on while the worker takes less than `MOST_MEMORY_SHARE` of its memory: all libraries take 480 MiB, JAX and the
     stages 250 of them.
     """
 
