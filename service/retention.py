@@ -114,7 +114,7 @@ class Retention:
             garbage.path.unlink(missing_ok=True)
 
     def _steps_beyond(self, runs: list[Row]) -> Iterator[Garbage]:
-        """Units that none of ``runs`` needs."""
+        """Steps that none of ``runs`` needs."""
         known: set[str] = set()
         needed: set[str] = set()
         for run in runs:

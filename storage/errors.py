@@ -36,7 +36,7 @@ class HostileFileError(InvalidScanError):
 
 
 class InvalidNameError(StorageError, ValueError):
-    """A name of a dataset, scan or unit that is not safe as a file name."""
+    """A name of a dataset, scan or step that is not safe as a file name."""
 
 
 class DatasetNotFoundError(StorageError, LookupError):

@@ -1,1 +1,1 @@
-"""The web page: one template, one stylesheet, one script, nothing from elsewhere."""
+"""The web pages: templates, one stylesheet and scripts, nothing from elsewhere."""
