@@ -125,12 +125,12 @@ class Datasets:
         NotFoundError, ConflictError, TooLargeError, QuotaError, StorageFullError, DigestMismatchError, InvalidInputError
         """
         announced = read_content_digest(content_digest)
-        await asyncio.to_thread(self._check_open, dataset_id, name)
+        record = await asyncio.to_thread(self._check_open, dataset_id, name)
         n_stored = await asyncio.to_thread(self._n_stored)
         with self._limits.arrival(self._project, n_stored) as arrival:
             async with self._receiver.received(stream, arrival, announced) as received:
                 loop = asyncio.get_running_loop()
-                work = partial(self._take_in, dataset_id, name, str(received.path), received.sha256)
+                work = partial(self._take_in, record, name, str(received.path), received.sha256)
                 return await loop.run_in_executor(self._readers, work)
 
     def register(self, path: str, spec: Mapping[str, Any]) -> DatasetView:
@@ -254,18 +254,19 @@ class Datasets:
             raise ConflictError(f"dataset {dataset_id} is damaged: {record.fault}; restore it from a copy, or delete it")
         return record
 
-    def _check_open(self, dataset_id: str, name: str) -> None:
-        """Refuse a new scan of a sealed dataset before its bytes are sent."""
+    def _check_open(self, dataset_id: str, name: str) -> DatasetRecord:
+        """The dataset that a scan is sent to; a new scan of a sealed one is refused before its bytes are sent."""
         record = self._whole(dataset_id)
         if record.state == "sealed" and not any(name in (scan.name, scan.upload) for scan in record.scans):
             raise ConflictError(f"dataset {dataset_id} is sealed and takes no more scans")
+        return record
 
     def _take_in_registered(self, dataset_id: str, files: Mapping[str, Path]) -> None:
         faults: list[FieldError] = []
         for name, file in files.items():
             try:
                 with opened(file, self._settings.register_roots, self._owner) as descriptor:
-                    self._take_in(dataset_id, name, OpenFile(descriptor))
+                    self._take_in(self._record(dataset_id), name, OpenFile(descriptor))
             except InvalidInputError as error:
                 found = error.faults or (FieldError("file", str(error)),)
                 faults += [FieldError(fault.field, f"{file.name}: {fault.message}") for fault in found]
@@ -276,14 +277,16 @@ class Datasets:
         if faults:
             raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
 
-    def _take_in(self, dataset_id: str, name: str, file: str | OpenFile, sha256: str | None = None) -> tuple[ScanView, bool]:
-        record = self._record(dataset_id)
-        edge_ev = edge_energy_ev(record.attributes)
-        order = IngestOrder(self._repository.store.root, dataset_id, name, file, sha256, record.scans, edge_ev)
+    def _take_in(
+        self, dataset: DatasetRecord, name: str, file: str | OpenFile, sha256: str | None = None
+    ) -> tuple[ScanView, bool]:
+        """Read a file into a dataset, of which scans may have come since it was looked up: those are read."""
+        edge_ev = edge_energy_ev(dataset.attributes)
+        order = IngestOrder(self._repository.store.root, dataset.id, name, file, sha256, dataset.scans, edge_ev)
         names, created = ingest(order, self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s)
-        scan = self._repository.add_scans(dataset_id, names)[0]
+        scan = self._repository.add_scans(dataset.id, names)[0]
         self._on_change()
-        log.info("scan %s at %.1f eV", scan.name, scan.energy_ev, extra={"dataset": dataset_id, "project": self._project})
+        log.info("scan %s at %.1f eV", scan.name, scan.energy_ev, extra={"dataset": dataset.id, "project": self._project})
         return scan_view(scan), created
 
     def _remove(self, dataset_id: str) -> None:

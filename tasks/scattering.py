@@ -1,7 +1,8 @@
 """Matter as X-rays see it: scattering factors, absorption edges, and the complex object as absorption and phase."""
 
+from functools import cache
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ class Absorber:
     def edge_energy_ev(self) -> float:
         """Tabulated energy of the edge [eV] (Elam, Ravel & Sieber 2002, by xraydb)."""
         try:
-            edges = _tables().xray_edges(self.element)
+            edges = _edges(self.element)
         except ValueError as error:
             raise FormulaError(f"absorber.element must be a chemical symbol, got {self.element!r}") from error
         if self.edge not in edges:
@@ -61,13 +62,13 @@ class Absorber:
     def neighbours_ev(self) -> tuple[float, float]:
         """Energies of the element's nearest edges below and above this one [eV]; 0 and infinity where there is none."""
         edge = self.edge_energy_ev
-        energies = [float(other.energy) for other in _tables().xray_edges(self.element).values()]
+        energies = [float(other.energy) for other in _edges(self.element).values()]
         return max((e for e in energies if e < edge), default=0.0), min((e for e in energies if e > edge), default=np.inf)
 
     @property
     def gap_ev(self) -> float:
         """Distance to the element's nearest other edge [eV], 0 where one has the same energy; infinity where there is none."""
-        edge, edges = self.edge_energy_ev, _tables().xray_edges(self.element)
+        edge, edges = self.edge_energy_ev, _edges(self.element)
         return min((abs(float(other.energy) - edge) for name, other in edges.items() if name != self.edge), default=np.inf)
 
     @property
@@ -76,6 +77,12 @@ class Absorber:
         edge, (previous, following) = self.edge_energy_ev, self.neighbours_ev
         low = previous + _clear(CLEAR_ABOVE_EV, 0.4, edge - previous, previous)
         return max(low, LOWEST_EV), following - _clear(CLEAR_BELOW_EV, 0.2, following - edge, following)
+
+
+@cache
+def _edges(element: str) -> dict[str, Any]:
+    """The tabulated edges of an element, by their names in Siegbahn's notation."""
+    return dict(_tables().xray_edges(element))
 
 
 def relativistic_charge(element: str) -> float:

@@ -91,6 +91,7 @@ class DatasetRepository:
         rows = [self._scan_row(dataset_id, name) for name in names]
         if not self._table.add_scans(dataset_id, rows):
             self.refresh(dataset_id)
+        self._cache.add(dataset_id, stamped_scans(rows))
         return [scan_of(row) for row in rows]
 
     def forget(self, dataset_id: str) -> None:

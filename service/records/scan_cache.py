@@ -40,10 +40,19 @@ class ScanCache:
     def put(self, dataset_id: str, scans: StampedScans) -> None:
         """Keep the scans of a dataset, in place of those that were kept."""
         with self._guard:
-            self._n_scans += len(scans) - len(self._datasets.pop(dataset_id, ()))
-            self._datasets[dataset_id] = scans
-            while self._n_scans > self._max_scans and len(self._datasets) > 1:
-                self._n_scans -= len(self._datasets.popitem(last=False)[1])
+            self._keep(dataset_id, scans)
+
+    def add(self, dataset_id: str, scans: StampedScans) -> None:
+        """Keep more scans of a dataset, also in place of those of their names, unless none of it are kept."""
+        with self._guard:
+            if dataset_id in self._datasets:
+                self._keep(dataset_id, {**self._datasets[dataset_id], **scans})
+
+    def _keep(self, dataset_id: str, scans: StampedScans) -> None:
+        self._n_scans += len(scans) - len(self._datasets.pop(dataset_id, ()))
+        self._datasets[dataset_id] = scans
+        while self._n_scans > self._max_scans and len(self._datasets) > 1:
+            self._n_scans -= len(self._datasets.popitem(last=False)[1])
 
 
 def in_step(scans: StampedScans, stamps: Mapping[str, str]) -> tuple[ScanInfo, ...] | None:

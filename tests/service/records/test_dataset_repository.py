@@ -3,7 +3,7 @@
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from service.errors import ConflictError, InvalidInputError, NotFoundError
 from service.records.dataset_repository import NO_PROJECT
 from service.records.run_inputs import RunInputReader
 from service.records.views import DatasetFilter
+from storage.catalogue.database import Row
 from storage.datasets import folder as dataset_folder
 from storage.datasets.scans import ScanInfo, info_of
 
@@ -174,6 +175,27 @@ def test_an_upload_reads_no_scan_that_is_known(bench: Any, scan_bytes: Callable[
     bench.repository.add_scans(dataset_id, ["new"])
     assert set(read) == {"new"}
     assert [scan.name for scan in bench.repository.get(dataset_id).scans] == ["e0", "e1", "e2", "new"]
+
+
+def test_the_catalogue_is_not_read_again_for_every_scan_that_arrives(
+    bench: Any, scan_bytes: Callable[..., bytes], monkeypatch: Any
+) -> None:
+    dataset = bench.fill(3)
+    bench.datasets.get(dataset)
+    read: list[str] = []
+    table = bench.repository._table
+    scans_of = table.scans
+
+    def note_and_read(names: Sequence[str]) -> dict[str, list[Row]]:
+        read.extend(names)
+        found: dict[str, list[Row]] = scans_of(names)
+        return found
+
+    monkeypatch.setattr(table, "scans", note_and_read)
+    for name, energy_ev in (("later", 5500.0), ("last", 5510.0)):
+        bench.put(dataset, name, scan_bytes(energy_ev))
+    assert [scan.name for scan in bench.datasets.get(dataset).scans] == ["e0", "e1", "e2", "later", "last"]
+    assert read == []
 
 
 def test_datasets_are_searched_for(bench: Any) -> None:

@@ -31,3 +31,16 @@ def test_the_datasets_that_were_not_asked_for_longest_are_dropped() -> None:
     cache.put("large", {str(number): ("1", scan(str(number), 5420.0)) for number in range(9)})
     assert len(cache.get("large")) == 9, "one dataset is kept, however large"
     assert cache.get("first") == cache.get("third") == {}
+
+
+def test_scans_are_added_to_a_dataset_that_is_kept_and_to_no_other() -> None:
+    cache = ScanCache(max_scans=3)
+    cache.add("other", {"a": ("1", scan("a", 5420.0))})
+    assert cache.get("other") == {}, "its other scans are not known"
+    cache.put("mine", {name: ("1", scan(name, 5420.0)) for name in ("a", "b")})
+    cache.add("mine", {"b": ("2", scan("b", 5430.0)), "c": ("1", scan("c", 5440.0))})
+    found = in_step(cache.get("mine"), {"a": "1", "b": "2", "c": "1"})
+    assert found is not None
+    assert [one.energy_ev for one in found] == [5420.0, 5430.0, 5440.0]
+    cache.put("third", {"a": ("1", scan("a", 5420.0))})
+    assert cache.get("mine") == {}, "added scans count"
