@@ -47,9 +47,11 @@ class CountReport:
     constant : (P,) float64
         What every good pixel of the frame reads, where all read the same; else NaN.
     largest : float
-        Largest count in a good pixel.
+        Largest reading in a good pixel.
     n_largest, next_largest, n_next : numbers
         Readings equal to it, the next largest count, and readings equal to that.
+    most : float
+        Largest count in a good pixel: the reading, or what a dark and a flat field leave of it.
     saturated : (N, N) bool
         Pixels without a count in any frame, though not masked.
     n_saturated : (N, N) int
@@ -77,6 +79,7 @@ class CountReport:
     n_largest: int = 0
     next_largest: float = -1.0
     n_next: int = 0
+    most: float = 0.0
     faults: list[FieldError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     _kinds: set[str] = field(default_factory=set)
@@ -84,7 +87,7 @@ class CountReport:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Smallest dtype of the layout that holds every count."""
-        return np.dtype(np.uint16 if self.largest < 2**16 - 1 else np.uint32)
+        return np.dtype(np.uint16 if self.most < 2**16 - 1 else np.uint32)
 
     @property
     def saturated(self) -> NDArray[np.bool_]:
@@ -180,6 +183,7 @@ def _check_all(source: ScanSource, framing: Framing, saturation_count: float | N
         checksums=np.zeros(n_frames, np.int64),
     )
     ever_good = np.zeros(shape, bool)
+    raw = getattr(source.frames, "readings", None)
     try:
         for start, frames in blocks(source.frames):
             cropped = framing.crop(frames)
@@ -187,7 +191,8 @@ def _check_all(source: ScanSource, framing: Framing, saturation_count: float | N
             if source.frame_masks is not None:
                 good = good & frame_masks_of(source.frame_masks, framing, start, len(cropped))
             ever_good |= good.any(axis=0)
-            _check_block(report, start, cropped, good, saturation_count)
+            readings = cropped if raw is None else framing.crop(np.asarray(raw[start : start + len(frames)]))
+            _check_block(report, start, cropped, readings, good, saturation_count)
     except DAMAGE as error:
         report.faults.append(FieldError("counts", f"cannot be read to the end: {error}"))
     report.good &= ever_good & ~report.saturated
@@ -202,9 +207,15 @@ def frame_masks_of(masks: Node, framing: Framing, start: int, n_frames: int) -> 
 
 
 def _check_block(
-    report: CountReport, start: int, frames: NDArray[Any], good: NDArray[np.bool_], saturation_count: float | None
+    report: CountReport,
+    start: int,
+    frames: NDArray[Any],
+    readings: NDArray[Any],
+    good: NDArray[np.bool_],
+    saturation_count: float | None,
 ) -> None:
-    missing = no_counts(frames, saturation_count)
+    """Check frames (n, N, N) whose ``readings`` are the detector's, before a dark or a flat field changed them."""
+    missing, is_raw = no_counts(readings, saturation_count), readings is frames
     report.n_saturated += np.count_nonzero(missing & good, axis=0)
     readable = ~missing
     if frames.dtype.kind == "f":
@@ -214,8 +225,8 @@ def _check_block(
         readable &= finite
         fraction = np.abs(frames - np.rint(frames)) > WHOLE_NUMBER_TOLERANCE
         report.add_fault("not whole numbers (give photon counts, not intensities)", start, fraction & good & readable)
-    if frames.dtype.kind != "u":
-        negative = frames < (0 if frames.dtype.kind == "i" else -WHOLE_NUMBER_TOLERANCE)
+    if readings.dtype.kind != "u":
+        negative = readings < (0 if readings.dtype.kind == "i" else -WHOLE_NUMBER_TOLERANCE)
         report.add_fault("negative (mask gaps and dead pixels)", start, negative & good & readable)
         readable &= ~negative
     if frames.dtype.itemsize > 4 or frames.dtype.kind == "f":
@@ -232,7 +243,8 @@ def _check_block(
     report.lowest = np.minimum(report.lowest, bounded.min(axis=0))
     highest = kept.max(axis=(1, 2))
     report.constant[block] = np.where((bounded.min(axis=(1, 2)) == highest) & counted.any(axis=(1, 2)), highest, np.nan)
-    report.add_largest(kept)
+    report.most = max(report.most, float(highest.max(initial=0)))
+    report.add_largest(kept if is_raw else np.where(counted, readings, 0))
 
 
 def no_counts(frames: NDArray[Any], saturation_count: float | None) -> NDArray[np.bool_]:

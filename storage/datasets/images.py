@@ -10,6 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from storage.datasets.counts import FULL_SCALES, MIN_PILED, MIN_PILED_UNKNOWN, NO_COUNTS, PILED_TO_NEXT, SURE_FULL_SCALE
 from storage.datasets.entries import SAME_ENERGY_EV
 from storage.datasets.ingest import create_array
 from storage.datasets.scans import ImageInfo, ScanInfo
@@ -55,7 +56,8 @@ class ImageRecord:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Read and convert: ``object`` complex64 or ``absorption`` float32, ``seen``; ``probe`` and ``errors`` if stated."""
-        values = values_of(self.source)
+        assert self.source.image is not None
+        values = values_of(self.source, np.asarray(self.source.image[()]))
         name, dtype = ("object", np.complex64) if self.info.has_phase else ("absorption", np.float32)
         found = {name: np.where(self.seen, values, 1 if self.info.has_phase else np.nan).astype(dtype), "seen": self.seen}
         further = {name: getattr(self.source, name) for name in ("probe", "errors")}
@@ -117,15 +119,22 @@ def examine_image(source: ImageSource, stated_pixel_size_m: float | None) -> tup
     if faults or source.image is None or pixel_size_m is None or source.energy_ev is None:
         return None, faults
     try:
-        values = values_of(source)
+        numbers = np.asarray(source.image[()])
+        values = values_of(source, numbers)
     except DAMAGE as error:
         return None, [FieldError("image", f"cannot be read: {error}")]
     seen = _seen(source, values)
+    end = full_scale(numbers) if source.quantity == "intensity" else None
+    if end is not None:
+        seen &= numbers != end
     faults += _value_faults(source, values, seen)
     if faults:
         return None, faults
     n_lost = int(seen.size - np.count_nonzero(seen))
-    warnings = (f"{n_lost} of {seen.size} pixels hold no image and are left out",) if n_lost else ()
+    warnings: tuple[str, ...] = (f"{n_lost} of {seen.size} pixels hold no image and are left out",) if n_lost else ()
+    if end is not None:
+        n_end = int(np.count_nonzero(numbers == end))
+        warnings += (f"{n_end} pixels read {end:.0f}, the end of a detector's range, and are left out",)
     shape = (values.shape[0], values.shape[1])
     middle = tuple(-0.5 * (n - 1) * pixel_size_m for n in shape)
     info = ImageInfo(
@@ -158,10 +167,22 @@ def _number_faults(source: ImageSource, pixel_size_m: float | None) -> Iterator[
         yield FieldError("seen", f"is {source.seen.shape} for an image of {shape}")
 
 
-def values_of(source: ImageSource) -> NDArray[Any]:
-    """The object (Y, X) complex128, or the absorption (Y, X) float64, not finite where it has no meaning."""
-    assert source.image is not None
-    values = np.asarray(source.image[()])
+def full_scale(numbers: NDArray[Any]) -> float | None:
+    """The end of the detector's range, where pixels of an image of counts (Y, X) pile up there; else None."""
+    finite = numbers[np.isfinite(numbers)]
+    if not finite.size:
+        return None
+    largest = float(finite.max())
+    ends = {*FULL_SCALES, *NO_COUNTS} | ({float(np.iinfo(numbers.dtype).max)} if numbers.dtype.kind in "iu" else set())
+    n_largest, lower = int(np.count_nonzero(finite == largest)), finite[finite < largest]
+    n_next = int(np.count_nonzero(lower == lower.max())) if lower.size else 0
+    piled = n_largest >= MIN_PILED if largest >= SURE_FULL_SCALE else n_largest >= max(MIN_PILED_UNKNOWN, PILED_TO_NEXT * n_next)
+    return largest if largest in ends and piled else None
+
+
+def values_of(source: ImageSource, numbers: NDArray[Any]) -> NDArray[Any]:
+    """The object (Y, X) complex128, or the absorption (Y, X) float64, of an image's numbers; not finite where without meaning."""
+    values = numbers
     if source.quantity == "object":
         return values.astype(np.complex128)
     values = values.astype(np.float64)
@@ -186,7 +207,7 @@ def _value_faults(source: ImageSource, values: NDArray[Any], seen: NDArray[np.bo
     if np.count_nonzero(seen) < max(LEAST_SEEN * seen.size, 1):
         share = np.count_nonzero(seen) / seen.size
         yield FieldError(
-            "image", f"only {share:.1%} of the pixels hold a value that can be used; the rest are zero or not finite"
+            "image", f"only {share:.1%} of the pixels hold a value that can be used; the rest are zero, full scale or not finite"
         )
         return
     inside = values[seen]
@@ -195,6 +216,12 @@ def _value_faults(source: ImageSource, values: NDArray[Any], seen: NDArray[np.bo
     middle = float(np.median(np.abs(inside))) if source.quantity == "object" else float(np.median(inside))
     if source.quantity == "transmission" and np.exp(-2 * middle) > MOST_TRANSMISSION:
         yield FieldError("image", f"is I / I0 of {np.exp(-2 * middle):.3g} in the middle; counts are called intensity")
+    if source.quantity == "intensity" and source.i0 is not None and np.exp(-2 * middle) > MOST_TRANSMISSION:
+        yield FieldError(
+            "i0",
+            f"is {source.i0:g} where the image has {source.i0 * np.exp(-2 * middle):g} in the middle: I0 is what an empty pixel "
+            "counts; leave out one in another unit, such as the ring's current, and the empty area gives it",
+        )
     if source.quantity in ("absorption", "optical_density") and not -1 < 2 * middle < MOST_OPTICAL_DENSITY:
         yield FieldError(
             "image", f"is an optical density of {2 * middle:.3g} in the middle; is it a transmission, or in percent?"

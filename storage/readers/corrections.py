@@ -1,8 +1,9 @@
 """Frames that are computed from those of a file: dark and flat field, squared amplitudes.
 
 What the detector adds without light is subtracted, and what is left is divided by the flat field and rounded to whole
-counts. Where the flat field is not a positive number the pixel is bad. A monitor is not divided by, because the noise of the
-frames is that of the counts themselves; where it changes, a warning names the option that finds the flux of every frame.
+counts. Where the flat field is not a positive number, or a frame without light was not read, the pixel is bad. A monitor is
+not divided by, because the noise of the frames is that of the counts themselves; where it changes, a warning names the option
+that finds the flux of every frame.
 """
 
 from collections.abc import Callable
@@ -20,15 +21,23 @@ STEADY: Final = 0.01
 SAMPLED_FRAMES: Final = 16
 """Frames, evenly spread over the scan, in which the beam is looked for."""
 
+LEAST_NO_COUNT: Final = 2**31 - 1
+"""What detectors write where nothing was read is this or the largest number of an integer type."""
+
 CLEARLY: Final = 1.5
 """Counts in the corners over those in the middle from which on the beam is there."""
 
 
 class ComputedFrames:
-    """Frames (P, ny, nx), each a function of the file's own; only the slices asked for are computed."""
+    """Frames (P, ny, nx), each a function of the file's own; only the slices asked for are computed.
 
-    def __init__(self, frames: Node, compute: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> None:
-        self._frames, self._compute = frames, compute
+    Where the file's own are readings of a detector they are ``readings``, in which alone the end of its range can be recognised.
+    """
+
+    def __init__(
+        self, frames: Node, compute: Callable[[NDArray[np.float64]], NDArray[np.float64]], readings: Node | None = None
+    ) -> None:
+        self._frames, self._compute, self.readings = frames, compute, readings
         self.shape, self.dtype = tuple(frames.shape), np.dtype(np.float64)
         self.chunks = getattr(frames, "chunks", None)
 
@@ -67,7 +76,7 @@ def corrected(
     if not meant.any():
         fields.fault("dark" if gain is None else "flat", "is nowhere a number that frames could be corrected by")
         return frames, mask
-    scale = np.where(meant, scale / np.mean(scale[meant]), 1.0)
+    scale = np.where(meant, scale / np.median(scale[meant]), 1.0)
     offset = np.where(meant, offset, 0.0)
     done = " and ".join(name for name, field in (("dark field", added), ("flat field", gain)) if field is not None)
     fields.warnings.append(f"frames are corrected by the file's {done}, and rounded to whole counts")
@@ -76,7 +85,7 @@ def corrected(
         return np.asarray(np.rint(np.maximum(raw - offset, 0) / scale))
 
     good = meant if mask is None or mask.shape != shape else mask & meant
-    return ComputedFrames(frames, correct), mask if meant.all() else good
+    return ComputedFrames(frames, correct, readings=frames), mask if meant.all() else good
 
 
 def squared(amplitudes: Node | None, is_shifted: bool = False) -> Node | None:
@@ -125,4 +134,6 @@ def _mean_field(fields: Fields, name: str, paths: tuple[str, ...], shape: tuple[
     if values.dtype.kind not in "iuf" or values.ndim < 2 or values.shape[-2:] != shape or 0 in values.shape:
         fields.fault(name, f"must be {shape} numbers as the frames, or several such, got {values.shape} of {values.dtype}")
         return None
-    return np.asarray(values.reshape(-1, *shape).mean(axis=0, dtype=np.float64))
+    read = values.reshape(-1, *shape)
+    end = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else LEAST_NO_COUNT
+    return np.asarray(np.where((read >= min(end, LEAST_NO_COUNT)).any(axis=0), np.nan, read.mean(axis=0, dtype=np.float64)))

@@ -1,22 +1,26 @@
 """Files that hold the frames of several energies in one array (E, P, ny, nx), taken apart into one measurement an energy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from storage.readers.fields import ENERGY_SPREAD
 from storage.readers.images import MAX_IMAGES, StackImage
-from storage.readers.record import DAMAGE, Node
+from storage.readers.record import DAMAGE, Node, ScanSource
 from storage.readers.stack import RasterRow
 
 Find = Callable[[str], Node | None]
 
 
-def split_energies(find: Find, frames: tuple[str, ...], energies: tuple[str, ...], further: tuple[str, ...]) -> list[Find]:
+def split_energies(
+    find: Find, frames: tuple[str, ...], energies: tuple[str, ...], further: Mapping[str, tuple[int, ...]]
+) -> list[Find]:
     """One function like ``find`` for each energy of a stack; ``find`` alone where the file holds a single energy.
 
     A stack has four dimensions and as many energies, which differ, as its first is long; else it is a raster in rows. Of what
-    is at ``further`` paths, such as positions (E, P, 2), an energy gets its own part where there is one for each.
+    is at ``further`` paths, such as positions (E, P, 2) or distances (E,), an energy gets its own part where there is one for
+    each: where the array is E long and has one of the numbers of dimensions that the path is given with.
     """
     node = next((found for path in frames if (found := find(path)) is not None), None)
     energy = next((found for path in energies if (found := find(path)) is not None), None)
@@ -35,11 +39,22 @@ def split_energies(find: Find, frames: tuple[str, ...], energies: tuple[str, ...
                 return RasterRow(found, index) if len(found.shape) == 4 else found
             if path in energies:
                 return StackImage(found, index) if tuple(found.shape) == (n,) else found
-            return StackImage(found, index) if path in further and len(found.shape) == 3 and found.shape[0] == n else found
+            of_each = len(found.shape) in further.get(path, ()) and found.shape[0] == n
+            return StackImage(found, index) if of_each else found
 
         return find_part
 
     return [part(index) for index in range(n)]
+
+
+def told_of_probes(find: Find, paths: tuple[str, ...], sources: list[ScanSource]) -> list[ScanSource]:
+    """The sources of a stack, with a warning where its probes could be modes of one beam or one of each energy."""
+    probe = next((found for path in paths if (found := find(path)) is not None), None)
+    n = len(sources)
+    if n == 1 or probe is None or len(probe.shape) != 3 or probe.shape[0] != n:
+        return sources
+    warning = f"the file has {n} probes for {n} energies: each is taken for that of its energy, not for a mode of one beam"
+    return [replace(source, warnings=(*source.warnings, warning)) for source in sources]
 
 
 def _differ(energy: Node) -> bool:

@@ -248,6 +248,19 @@ def find_node(group: h5py.Group, path: str, siblings: Mapping[str, h5py.File] = 
         return None
 
 
+def attribute_texts(node: h5py.Group | h5py.Dataset, name: str) -> list[str]:
+    """Texts of an attribute, one or several, of fixed or variable length; none where it is missing or no text."""
+    try:
+        value = node.attrs.get(name)
+    except UnicodeDecodeError as error:
+        value = error.object
+    except DAMAGE:
+        return []
+    items = np.ravel(np.asarray(value, object)).tolist() if isinstance(value, np.ndarray) else [value]
+    stored = [item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item for item in items]
+    return [decoded(item).rstrip("\0") for item in stored if isinstance(item, bytes)]
+
+
 def find_text(group: h5py.Group, path: str) -> str:
     """Return the text at ``path`` below ``group``, "" where there is none; bytes that are no UTF-8 are read as Latin-1."""
     try:

@@ -22,6 +22,8 @@ from storage.readers.record import ScanSource
 
 INSTRUMENT: Final = "entry/instrument"
 MONOCHROMATOR: Final = f"{INSTRUMENT}/monochromator"
+OF_A_DETECTOR: Final = ("x_pixel_size", "y_pixel_size", "pixel_mask")
+"""A group of the instrument that has one of these is a detector."""
 UM: Final = 1e-6
 MM: Final = 1e-3
 
@@ -36,6 +38,11 @@ def read_csaxs(file: h5py.File, others: list[Path]) -> list[ScanSource]:
     fields = Fields(lambda path: find_node(file, path))
     group = find_object(file, INSTRUMENT)
     detectors = [f"{INSTRUMENT}/{name}" for name in (child_names(group) if isinstance(group, h5py.Group) else [])]
+    detectors = [one for one in detectors if any(fields.find(f"{one}/{name}") is not None for name in OF_A_DETECTOR)]
+    if len(detectors) > 1:
+        names = ", ".join(detectors)
+        fields.fault("detector_pixel_size_m", f"of which detector are the frames, {names}? Leave one in the file")
+        detectors = detectors[:1]
     sizes = [
         fields.length_m("detector_pixel_size_m", *(f"{one}/{axis}_pixel_size" for one in detectors), required=False, unstated=UM)
         for axis in "yx"

@@ -11,7 +11,7 @@ the column and y the row of the array, as other readers of the format do; ``orie
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, TypeVar
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from storage.readers.axes import positions_of_axes
 from storage.readers.containers.hdf5 import child_names, find_node, find_object, find_text
 from storage.readers.corrections import corrected, told_of_monitor
-from storage.readers.energy_stack import split_energies
+from storage.readers.energy_stack import split_energies, told_of_probes
 from storage.readers.fields import LENGTH, Fields
 from storage.readers.masks import CXI_BAD_BITS, NEXUS_BAD_BITS
 from storage.readers.record import Node, ScanSource
@@ -34,6 +34,17 @@ BEAM_ENERGIES: Final = (f"{BEAM}/incident_beam_energy", f"{BEAM}/energy", f"{BEA
 FRAMES = ("data_1/data", f"{DETECTOR}/data", "data/data")
 TRANSLATIONS = ("data_1/translation", "sample_1/geometry_1/translation", f"{DETECTOR}/translation")
 AXES = "data/y", "data/x"
+ILLUMINATION: Final = f"{SOURCE}/illumination"
+OF_EACH_ENERGY: Final[Mapping[str, tuple[int, ...]]] = {
+    **dict.fromkeys(TRANSLATIONS, (3,)),
+    f"{DETECTOR}/distance": (1,),
+    **{f"{DETECTOR}/{axis}_pixel_size": (1,) for axis in "xy"},
+    f"{DETECTOR}/corner_position": (2,),
+    f"{DETECTOR}/mask": (4,),
+    f"{DETECTOR}/data_dark": (4,),
+    ILLUMINATION: (3, 4),
+}
+"""Arrays that a stack may have one of for each energy, and their dimensions then."""
 DARKS = (f"{DETECTOR}/data_dark", f"{DETECTOR}/darkfield")
 FLATS = (f"{DETECTOR}/data_white", f"{DETECTOR}/flatfield", f"{DETECTOR}/qe_mask")
 
@@ -52,9 +63,11 @@ def read_cxi(file: h5py.File) -> list[ScanSource]:
 
 
 def _read_energies(entry: h5py.Group, label: str) -> list[ScanSource]:
-    parts = split_energies(partial(find_node, entry), FRAMES, (*BEAM_ENERGIES, SOURCE_ENERGY), TRANSLATIONS)
+    find = partial(find_node, entry)
+    parts = split_energies(find, FRAMES, (*BEAM_ENERGIES, SOURCE_ENERGY), OF_EACH_ENERGY)
     labels = [label] if len(parts) == 1 else [f"{label} {number}" for number in range(1, len(parts) + 1)]
-    return [_read_entry(entry, part, name) for part, name in zip(parts, labels, strict=True)]
+    sources = [_read_entry(entry, part, name) for part, name in zip(parts, labels, strict=True)]
+    return told_of_probes(find, (ILLUMINATION,), sources)
 
 
 def _read_entry(entry: h5py.Group, find: Callable[[str], Node | None], label: str) -> ScanSource:
@@ -74,7 +87,7 @@ def _read_entry(entry: h5py.Group, find: Callable[[str], Node | None], label: st
         or _basis_pixel_size_m(fields),
         mask=mask,
         frame_masks=frame_masks,
-        probe=fields.probe(f"{SOURCE}/illumination"),
+        probe=fields.probe(ILLUMINATION),
         beam_centre=fields.beam_centre(f"{DETECTOR}/beam_center_y", f"{DETECTOR}/beam_center_x"),
         saturation_count=fields.saturation_count(f"{DETECTOR}/saturation_value"),
         faults=tuple(fields.faults),

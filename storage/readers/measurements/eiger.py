@@ -30,6 +30,13 @@ DATA = re.compile(r"data_\d{6}")
 DETECTOR: Final = "entry/instrument/detector"
 SPECIFIC: Final = f"{DETECTOR}/detectorSpecific"
 BEAM: Final = "entry/instrument/beam"
+ENERGIES: Final = (
+    f"{SPECIFIC}/photon_energy", f"{DETECTOR}/photon_energy", f"{BEAM}/incident_energy", f"{BEAM}/photon_energy",
+)  # fmt: skip
+WAVELENGTH: Final = f"{BEAM}/incident_wavelength"
+ANGSTROM_M: Final = 1e-10
+SAME_ENERGY: Final = 1e-4
+"""Largest relative difference of two statements of one energy, of which a wavelength may be rounded."""
 
 
 def data_names(file: h5py.File) -> list[str]:
@@ -69,9 +76,7 @@ def read_master(master: h5py.File, label: str, siblings: Mapping[str, h5py.File]
         label=label,
         frames=frames,
         positions_m=_positions_m(fields, positions),
-        energy_ev=fields.energy_ev(
-            f"{SPECIFIC}/photon_energy", f"{DETECTOR}/photon_energy", f"{BEAM}/incident_energy", f"{BEAM}/photon_energy"
-        ),
+        energy_ev=_energy_ev(fields),
         distance_m=fields.length_m("distance_m", f"{DETECTOR}/detector_distance", f"{DETECTOR}/distance", required=False),
         detector_pixel_size_m=fields.pixel_size_m((f"{DETECTOR}/y_pixel_size",), (f"{DETECTOR}/x_pixel_size",)),
         mask=mask,
@@ -106,6 +111,21 @@ def told_of_flat_field(fields: Fields) -> None:
                 "are taken as they are"
             )
             return
+
+
+def _energy_ev(fields: Fields) -> float | None:
+    """The photon energy [eV] that the detector was set to, else the beam's; a warning names several that differ."""
+    stated = {path: Fields(fields.find).energy_ev(path, required=False) for path in ENERGIES}
+    if fields.find(WAVELENGTH) is not None:
+        stated[WAVELENGTH] = Fields(fields.find).wavelength_ev(WAVELENGTH, unstated=ANGSTROM_M)
+    found = {path: energy for path, energy in stated.items() if energy is not None}
+    if set(found) == {WAVELENGTH}:
+        return found[WAVELENGTH]
+    energy = fields.energy_ev(*ENERGIES)
+    if energy is not None and any(abs(other - energy) > SAME_ENERGY * energy for other in found.values()):
+        told = ", ".join(f"{other:.2f} eV at {path.rpartition('/')[2]}" for path, other in found.items())
+        fields.warnings.append(f"the master states different photon energies, {told}: the first is taken; is it the beam's?")
+    return energy
 
 
 def _saturation_count(fields: Fields) -> float | None:

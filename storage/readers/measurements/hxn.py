@@ -66,9 +66,13 @@ def _prepared(fields: Fields) -> ScanSource:
 def _raw(fields: Fields, file: h5py.File) -> ScanSource:
     group = find_object(file, "diff_data")
     detectors = child_names(group) if isinstance(group, h5py.Group) else []
+    places = ["entry/data/data", *(f"diff_data/{name}/det_images" for name in detectors)]
+    found = [path for path in places if fields.find(path) is not None]
+    if len(found) > 1:
+        fields.fault("counts", f"there are frames of several detectors, {', '.join(found)}: leave one in the file")
     return ScanSource(
         label="file",
-        frames=fields.frames("entry/data/data", *(f"diff_data/{name}/det_images" for name in detectors)),
+        frames=fields.frames(*places),
         positions_m=_positions_m(fields, RAW),
         energy_ev=fields.energy_ev("scan/energy", kev=True),
         faults=tuple(fields.faults),

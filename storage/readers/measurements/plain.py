@@ -3,11 +3,13 @@
 ``counts (P, ny, nx)``, ``positions_m (P, 2)`` (y, x), ``energy_ev``; optionally ``distance_m``, ``detector_pixel_size_m``,
 ``mask`` (bool, true = good) or ``bad_pixels`` (integers, 0 = good), ``probe``, ``beam_centre_px`` (y, x),
 ``saturation_count``, ``dark`` and ``flat`` (ny, nx), ``monitor (P,)``. Several energies are ``counts (E, P, ny, nx)`` and
-``energy_ev (E,)``, with positions of each (E, P, 2) or of all. HDF5 attributes of the file serve for the numbers as well.
+``energy_ev (E,)``, with positions of each (E, P, 2) or of all, and likewise distances, pixels, probes, masks and dark frames.
+HDF5 attributes of the file serve for the numbers as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from typing import Final
 
 import h5py
 import numpy as np
@@ -17,7 +19,7 @@ from storage.readers.containers.archive import Archive
 from storage.readers.containers.hdf5 import find_node
 from storage.readers.containers.npy import NpyMember, npy_names
 from storage.readers.corrections import corrected, told_of_monitor
-from storage.readers.energy_stack import split_energies
+from storage.readers.energy_stack import split_energies, told_of_probes
 from storage.readers.fields import PIXEL, Fields
 from storage.readers.record import BeamCentre, Node, ScanSource
 
@@ -25,12 +27,25 @@ COUNTS = ("counts", "frames", "diffraction", "data", "intensities")
 POSITIONS = ("positions_m", "positions", "probe_positions")
 ENERGIES = ("energy_ev", "energy", "energies_ev")
 NAMES = {*COUNTS, *POSITIONS}
+DISTANCES = ("distance_m", "distance")
+PIXELS = ("detector_pixel_size_m", "detector_pixel_size", "pixel_size_m")
+PROBES = ("probe", "illumination")
+OF_EACH_ENERGY: Final[Mapping[str, tuple[int, ...]]] = {
+    **dict.fromkeys(POSITIONS, (3,)),
+    **dict.fromkeys(("mask", "bad_pixels"), (3, 4)),
+    "dark": (4,),
+    **dict.fromkeys((*DISTANCES, *PIXELS), (1,)),
+    **dict.fromkeys(PROBES, (3, 4)),
+    **dict.fromkeys(("beam_centre_px", "monitor"), (2,)),
+}
+"""Arrays that a stack may have one of for each energy, and their dimensions then."""
 
 
 def read_plain_scans(find: Callable[[str], Node | None], label: str) -> list[ScanSource]:
     """Read the named arrays that ``find`` finds, one source an energy, leaving the frames in the file."""
-    parts = split_energies(find, COUNTS, ENERGIES, (*POSITIONS, "mask", "bad_pixels"))
-    return [read_plain(part, label if len(parts) == 1 else f"{label} {number}") for number, part in enumerate(parts, 1)]
+    parts = split_energies(find, COUNTS, ENERGIES, OF_EACH_ENERGY)
+    labels = [label] if len(parts) == 1 else [f"{label} {number}" for number in range(1, len(parts) + 1)]
+    return told_of_probes(find, PROBES, [read_plain(part, name) for part, name in zip(parts, labels, strict=True)])
 
 
 def read_plain(find: Callable[[str], Node | None], label: str) -> ScanSource:
@@ -44,13 +59,11 @@ def read_plain(find: Callable[[str], Node | None], label: str) -> ScanSource:
         frames=frames,
         positions_m=fields.positions_m(*POSITIONS, order="yx"),
         energy_ev=fields.energy_ev(*ENERGIES),
-        distance_m=fields.length_m("distance_m", "distance_m", "distance", required=False),
-        detector_pixel_size_m=fields.length_m(
-            "detector_pixel_size_m", "detector_pixel_size_m", "detector_pixel_size", "pixel_size_m", required=False
-        ),
+        distance_m=fields.length_m("distance_m", *DISTANCES, required=False),
+        detector_pixel_size_m=fields.length_m("detector_pixel_size_m", *PIXELS, required=False),
         mask=mask,
         frame_masks=frame_masks,
-        probe=fields.probe("probe", "illumination"),
+        probe=fields.probe(*PROBES),
         beam_centre=_beam_centre(fields),
         saturation_count=fields.saturation_count("saturation_count", "saturation_value"),
         faults=tuple(fields.faults),

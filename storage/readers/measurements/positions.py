@@ -91,7 +91,7 @@ def _read_text(path: Path) -> NDArray[np.float64]:
     columns = {match[1]: (index, match[2]) for index, name in enumerate(names) if (match := COLUMN.fullmatch(name))}
     if set(columns) != {"y", "x"}:
         raise ValueError(f"the first line must name the columns y_m and x_m, got {quoted(lines[0] if lines else '')}")
-    rows = [(number, _split(line.strip())) for number, line in enumerate(lines[1:], 2) if line.strip()]
+    rows = _rows(lines, 1, len(names))
     positions = np.empty((len(rows), 2))
     for axis, (column, unit) in enumerate((columns["y"], columns["x"])):
         factor = _factor(unit)
@@ -102,7 +102,7 @@ def _read_text(path: Path) -> NDArray[np.float64]:
 def _read_orchestra(lines: list[str]) -> NDArray[np.float64]:
     """(P, 2) positions (y, x) [m] of the probe, the negatives of the stage's."""
     names = _split(lines[1].strip("# \t").lower())
-    rows = [(number, _split(line.strip())) for number, line in enumerate(lines[2:], 3) if line.strip()]
+    rows = _rows(lines, 2, len(names))
     columns = [names.index(f"average_{axis}_st_fzp") for axis in "yx"]
     return -UM * np.array([[_number(row, column, line) for column in columns] for line, row in rows]).reshape(-1, 2)
 
@@ -116,6 +116,18 @@ def _read_velociprobe(rows: list[list[str]]) -> NDArray[np.float64]:
     frames, where = np.unique(table[:, 2], return_inverse=True)
     counts = np.bincount(where, minlength=len(frames))
     return np.stack([NM * np.bincount(where, table[:, axis]) / counts for axis in (0, 1)], axis=1)
+
+
+def _rows(lines: list[str], first: int, n_columns: int) -> list[tuple[int, list[str]]]:
+    """Numbers of the lines from ``first`` on that are not blank, and their words, as many as columns are named."""
+    rows = [(number, _split(line.strip())) for number, line in enumerate(lines[first:], first + 1) if line.strip()]
+    for number, row in rows:
+        if len(row) > n_columns:
+            raise ValueError(
+                f"line {number} has {len(row)} numbers under {n_columns} names: name every column, and write decimals with a "
+                "point"
+            )
+    return rows
 
 
 def _split(line: str) -> list[str]:

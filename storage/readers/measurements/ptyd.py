@@ -127,14 +127,53 @@ def _beam_centre(fields: Fields) -> BeamCentre | None:
 
 def _mask(fields: Fields) -> NDArray[np.bool_] | None:
     """Pixels of weight above 0 in every frame; None where the weights are those of single frames, or none."""
-    weights = fields.values("mask", "meta/weight2d", "common/weight2d", required=False)
-    return None if weights is None or weights.ndim != 2 else np.asarray(weights > 0)
+    place = next((path for path in ("meta/weight2d", "common/weight2d") if _is_stated(fields.find(path))), None)
+    weights = None if place is None else fields.values("mask", place)
+    if weights is None:
+        return None
+    if weights.ndim < 2 or weights.size != np.prod(weights.shape[-2:]) or weights.dtype.kind not in "biuf":
+        fields.fault("mask", f"weight2d must be (ny, nx) numbers, 0 = bad, got {weights.shape} of {weights.dtype}")
+        return None
+    return np.asarray(weights.reshape(weights.shape[-2:]) > 0)
+
+
+def _is_stated(node: Node | None) -> bool:
+    """Whether there is more than an empty array, or one number or text in its place."""
+    return node is not None and int(np.prod(node.shape)) > 1
 
 
 def _frame_masks(fields: Fields, names: list[str]) -> Node | None:
-    nodes = [fields.find(f"{CHUNKS}/{name}/weights") for name in names]
-    found = [node for node in nodes if node is not None and len(node.shape) == 3 and node.dtype.kind in "biuf"]
-    return FrameStack([Weighted(node) for node in found]) if found and len(found) == len(names) else None
+    """Masks of all frames, of weights (m, ny, nx) beside the frames of a chunk, or (ny, nx) for all; None without weights."""
+    parts: list[Node] = []
+    n_stated = 0
+    for name in names:
+        weights, frames = fields.find(f"{CHUNKS}/{name}/weights"), fields.find(f"{CHUNKS}/{name}/data")
+        shape = () if frames is None else tuple(frames.shape)
+        if len(shape) != 3:
+            continue
+        if weights is None or not _is_stated(weights):
+            parts.append(SameFrame(np.ones(shape[1:], bool), shape[0]))
+            continue
+        n_stated += 1
+        stated, is_number = tuple(weights.shape), weights.dtype.kind in "biuf"
+        if is_number and stated == shape:
+            parts.append(Weighted(weights))
+        elif is_number and stated in (shape[1:], (1, *shape[1:])):
+            parts.append(SameFrame(np.asarray(weights[()]).reshape(shape[1:]) > 0, shape[0]))
+        else:
+            fields.fault("mask", f"weights of chunk {name} must be {shape} as its frames, got {stated} of {weights.dtype}")
+    return None if not n_stated or fields.faults else FrameStack(parts)
+
+
+class SameFrame:
+    """One mask (ny, nx) bool for each of ``n`` frames."""
+
+    def __init__(self, mask: NDArray[np.bool_], n: int) -> None:
+        self._mask, self.shape, self.dtype = mask, (n, *mask.shape), np.dtype(bool)
+
+    def __getitem__(self, key: Any) -> NDArray[np.bool_]:
+        """Read a slice of frames."""
+        return np.asarray(np.broadcast_to(self._mask, self.shape)[key])
 
 
 class Weighted:

@@ -6,13 +6,14 @@ energies are eV and the samples' places metres where none are stated. Its attrib
 Source: the NeXus definition NXstxm (manual.nexusformat.org, application definitions).
 """
 
+import re
 from typing import Final
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.readers.containers.hdf5 import child_names, find_node, find_object, find_text
+from storage.readers.containers.hdf5 import attribute_texts, child_names, find_node, find_object, find_text
 from storage.readers.fields import COUNT, LENGTH, Fields
 from storage.readers.images import ImageSource, split_stack
 
@@ -43,7 +44,7 @@ def read_nxstxm(file: h5py.File) -> list[ImageSource]:
     place = stack_place(file)
     fields = Fields(lambda path: find_node(file, path))
     stack = fields.node("image", f"{place}/data")
-    axes = tuple(str(name) for name in np.ravel(file[place].attrs.get("axes", AXES)))
+    axes = _axes(file, place)
     if axes != AXES:
         fields.fault("image", f"axes must be {', '.join(AXES)}, got {', '.join(axes)[:100]}: transpose the data")
     y, x = (_axis_m(fields, f"{place}/{name}") for name in AXES[1:])
@@ -63,11 +64,28 @@ def read_nxstxm(file: h5py.File) -> list[ImageSource]:
     )
 
 
+def _axes(file: h5py.File, place: str | None) -> tuple[str, ...]:
+    """Names of the axes in order, of the attribute ``axes`` of the group or of its data; as defined where neither has it."""
+    for node in (find_object(file, str(place)), find_object(file, f"{place}/data")):
+        texts = attribute_texts(node, "axes") if node is not None else []
+        names = [name for text in texts for name in re.split(r"[:,;\s\[\]]+", text) if name]
+        if names and (not isinstance(node, h5py.Dataset) or set(names) == set(AXES)):
+            return tuple(names)
+    return AXES
+
+
 def _incident(fields: Fields, place: str | None, energies_ev: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-    """I0 (E,) of the entry's monitor; None where it has another number of readings, such as one a pixel or one in all."""
+    """I0 (E,) of the entry's monitor; None, with a warning, where it has another number of readings, such as one a pixel."""
     monitor = f"{str(place).partition('/')[0]}/control/data"
     node = fields.node("i0", monitor, required=False)
-    if node is None or energies_ev is None or tuple(node.shape) != (len(energies_ev),):
+    if node is None or energies_ev is None:
+        return None
+    shape = tuple(int(n) for n in node.shape)
+    if max(shape, default=1) != len(energies_ev) or np.prod(shape) != len(energies_ev):
+        fields.warnings.append(
+            f"{monitor} holds {shape} readings, not one for each of {len(energies_ev)} energies: it is not used, and I0 is that "
+            "of the empty area"
+        )
         return None
     return fields.quantities("i0", COUNT, monitor, required=False)
 

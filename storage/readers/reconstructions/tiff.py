@@ -34,6 +34,8 @@ MAX_EXPANSION: Final = 300
 """Largest ratio of the images to their bytes in the files, above `SMALL_BYTES`; deflate alone reaches 1000."""
 """A file of images is decoded in memory."""
 QUANTITY: Final = re.compile(r"#.*?\bquantity\s*[:=]\s*(\w+)", re.IGNORECASE)
+DECIMAL_COMMA: Final = re.compile(r"\d+,\d+")
+"""A line that may be one number or two."""
 UNITS_M: Final = {2: 0.0254, 3: 0.01}
 """``ResolutionUnit``: inch and centimetre [m]."""
 LEAST_PER_INCH: Final = 2500
@@ -58,7 +60,7 @@ def read_tiff_stack(archive: Archive) -> list[ImageSource]:
     columns: dict[str, NDArray[Any]] = {}
     fields = Fields(columns.get)
     try:
-        table, quantity = _read_text(decoded(_content(archive, text, MAX_TEXT_BYTES)))
+        table, quantity = _read_text(decoded(_content(archive, text, MAX_TEXT_BYTES)).removeprefix("\ufeff"))
         columns["energy"] = table[:, 0]
         columns |= {"i0": table[:, 1]} if table.shape[1] == 2 else {}
         stack = TiffStack(archive, names)
@@ -93,6 +95,10 @@ def _read_text(text: str) -> tuple[NDArray[np.float64], str | None]:
                 f"line {number} of the energies must be numbers, got {quoted(line)}; comments begin with #"
             ) from error
     rows = [row for row in rows if row]
+    if lines and all(DECIMAL_COMMA.fullmatch(line) for _, line in lines if line):
+        raise ValueError(
+            "energies like 709,5 may have a decimal comma or a column of I0: write a point, or a blank between columns"
+        )
     if not rows or len(rows) > MAX_IMAGES or {len(row) for row in rows} - {len(rows[0])} or len(rows[0]) > 2:
         raise ValueError("the energies must be a line each: the energy [eV] and, for counts, I0")
     return np.array(rows), found[1].lower() if found else None

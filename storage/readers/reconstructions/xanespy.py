@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.readers.containers.hdf5 import child_names, find_node, find_object
+from storage.readers.containers.hdf5 import attribute_texts, child_names, find_node, find_object
 from storage.readers.fields import LENGTH, Fields
 from storage.readers.images import ImageQuantity, ImageSource, StackImage, split_stack
 from storage.readers.record import Node
@@ -40,7 +40,7 @@ def frameset_places(file: h5py.File) -> list[str]:
         if not isinstance(group, h5py.Group):
             continue
         versions = [name for name in child_names(group) if _has_stack(file, f"{sample}/{name}")]
-        latest = str(group.attrs.get("latest_data_name", ""))
+        latest = next(iter(attribute_texts(group, "latest_data_name")), "")
         if versions:
             places.append(f"{sample}/{latest if latest in versions else versions[-1]}")
     return places

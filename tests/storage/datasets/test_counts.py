@@ -1,5 +1,7 @@
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 
 from storage.datasets.counts import CountReport, check_counts, no_counts, to_counts
 from storage.datasets.framing import frame_about
+from storage.datasets.ingest import ScanOverrides, examine
+from storage.readers.format import open_scan
 from storage.readers.record import ScanSource
 
 N = 8
@@ -229,3 +233,36 @@ def test_readings_at_or_above_the_stated_end_are_none(dtype: str, saturation_cou
     missing = no_counts(frames, saturation_count)
     np.testing.assert_array_equal(missing[1:], frames.astype(float)[1:] >= np.float64(np.ceil(saturation_count)).astype(kind))
     assert not missing[0]
+
+
+@pytest.mark.parametrize("name", ["data_dark", "data_white"])
+@pytest.mark.parametrize(
+    ("dtype", "end", "stated"), [("u2", 65535, None), ("u4", 2**32 - 1, None), ("u4", 65535, None), ("u2", 3000, 3000.0)]
+)
+def test_saturation_is_seen_in_what_the_detector_read(
+    files: Any, tmp_path: Path, name: str, dtype: str, end: int, stated: float | None
+) -> None:
+    """A dark or a flat field moves the end of the range, where no reading can be recognised any more."""
+    counts = np.random.default_rng(0).poisson(90, (6, 16, 16)).astype(dtype)
+    counts[[1, 2, 4], 7, 9] = end
+    field = np.full((16, 16), 40.0) if name == "data_dark" else np.where(np.arange(16) < 8, 0.9, 1.1) * np.ones((16, 16))
+    path = files.cxi(tmp_path / "f", counts=counts)
+    with h5py.File(path, "r+") as file:
+        file[f"entry_1/instrument_1/detector_1/{name}"] = field
+    with open_scan(path) as (source,):
+        record, faults = examine(source, ScanOverrides(saturation_count=stated))
+    assert faults == []
+    assert record is not None
+    assert np.argwhere(~record.mask).tolist() == [[7, 9]]
+
+
+@pytest.mark.parametrize("name", ["data_dark", "data_white"])
+def test_negative_readings_stay_negative_under_a_dark_field(files: Any, tmp_path: Path, name: str) -> None:
+    counts = np.random.default_rng(0).poisson(90, (6, 16, 16)).astype("i4")
+    counts[:, 3, 4] = -1
+    path = files.cxi(tmp_path / "f", counts=counts)
+    with h5py.File(path, "r+") as file:
+        file[f"entry_1/instrument_1/detector_1/{name}"] = np.ones((16, 16))
+    with open_scan(path) as (source,):
+        _, faults = examine(source, ScanOverrides())
+    assert [fault.message for fault in faults] == ["negative (mask gaps and dead pixels): 6 pixels from frame 0, row 3, column 4"]

@@ -140,3 +140,33 @@ def test_a_wrong_pixel_of_a_file_matters_only_where_none_is_stated(tmp_path: Pat
     images.create("ds_2", {"title": "a particle", "kind": "images", "pixel_size_m": 5e-9})
     images.add_scan("ds_2", "f", path)
     assert {info.image.pixel_size_m for info in images.scans("ds_2") if info.image} == {5e-9}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "end"), [("u2", 65535), ("u2", 16383), ("u2", 4095), ("f4", 65535), ("u1", 255), ("u4", 2**32 - 1)]
+)
+def test_pixels_at_the_end_of_the_detectors_range_are_left_out(
+    images: DatasetStore, tmp_path: Path, dtype: str, end: int
+) -> None:
+    counts = (0.98 * end * TRANSMISSION).astype(dtype)
+    counts[:, 2:5, 3:9] = end
+    info = images.add_scan("ds_1", "s", write(tmp_path / "f", intensity=counts)).scans[0]
+    stored = images.read_image("ds_1", info.name)
+    assert not stored["seen"][2:5, 3:9].any()
+    assert stored["seen"].sum() == stored["seen"].size - 18
+    assert any(f"18 pixels read {end}, the end of a detector's range" in one for one in info.warnings)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
+def test_counts_below_the_end_of_a_range_are_counts(images: DatasetStore, tmp_path: Path, dtype: str) -> None:
+    counts = (1023 * TRANSMISSION).astype(dtype)
+    counts[:, 0, :4] = 1023
+    counts[:, 1, :4] = 1022
+    info = images.add_scan("ds_1", "s", write(tmp_path / "f", intensity=counts)).scans[0]
+    assert images.read_image("ds_1", info.name)["seen"].all()
+
+
+@pytest.mark.parametrize("i0", [np.array(5.0), np.array([5.0, 6, 7])])
+def test_an_i0_in_another_unit_is_refused(images: DatasetStore, tmp_path: Path, i0: Any) -> None:
+    found = faults(images, write(tmp_path / "f", intensity=1e4 * TRANSMISSION, i0=i0))
+    assert "leave out one in another unit, such as the ring's current" in found["i0"]

@@ -68,3 +68,20 @@ def test_a_monitor_that_varies_is_told(monitor: Any, n_warnings: int) -> None:
     told_of_monitor(found, "monitor")
     assert len(found.warnings) == n_warnings
     assert found.faults == []
+
+
+def test_one_bright_pixel_of_the_flat_field_changes_no_other() -> None:
+    gain = np.ones((8, 8))
+    gain[3, 3] = 1e6
+    frames, _, _ = correct(counts=COUNTS, flat=gain)
+    np.testing.assert_array_equal(
+        np.delete(frames[0:3].reshape(3, -1), 3 * 8 + 3, axis=1), np.delete(COUNTS.reshape(3, -1), 27, axis=1)
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.float64])
+def test_a_dark_frame_that_was_not_read_leaves_the_pixel_bad(dtype: Any) -> None:
+    dark = np.full((3, 8, 8), 5, dtype)
+    dark[1, 2, 6] = 2**32 - 1 if dtype is np.float64 else np.iinfo(dtype).max
+    _, good, _ = correct(counts=COUNTS, dark=dark)
+    assert np.argwhere(~good).tolist() == [[2, 6]]

@@ -63,3 +63,41 @@ def test_energies_that_do_not_fit_are_named(files: Any, tmp_path: Path) -> None:
         file["energy_ev"] = np.array([5420.0, np.nan, 5540.0])
     with open_scan(path) as sources:
         assert "energy_ev" in {fault.field for source in sources for fault in source.faults}
+
+
+@pytest.mark.parametrize("form", ["npz", "plain", "cxi"])
+def test_every_energy_gets_its_own_distance_and_probe(files: Any, tmp_path: Path, form: str) -> None:
+    counts, _ = stack(files)
+    probes = np.stack([np.full((2, 16, 16), 1 + index) for index in range(3)]).astype(np.complex64)
+    more = {"distance_m": np.array([1.0, 1.1, 1.2]), "probe": probes}
+    path = getattr(files, form)(tmp_path / "f", counts=counts, energy_ev=ENERGIES_EV, **more)
+    path = path if path.exists() else path.with_suffix(".npz")
+    with open_scan(path) as sources:
+        assert [source.faults for source in sources] == [()] * 3
+        assert [source.distance_m for source in sources] == [1.0, 1.1, 1.2]
+        for source, probe in zip(sources, probes, strict=True):
+            np.testing.assert_array_equal(source.probe, probe)
+
+
+@pytest.mark.parametrize("form", ["npz", "plain", "cxi"])
+def test_as_many_probes_as_energies_are_not_modes_of_one_beam(files: Any, tmp_path: Path, form: str) -> None:
+    counts, _ = stack(files)
+    probes = np.stack([np.full((16, 16), 1 + index) for index in range(3)]).astype(np.complex64)
+    path = getattr(files, form)(tmp_path / "f", counts=counts, energy_ev=ENERGIES_EV, probe=probes)
+    path = path if path.exists() else path.with_suffix(".npz")
+    with open_scan(path) as sources:
+        for source, probe in zip(sources, probes, strict=True):
+            np.testing.assert_array_equal(source.probe, probe[np.newaxis])
+            assert "3 probes for 3 energies" in source.warnings[-1]
+
+
+def test_a_beam_centre_and_a_mask_of_each_energy(files: Any, tmp_path: Path) -> None:
+    counts, _ = stack(files)
+    masks = np.ones((3, 16, 16), bool)
+    masks[[0, 1, 2], 0, [0, 1, 2]] = False
+    more = {"mask": masks, "beam_centre_px": np.array([[8, 8], [8, 7], [7, 8]])}
+    with open_scan(files.npz(tmp_path / "f.npz", counts=counts, energy_ev=ENERGIES_EV, **more)) as sources:
+        assert [np.argwhere(~source.mask).tolist() for source in sources if source.mask is not None] == [
+            [[0, n]] for n in range(3)
+        ]
+        assert [(one.beam_centre.y, one.beam_centre.x) for one in sources if one.beam_centre] == [(8, 8), (8, 7), (7, 8)]

@@ -70,3 +70,12 @@ def test_frames_elsewhere_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, entry__instrument__eiger_4__pixel_mask=h5py.ExternalLink("/etc/passwd", "x"))
     with pytest.raises(HostileFileError, match="external link"), open_scan(path):
         pass
+
+
+@pytest.mark.parametrize("name", ["x_pixel_size", "pixel_mask"])
+def test_a_second_detector_is_refused_because_the_frames_could_be_either_ones(tmp_path: Path, name: str) -> None:
+    value: Any = 172.0 if name == "x_pixel_size" else np.zeros((16, 16), int)
+    with open_scan(write(tmp_path, ORCHESTRA, **{f"entry__instrument__a_pilatus__{name}": value})) as (source,):
+        (fault,) = source.faults
+    assert fault.field == "detector_pixel_size_m"
+    assert "a_pilatus, entry/instrument/eiger_4" in fault.message

@@ -230,3 +230,33 @@ def test_a_single_file_with_its_data_inside_is_read(tmp_path: Path) -> None:
     with open_scan(master) as (source,):
         assert source.faults == ()
         assert source.beam_centre is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_told"),
+    [
+        ("incident_energy", 5470.0, True),
+        ("incident_energy", 5420.1, False),
+        ("incident_wavelength", 12398.41984 / 5470, True),
+        ("incident_wavelength", round(12398.41984 / 5420, 4), False),
+    ],
+)
+def test_a_second_statement_of_the_energy_that_differs_is_told(tmp_path: Path, name: str, value: float, is_told: bool) -> None:
+    master = write_eiger(tmp_path / "scan")
+    as_hdf5(tmp_path / "scan" / "positions.h5")
+    with h5py.File(master, "r+") as file:
+        file[f"entry/instrument/beam/{name}"] = value
+    with open_scan(tmp_path / "scan") as (source,):
+        assert source.energy_ev == 5420.0
+        assert [f"5420.00 eV at photon_energy, 5470.00 eV at {name}" in one for one in source.warnings] == [True] * is_told
+
+
+def test_the_wavelength_gives_the_energy_where_nothing_else_does(tmp_path: Path) -> None:
+    master = write_eiger(tmp_path / "scan")
+    as_hdf5(tmp_path / "scan" / "positions.h5")
+    with h5py.File(master, "r+") as file:
+        del file[f"{SPECIFIC}/photon_energy"]
+        file["entry/instrument/beam/incident_wavelength"] = 2.2875
+    with open_scan(tmp_path / "scan") as (source,):
+        assert source.faults == ()
+        assert source.energy_ev == pytest.approx(12398.41984 / 2.2875)

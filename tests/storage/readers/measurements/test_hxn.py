@@ -103,3 +103,10 @@ def test_frames_elsewhere_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "f", PREPARED, diffamp=h5py.ExternalLink("/etc/passwd", "x"))
     with pytest.raises(HostileFileError, match="external link"), open_scan(path):
         pass
+
+
+@pytest.mark.parametrize("place", ["diff_data/eiger/det_images", "entry/data/data"])
+def test_frames_of_several_detectors_are_refused(tmp_path: Path, place: str) -> None:
+    with open_scan(write(tmp_path / "f", {**RAW, place: COUNTS})) as (source,):
+        assert [fault.field for fault in source.faults] == ["counts"]
+        assert "several detectors" in source.faults[0].message

@@ -31,3 +31,18 @@ def test_lines_of_velociprobe_are_averaged_by_frame(tmp_path: Path) -> None:
 def test_what_is_none_of_the_forms_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidScanError):
         read(tmp_path / "f.csv", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y_um;x_um\n1,5;2,5\n3,5;2,5\n",
+        "y_um x_um\n1 2 3\n4 5 6\n",
+        "y_m,x_m\n0,1e-6,0,2e-6\n",
+        "Scan\nn Average_x_st_fzp Average_y_st_fzp\n0 1,5 2,5\n",
+    ],
+)
+def test_more_numbers_than_columns_are_named_are_refused(tmp_path: Path, text: str) -> None:
+    """A decimal comma makes two numbers of one: the wrong columns would be read."""
+    with pytest.raises(InvalidScanError, match="decimals with a point"):
+        read(tmp_path / "f.csv", text)

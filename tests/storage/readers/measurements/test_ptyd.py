@@ -129,3 +129,30 @@ def test_frames_elsewhere_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "f", chunk_data=h5py.ExternalLink("/etc/passwd", "x"))
     with pytest.raises(HostileFileError, match="external link"), open_scan(tmp_path / "f"):
         pass
+
+
+def test_weights_of_all_frames_count_in_every_form(tmp_path: Path) -> None:
+    bad = np.ones(FRAMES.shape[1:])
+    bad[1, 2] = 0
+    for changed in ({"weight2d": bad}, {"weight2d": bad[np.newaxis]}):
+        with open_scan(write(tmp_path / "f", **changed)) as (source,):
+            np.testing.assert_array_equal(source.mask, bad > 0)
+    for weights in (bad, bad[np.newaxis]):
+        with open_scan(write(tmp_path / "f", chunk_weights=weights)) as (source,):
+            assert source.faults == ()
+            assert source.frame_masks is not None
+            np.testing.assert_array_equal(source.frame_masks[0:2], np.stack([bad, bad]) > 0)
+            assert source.frame_masks[2:5].all(), "the second chunk has no weights"
+
+
+@pytest.mark.parametrize("weights", [np.ones((1, 16)), np.ones((3, 16, 16)), np.ones((2, 16, 15)), np.ones((2, 16, 16), complex)])
+def test_weights_that_fit_no_frames_are_named(tmp_path: Path, weights: Any) -> None:
+    with open_scan(write(tmp_path / "f", chunk_weights=weights)) as (source,):
+        assert [fault.field for fault in source.faults] == ["mask"]
+    with open_scan(write(tmp_path / "f", weight2d=np.ones((2, 16, 16)))) as (source,):
+        assert [fault.field for fault in source.faults] == ["mask"]
+
+
+def test_no_weights_at_all_may_be_written_as_text(tmp_path: Path) -> None:
+    with open_scan(write(tmp_path / "f", weight2d="None")) as (source,):
+        assert (source.faults, source.mask, source.frame_masks) == ((), None, None)

@@ -116,3 +116,32 @@ def test_the_real_reconstruction_is_read_to_its_energy_and_pixel() -> None:
         assert source.pixel_size_m == pytest.approx(6.0e-9, rel=0.01)
         assert source.image is not None
         assert source.image.shape == (285, 285)
+
+
+def test_an_image_that_begins_in_its_middle_is_put_back(tmp_path: Path) -> None:
+    bad = np.zeros(OBJECT.shape, int)
+    bad[3, 5] = 1
+    given: dict[str, Any] = {
+        "image_1__data": np.fft.fftshift(OBJECT), "image_1__mask": np.fft.fftshift(bad), "image_1__is_fft_shifted": 1,
+    }  # fmt: skip
+    with open_images(write(tmp_path / "f", **given)) as (source,):
+        assert source.image is not None
+        np.testing.assert_array_equal(source.image[()], OBJECT)
+        np.testing.assert_array_equal(source.seen, bad == 0)
+        assert "is_fft_shifted" in source.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "words"),
+    [
+        ({"image_1__data_space": "diffraction"}, "image", "a diffraction pattern"),
+        ({"image_1__image_size": np.array([20 * 5e-9, 20 * 5e-9, 0])}, "pixel_size_m", "gives 5e-09 by 6.25e-09 m"),
+        ({"image_1__image_size": np.array([16 * 5e-9, 20 * 5e-9, 0])}, "pixel_size_m", "square"),
+        ({"image_1__image_size": np.array([np.nan, np.nan, 0])}, "pixel_size_m", "square"),
+        ({"image_1__mask": np.zeros((20, 16), int)}, "seen", "(20, 16)"),
+    ],
+)
+def test_what_would_give_a_wrong_image_is_refused(tmp_path: Path, changed: dict[str, Any], field: str, words: str) -> None:
+    with open_images(write(tmp_path / "f", **changed)) as (source,):
+        found = [fault.message for fault in source.faults if fault.field == field]
+    assert any(words in message for message in found), found

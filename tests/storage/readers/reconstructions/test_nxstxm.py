@@ -11,6 +11,8 @@ from storage.readers.image_format import open_images
 
 STACK = np.arange(3 * 16 * 20, dtype=np.float32).reshape(3, 16, 20) + 1
 
+FIXED = np.array([b"energy", b"sample_y", b"sample_x"])
+
 
 def write(path: Path, axes: Any = None, units: str = "um", **changed: Any) -> Path:
     fields = {
@@ -34,7 +36,7 @@ def write(path: Path, axes: Any = None, units: str = "um", **changed: Any) -> Pa
     return path
 
 
-@pytest.mark.parametrize("axes", [None, ["energy", "sample_y", "sample_x"]])
+@pytest.mark.parametrize("axes", [None, ["energy", "sample_y", "sample_x"], np.bytes_("energy:sample_y:sample_x"), FIXED])
 def test_images_come_with_their_energies_and_pixel(tmp_path: Path, axes: Any) -> None:
     with open_images(write(tmp_path / "f", axes)) as sources:
         assert [one.energy_ev for one in sources] == [700.0, 705.0, 710.0]
@@ -61,3 +63,15 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path, changed: dict[str, An
     with open_images(write(tmp_path / "f", **changed)) as (source, *_):
         found = [fault.message for fault in source.faults if fault.field == field]
     assert any(words in message for message in found), found
+
+
+@pytest.mark.parametrize(("shape", "is_taken"), [((3,), True), ((3, 1, 1), True), ((1,), False), ((3, 16, 20), False)])
+def test_a_monitor_is_taken_where_it_has_a_reading_an_energy_and_told_of_otherwise(
+    tmp_path: Path, shape: tuple[int, ...], is_taken: bool
+) -> None:
+    path = write(tmp_path / "f")
+    with h5py.File(path, "r+") as file:
+        file["entry1/control/data"] = np.full(shape, 2e3)
+    with open_images(path) as sources:
+        assert [source.i0 for source in sources] == [2e3 if is_taken else None] * 3
+        assert ["entry1/control/data holds" in one for one in sources[0].warnings] == [True] * (not is_taken)

@@ -99,3 +99,19 @@ def test_images_that_expand_beyond_all_proportion_are_refused(tmp_path: Path) ->
     with open_images(write(tmp_path / "f", "700.0\n", absorption=bomb)) as (source,):
         (fault,) = source.faults
     assert (fault.field, "MiB, over 300 to 1" in fault.message) == ("file", True)
+
+
+@pytest.mark.parametrize("text", ["705,1\n709,5\n720,2\n", "# eV\r\n705,10\r\n709,55\r\n720,25\r\n"])
+def test_a_decimal_comma_is_not_taken_for_a_column(tmp_path: Path, text: str) -> None:
+    with open_images(write(tmp_path / "f", text, intensity=tiff(STACK))) as (source,):
+        assert "decimal comma" in source.faults[0].message
+
+
+@pytest.mark.parametrize(
+    "text", ["705.0,1\n709.5,2\n720,3", "705, 1\n709, 2\n720, 3", "705\t1\n709\t2\n720\t3", "\ufeff705 1\n709 2\n720 3"]
+)
+def test_columns_are_read_whatever_separates_them(tmp_path: Path, text: str) -> None:
+    with open_images(write(tmp_path / "f", text, intensity=tiff(STACK))) as sources:
+        assert [source.faults for source in sources] == [()] * 3
+        assert [source.i0 for source in sources] == [1, 2, 3]
+        assert sources[0].energy_ev == 705

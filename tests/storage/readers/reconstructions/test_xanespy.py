@@ -72,3 +72,17 @@ def test_absorbances_are_read_with_a_warning(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, changed: dict[str, Any], field: str) -> None:
     with open_images(write(tmp_path / "f", **changed)) as (source, *_):
         assert [fault.field for fault in source.faults] == [field]
+
+
+@pytest.mark.parametrize(
+    "latest", ["aligned", b"aligned", np.bytes_("aligned"), np.array(["aligned"], object), np.array([b"aligned"])]
+)
+def test_the_name_of_the_latest_version_may_be_text_of_any_kind(tmp_path: Path, latest: Any) -> None:
+    path = write(tmp_path / "f")
+    with h5py.File(path, "r+") as file:
+        sample = file["sample_1"]
+        sample["older/energies"], sample["older/optical_depths"] = ENERGIES, 9 * STACK
+        sample.attrs["latest_data_name"] = latest
+    with open_images(path) as sources:
+        assert sources[1].image is not None
+        np.testing.assert_array_equal(sources[1].image[()], STACK[0, 1])
