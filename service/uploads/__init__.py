@@ -1,1 +1,1 @@
-"""How measurements come in: announced digests, and the sandboxed parsing of uploaded files."""
+"""How measurements come in: received with their digests or registered in place, parsed in a sandbox, and checked."""

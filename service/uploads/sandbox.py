@@ -5,7 +5,6 @@ that whatever a hostile file may do to it cannot reach the service.
 """
 
 import json
-import math
 import multiprocessing
 import os
 import resource
@@ -23,7 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, StorageFullError, is_disk_full
-from storage.datasets.ingest import ScanRecord
+from service.uploads.scan_check import check_scan
+from storage.atomic import size_of
 from storage.datasets.scans import ScanInfo
 from storage.datasets.store import DatasetStore
 from storage.errors import (
@@ -35,17 +35,12 @@ from storage.errors import (
     StorageError,
 )
 from storage.location import Location
-from tasks.ptycho.probe import ProbeSpec
-from tasks.ptycho.scan import check_geometry
-from tasks.units import object_pixel_size_m, wavelength_m
 
 MAX_ANSWER_BYTES: Final = 1 << 20
 MAX_OPEN_FILES: Final = 512
 MAX_EXPANSION: Final = 200
 """A file that unpacks to more than this many times its size is an attack, not a measurement."""
 MIN_OUTPUT_BYTES: Final = 1 << 30
-FAR_FROM_EDGE: Final = 0.3
-"""Scans further from their edge than this fraction of its energy measure something else than its absorption spectrum."""
 NICENESS: Final = 2
 """Priority of parsing: behind those who ask the service something, before numerical work."""
 GOODBYE_S: Final = 5.0
@@ -253,7 +248,7 @@ def read_file(order: IngestOrder) -> dict[str, Any]:
             order.dataset_id,
             order.name,
             order.path,
-            check=lambda record: judge(record, probe, order.edge_ev),
+            check=lambda record: check_scan(record, probe, order.edge_ev),
             sha256=order.sha256,
             known=order.known,
         )
@@ -289,51 +284,3 @@ def unreadable(error: Exception) -> str:
 def refusal(kind: str, message: str, faults: list[dict[str, str]] | None = None) -> dict[str, Any]:
     """An answer that says no."""
     return {"kind": kind, "message": message, "faults": faults or []}
-
-
-def judge(
-    record: ScanRecord, probe: dict[str, Any] | None, edge_ev: float | None = None
-) -> tuple[list[tuple[str, str]], list[str]]:
-    """What is wrong with a scan's geometry and probe, as (field, message), and what is assumed or odd about it.
-
-    Parameters
-    ----------
-    record : ScanRecord
-    probe : dict, optional
-        Optics, as the dataset describes them.
-    edge_ev : float, optional
-        Tabulated energy of the dataset's edge [eV].
-    """
-    faults, warnings = geometry_faults(record, probe or {}), []
-    if edge_ev is not None and abs(record.energy_ev - edge_ev) > FAR_FROM_EDGE * edge_ev:
-        warnings.append(
-            f"{record.energy_ev:.1f} eV is far from the dataset's edge at {edge_ev:.1f} eV: is it the photons', and not the "
-            "storage ring's or another edge's?"
-        )
-    if record.probe is None and probe is None:
-        warnings.append(f"neither the file nor the dataset describes the probe; assumed: {ProbeSpec().in_words()}")
-    elif record.probe is None and probe is not None and probe.get("kind") == "supplied":
-        faults.append(("probe", "the dataset says that the files hold the probe (kind 'supplied'), and this one holds none"))
-    return faults, warnings
-
-
-def geometry_faults(record: ScanRecord, probe: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with a scan's geometry, as (field, message)."""
-    pixel_size_m = object_pixel_size_m(record.energy_ev, record.distance_m, record.n_pixels, record.detector_pixel_size_m)
-    width_m = beam_width_m(probe, record.energy_ev)
-    return check_geometry(record.positions_m, pixel_size_m, record.n_pixels, width_m)
-
-
-def beam_width_m(probe: dict[str, Any], energy_ev: float) -> float | None:
-    """Width of the beam on the specimen [m], spread by diffraction over the defocus; None where it is not known."""
-    if probe.get("kind", "kb") not in ("kb", "gaussian") or "fwhm_m" not in probe:
-        return None
-    spread_m = abs(probe.get("defocus_m", 0.0)) * wavelength_m(energy_ev) / probe["fwhm_m"]
-    return math.hypot(probe["fwhm_m"], spread_m)
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size
