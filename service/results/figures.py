@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from service.errors import NotFoundError
-from service.results.area_spectra import CACHE, read_arrays
+from service.results.cached_arrays import CACHE, read_arrays
 from service.stages.dataset_results import Array, DatasetResults
 from service.stages.figures import study_of
 from service.stages.results import RESOLUTION_NAMES

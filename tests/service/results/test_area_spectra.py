@@ -9,7 +9,7 @@ import pytest
 from published import SIGMA_ABSORPTION, true_parameters, write_published
 
 from service.errors import InvalidInputError, NotFoundError
-from service.results.area_spectra import Area, ArrayCache, pixels_of, read_area_spectrum
+from service.results.area_spectra import Area, pixels_of, read_area_spectrum
 from storage.errors import ResultsDamagedError
 from storage.results import ResultsStore
 from tasks.xanes.model import PARAMETERS
@@ -98,15 +98,3 @@ def test_other_datasets_and_few_energies_are_told(store: ResultsStore, tmp_path:
     few = read_area_spectrum(ResultsStore(tmp_path / "few.zarr"), Area("ds_a", box=(5, 5, 9, 9)), "areas.0")
     assert few.fit is None
     assert "at least 10 energies" in few.fit_refused
-
-
-def test_the_cache_keeps_what_was_used_last_and_no_more_bytes_than_allowed() -> None:
-    cache, reads = ArrayCache(2 * 800), []
-
-    def get(name: str) -> None:
-        cache.get((name,), lambda: reads.append(name) or np.zeros(100))  # type: ignore[func-returns-value]
-
-    for name in ("a", "b", "a", "c", "a", "b"):
-        get(name)
-    assert reads == ["a", "b", "c", "b"]
-    assert cache.get(("large",), lambda: np.ones(1000)).sum() == 1000
