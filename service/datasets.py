@@ -11,9 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from matplotlib.figure import Figure
-
 from service.api_keys import DEFAULT_PROJECT
 from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
 from service.records.dataset_repository import DatasetRecord, DatasetRepository, scan_view, view_of
@@ -21,17 +18,12 @@ from service.records.descriptions import edge_energy_ev, spec_faults, with_defau
 from service.records.views import DatasetFilter, DatasetView, Page, PageKey, ScanView
 from service.settings import Settings
 from service.uploads.content_digest import read_content_digest
+from service.uploads.overview import draw_scan
 from service.uploads.receive import UploadReceiver
 from service.uploads.registered import names_of, opened, registered_files
 from service.uploads.sandbox import IngestOrder, OpenFile, ingest
 from service.workflow.quotas import Limits
 from storage.catalogue.datasets import EVERY_DATASET
-from storage.datasets.scans import ScanInfo
-from storage.errors import StorageError
-from tasks.figures.dark import darken
-from tasks.figures.measurement import measured_images, measurement
-from tasks.figures.style import draw_whole_png
-from tasks.gauge import absorption_and_phase
 
 N_INGESTS: Final = 4
 """Files parsed at the same time."""
@@ -196,7 +188,7 @@ class Datasets:
         return self.get(dataset_id)
 
     def overview(self, dataset_id: str, scan: str, is_dark: bool = False) -> bytes:
-        """PNG of one scan: its mean diffraction pattern and the positions of the probe; of an image, the image.
+        """PNG of one scan, as `draw_scan` draws it.
 
         Raises
         ------
@@ -208,25 +200,7 @@ class Datasets:
         found = next((one for one in record.scans if one.name == scan), None)
         if found is None:
             raise NotFoundError(f"dataset {dataset_id} has no scan {scan!r}")
-        try:
-            build = self._overview_of(dataset_id, found)
-        except StorageError as error:
-            raise ConflictError(f"scan {scan} of dataset {dataset_id} cannot be read: {error}") from error
-        title = f"{record.title} at {found.energy_ev:.1f} eV"
-        return draw_whole_png(title, lambda: darken(build()) if is_dark else build())
-
-    def _overview_of(self, dataset_id: str, scan: ScanInfo) -> Callable[[], Figure]:
-        """What draws a scan, or an image."""
-        if scan.image is None:
-            stored = self._repository.store.read_scan(dataset_id, scan.name)
-            mean = stored["counts"].mean(axis=0, dtype=np.float64)
-            return partial(measurement, mean, stored["mask"], stored["positions_m"])
-        image = self._repository.store.read_image(dataset_id, scan.name)
-        seen = image["seen"]
-        if "object" in image:
-            absorption, phase = absorption_and_phase(image["object"], seen)
-            return partial(measured_images, {"absorption": absorption, "phase": phase}, scan.image.pixel_size_m)
-        return partial(measured_images, {"absorption": np.where(seen, image["absorption"], np.nan)}, scan.image.pixel_size_m)
+        return draw_scan(self._repository.store, dataset_id, found, f"{record.title} at {found.energy_ev:.1f} eV", is_dark)
 
     def delete(self, dataset_id: str) -> None:
         """Forget a dataset and its scans; not while a run needs it."""
