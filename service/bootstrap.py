@@ -1,4 +1,4 @@
-"""Settings in, service out: the only file that knows everyone."""
+"""The service, built of its parts from the settings; the only module that knows all of them."""
 
 import copy
 import fcntl
@@ -164,8 +164,3 @@ def sweep(retention: Retention) -> None:
             log.warning("%s could not be removed: %s", garbage.path, error)
         else:
             log.info("removed %s, which a dead writer left", garbage.path)
-
-
-def build(settings: Settings) -> Service:
-    """The service for ``settings``, not yet started."""
-    return Service(settings)

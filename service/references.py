@@ -162,6 +162,6 @@ class References:
 
 def view_of(name: str, reference: Reference) -> ReferenceView:
     """What is told of a spectrum that is kept under a name."""
-    first_ev, last_ev = (float(reference.energy_ev[end]) for end in (0, -1))
-    n_points, of = len(reference.energy_ev), reference
-    return ReferenceView(name, of.name, of.formula, of.element, of.edge, n_points, first_ev, last_ev)
+    energy_ev = reference.energy_ev
+    about = reference.name, reference.formula, reference.element, reference.edge
+    return ReferenceView(name, *about, len(energy_ev), float(energy_ev[0]), float(energy_ev[-1]))

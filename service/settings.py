@@ -143,11 +143,6 @@ class Settings(BaseSettings):
         return self.data_dir.resolve() / "token"
 
     @property
-    def datasets_dir(self) -> Path:
-        """Datasets, one folder each, where they are on a file system."""
-        return self._folder("datasets")
-
-    @property
     def artifacts_dir(self) -> Path:
         """Finished steps, by key, where they are on a file system."""
         return self._folder("units")

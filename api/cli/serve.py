@@ -91,10 +91,10 @@ def open_server(settings: Settings, on_start: Callable[[str], None]) -> "HttpSer
     from api.app import create_app
     from api.middleware.local_users import LocalUserCheck
     from api.server import HttpServer
-    from service.bootstrap import build
+    from service.bootstrap import Service
 
     tls = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key} if settings.tls_key else {}
-    app = create_app(build(settings))
+    app = create_app(Service(settings))
     has_keys = settings.api_keys_file is not None
     if needs_token(settings):
         token = local_token(settings.token_file)

@@ -97,11 +97,6 @@ class TaskTable:
                 keys += self._leave(task)
         return list(dropped), keys
 
-    def clear(self) -> None:
-        """Drop all tasks."""
-        self._tasks.clear()
-        self._of_step.clear()
-
     def _leave(self, task: Task) -> list[str]:
         for step in task.steps:
             self._of_step.pop(step.key, None)

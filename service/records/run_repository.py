@@ -1,9 +1,10 @@
 """Runs and their events as the service knows them, over the rows of the catalogue."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
@@ -100,7 +101,7 @@ class RunRepository:
     def begin_run(self, run_id: str) -> bool:
         """A run starts, or goes on after a restart; False where it has ended, or is gone."""
         with self._recent.changing(run_id):
-            if self._runs.change_state(run_id, ("queued",), "running", started=now(), error=None):
+            if self._runs.change_state(run_id, ("queued",), "running", started=time.time(), error=None):
                 return True
         row = self._runs.get(run_id)
         return row is not None and row["state"] == "running"
@@ -110,7 +111,7 @@ class RunRepository:
         self._last_progress.pop(run_id, None)
         reason = None if error is None else printable(error)
         with self._recent.changing(run_id):
-            return self._runs.change_state(run_id, before, state, finished=now(), error=reason, eta_s=None)
+            return self._runs.change_state(run_id, before, state, finished=time.time(), error=reason, eta_s=None)
 
     def reopen_run(self, run_id: str, before: Sequence[RunState] = RETRIED) -> bool:
         """Queue a run again that is in one of the states ``before``; False where it is in another state."""
@@ -151,15 +152,11 @@ class RunRepository:
             added += [as_read(number, event) for number, event in zip(numbers, new, strict=True)]
         self._last_progress[run_id] = told, shown
 
-    def add_event(self, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
-        """Tell of something that happened to a run."""
-        self.add_events(run_id, [NewEvent(kind, data)])
-
     def add_events(self, run_id: str, happened: Sequence[NewEvent]) -> None:
         """Tell of what happened to a run, in one transaction."""
         if happened:
             with self._recent.appending(run_id) as added:
-                numbers = self._events.add_all(run_id, happened)
+                numbers = self._events.add(run_id, happened)
                 added += [as_read(number, event) for number, event in zip(numbers, happened, strict=True)]
 
     def events(self, run_id: str, after: int) -> list[EventView]:
@@ -245,11 +242,6 @@ def as_read(number: int, event: NewEvent) -> EventView:
 def event_view(row: Row) -> EventView:
     """A row of the catalogue as an `EventView`."""
     return EventView(row["id"], moment(row["time"]), row["kind"], row["data"] or {})
-
-
-def now() -> float:
-    """Seconds since 1970."""
-    return datetime.now(UTC).timestamp()
 
 
 def printable(text: str) -> str:

@@ -30,19 +30,8 @@ class EventTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, run_id: str, kind: str, data: Mapping[str, Any]) -> int:
-        """Add an event to a run and return its number; numbers ascend in the order in which they can be seen.
-
-        Raises
-        ------
-        CatalogueError
-            No such run.
-        """
-        with self._database.write() as connection:
-            return insert_events(connection, run_id, [NewEvent(kind, data)])[0]
-
-    def add_all(self, run_id: str, told: Sequence[NewEvent]) -> list[int]:
-        """Add events to a run in one transaction, and return their numbers.
+    def add(self, run_id: str, told: Sequence[NewEvent]) -> list[int]:
+        """Add events to a run in one transaction; their numbers, which ascend in the order in which events can be seen.
 
         Raises
         ------

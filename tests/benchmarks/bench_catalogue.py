@@ -71,7 +71,7 @@ def link_descriptions(source: Path, target: Path) -> None:
 def fill_datasets(client: TestClient, service: Service, n_datasets: int) -> tuple[str, str]:
     """Store ``n_datasets`` of 40 energies and one of 400; the ids of the first and of the large one."""
     first = str(client.post(f"{API}/datasets", json=SPEC).raise_for_status().json()["id"])
-    folder = service.settings.datasets_dir
+    folder = service.settings.data_dir.resolve() / "datasets"
     file = service.settings.uploads_dir / "scan.npz"
     for energy_ev in np.linspace(5420, 5540, N_ENERGIES):
         file.write_bytes(scan(energy_ev))

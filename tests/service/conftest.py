@@ -49,7 +49,7 @@ class DatasetBench:
         self.changes: list[bool] = []
         self.users = list(users)
         self.catalogue = Catalogue(self.settings.catalogue_url)
-        self.store = DatasetStore(self.settings.datasets_dir)
+        self.store = DatasetStore(self.settings.location("datasets"))
         self.repository = DatasetRepository(self.catalogue, self.store)
         self.datasets = Datasets(
             self.settings,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from service.bootstrap import Service, build, sweep
+from service.bootstrap import Service, sweep
 from service.errors import ConflictError
 from service.records.views import RunView
 from service.retention import Retention
@@ -43,7 +43,7 @@ def small_scan(energy_ev: float = 5420.0) -> bytes:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("service"), workers=1, dashboard_port=0, min_free_bytes=0)
-    service = build(settings)
+    service = Service(settings)
     service.start()
     yield service
     service.stop()
@@ -100,7 +100,7 @@ def test_a_measurement_goes_in_and_pictures_come_out(service: Service) -> None:
 
 def test_two_services_do_not_share_a_folder(service: Service) -> None:
     with pytest.raises(ConflictError, match="another ptyxas service"):
-        build(service.settings).start()
+        Service(service.settings).start()
 
 
 def test_a_live_run_shows_what_it_has_and_is_cancelled_within_two_seconds(service: Service) -> None:
@@ -139,7 +139,7 @@ def test_a_long_reconstruction_lets_go_of_its_worker_within_two_seconds(service:
 def test_what_dead_writers_left_is_gone_at_the_start(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, workers=1)
     service = Service(settings)
-    dead, alive = settings.artifacts_dir / "ab" / ".staging-dead", settings.datasets_dir / ".staging-alive"
+    dead, alive = settings.artifacts_dir / "ab" / ".staging-dead", settings.location("datasets") / ".staging-alive"
     for path in (dead, alive):
         path.mkdir(parents=True)
     os.utime(dead, (1, 1))
@@ -157,7 +157,7 @@ def test_the_data_folder_and_all_in_it_are_its_owners_alone(tmp_path: Path, mode
         folder.chmod(mode)
     before = os.umask(0o022)
     try:
-        service = build(Settings(data_dir=folder, min_free_bytes=0))
+        service = Service(Settings(data_dir=folder, min_free_bytes=0))
         spec = {"title": "t", "sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}}
         service.datasets.create(spec)
         service.runs.submit([service.datasets.page().items[0].id], RunOptions())

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 import xarray as xr
 
-from service.bootstrap import Service, build
+from service.bootstrap import Service
 from service.errors import ConflictError, ResultsNotReadyError
 from service.records.run_repository import OPTIONS
 from service.settings import Settings
@@ -30,7 +30,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("older")
     with zipfile.ZipFile(OLDER) as archive:
         archive.extractall(folder)
-    service = build(Settings(data_dir=folder, min_free_bytes=0))
+    service = Service(Settings(data_dir=folder, min_free_bytes=0))
     service.datasets.start()
     yield service
     service.datasets.stop()
@@ -40,7 +40,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def test_datasets_are_whole_and_can_be_analysed(service: Service) -> None:
     (dataset,) = service.datasets.page().items
     assert (dataset.id, dataset.state, [scan.energy_ev for scan in dataset.scans or ()]) == (DATASET, "sealed", [5420.0])
-    store = DatasetStore(service.settings.datasets_dir)
+    store = DatasetStore(service.settings.location("datasets"))
     assert store.verify(DATASET) == []
     assert store.read_scan(DATASET, "e0")["counts"].shape == (16, 32, 32)
 

@@ -99,7 +99,7 @@ def test_runs_of_the_past_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_watchers_are_woken_by_every_change_until_they_leave(repository: RunRepository) -> None:
     woken: list[None] = []
     with repository.watching("run_1", lambda: woken.append(None)):
-        repository.add_event("run_1", "note", {"text": "a"})
+        repository.add_events("run_1", [NewEvent("note", {"text": "a"})])
         repository.begin_run("run_1")
         assert len(woken) == 2
     repository.end_run("run_1", "failed", "no")
@@ -112,7 +112,7 @@ def test_a_follower_beside_many_writers_sees_every_event_once_and_in_order(repos
 
     def write(writer: int) -> None:
         for number in range(25):
-            repository.add_event("run_1", "note", {"text": f"{writer} {number}"})
+            repository.add_events("run_1", [NewEvent("note", {"text": f"{writer} {number}"})])
 
     def follow() -> None:
         last = 0

@@ -13,6 +13,7 @@ from service.records.run_repository import RunRepository
 from service.records.views import StageView
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
+from storage.catalogue.events import NewEvent
 from tasks.options.run import RunOptions
 
 DAMAGE = {
@@ -80,7 +81,7 @@ def test_a_damaged_event_is_no_note(repository: RunRepository, path: Path, data:
     run_id = f"run_event_{data.encode().hex()}"
     repository.open_run(run_id, run_id, ["ds_a"], RunOptions())
     for text in ("first", "second"):
-        repository.add_event(run_id, "note", {"text": text})
+        repository.add_events(run_id, [NewEvent("note", {"text": text})])
     with sqlite3.connect(path) as database:
         database.execute("UPDATE events SET data = ? WHERE run_id = ? AND data LIKE '%first%'", [data, run_id])
     assert repository.warnings(run_id) == {"second"}
@@ -107,7 +108,7 @@ def test_followers_read_what_has_changed_and_nothing_else(tmp_path: Path, monkey
         [told] = repository.follow("run_1", queued.id)[1]
         for text in ("one", "two"):
             assert repository.follow("run_1", told.id) == ("running", [])
-            repository.add_event("run_1", "note", {"text": text})
+            repository.add_events("run_1", [NewEvent("note", {"text": text})])
             [told] = repository.follow("run_1", told.id)[1]
             assert told.data == {"text": text}
         assert repository.follow("run_1", told.id) == ("running", [])

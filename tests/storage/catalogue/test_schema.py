@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from storage.catalogue.catalogue import Catalogue
+from storage.catalogue.events import NewEvent
 from storage.catalogue.runs import RunFilter
 from storage.catalogue.schema import REVISIONS, metadata, upgrade
 from storage.errors import CatalogueError
@@ -119,7 +120,7 @@ def test_a_catalogue_of_the_first_release_loses_nothing(tmp_path: Path) -> None:
             assert len(catalogue.runs.page()) == 2
             assert catalogue.runs.claim("k", "other", "run_2", "p")["run_id"] == "run_1"
             assert catalogue.events.after("run_1")[0]["id"] == 41
-            assert catalogue.events.add("run_1", "note", {}) > 41
+            assert catalogue.events.add("run_1", [NewEvent("note", {})]) > [41]
             assert catalogue.datasets.page() == []
     engine = create_engine(f"sqlite:///{tmp_path}/c.db")
     with engine.connect() as connection:

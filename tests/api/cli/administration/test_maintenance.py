@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     plane = {"y": np.arange(8) * 1e-8, "x": np.arange(8) * 1e-8}
     tree = {"ds_a/maps": Group(plane, {"edge_energy": np.ones((8, 8), np.float32)})}
     write_results(settings.runs_dir / "run_1" / "results.zarr", tree, {})
-    store = DatasetStore(settings.datasets_dir)
+    store = DatasetStore(settings.location("datasets"))
     store.create("ds_a", {"title": "a"})
     positions_m = np.stack(np.meshgrid(np.arange(2.0), np.arange(3.0)), -1).reshape(-1, 2) * 1e-7
     lengths: dict[str, Any] = {"energy_ev": 5420.0, "distance_m": 1.5, "detector_pixel_size_m": 75e-6}
