@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, FastAPI, Security
 from fastapi.routing import APIRoute
@@ -12,13 +12,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from api.dependencies import BEARER, problems
 from api.middleware.api_keys import ApiKeyCheck
 from api.middleware.cors import ApiCors
 from api.middleware.etags import JsonETags
 from api.middleware.internal_errors import InternalErrors
 from api.middleware.metrics import HttpMetrics, HttpMetricsMiddleware
 from api.middleware.security import SecurityChecks
+from api.openapi import BEARER, document_problems
 from api.problems import add_error_handlers
 from api.routes import (
     datasets,
@@ -36,7 +36,6 @@ from api.routes import (
     spectra,
     web,
 )
-from api.schemas import ProblemAnswer
 from api.turns import Turns
 from service.api_keys import ApiKeys
 from service.bootstrap import Service
@@ -129,52 +128,3 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
 def name_of(route: APIRoute) -> str:
     """Name of an operation: that of the route's function."""
     return route.name
-
-
-def document_problems(app: FastAPI, needs_key: bool) -> None:
-    """Describe problems in the OpenAPI document of ``app`` in place of FastAPI's own errors; keys are optional if not needed."""
-    make_document = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = make_document()
-            for method, operation in (item for path in document["paths"].values() for item in path.items()):
-                document_operation(method, operation)
-                if "security" in operation and not needs_key:
-                    operation["security"].append({})
-            schemas = document["components"]["schemas"]
-            problem = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(problem.pop("$defs", {}))
-            schemas[ProblemAnswer.__name__] = problem
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
-            enumerate_words(document)
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def enumerate_words(node: Any) -> None:
-    """Write a word that may stand in place of a number, such as ``auto``, as an enumeration of one, in all of the document.
-
-    Generators of clients take a constant beside another type for the only value allowed.
-    """
-    if isinstance(node, dict):
-        for choice in node.get("anyOf", ()):
-            if "const" in choice:
-                choice["enum"] = [choice.pop("const")]
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        enumerate_words(child)
-
-
-def document_operation(method: str, operation: dict[str, Any]) -> None:
-    """Add to one operation of the document the answers that middleware may give."""
-    statuses = [401, 403, 421, 500] + ([400, 413] if "requestBody" in operation else [])
-    answers = operation["responses"]
-    # The document's keys are strings: numbers beside them would become the same key twice in JSON.
-    answers.update({str(status): answer for status, answer in problems(*statuses).items()})
-    if method == "get" and "application/json" in answers.get("200", {}).get("content", {}):
-        answers["304"] = {"description": "The client has the answer already."}
-    if "application/json" in answers.get("422", {}).get("content", {}):
-        answers["422"] = problems(422)[422]

@@ -1,13 +1,10 @@
-"""Dependencies and parameters that routes share, and the documentation of their errors."""
+"""Dependencies and parameters that routes share."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal
 
 from fastapi import Depends, Path, Query, Request
-from fastapi.security import HTTPBearer
 
-from api.problems import MEDIA_TYPE
-from api.schemas import ProblemAnswer
 from service.api_keys import Key
 from service.bootstrap import Service
 
@@ -31,11 +28,6 @@ def key_check_of(request: Request) -> Callable[[], bool]:
     return check
 
 
-BEARER: Final = HTTPBearer(
-    scheme_name="ApiKey", auto_error=False, description="An API key, where the service has keys; as Basic password, too."
-)
-"""The scheme that the OpenAPI document names; keys are checked by the middleware, before a route is looked up."""
-
 ServiceDep = Annotated[Service, Depends(service_of)]
 WholeServiceDep = Annotated[Service, Depends(whole_service_of)]
 KeyCheckDep = Annotated[Callable[[], bool], Depends(key_check_of)]
@@ -47,39 +39,3 @@ ScanName = Annotated[
     str,
     Path(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", description="A name for the scan, e.g. its file's."),
 ]
-
-REASONS: Final = {
-    400: "The request cannot be read.",
-    401: "A key is needed, where the service has keys.",
-    403: "Not allowed.",
-    404: "No such thing.",
-    409: "Not possible in the present state.",
-    410: "No longer there.",
-    413: "More bytes than accepted.",
-    416: "The range lies beyond the end.",
-    421: "Sent to another name than this machine's, where the service has no keys.",
-    422: "The input cannot be used; `errors` names every field at fault.",
-    429: "More runs than the project may have at the same time.",
-    500: "The service failed; its log has the reason.",
-    503: "Not ready.",
-    507: "Too little free disk.",
-}
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries of the problems a route may answer with."""
-    schema = {"schema": {"$ref": f"#/components/schemas/{ProblemAnswer.__name__}"}}
-    return {status: {"description": REASONS[status], "content": {MEDIA_TYPE: schema}} for status in statuses}
-
-
-def drawn_as(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries of a route that answers with an image of a media type."""
-    return {
-        200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}},
-        304: {"description": "The client has the image already."},
-    }
-
-
-PNG: Final = drawn_as("image/png")
-PDF: Final = drawn_as("application/pdf")
-SVG: Final = drawn_as("image/svg+xml")

@@ -29,7 +29,7 @@ from tasks.simulation.specimen import Simulation, SimulationOptions
 from tasks.simulation.truth import STATES, Assessment, assess
 
 if TYPE_CHECKING:
-    from api.server import HttpServer
+    from api.server.http_server import HttpServer
 
 DEMO_MARKER: Final = ".ptyxas-demo"
 """A file that marks a folder as one that a demonstration made, which the next may empty."""

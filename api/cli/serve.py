@@ -16,7 +16,7 @@ from service.api_keys import local_token
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from api.server import HttpServer
+    from api.server.http_server import HttpServer
 
 MOST_FILES: Final = 1 << 16
 
@@ -90,7 +90,7 @@ def open_server(settings: Settings, on_start: Callable[[str], None]) -> "HttpSer
     # Half a second of imports that commands which only talk to a service do not need.
     from api.app import create_app
     from api.middleware.local_users import LocalUserCheck
-    from api.server import HttpServer
+    from api.server.http_server import HttpServer
     from service.bootstrap import Service
 
     tls = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key} if settings.tls_key else {}

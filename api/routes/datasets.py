@@ -1,11 +1,12 @@
 """Datasets and their scans."""
 
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from api.dependencies import PNG, DatasetId, ScanName, ServiceDep, Theme, problems
+from api.dependencies import DatasetId, ScanName, ServiceDep, Theme
+from api.openapi import PNG, Answers, problems, upload_of
 from api.pagination import DatasetQuery, Paging, cursor_of
 from api.responses import send_drawing
 from api.schemas import DatasetAnswer, DatasetBody, DatasetChanges, Page, RegisterBody, ScanAnswer
@@ -13,14 +14,8 @@ from service.uploads.formats import IMAGE_FORMATS, SCAN_FORMATS
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
-FILE_BODY: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "description": f"One file. Measurements: {'; '.join(SCAN_FORMATS)}. Images: {'; '.join(IMAGE_FORMATS)}.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-SAME_BYTES: Final[dict[int | str, dict[str, Any]]] = {200: {"model": ScanAnswer, "description": "The same bytes were there."}}
+FILE_BODY: Final = upload_of(f"One file. Measurements: {'; '.join(SCAN_FORMATS)}. Images: {'; '.join(IMAGE_FORMATS)}.")
+SAME_BYTES: Final[Answers] = {200: {"model": ScanAnswer, "description": "The same bytes were there."}}
 
 
 @router.post("", status_code=201, responses=problems(422))

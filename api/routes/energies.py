@@ -3,7 +3,8 @@
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from api.dependencies import RunId, ServiceDep, problems
+from api.dependencies import RunId, ServiceDep
+from api.openapi import problems
 from api.schemas import Answer, Number, Numbers
 
 router = APIRouter(prefix="/runs", tags=["runs"])

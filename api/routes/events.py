@@ -10,7 +10,8 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import KeyCheckDep, RunId, ServiceDep, problems
+from api.dependencies import KeyCheckDep, RunId, ServiceDep
+from api.openapi import problems
 from service.bootstrap import Service
 from service.errors import NotFoundError
 from service.records.views import ENDED, MOST_EVENTS

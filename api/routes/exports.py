@@ -1,20 +1,18 @@
 """Results as files of other programs."""
 
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from api.dependencies import RunId, ServiceDep, problems
+from api.dependencies import RunId, ServiceDep
+from api.openapi import FILE, problems
 from api.responses import send_export
 from service.results.exports import TITLES
 
 router = APIRouter(prefix="/runs", tags=["results"])
 
-FILE: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-}
 NAMED: Final = "; ".join(f"`{name}` {title}" for name, title in TITLES.items())
 
 

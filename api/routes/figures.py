@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
-from api.dependencies import PDF, PNG, SVG, DatasetId, RunId, ServiceDep, Theme, problems
+from api.dependencies import DatasetId, RunId, ServiceDep, Theme
+from api.openapi import PDF, PNG, SVG, problems
 from api.responses import send_drawing, send_file
 from api.schemas import FigureAnswer, FigureList, ImageQuery
 from service.results.figures import MEDIA_TYPES

@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field
 
-from api.dependencies import DatasetId, ServiceDep, problems
+from api.dependencies import DatasetId, ServiceDep
+from api.openapi import problems
 from api.schemas import Answer, Body
 from tasks.scattering import Absorber
 from tasks.xanes.references.foil import calibrate

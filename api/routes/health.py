@@ -5,8 +5,9 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.exceptions import HTTPException
 
-from api.dependencies import BEARER, ServiceDep, WholeServiceDep, problems
+from api.dependencies import ServiceDep, WholeServiceDep
 from api.middleware.metrics import exposition
+from api.openapi import BEARER, problems
 from api.schemas import HealthAnswer, VersionAnswer
 
 router = APIRouter(tags=["health"])

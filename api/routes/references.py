@@ -1,12 +1,13 @@
 """Reference spectra of a project: keep, list, read, forget."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
-from api.dependencies import ServiceDep, problems
+from api.dependencies import ServiceDep
+from api.openapi import problems, upload_of
 from api.schemas import Answer
 
 router = APIRouter(prefix="/references", tags=["references"])
@@ -15,13 +16,7 @@ ReferenceName = Annotated[
     str,
     Path(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", description="A name for the spectrum, e.g. its compound's."),
 ]
-FILE_BODY: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "description": "XDI, a project of Athena (.prj), or columns of text (.nor, .xmu and others).",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+FILE_BODY: Final = upload_of("XDI, a project of Athena (.prj), or columns of text (.nor, .xmu and others).")
 
 
 class ReferenceAnswer(Answer):

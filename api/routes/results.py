@@ -1,12 +1,13 @@
 """The results store over HTTP, key by key, for readers of Zarr."""
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from api.dependencies import RunId, ServiceDep, problems
+from api.dependencies import RunId, ServiceDep
+from api.openapi import FILE, problems
 from api.problems import GoneError
 from api.responses import send_file
 from service.errors import NotFoundError
@@ -15,11 +16,14 @@ router = APIRouter(prefix="/runs", tags=["results"])
 
 PATH: Final = "/{run_id}/results.zarr/{key:path}"
 METADATA: Final = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
-ANSWERS: Final[dict[int | str, dict[str, Any]]] = problems(404, 409, 410, 416) | {
-    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-    206: {"description": "The byte range asked for."},
-    304: {"description": "The client has the file already."},
-}
+ANSWERS: Final = (
+    problems(404, 409, 410, 416)
+    | FILE
+    | {
+        206: {"description": "The byte range asked for."},
+        304: {"description": "The client has the file already."},
+    }
+)
 
 
 def stored_file(run_id: RunId, key: str, service: ServiceDep) -> Path | bytes:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from api.dependencies import RunId, ServiceDep, problems
+from api.dependencies import RunId, ServiceDep
+from api.openapi import problems
 from api.pagination import Paging, RunQuery, cursor_of
 from api.schemas import Page, RunAnswer, RunBody, RunChanges
 

@@ -5,7 +5,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, model_validator
 
-from api.dependencies import RunId, ServiceDep, problems
+from api.dependencies import RunId, ServiceDep
+from api.openapi import problems
 from api.schemas import Answer, Body, DatasetName, Line, Number, Numbers
 from service.results.area_spectra import Area
 

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from published import write_published
 
 from api.app import create_app
-from api.server import HttpServer
+from api.server.http_server import HttpServer
 from service.api_keys import Key
 from service.bootstrap import Service, lock_folder
 from service.errors import (

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from api.access.peer_user import TABLES
 from api.middleware.local_users import LocalUserCheck
-from api.server import HttpServer
+from api.server.http_server import HttpServer
 
 HAS_TABLE = TABLES[0].exists()
 GET_AS_NOBODY = """

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from api.connections import LimitedConnection
+from api.server.connections import LimitedConnection
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
@@ -107,7 +107,7 @@ def test_many_half_open_connections_keep_nobody_out(url: str) -> None:
 def test_the_limit_stays_below_the_files_that_may_be_open(
     quick_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.connections.resource.getrlimit", lambda kind: (12, 12))
+    monkeypatch.setattr("api.server.connections.resource.getrlimit", lambda kind: (12, 12))
     with quick_server(http=LimitedConnection) as server:
         connections = [connect(server.url) for _ in range(12)]
         assert httpx.get(f"{server.url}/healthz").status_code == 200

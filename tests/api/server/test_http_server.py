@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from api.server import HttpServer
+from api.server.http_server import HttpServer
 from service.errors import ConflictError, ServiceError
 from service.settings import Settings
 

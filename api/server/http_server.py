@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.connections import LimitedConnection
+from api.server.connections import LimitedConnection
 from service.errors import ServiceError
 
 BACKLOG: Final = 128
