@@ -33,6 +33,7 @@ from api.routes import (
     references,
     results,
     runs,
+    sign_in,
     spectra,
     web,
 )
@@ -97,9 +98,8 @@ def create_app(service: Service) -> FastAPI:
     for noun in (datasets, foils, references, runs, energies, events, results, exports, spectra, figures, options):
         contract.include_router(noun.router)
     app.include_router(contract)
-    app.include_router(health.router)
-    app.include_router(web.router)
-    app.include_router(documentation.router)
+    for noun in (health, web, sign_in, documentation):
+        app.include_router(noun.router)
     app.mount("/assets", StaticFiles(directory=PAGES / "assets"), name="assets")
     add_error_handlers(app)
     for error in (NotFoundError, HTTPException):
