@@ -51,7 +51,7 @@ def send_file(request: Request, file: Path | bytes, media_type: str) -> Response
         headers = {"ETag": etag, "Last-Modified": modified, "Cache-Control": "no-cache"}
         return Response(status_code=304, headers=headers)
     if request.headers.get("if-range", etag) in (etag, modified):
-        check_range(request.headers.get("range", ""), status.st_size)
+        part_asked_for(request, status.st_size)
     return response
 
 
@@ -63,17 +63,16 @@ def send_content(request: Request, content: bytes, media_type: str) -> Response:
     RangeError
         The range begins beyond its end.
     """
-    etag, asked = tag_of(content), request.headers.get("range", "")
+    etag = tag_of(content)
     response = send_bytes(request, content, etag, media_type)
     response.headers["Accept-Ranges"] = "bytes"
-    if response.status_code == 304 or not is_single_range(asked) or request.headers.get("if-range", etag) != etag:
+    if response.status_code == 304 or request.headers.get("if-range", etag) != etag:
         return response
-    check_range(asked, len(content))
-    first, last = asked.strip().removeprefix("bytes=").split("-")
-    start = int(first) if first else max(0, len(content) - int(last))
-    stop = min(int(last) + 1, len(content)) if first and last else len(content)
-    headers = {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}", "ETag": etag, "Cache-Control": "no-cache"}
-    return Response(content[start:stop], 206, headers | {"Accept-Ranges": "bytes"}, media_type)
+    part = part_asked_for(request, len(content))
+    if part is None:
+        return response
+    headers = {"Content-Range": f"bytes {part.start}-{part.stop - 1}/{len(content)}", "ETag": etag, "Cache-Control": "no-cache"}
+    return Response(content[part.start : part.stop], 206, headers | {"Accept-Ranges": "bytes"}, media_type)
 
 
 def send_bytes(request: Request, content: bytes, etag: str, media_type: str) -> Response:
@@ -141,15 +140,19 @@ def is_single_range(header: str) -> bool:
     return not (first and last and int(last) < int(first))
 
 
-def check_range(header: str, n_bytes: int) -> None:
-    """Refuse a range that begins beyond the end of a file of ``n_bytes``.
+def part_asked_for(request: Request, n_bytes: int) -> range | None:
+    """Places of the bytes that a request asks for of a file of ``n_bytes``; None where it asks for no single range.
 
     Raises
     ------
     RangeError
+        The range begins beyond the end of the file.
     """
+    header = request.headers.get("range", "")
     if not is_single_range(header):
-        return
+        return None
     first, last = header.strip().removeprefix("bytes=").split("-")
-    if (int(first) if first else n_bytes - int(last)) >= n_bytes:
+    start = int(first) if first else n_bytes - int(last)
+    if start >= n_bytes:
         raise RangeError(n_bytes)
+    return range(max(0, start), min(int(last) + 1, n_bytes) if first and last else n_bytes)

@@ -1,6 +1,5 @@
 """Entity tags of JSON answers, so that a client that polls is answered 304 while nothing changes."""
 
-import hashlib
 from typing import Final
 
 from fastapi import Request
@@ -8,7 +7,7 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.responses import is_known
+from api.responses import is_known, tag_of
 
 MAX_BYTES: Final = 1 << 20
 """Longer answers are passed on without a tag: holding them back would cost more than it saves [bytes]."""
@@ -39,7 +38,7 @@ class JsonETags:
                 await send(start)
                 await send(message)
                 return
-            etag = f'"{hashlib.sha256(message["body"]).hexdigest()[:32]}"'
+            etag = tag_of(message["body"])
             if is_known(Request(scope), etag):
                 not_modified = Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-cache"})
                 await not_modified(scope, receive, send)
