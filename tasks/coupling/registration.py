@@ -166,8 +166,8 @@ def to_grid(image: NDArray[Any], canvas: Canvas, grid: Grid, shift_px: Array, fi
 
 def to_canvas(image: NDArray[Any], grid: Grid, canvas: Canvas, shift_px: Array) -> NDArray[Any]:
     """(Yc, Xc): the way back of `to_grid` for a correction, zero outside the grid."""
-    y = ((canvas.origin_m[0] + np.arange(canvas.shape[0]) * canvas.pixel_size_m) - grid.y_m[0]) / grid.pixel_size_m - shift_px[0]
-    x = ((canvas.origin_m[1] + np.arange(canvas.shape[1]) * canvas.pixel_size_m) - grid.x_m[0]) / grid.pixel_size_m - shift_px[1]
+    y_m, x_m = canvas.axes_m
+    y, x = ((y_m - grid.y_m[0]) / grid.pixel_size_m - shift_px[0], (x_m - grid.x_m[0]) / grid.pixel_size_m - shift_px[1])
     return Placement(Interpolation.at(y, image.shape[0]), Interpolation.at(x, image.shape[1]))(image)
 
 

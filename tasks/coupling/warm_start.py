@@ -154,8 +154,8 @@ def _matrices(source: Canvas, target: Canvas, shift_m: Array) -> tuple[Array, Ar
     """The matrices (Yt, Ys) and (Xt, Xs) of `moved`."""
 
     def along(k: int) -> Array:
-        at_m = target.origin_m[k] + np.arange(target.shape[k], dtype=float) * target.pixel_size_m - float(shift_m[k])
-        return fourier_matrix(np.asarray(at_m - source.origin_m[k], float) / source.pixel_size_m, source.shape[k])
+        at_m = target.axes_m[k] - float(shift_m[k])
+        return fourier_matrix((at_m - source.origin_m[k]) / source.pixel_size_m, source.shape[k])
 
     return along(0), along(1)
 

@@ -81,6 +81,12 @@ class Canvas:
     origin_m: tuple[float, float]
     """(y, x) of the centre of pixel [0, 0], in the frame of the positions."""
 
+    @property
+    def axes_m(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(Y,) and (X,) float64: centres of the rows and columns, in the frame of the positions [m]."""
+        (y, x), (n_y, n_x) = self.origin_m, self.shape
+        return y + np.arange(float(n_y)) * self.pixel_size_m, x + np.arange(float(n_x)) * self.pixel_size_m
+
     def corners_px(self, positions_m: NDArray[np.float64], n_pixels: int) -> NDArray[np.float64]:
         """(P, 2) float64: position of each frame's first pixel on the canvas [px], not rounded.
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.errors import GeometryError
-from tasks.ptycho.scan import MARGIN_PX, Scan, check_geometry, illumination, plan_canvas
+from tasks.ptycho.scan import MARGIN_PX, Canvas, Scan, check_geometry, illumination, plan_canvas
 
 RASTER = np.stack(np.meshgrid(np.arange(5.0), np.arange(7.0), indexing="ij"), axis=-1).reshape(-1, 2) * 150e-9
 
@@ -87,3 +87,11 @@ def test_illumination_counts_the_photons_of_every_frame() -> None:
     dose = illumination(canvas, RASTER, probe)
     assert dose.sum() == pytest.approx(len(RASTER) * 32 * 32 * 2 * 25)
     assert dose[0, 0] == 0
+
+
+def test_the_axes_of_a_canvas_are_the_places_of_its_pixels() -> None:
+    canvas = Canvas((5, 4), 2e-9, (1e-6, -3e-6))
+    y_m, x_m = canvas.axes_m
+    corners = canvas.corners_px(np.stack([y_m[:4], x_m], axis=1), 1)
+    np.testing.assert_allclose(corners, np.stack([np.arange(4)] * 2, axis=1), atol=1e-9)
+    assert y_m[-1] == pytest.approx(1e-6 + 4 * 2e-9)
