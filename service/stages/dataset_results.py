@@ -34,7 +34,7 @@ RESOLUTION_ARRAYS: Final = ("frequency_per_m", "prtf", "frc", "half_bit", "resol
 STATE_ARRAYS: Final = ("errors", "positions_m", "displacement_px", "scale", "probe")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetResults:
     """All that a run found of one dataset."""
 
@@ -45,21 +45,21 @@ class DatasetResults:
     """(Y,) float64."""
     x_m: Array
     """(X,) float64."""
-    probe: Array | None
-    """(E, M, N, N) complex64; none of images."""
-    convergence: Arrays
-    """As `convergence` returns them; none of images."""
-    resolution: Arrays
-    """As `tasks.coupling.resolution` returns them."""
     spectra: Arrays
     """Arrays over y and x or energy, by the names of the results store."""
-    maps: Arrays
+    probe: Array | None = None
+    """(E, M, N, N) complex64; none of images."""
+    convergence: Arrays = field(default_factory=dict)
+    """As `convergence` returns them; none of images."""
+    resolution: Arrays = field(default_factory=dict)
+    """As `tasks.coupling.resolution` returns them; none of a single image."""
+    maps: Arrays = field(default_factory=dict)
     """(Y, X) each; none of a single energy."""
-    label: Array | None
+    label: Array | None = None
     """(Y, X) int8 domains; None for a standard."""
-    phase_energy_ev: float | None
+    phase_energy_ev: float | None = None
     """Energy at which the phase gave the electron density; None without maps or without a phase."""
-    mixture: Arrays
+    mixture: Arrays = field(default_factory=dict)
     """Shares of the reference compounds, where there are two or more."""
     references: Sequence[str] = ()
     """Names of those compounds."""
@@ -120,24 +120,24 @@ class RunResultsStep(Step):
         mixture = self.mixtures[number] if self.mixtures else None
         found, states = context.read(spectra), self.states[number]
         phase_energy_ev, own = context.attributes(maps)["phase_energy_ev"], self._read_grouped(context, dataset.id)
+        shared = {name: single_precision(found[name]) for name in SPECTRA_ARRAYS if name in found}
         return DatasetResults(
-            dataset,
-            found["energy_ev"],
-            found["y_m"],
-            found["x_m"],
-            found.get("probe"),
-            convergence(context, states) if states else {},
-            {name: found[name] for name in RESOLUTION_ARRAYS if name in found},
-            {name: single_precision(found[name]) for name in SPECTRA_ARRAYS if name in found}
-            | {"shift": single_precision(found["shift_px"])},
-            context.read(maps),
-            own.pop("label", None),
-            None if phase_energy_ev is None else float(phase_energy_ev),
-            context.read(mixture) if mixture else {},
-            context.attributes(mixture)["references"] if mixture else (),
-            context.attributes(spectra)["warnings"],
-            own,
-            context.attributes(spectra).get("kk_slope"),
+            dataset=dataset,
+            energy_ev=found["energy_ev"],
+            y_m=found["y_m"],
+            x_m=found["x_m"],
+            spectra=shared | {"shift": single_precision(found["shift_px"])},
+            probe=found.get("probe"),
+            convergence=convergence(context, states) if states else {},
+            resolution={name: found[name] for name in RESOLUTION_ARRAYS if name in found},
+            maps=context.read(maps),
+            label=own.pop("label", None),
+            phase_energy_ev=None if phase_energy_ev is None else float(phase_energy_ev),
+            mixture=context.read(mixture) if mixture else {},
+            references=context.attributes(mixture)["references"] if mixture else (),
+            warnings=context.attributes(spectra)["warnings"],
+            components=own,
+            kk_slope=context.attributes(spectra).get("kk_slope"),
         )
 
     def _read_grouped(self, context: StageContext, dataset: str) -> dict[str, Array]:
@@ -156,22 +156,17 @@ def single_energy_results(context: StageContext, dataset: RunInput, states: Sequ
     from tasks.gauge import absorption_and_phase, field_of_view
 
     scan, state = dataset.scans[0], context.read(states[0])
-    canvas, energy_ev = scan.canvas, np.array([scan.energy_ev])
-    y_m, x_m = (canvas.origin_m[axis] + canvas.pixel_size_m * np.arange(canvas.shape[axis]) for axis in (0, 1))
+    y_m, x_m = scan.canvas.axes_m
     absorption, phase = absorption_and_phase(state["object"], field_of_view(state["dose"]))
     return DatasetResults(
-        dataset,
-        energy_ev,
-        y_m,
-        x_m,
-        state["probe"][None],
-        convergence(context, states),
-        energy_resolution(state["prtf"], scan.n_pixels, canvas.pixel_size_m),
-        {"absorption": absorption[None], "phase": phase[None]},
-        {},
-        None,
-        None,
-        {},
+        dataset=dataset,
+        energy_ev=np.array([scan.energy_ev]),
+        y_m=y_m,
+        x_m=x_m,
+        spectra={"absorption": absorption[None], "phase": phase[None]},
+        probe=state["probe"][None],
+        convergence=convergence(context, states),
+        resolution=energy_resolution(state["prtf"], scan.n_pixels, scan.canvas.pixel_size_m),
     )
 
 
@@ -183,9 +178,9 @@ def single_image_results(context: StageContext, dataset: RunInput) -> DatasetRes
     stored = context.read_image(dataset.id, scan.name)
     images = (stored["absorption"],) if "absorption" in stored else absorption_and_phase(stored["object"], stored["seen"])
     shown = [np.where(stored["seen"], image, np.nan)[None].astype(np.float32) for image in images]
-    y_m, x_m = (scan.canvas.origin_m[axis] + scan.canvas.pixel_size_m * np.arange(scan.canvas.shape[axis]) for axis in (0, 1))
-    named = dict(zip(("absorption", "phase"), shown, strict=False))
-    return DatasetResults(dataset, np.array([scan.energy_ev]), y_m, x_m, None, {}, {}, named, {}, None, None, {})
+    y_m, x_m = scan.canvas.axes_m
+    spectra = dict(zip(("absorption", "phase"), shown, strict=False))
+    return DatasetResults(dataset=dataset, energy_ev=np.array([scan.energy_ev]), y_m=y_m, x_m=x_m, spectra=spectra)
 
 
 def convergence(context: StageContext, steps: Sequence[StepRef[ReconstructStep]]) -> dict[str, Array]:

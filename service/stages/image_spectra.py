@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
-from service.stages.couple.step import impose_on, kk_attributes
+from service.stages.couple.step import impose_on, kk_attributes, spectra_arrays
 from service.stages.reconstruct import ReconstructStep
 from service.stages.spectra import F64, SpectraStep
 from service.workflow.step import StepAttributes, StepRef
@@ -54,7 +54,7 @@ class ImageSpectraStep(SpectraStep):
     def _with_phase(self, context: StageContext) -> tuple[dict[str, NDArray[Any]], StepAttributes, list[str]]:
         from tasks.coupling.outliers import phase_warnings, relation_warnings, shift_warnings
         from tasks.coupling.resolution import image_resolution
-        from tasks.coupling.spectra import Spectra, align
+        from tasks.coupling.spectra import align
 
         read = [context.read_image(self.dataset, scan.name) for scan in self.scans]
         context.check_stop()
@@ -62,7 +62,7 @@ class ImageSpectraStep(SpectraStep):
         seen = [arrays["seen"].astype(np.float32) for arrays in read]
         aligned = align(objects, seen, canvases, self._energy_ev, self.align)
         spectra, _ = impose_on(aligned, self)
-        arrays = {one.name: np.asarray(getattr(spectra, one.name)) for one in fields(Spectra) if one.name != "kk_slope"}
+        arrays = spectra_arrays(spectra)
         arrays |= image_resolution(aligned.images, spectra.grid, spectra.sample_mask) | stated_errors(read, arrays)
         warnings = shift_warnings(spectra.energy_ev, spectra.shift_px)
         warnings += phase_warnings(spectra.energy_ev, spectra.absorption, spectra.phase, spectra.vacuum_mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from service.stages.couple.alignment import FlattenStep, GridStep, SampleStep, S
 from service.stages.couple.correction import gauge_of
 from service.stages.couple.outcome import CorrelateStep
 from service.stages.couple.projection import ConstrainStep, WeightsStep
-from service.stages.couple.step import CouplingStep, align_energies, impose_on, kk_attributes
+from service.stages.couple.step import CouplingStep, align_energies, impose_on, kk_attributes, spectra_arrays
 from service.workflow.step import StepAttributes, StepRef
 from storage.layout import ArraySpec
 from tasks.arrays import pad
@@ -60,15 +60,12 @@ class SpectraStep(CouplingStep):
 
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.coupling.resolution import spectrum_resolution
-        from tasks.coupling.spectra import Spectra
 
         aligned = align_energies(context, self)
         spectra, corrections = impose_on(aligned, self)
         gauges = [correction.gauge for correction in corrections]
         read = self._read_states(context)
-        arrays: dict[str, NDArray[Any]] = {
-            one.name: np.asarray(getattr(spectra, one.name)) for one in fields(Spectra) if one.name != "kk_slope"
-        }
+        arrays = spectra_arrays(spectra)
         canvases, n_pixels = [scan.canvas for scan in self.scans], [scan.n_pixels for scan in self.scans]
         arrays |= spectrum_resolution(aligned, canvases, [state["prtf"] for state in read], n_pixels)
         return self._write(context, arrays, gauges, read, kk_attributes(spectra))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.stages.context import StageContext
 from service.stages.couple.correction import CorrectionStep, gauge_row
@@ -86,6 +87,11 @@ def impose_on(aligned: Aligned, step: CouplingStep) -> tuple[Spectra, list[Corre
     from tasks.coupling.spectra import impose
 
     return impose(aligned, [scan.canvas for scan in step.scans], step.absorber, step.formula, step.kkr)
+
+
+def spectra_arrays(spectra: Spectra) -> dict[str, NDArray[Any]]:
+    """The arrays of coupled spectra, by the names under which the stage ``spectra`` stores them."""
+    return {one.name: np.asarray(getattr(spectra, one.name)) for one in fields(spectra) if one.name != "kk_slope"}
 
 
 def kk_attributes(spectra: Spectra) -> StepAttributes:
