@@ -34,6 +34,8 @@ MOST_TRANSMISSION: Final = 1.5
 """Of the median pixel; noise and a beam that drifts may take it above 1."""
 START_SHARE: Final = 0.01
 """A value that this share of an object's pixels hold to the last bit is what its reconstruction started from."""
+FOLLOWS: Final = 0.5
+"""Correlation of absorption and phase from which on an object is taken for a conjugate; real ones have about 0 or less."""
 MAX_FAULTS: Final = 50
 """Faults that an answer names: a wrong unit is wrong at every energy."""
 
@@ -90,6 +92,15 @@ def examine_images(
     return records
 
 
+def told_of_sign(follows: float) -> Iterator[str]:
+    """Warn of an object whose phase rises where it absorbs."""
+    if follows > FOLLOWS:
+        yield (
+            f"the phase rises where the object absorbs (correlation {follows:.2f}), as in the conjugate of exp(-A + i phi), "
+            "with phi < 0 in matter: if it is, send the conjugate"
+        )
+
+
 def image_inconsistencies(
     energy_ev: float, info: ImageInfo | None, others: Sequence[ImageRecord | ScanInfo]
 ) -> Iterator[FieldError]:
@@ -144,7 +155,27 @@ def examine_image(source: ImageSource, stated_pixel_size_m: float | None) -> tup
         has_phase=source.quantity == "object",
         is_normalised=source.quantity != "intensity" or source.i0 is not None,
     )
+    if source.quantity == "object":
+        warnings += tuple(told_of_sign(phase_follows(values, seen)))
     return ImageRecord(source, source.energy_ev, info, seen, (*source.warnings, *warnings)), []
+
+
+def phase_follows(values: NDArray[Any], seen: NDArray[np.bool_]) -> float:
+    """Correlation of the steps of absorption and phase of an object (Y, X) from pixel to second next; 0 where there are none.
+
+    Steps need no unwrapping, and their median, a ramp, is taken off.
+    """
+    product, squares = 0.0, np.zeros(2)
+    for image, inside in ((values, seen), (values.T, seen.T)):
+        both = inside[2:] & inside[:-2]
+        ahead, behind = image[2:][both], image[:-2][both]
+        if not both.any():
+            continue
+        absorption, phase = -np.log(np.abs(ahead) / np.abs(behind)), np.angle(ahead * behind.conj())
+        steps = np.stack([absorption - np.median(absorption), phase - np.median(phase)])
+        product += float(steps[0] @ steps[1])
+        squares += (steps**2).sum(axis=1)
+    return float(product / np.sqrt(squares.prod())) if squares.all() else 0.0
 
 
 def _number_faults(source: ImageSource, pixel_size_m: float | None) -> Iterator[FieldError]:

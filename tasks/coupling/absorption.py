@@ -31,6 +31,9 @@ N_COMPONENTS = 2
 DRIFT_ROUNDS = 4
 CHEMISTRY_ROUNDS = 12
 SMALL_STEP_PX = 0.02
+LEAST_NEGATIVE = 0.01
+UPSIDE_DOWN = 3.0
+"""Absorption that lies lower than this below 0, and this many times as far below as above, is upside down."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ def absorption_spectra(
         shifts = register_chemistry(flat, canvases, fields, grid)
     field = shared_field(fields, canvases, grid, shifts)
     contrast = log_transmission(flat, canvases, grid, shifts)
+    if is_normalised and options.vacuum_box is None:
+        require_upright(-contrast, field)
     vacuum = _vacuum(contrast.mean(axis=0), field, options, is_needed=not is_normalised)
     takes_i0 = not is_normalised or options.vacuum_box is not None
     offsets = contrast[:, vacuum].mean(axis=1) if takes_i0 else np.zeros(len(flat))
@@ -200,6 +205,26 @@ def log_transmission(flat: Sequence[NDArray[Any]], canvases: Sequence[Canvas], g
     """(E, Y, X): logarithm of the amplitudes transmitted, ``-A``, on the grid, each displaced back by its drift."""
     images = [to_grid(image, canvas, grid, shift, fill=1.0) for image, canvas, shift in zip(flat, canvases, shifts, strict=True)]
     return np.asarray(np.log(np.maximum(np.stack(images), LEAST_TRANSMISSION)))
+
+
+def require_upright(absorption: Array, field: Mask) -> None:
+    """Refuse images (E, Y, X) that were normalised already and differ from 0 downwards, ever further over the energies.
+
+    An I0 that is too small shifts all energies alike, and hides no edge; a light matrix makes the absorption fall, from above 0.
+
+    Raises
+    ------
+    VacuumError
+    """
+    smooth = ndimage.gaussian_filter(np.where(field, absorption.mean(axis=0), 0.0), 1.0)[field]
+    low, high = (float(np.quantile(smooth, share)) for share in (0.02, 0.98))
+    part = max(1, len(absorption) // 4)
+    rise = float(np.mean(absorption[-part:, field]) - np.mean(absorption[:part, field])) if len(absorption) > 1 else 0.0
+    if low < -LEAST_NEGATIVE and -low > UPSIDE_DOWN * max(high, 0.0) and rise < 0:
+        raise VacuumError(
+            f"matter must absorb, and more after its edge: the absorption A, normalised already, is {low:.3g} to {high:.3g} on "
+            f"average and changes by {rise:.2g} from the first energies to the last: is it I0 / I, or ln(I / I0) without sign?"
+        )
 
 
 def _vacuum(contrast: Array, field: Mask, options: AlignOptions, is_needed: bool) -> Mask:

@@ -115,6 +115,13 @@ def require_finite(object_: Object, energy_ev: float) -> None:
         )
 
 
+CONJUGATE: Final = (
+    "is the object the complex conjugate of exp(-A + i phi) with phi < 0? Send the conjugates of images, give frames their "
+    "orientation, or name an empty box (align.vacuum_box)"
+)
+"""What makes an object whose phase is upside down."""
+
+
 def reference_index(n_energies: int) -> int:
     """Place of the energy against which all are registered."""
     return n_energies // 2
@@ -129,12 +136,31 @@ def own_gauge(seen: EnergyObject, grid: Grid, options: AlignOptions) -> OwnGauge
     """
     field = field_of_view(seen.dose)
     if options.vacuum_box is None:
-        vacuum = find_vacuum(seen.object, field, options.min_vacuum_fraction)
+        vacuum = _own_vacuum(seen.object, field, options.min_vacuum_fraction)
     else:
         box = _box(grid.shape, options.vacuum_box).astype(np.float32)
         vacuum = (to_canvas(box, grid, seen.canvas, np.zeros(2)) > INSIDE) & field
         require_vacuum(vacuum, field, options.min_vacuum_fraction)
     return OwnGauge(field, vacuum, _gauge(seen, vacuum, options))
+
+
+def _own_vacuum(image: Object, field: Mask, min_fraction: float) -> Mask:
+    """The empty part (Y, X) of the field of one object, as `find_vacuum` finds it; an object upside down is told.
+
+    Raises
+    ------
+    VacuumError
+    """
+    try:
+        return find_vacuum(image, field, min_fraction)
+    except VacuumError as error:
+        try:
+            find_vacuum(image.conj(), field, min_fraction)
+        except VacuumError:
+            raise error from None
+        raise VacuumError(
+            f"matter must lower the phase, and here the field's flat part is the lowest of it: {CONJUGATE}"
+        ) from error
 
 
 def register_reference(seen: EnergyObject, own: OwnGauge, grid: Grid) -> Registered:
@@ -242,6 +268,8 @@ def find_sample(mean_phase: Array, field: Mask, vacuum: Mask) -> Mask:
     sharp = depth > 0.5 * ndimage.maximum_filter(depth, size=2 * BLUR_PX + 1)
     matter = ndimage.binary_opening((depth > max(SAMPLE_SIGMAS * noise, LEAST_DEPTH_RAD)) & sharp & field, iterations=2)
     if not matter.any():
+        if ndimage.binary_opening((-depth > max(SAMPLE_SIGMAS * noise, LEAST_DEPTH_RAD)) & field, iterations=2).any():
+            raise VacuumError(f"matter must lower the phase, and here it only rises above the vacuum's: {CONJUGATE}")
         raise VacuumError(
             "the field must hold a specimen: nowhere does the mean phase lie below that of the vacuum by more than its noise, "
             f"{noise:.2g} rad. Is the field blank, or the specimen outside it?"

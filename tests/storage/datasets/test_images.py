@@ -170,3 +170,21 @@ def test_counts_below_the_end_of_a_range_are_counts(images: DatasetStore, tmp_pa
 def test_an_i0_in_another_unit_is_refused(images: DatasetStore, tmp_path: Path, i0: Any) -> None:
     found = faults(images, write(tmp_path / "f", intensity=1e4 * TRANSMISSION, i0=i0))
     assert "leave out one in another unit, such as the ring's current" in found["i0"]
+
+
+def particle(depth: float) -> Any:
+    """(3, Y, X) objects of a round particle whose phase is ``-depth`` times its absorption, on a ramp, with noise."""
+    y, x = np.indices(SHAPE)
+    absorption = 0.2 * np.exp(-((y - 9) ** 2 + (x - 10) ** 2) / 16)
+    noise = 1 + 0.003 * (RNG.normal(size=(3, *SHAPE)) + 1j * RNG.normal(size=(3, *SHAPE)))
+    return (np.exp(-absorption * (1 + 1j * depth) + 0.3j * y - 0.1j * x) * noise).astype(np.complex64)
+
+
+@pytest.mark.parametrize(
+    ("depth", "is_told"), [(4.0, False), (0.3, False), (0.0, False), (-0.3, True), (-4.0, True), (-30.0, True)]
+)
+def test_a_phase_that_rises_where_the_object_absorbs_is_told(
+    images: DatasetStore, tmp_path: Path, depth: float, is_told: bool
+) -> None:
+    for info in images.add_scan("ds_1", "s", write(tmp_path / "f", object=particle(depth))).scans:
+        assert ["send the conjugate" in one for one in info.warnings] == [True] * is_told

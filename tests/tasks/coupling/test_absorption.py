@@ -116,3 +116,15 @@ def test_pixels_without_a_number_are_outside_the_field() -> None:
 def test_energies_must_ascend() -> None:
     with pytest.raises(EnergyGridError, match="ascend"):
         absorption_spectra(list(absorption()[:2]), CANVASES[:2], np.array([2.0, 1.0]), AlignOptions(), is_normalised=True)
+
+
+@pytest.mark.parametrize("box", [None, (0, 5, 0, 48)])
+def test_absorption_upside_down_is_a_sentence(box: Any) -> None:
+    with pytest.raises(VacuumError, match=r"matter must absorb|nowhere does the mean absorption"):
+        found(-absorption(), is_normalised=True, drift="none", vacuum_box=box)
+
+
+@pytest.mark.parametrize("offset", [-0.3, 0.0, 0.3])
+def test_an_i0_that_is_off_by_a_factor_leaves_the_spectra_as_they_are(offset: float) -> None:
+    right, off = (found(absorption() + by, is_normalised=True, drift="none") for by in (0.0, offset))
+    np.testing.assert_allclose(off.absorption - right.absorption, offset, atol=1e-4)

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from imaged import PIXEL_M, SIDE_PX, imaged
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -287,3 +288,13 @@ def test_a_stated_vacuum_box_is_used_where_one_would_be_found() -> None:
     found = align(*disc(2.5), THREE, AlignOptions(vacuum_box=(0, 9, 0, 9), min_vacuum_fraction=0.01))
     assert np.argwhere(found.vacuum).max() == 8
     assert found.vacuum.sum() == 81
+
+
+@pytest.mark.parametrize("options", [AlignOptions(drift="none"), AlignOptions(drift="none", vacuum_box=(0, 6, 0, 48))])
+def test_conjugate_objects_are_told_from_a_field_that_is_full(options: AlignOptions) -> None:
+    objects, energies_ev = imaged().objects, imaged().energies_ev
+    canvases = [Canvas((SIDE_PX, SIDE_PX), PIXEL_M, (0.0, 0.0))] * len(objects)
+    dose = [np.ones((SIDE_PX, SIDE_PX), np.float32)] * len(objects)
+    align(list(objects), dose, canvases, energies_ev, options)
+    with pytest.raises(VacuumError, match="complex conjugate"):
+        align(list(objects.conj()), dose, canvases, energies_ev, options)
