@@ -17,7 +17,7 @@ from zarr.errors import ZarrUserWarning
 from storage.atomic import is_there, staged, write_file
 from storage.chunks import plan_tiles
 from storage.errors import DamagedError, LayoutError, ResultsDamagedError, ResultsError
-from storage.layout import COORDINATES, RESULTS, ArraySpec, results_group
+from storage.layout import COORDINATES, ArraySpec, results_group
 from storage.location import Location
 from storage.manifest import FileDigest, Files, VerifiedStore, as_json, check, describe, find_damage, from_json
 from storage.readers.record import Node
@@ -48,15 +48,6 @@ class Group:
     coords: Mapping[str, Values] = field(default_factory=dict)
     variables: Mapping[str, Values] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """One file of a sealed store, for whoever serves it."""
-
-    path: Location
-    size: int
-    sha256: str
 
 
 def write_results(path: Location, tree: Mapping[str, Group], root_attrs: Mapping[str, Any]) -> None:
@@ -164,7 +155,7 @@ class ResultsStore:
         """Whether the store is finished."""
         return (self.path / SEAL).is_file()
 
-    def resolve_key(self, key: str) -> StoredFile | None:
+    def resolve_key(self, key: str) -> Location | None:
         """Return the file of a Zarr key, or None; only files that were sealed, so no key leads out of the store.
 
         Raises
@@ -178,7 +169,7 @@ class ResultsStore:
         if found is None:
             return None
         check_once(self.path, key, found)
-        return StoredFile(self.path / key, found.size, found.sha256)
+        return self.path / key
 
     def keys(self) -> list[str]:
         """Keys of all files."""
@@ -298,7 +289,10 @@ class ResultsStore:
 
 def arrays_of(group: str) -> Mapping[str, ArraySpec]:
     """Arrays that the layout knows at the path of a group; none where it knows no such group."""
-    return RESULTS.get(group, RESULTS.get("{dataset}/" + group.rpartition("/")[2], {}) if group.count("/") == 1 else {})
+    try:
+        return results_group(group)
+    except LayoutError:
+        return {}
 
 
 def damaged(reason: object) -> ResultsDamagedError:

@@ -61,7 +61,7 @@ class PublishedResults:
             found = self._results(view).resolve_key(key)
         if found is None:
             raise NotFoundError(f"the results of run {run_id} hold no {key!r}")
-        return body_of(found.path)
+        return body_of(found)
 
     def figures(self, run_id: str) -> Sequence[FigureView]:
         """Every figure of a run, in the order of the analysis.

@@ -34,7 +34,6 @@ class Received:
 
     path: Path
     sha256: str
-    n_bytes: int
 
 
 class UploadReceiver:
@@ -99,7 +98,7 @@ class UploadReceiver:
             await asyncio.to_thread(write_block, file, digest, bytes(block))
         if n_bytes == 0:
             raise InvalidInputError("the body is empty", [FieldError("body", "the body is empty")])
-        return Received(path, digest.hexdigest(), n_bytes)
+        return Received(path, digest.hexdigest())
 
 
 def check_free_disk(settings: Settings) -> None:

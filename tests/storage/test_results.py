@@ -142,10 +142,7 @@ def test_only_keys_of_the_seal_are_served(path: Path) -> None:
     (path.parent / "secret").write_text("")
     (path / "added-later").write_text("")
     store = ResultsStore(path)
-    found = store.resolve_key("zarr.json")
-    assert found is not None
-    assert found.path == path / "zarr.json"
-    assert found.size == found.path.stat().st_size
+    assert store.resolve_key("zarr.json") == path / "zarr.json"
     for key in (
         "../secret",
         "/etc/passwd",
@@ -268,7 +265,7 @@ def test_results_are_sealed_read_and_held_to_their_digests_wherever_they_are(pla
     assert attributes["long_name"]
     found = store.resolve_key("ds_1/maps/edge_energy/c/0/0")
     assert found is not None
-    assert found.size == found.path.stat().st_size
+    assert found.stat().st_size > 0
     assert store.resolve_key("ds_1/maps/edge_energy/c/9/9") is None
     with pytest.raises(ResultsError, match="already there"):
         write_results(path, tree(), {})
