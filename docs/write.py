@@ -6,14 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter
-
 from api.problems import BY_STATUS, TABLE
 from docs.diagram import architecture_svg
 from docs.http_reference import cell, http_page
 from docs.results_reference import results_page
 from service.settings import Settings
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 
 DOCS: Final = Path(__file__).parent
 
@@ -135,8 +133,8 @@ def meaning_of(error: type[Exception]) -> str:
 
 def options_page() -> str:
     """Text of ``docs/options.md``."""
-    schema = TypeAdapter(RunOptions).json_schema()
-    defaults = TypeAdapter(RunOptions).dump_python(RunOptions(), mode="json")
+    schema = OPTIONS.json_schema()
+    defaults = OPTIONS.dump_python(RunOptions(), mode="json")
     page = OPTIONS_HEAD
     page += f'\n## preset\n\n`"default"` or `"paper"`. {cell(schema["properties"]["preset"]["description"])}\n'
     for stage, values in defaults.items():

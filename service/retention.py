@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from service.errors import InvalidInputError, NotFoundError
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
-from service.records.run_repository import OPTIONS
 from service.records.views import ENDED
 from service.settings import Settings
 from service.stages.context import DataPaths
@@ -28,6 +27,7 @@ from storage.catalogue.database import Row
 from storage.datasets.store import DatasetStore
 from storage.errors import ArtifactMissingError
 from storage.location import Location
+from tasks.options.run import OPTIONS
 
 LEFTOVER_S: Final = 3600.0
 """A folder on its way into the store that nobody touched for this long has no writer any more."""

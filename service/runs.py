@@ -12,7 +12,7 @@ from service.api_keys import DEFAULT_PROJECT
 from service.errors import ConflictError, IdempotencyError, NotFoundError
 from service.execution.runner import Runner
 from service.records.run_inputs import RunInputReader
-from service.records.run_repository import OPTIONS, RETRIED, RunRepository
+from service.records.run_repository import RETRIED, RunRepository
 from service.records.views import EventView, Page, PageKey, RunFilter, RunState, RunView
 from service.results.published import PublishedResults
 from service.settings import Settings
@@ -28,7 +28,7 @@ from storage.catalogue.runs import EVERY_RUN
 from storage.errors import ResultsError, RowExistsError
 from storage.figures import FigureStore
 from storage.results import ResultsStore
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,9 @@ import json
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter
 
 from api.cli.terminal import print_table
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 
 commands = typer.Typer()
 
@@ -15,12 +14,12 @@ commands = typer.Typer()
 @commands.command()
 def options(as_json: Annotated[bool, typer.Option("--json", help="As the JSON schema.")] = False) -> None:
     """List every option of a run with its default and meaning."""
-    schema = TypeAdapter(RunOptions).json_schema()
+    schema = OPTIONS.json_schema()
     if as_json:
         print(json.dumps(schema, indent=2))
         return
     rows = []
-    defaults = TypeAdapter(RunOptions).dump_python(RunOptions(), mode="json")
+    defaults = OPTIONS.dump_python(RunOptions(), mode="json")
     for stage, values in defaults.items():
         if not isinstance(values, dict):
             rows.append((stage, json.dumps(values), schema["properties"][stage].get("description", "").replace("``", "")))

@@ -278,11 +278,10 @@ def check_options(options: dict[str, Any]) -> dict[str, Any]:
     pydantic.ValidationError
         An option that is not there, or a value that it cannot have.
     """
-    from pydantic import TypeAdapter
 
-    from tasks.options.run import RunOptions
+    from tasks.options.run import OPTIONS
 
-    TypeAdapter(RunOptions).validate_python(options)
+    OPTIONS.validate_python(options)
     return options
 
 

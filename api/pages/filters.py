@@ -6,10 +6,9 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS
 from tasks.ptycho.probe import ProbeSpec
 
-OPTIONS: Final = TypeAdapter(RunOptions)
 PROBE: Final = TypeAdapter(ProbeSpec)
 MOST_SIGNS: Final = 80
 """Longest value of an option that is shown whole."""

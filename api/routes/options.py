@@ -1,10 +1,9 @@
 """Every option of a run, with its default and its schema."""
 
 from fastapi import APIRouter
-from pydantic import TypeAdapter
 
 from api.schemas import OptionsAnswer
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 
 router = APIRouter(tags=["options"])
 
@@ -12,5 +11,5 @@ router = APIRouter(tags=["options"])
 @router.get("/options")
 def list_options() -> OptionsAnswer:
     """Defaults and JSON schema of the options of a run."""
-    adapter = TypeAdapter(RunOptions)
+    adapter = OPTIONS
     return OptionsAnswer(defaults=adapter.dump_python(RunOptions(), mode="json"), json_schema=adapter.json_schema())

@@ -18,9 +18,8 @@ from storage.catalogue.database import Row
 from storage.catalogue.events import NewEvent
 from storage.catalogue.paging import PageKey
 from storage.catalogue.runs import EVERY_RUN, RunFilter
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 
-OPTIONS: Final = TypeAdapter(RunOptions)
 MOST_NOTES: Final = 100_000
 RETRIED: Final[tuple[RunState, ...]] = ("failed", "cancelled")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from service.errors import NotFoundError, ResultsDamagedError, ResultsNotReadyError
 from service.records.run_inputs import RunInputReader
-from service.records.run_repository import OPTIONS
 from service.records.views import FigureView, RunView
 from service.results.area_spectra import Area, AreaSpectrum, read_area_spectrum
 from service.results.energy_table import EnergyRow, partial_rows, published_rows
@@ -24,6 +23,7 @@ from storage.errors import ResultsError
 from storage.figures import FigureStore
 from storage.location import body_of
 from storage.results import ResultsStore
+from tasks.options.run import OPTIONS
 
 
 class PublishedResults:

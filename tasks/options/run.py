@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 from tasks.options.config import CONFIG
@@ -73,3 +73,7 @@ class RunOptions:
         rest = total - self.kkr.start
         tail = [self.kkr.every] * (rest // self.kkr.every)
         return [self.kkr.start, *tail, *([rest % self.kkr.every] if rest % self.kkr.every else [])]
+
+
+OPTIONS: Final = TypeAdapter(RunOptions)
+"""Reads options from what JSON holds, writes them as that, and knows their JSON schema."""

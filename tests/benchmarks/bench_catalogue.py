@@ -26,7 +26,7 @@ from sqlalchemy import insert
 
 from api.app import create_app
 from service.bootstrap import Service
-from service.records.run_repository import OPTIONS, RunRepository
+from service.records.run_repository import RunRepository
 from service.retention import Retention
 from service.settings import Settings
 from storage.catalogue.catalogue import Catalogue
@@ -34,7 +34,7 @@ from storage.catalogue.database import Database
 from storage.catalogue.datasets import DatasetTable, insert_scans
 from storage.catalogue.schema import datasets, run_datasets, runs
 from storage.datasets.store import DatasetStore
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 
 N_ENERGIES: Final = 40
 API: Final = "/api/v1"

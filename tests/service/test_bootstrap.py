@@ -14,14 +14,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 
 from service.bootstrap import Service, sweep
 from service.errors import ConflictError
 from service.records.views import RunView
 from service.retention import Retention
 from service.settings import Settings
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -66,7 +65,7 @@ def fill(service: Service, n_energies: int = 1) -> str:
 
 
 def options(**stages: Any) -> RunOptions:
-    return TypeAdapter(RunOptions).validate_python(stages)
+    return OPTIONS.validate_python(stages)
 
 
 def wait(service: Service, run_id: str, *states: str, timeout: float = 300) -> RunView:

@@ -14,11 +14,11 @@ import xarray as xr
 
 from service.bootstrap import Service
 from service.errors import ConflictError, ResultsNotReadyError
-from service.records.run_repository import OPTIONS
 from service.settings import Settings
 from service.stages.pipeline import build_graph
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
+from tasks.options.run import OPTIONS
 
 OLDER: Final = Path(__file__).parents[1] / "data" / "older_data.zip"
 DATASET, PUBLISHED, INTERRUPTED = "ds_faab5f1ab580db14", "run_03dd7626a6805d49", "run_09761278459d8850"

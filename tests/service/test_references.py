@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 
 from service.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
 from service.references import MOST_KEPT, References
 from storage.references import ReferenceStore
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 from tasks.xanes.references.xdi import MAX_BYTES, read_xdi
 
 ENERGIES_EV = np.linspace(5400, 5550, 16)
@@ -40,7 +39,7 @@ def put(references: References, name: str, *parts: bytes) -> list[str]:
 
 
 def options(**given: Any) -> RunOptions:
-    return TypeAdapter(RunOptions).validate_python({"references": given, "preset": "paper", "kkr": {"mode": "off"}})
+    return OPTIONS.validate_python({"references": given, "preset": "paper", "kkr": {"mode": "off"}})
 
 
 def test_a_file_of_several_is_kept_as_several(references: References) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidInputError
-from service.records.run_repository import OPTIONS as OPTIONS_OF_RUNS
 from service.records.run_repository import RunRepository
 from service.records.views import RunState
 from service.retention import Retention
@@ -22,6 +21,7 @@ from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
 from storage.atomic import PREFIX
 from storage.catalogue.catalogue import Catalogue
+from tasks.options.run import OPTIONS as OPTIONS_OF_RUNS
 from tasks.ptycho.scan import Canvas
 
 OPTIONS = OPTIONS_OF_RUNS.validate_python({"reconstruct": {"cycles": 30}, "kkr": {"mode": "joint", "start": 10, "every": 10}})

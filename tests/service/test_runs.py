@@ -24,7 +24,7 @@ from service.errors import (
 )
 from service.execution.runner import Runner
 from service.records.run_inputs import RunInputReader
-from service.records.run_repository import OPTIONS, RunRepository
+from service.records.run_repository import RunRepository
 from service.records.views import RunFilter, RunState
 from service.results.area_spectra import Area
 from service.runs import Runs
@@ -37,7 +37,7 @@ from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
 from storage.figures import FigureStore
 from storage.results import Group, write_results
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 from tasks.ptycho.scan import Canvas
 
 

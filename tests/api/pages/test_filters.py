@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from api.pages.filters import (
-    OPTIONS,
     bytes_in_words,
     chosen_options,
     energies_in_words,
@@ -13,6 +12,7 @@ from api.pages.filters import (
     orientation_in_words,
     seconds_in_words,
 )
+from tasks.options.run import OPTIONS
 
 
 @pytest.mark.parametrize(

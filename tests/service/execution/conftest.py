@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import pytest
 from places import on_disk
-from pydantic import TypeAdapter
 
 from service.execution.cluster import Cluster
 from service.execution.runner import Runner
@@ -20,7 +19,7 @@ from service.settings import Settings
 from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
 from service.workflow.inputs import RunInput, ScanInput
 from storage.catalogue.catalogue import Catalogue
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 from tasks.ptycho.scan import Canvas
 
 WAIT_S = 120.0
@@ -97,7 +96,7 @@ class Bench:
         return [self.datasets[name] for name in ids]
 
     def submit(self, run_id: str, *ids: str, **options: Any) -> None:
-        self.records.open_run(run_id, run_id, ids, TypeAdapter(RunOptions).validate_python(options))
+        self.records.open_run(run_id, run_id, ids, OPTIONS.validate_python(options))
         self.runner.wake()
 
     def cancel(self, run_id: str) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from distributed import LocalCluster
-from pydantic import TypeAdapter
 
 from service.execution.batching import Batch, batches_of, parts, perform_together, step_bytes
 from service.execution.cluster import GPU_WORKER, Cluster
@@ -29,7 +28,7 @@ from service.workflow.step import StepRef
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 from tasks.simulation.specimen import SimulationOptions, simulate
 
 SMALL = SimulationOptions(
@@ -61,7 +60,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatasetReposi
 
 def run_options(**reconstruct: object) -> RunOptions:
     chosen = {"cycles": 8, "start_from": "optics"} | reconstruct
-    return TypeAdapter(RunOptions).validate_python({"reconstruct": chosen, "kkr": {"mode": "off"}})
+    return OPTIONS.validate_python({"reconstruct": chosen, "kkr": {"mode": "off"}})
 
 
 def steps_of(datasets: DatasetRepository, options: RunOptions) -> list[ReconstructStep]:

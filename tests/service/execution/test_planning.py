@@ -8,12 +8,12 @@ import pytest
 
 from service.errors import InvalidInputError
 from service.execution.planning import make_plan, remove_past_rounds
-from service.records.run_repository import OPTIONS, RunRecord
+from service.records.run_repository import RunRecord
 from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.inputs import RunInput
 from service.workflow.progress import RunProgress
 from storage.artifacts import ArtifactStore
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 
 SHORT: RunOptions = OPTIONS.validate_python({"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}})
 RECORD = RunRecord("run_1", ("a",), SHORT)

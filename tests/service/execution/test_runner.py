@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from places import on_disk
-from pydantic import TypeAdapter
 
 from service.errors import InvalidInputError, SchedulerUnavailableError
 from service.execution.reporter import EVENTS_S, PUBLISH_S
@@ -27,7 +26,7 @@ from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
 from storage.errors import ArtifactMissingError, CatalogueUnavailableError
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 
 if TYPE_CHECKING:
     from service.execution.cluster import Cluster
@@ -44,7 +43,7 @@ def test_a_run_computes_every_step_once_and_records_it(make_bench: MakeBench, ru
     bench.submit("run_1", "a", **SHORT)
     view = bench.wait("run_1", "succeeded", "failed")
     assert view.state == "succeeded", view.error
-    graph = build_graph([run_input()], TypeAdapter(RunOptions).validate_python(SHORT), "run_1")
+    graph = build_graph([run_input()], OPTIONS.validate_python(SHORT), "run_1")
     assert sorted(bench.computed()) == sorted(step.key for step in graph.steps.values())
     assert view.progress == 1.0
     assert {stage.name for stage in view.stages if stage.state != "done"} == {"orientation", "references"}  # given, not given

@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from pydantic import TypeAdapter
 
 from service.records.run_repository import RunRepository
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS
 
 WAIT_S = 240
 """A service starts in seconds, but in minutes on a machine that is busy with others."""
@@ -92,7 +91,7 @@ def test_a_run_survives_the_death_of_its_service(tmp_path: Path, deaths_s: tuple
         return view.state
 
     options = {"reconstruct": {"cycles": 20, "start_from": "optics"}, "kkr": {"start": 10, "every": 10}}
-    records.open_run("run_1", "", ["ds_a"], TypeAdapter(RunOptions).validate_python(options))
+    records.open_run("run_1", "", ["ds_a"], OPTIONS.validate_python(options))
 
     def launch() -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

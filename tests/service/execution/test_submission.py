@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 
 from service.errors import SchedulerUnavailableError
 from service.execution.batching import Batch
@@ -21,7 +20,7 @@ from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput, ScanInput
 from service.workflow.progress import RunProgress
 from storage.artifacts import ArtifactStore
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS
 from tasks.ptycho.scan import Canvas
 
 DONE = Outcome("done", (StepResult("done", is_computed=True),))
@@ -83,7 +82,7 @@ class Setup:
         scans = tuple(ScanInput(f"s{e}", float(e), 16, 32, f"{dataset}{e}", canvas) for e in energies_ev)
         inputs = [RunInput(dataset, dataset, "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans)]
         run = self.runs[run_id] = RunProgress(run_id)
-        run.follow(build_graph(inputs, TypeAdapter(RunOptions).validate_python(options), run_id), self.artifacts.has)
+        run.follow(build_graph(inputs, OPTIONS.validate_python(options), run_id), self.artifacts.has)
         return run
 
     def submit(self, *runs: RunProgress, limit: int = 1000) -> None:

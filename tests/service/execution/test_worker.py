@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
@@ -16,7 +15,7 @@ from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[3]
 FIRST_STEP = """
@@ -45,7 +44,7 @@ def first_request(folder: Path) -> StepRequest:
     store.seal("ds_a")
     with closing(Catalogue(f"sqlite:///{folder}/catalogue.sqlite")) as catalogue:
         datasets = RunInputReader(DatasetRepository(catalogue, store)).read(["ds_a"])
-    options = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": 2}})
+    options = OPTIONS.validate_python({"reconstruct": {"cycles": 2}})
     step = next(iter(build_graph(datasets, options, "run_1").steps.values()))
     return StepRequest("run_1", step, DataPaths(store.root, folder / "units", folder / "runs"))
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 
 from service.results.energy_table import N_CURVE, make_row, partial_rows, published_rows
 from service.stages.pipeline import build_graph
@@ -13,7 +12,7 @@ from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
 from storage.results import Group, ResultsStore, write_results
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS
 from tasks.ptycho.scan import Canvas
 
 
@@ -52,7 +51,7 @@ def two_energies() -> Graph:
     scans = tuple(ScanInput(f"s{energy}", energy, 16, 32, "", canvas) for energy in (5420.0, 5470.0))
     dataset = RunInput("ds_a", "a", "g", "LiVO2", {"element": "V", "edge": "K"}, {}, scans)
     options = {"reconstruct": {"cycles": 20}, "kkr": {"start": 10, "every": 10}}
-    return build_graph([dataset], TypeAdapter(RunOptions).validate_python(options), "run_1")
+    return build_graph([dataset], OPTIONS.validate_python(options), "run_1")
 
 
 def test_a_run_under_way_tells_the_last_finished_round(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 
 from service.execution.worker import StepResult, perform
 from service.records.dataset_repository import DatasetRepository
@@ -17,7 +16,7 @@ from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 from tasks.simulation.specimen import SimulationOptions, simulate
 
 
@@ -32,7 +31,7 @@ def options_of() -> Callable[..., RunOptions]:
     """``options_of(stage={...})``: options of a run that differ from the defaults."""
 
     def options_of(**stages: Any) -> RunOptions:
-        return TypeAdapter(RunOptions).validate_python(stages)
+        return OPTIONS.validate_python(stages)
 
     return options_of
 

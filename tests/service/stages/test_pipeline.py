@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
 from service.stages.couple.step import CoupleStep
 from service.stages.domains import DomainsStep
@@ -16,13 +15,13 @@ from service.stages.pipeline import STAGE_NAMES, STAGES, build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput, energy_label
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 from tasks.ptycho.scan import Canvas
 
 
 def options(**stages: Any) -> RunOptions:
     """Options that differ from their defaults."""
-    return TypeAdapter(RunOptions).validate_python(stages)
+    return OPTIONS.validate_python(stages)
 
 
 def dataset(n_energies: int = 12, name: str = "ds_a", is_open: bool = False) -> RunInput:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 
 from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput
 from storage.datasets.store import DatasetStore
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS
 
 N, SIDE = 256, 22
 EXTENT_M = 5e-7
@@ -60,7 +59,7 @@ def add(folder: Path, side: int, read_input: Callable[[DatasetStore], RunInput])
     np.savez(folder / "scan.npz", counts=counts, positions_m=positions_m, energy_ev=np.array(5420.0))
     store.add_scan("ds_a", "e", folder / "scan.npz")
     store.seal("ds_a")
-    options = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": 2}})
+    options = OPTIONS.validate_python({"reconstruct": {"cycles": 2}})
     step = next(iter(build_graph([read_input(store)], options, "run_1").steps.values()))
     (folder / "request").write_bytes(pickle.dumps(StepRequest("run_1", step, paths)))
     return folder / "request", counts.nbytes

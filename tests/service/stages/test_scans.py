@@ -20,7 +20,7 @@ from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
 from tasks.errors import VacuumError
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS
 from tasks.ptycho.probe import ProbeSpec
 from tasks.simulation.specimen import Simulation, SimulationOptions, simulate
 
@@ -74,7 +74,7 @@ def dataset(
 
 def graph_of(dataset: RunInput) -> Graph:
     """The graph of a run on one dataset."""
-    options = TypeAdapter(RunOptions).validate_python({"reconstruct": {"cycles": CYCLES}})
+    options = OPTIONS.validate_python({"reconstruct": {"cycles": CYCLES}})
     return build_graph([dataset], options, "run_1")
 
 

@@ -6,18 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
-from pydantic import TypeAdapter
 
 from service.errors import InvalidInputError
 from service.workflow.inputs import RunInput, ScanInput
 from service.workflow.preflight import check_run
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 from tasks.ptycho.scan import Canvas
 
 
 def options(**stages: Any) -> RunOptions:
     """Options that differ from their defaults."""
-    return TypeAdapter(RunOptions).validate_python(stages)
+    return OPTIONS.validate_python(stages)
 
 
 def dataset(

@@ -3,14 +3,14 @@
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.options.run import RunOptions
+from tasks.options.run import OPTIONS, RunOptions
 
 
 def test_a_preset_gives_defaults_and_every_option_may_still_be_given() -> None:
-    read = TypeAdapter(RunOptions).validate_python
+    read = OPTIONS.validate_python
     paper = read({"preset": "paper", "fit": {"prior": "mean"}})
     chosen = paper.reconstruct
     assert (chosen.cycles, chosen.start_from, chosen.probe_update, chosen.settle) == (800, "optics", "position", 0)
@@ -25,7 +25,7 @@ def test_a_preset_gives_defaults_and_every_option_may_still_be_given() -> None:
 
 
 def test_options_with_a_preset_are_the_same_when_read_again() -> None:
-    adapter = TypeAdapter(RunOptions)
+    adapter = OPTIONS
     paper = RunOptions(preset="paper", reconstruct=ReconstructOptions(cycles=30))
     assert paper.reconstruct == ReconstructOptions(cycles=30)
     assert paper.domains.borders == "kmeans"
@@ -37,4 +37,4 @@ def test_options_with_a_preset_are_the_same_when_read_again() -> None:
 )
 def test_no_such_preset(given: Any) -> None:
     with pytest.raises(ValidationError):
-        TypeAdapter(RunOptions).validate_python(given)
+        OPTIONS.validate_python(given)
