@@ -11,17 +11,13 @@ import httpx
 import numpy as np
 import pytest
 import xarray as xr
-from typer.testing import CliRunner
+from command_line import run as run_command
 
 from api.cli.download import StoredArray, chunk_keys, write
-from api.cli.main import app
 
 
 def ptyxas(client: httpx.Client, *arguments: str, **environment: str) -> tuple[int, str]:
-    environment = {"COLUMNS": "200", "TERM": "dumb", "PTYXAS_URL": str(client.base_url)} | environment
-    done = CliRunner().invoke(app, list(arguments), env=environment)
-    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-    return done.exit_code, done.output
+    return run_command(*arguments, PTYXAS_URL=str(client.base_url), **environment)
 
 
 def chunks_in(store: Path) -> dict[str, bytes]:

@@ -6,18 +6,12 @@ from importlib import import_module
 
 import pytest
 import typer
-from typer.testing import CliRunner
+from command_line import run
 
-from api.cli.main import COMMANDS, app
+from api.cli.main import COMMANDS
 
 GROUPS = ("keys", "certs")
 """Commands that have commands of their own."""
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
-    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-    return done.exit_code, done.output
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

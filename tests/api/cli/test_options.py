@@ -2,22 +2,15 @@
 
 import json
 
-from typer.testing import CliRunner
-
-from api.cli.main import app
-
-
-def run(*arguments: str) -> str:
-    done = CliRunner().invoke(app, ["options", *arguments], env={"COLUMNS": "200", "TERM": "dumb"})
-    assert done.exit_code == 0
-    return done.output
+from command_line import run
 
 
 def test_options_are_listed_with_default_and_meaning() -> None:
-    shown = run()
+    code, shown = run("options")
+    assert code == 0
     assert "reconstruct.cycles" in shown
     assert "auto" in shown
 
 
 def test_options_are_given_as_json_schema() -> None:
-    assert json.loads(run("--json"))["$defs"]["KKROptions"]["properties"]["mode"]["default"] == "joint"
+    assert json.loads(run("options", "--json")[1])["$defs"]["KKROptions"]["properties"]["mode"]["default"] == "joint"

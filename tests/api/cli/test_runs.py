@@ -4,12 +4,14 @@ import dataclasses
 import json
 import webbrowser
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import httpx
 import pytest
+from command_line import run as run_command
 from typer.testing import CliRunner
 
 from api.cli.main import app
@@ -22,13 +24,7 @@ Ptyxas = Callable[..., tuple[int, str]]
 def ptyxas(client: httpx.Client) -> Ptyxas:
     """Calls the command against the service of the test: its exit code and what it printed."""
 
-    def call(*arguments: str, typed: str = "", **environment: str) -> tuple[int, str]:
-        environment = {"COLUMNS": "200", "TERM": "dumb", "PTYXAS_URL": str(client.base_url)} | environment
-        done = CliRunner().invoke(app, list(arguments), env=environment, input=typed)
-        assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-        return done.exit_code, done.output
-
-    return call
+    return partial(run_command, PTYXAS_URL=str(client.base_url))
 
 
 def test_lists_are_tables_that_a_pipe_can_read(ptyxas: Ptyxas, run: dict[str, Any], dataset: dict[str, Any]) -> None:

@@ -3,26 +3,19 @@
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from command_line import run
 
-from api.cli.main import app
 from api.cli.serve import read_settings
 
 
-def run(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["serve", *arguments], env={"COLUMNS": "200", "TERM": "dumb"})
-    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-    return done.exit_code, done.output
-
-
 def test_serving_a_network_without_keys_is_refused(tmp_path: Path) -> None:
-    code, shown = run("--host", "0.0.0.0", "--data_dir", str(tmp_path))
+    code, shown = run("serve", "--host", "0.0.0.0", "--data_dir", str(tmp_path))
     assert code == 2
     assert "api_keys_file" in shown
 
 
 def test_a_keys_file_that_is_not_there_is_told_as_a_sentence(tmp_path: Path) -> None:
-    code, shown = run("--api-keys-file", str(tmp_path / "none"), "--data-dir", str(tmp_path / "data"))
+    code, shown = run("serve", "--api-keys-file", str(tmp_path / "none"), "--data-dir", str(tmp_path / "data"))
     assert code == 1
     assert "No such file" in shown
     assert "Traceback" not in shown
@@ -48,12 +41,12 @@ def test_settings_come_from_a_file_unless_the_environment_has_them(tmp_path: Pat
 def test_a_wrong_settings_file_is_told_as_a_sentence(tmp_path: Path, text: str, code: int, told: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
-    found, shown = run("--settings", str(file), "--data-dir", str(tmp_path / "data"))
+    found, shown = run("serve", "--settings", str(file), "--data-dir", str(tmp_path / "data"))
     assert (found, told in shown) == (code, True), shown
 
 
 def test_a_flag_goes_before_the_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text('host = "127.0.0.1"\n')
-    assert run("--settings", str(file), "--host", "0.0.0.0")[0] == 2
-    assert run("--settings", str(tmp_path / "none.toml"))[0] == 1
+    assert run("serve", "--settings", str(file), "--host", "0.0.0.0")[0] == 2
+    assert run("serve", "--settings", str(tmp_path / "none.toml"))[0] == 1

@@ -4,18 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from command_line import run
 
-from api.cli.main import app
 from api.cli.simulate import measure
 from storage.readers.format import open_scan
 from tasks.simulation.specimen import SimulationOptions
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
-    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-    return done.exit_code, done.output
 
 
 def test_a_specimen_is_measured_into_files_that_the_service_reads(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import run
 
-from api.cli.main import app
 from api.cli.submit import (
     check_energies,
     described,
@@ -24,12 +23,6 @@ from api.cli.submit import (
 from api.client.ptyxas import Client
 from tasks.scattering import Absorber
 from tasks.xanes.references.xdi import ReferenceFormatError, read_xdi
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
-    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-    return done.exit_code, done.output
 
 
 def test_options_of_the_command_line() -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import run
 
-from api.cli.main import app
 from api.cli.terminal import plain
 from service.records.run_repository import RunRepository
 from service.settings import Settings
@@ -39,12 +38,6 @@ def folder(tmp_path: Path) -> Path:
     np.savez(tmp_path / "scan.npz", counts=np.ones((6, 16, 16), np.uint16), positions_m=positions_m, **lengths)
     store.add_scan("ds_a", "a", tmp_path / "scan.npz")
     return settings.data_dir
-
-
-def run(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, [str(word) for word in arguments], env={"COLUMNS": "200", "TERM": "dumb"})
-    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-    return done.exit_code, done.output
 
 
 def test_gc_shows_first_and_removes_only_when_told(folder: Path) -> None:
