@@ -14,6 +14,7 @@ import math
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
@@ -88,6 +89,7 @@ class Runner:
         self._keep_rounds = keep_rounds
         self._runs: dict[str, RunProgress] = {}
         self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._reports: deque[dict[str, Any]] = deque()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._plans: dict[str, Future[Plan | None]] = {}
@@ -120,8 +122,8 @@ class Runner:
         self._messages.put(self._forget_last_look)
 
     def hear_progress(self, report: dict[str, Any]) -> None:
-        """Take what a worker reports, in any thread."""
-        self._messages.put(lambda: self._submissions.note(report))
+        """Take what a worker reports, in any thread; it wakes nobody, since what others see of it is written once a second."""
+        self._reports.append(report)
 
     def _receive_outcome(self, key: str, outcome: Outcome) -> None:
         self._messages.put(lambda: self._take_outcome(key, outcome))
@@ -141,6 +143,7 @@ class Runner:
 
     def _tick(self) -> None:
         self._take_messages()
+        self._take_reports()
         self._look_around()
         for run in list(self._runs.values()):
             self._isolate(run, self._check_cancelled)
@@ -156,6 +159,10 @@ class Runner:
             time.sleep(SETTLE_S)
             while True:
                 self._messages.get_nowait()()
+
+    def _take_reports(self) -> None:
+        while self._reports:
+            self._submissions.note(self._reports.popleft())
 
     def _isolate(self, run: RunProgress, action: Callable[..., None], *arguments: object) -> None:
         """Call ``action(run, *arguments)``; an error of its own ends this run, and only an outage concerns all of them."""
@@ -265,6 +272,7 @@ class Runner:
         self._has_more = self._has_more or bool(run.pending and len(run.submitted) < limit)
 
     def _take_outcome(self, key: str, outcome: Outcome) -> None:
+        self._take_reports()  # an outcome is judged by whether its task was seen to begin
         for run_id, step, result in self._submissions.take(key, outcome):
             run = self._runs.get(run_id)
             if run is not None and run.ending is None:
