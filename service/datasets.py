@@ -4,8 +4,9 @@ import asyncio
 import copy
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from service.uploads.registered import names_of, opened, registered_files
 from service.uploads.sandbox import IngestOrder, OpenFile, ingest
 from service.workflow.quotas import Limits
 from storage.catalogue.datasets import EVERY_DATASET
+from storage.errors import StorageError
 
 N_INGESTS: Final = 4
 """Files parsed at the same time."""
@@ -152,8 +154,9 @@ class Datasets:
         """Take no more scans; a second time changes nothing."""
         if not self._whole(dataset_id).scans:
             raise ConflictError(f"dataset {dataset_id} has no scans: send at least one before sealing it")
-        self._repository.store.seal(dataset_id)
-        self._repository.refresh(dataset_id)
+        with self._while_there(dataset_id):
+            self._repository.store.seal(dataset_id)
+            self._repository.refresh(dataset_id)
         self._on_change()
         return self.get(dataset_id)
 
@@ -183,8 +186,9 @@ class Datasets:
         def changed(attributes: dict[str, Any]) -> dict[str, Any]:
             return {**attributes, **changes, "sample": {**attributes["sample"], **changes.get("sample", {})}}
 
-        self._repository.store.update(dataset_id, changed)
-        self._repository.refresh(dataset_id)
+        with self._while_there(dataset_id):
+            self._repository.store.update(dataset_id, changed)
+            self._repository.refresh(dataset_id)
         return self.get(dataset_id)
 
     def overview(self, dataset_id: str, scan: str, is_dark: bool = False) -> bytes:
@@ -200,7 +204,8 @@ class Datasets:
         found = next((one for one in record.scans if one.name == scan), None)
         if found is None:
             raise NotFoundError(f"dataset {dataset_id} has no scan {scan!r}")
-        return draw_scan(self._repository.store, dataset_id, found, f"{record.title} at {found.energy_ev:.1f} eV", is_dark)
+        with self._while_there(dataset_id):
+            return draw_scan(self._repository.store, dataset_id, found, f"{record.title} at {found.energy_ev:.1f} eV", is_dark)
 
     def delete(self, dataset_id: str) -> None:
         """Forget a dataset and its scans; not while a run needs it."""
@@ -208,13 +213,25 @@ class Datasets:
         users = self._users_of(dataset_id)
         if users:
             raise ConflictError(f"dataset {dataset_id} is needed by {', '.join(users)}: cancel it first")
-        self._remove(dataset_id)
+        with self._while_there(dataset_id):
+            self._remove(dataset_id)
         log.info("deleted", extra={"dataset": dataset_id, "project": self._project})
 
     @property
     def _owner(self) -> str:
         """The project that new datasets belong to."""
         return self._project or DEFAULT_PROJECT
+
+    @contextmanager
+    def _while_there(self, dataset_id: str) -> Iterator[None]:
+        """Say that a dataset is not there where another request deleted it in the middle of this one."""
+        try:
+            yield
+        except (StorageError, OSError, InvalidInputError, ConflictError) as error:
+            if self._repository.store.is_dataset(dataset_id):
+                raise
+            self._repository.forget(dataset_id)
+            raise NotFoundError(f"there is no dataset {dataset_id} any more: it was deleted") from error
 
     def _record(self, dataset_id: str) -> DatasetRecord:
         record = self._repository.get(dataset_id, self._project)
@@ -257,8 +274,9 @@ class Datasets:
         """Read a file into a dataset, of which scans may have come since it was looked up: those are read."""
         edge_ev = edge_energy_ev(dataset.attributes)
         order = IngestOrder(self._repository.store.root, dataset.id, name, file, sha256, dataset.scans, edge_ev)
-        names, created = ingest(order, self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s)
-        scan = self._repository.add_scans(dataset.id, names)[0]
+        with self._while_there(dataset.id):
+            names, created = ingest(order, self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s)
+            scan = self._repository.add_scans(dataset.id, names)[0]
         self._on_change()
         log.info("scan %s at %.1f eV", scan.name, scan.energy_ev, extra={"dataset": dataset.id, "project": self._project})
         return scan_view(scan), created

@@ -28,9 +28,14 @@ N_AT_ONCE: Final = 8
 
 @contextmanager
 def staging_folder(place: Location) -> Iterator[Path]:
-    """Yield an empty folder of this machine to build in, for what will lie in ``place``; it is gone when the block ends."""
+    """Yield an empty folder of this machine to build in, for what will lie in ``place``; it is gone when the block ends.
+
+    Raises
+    ------
+    FileNotFoundError
+        ``place`` is no folder: whoever wants it made makes it, so that one that was deleted does not come back.
+    """
     if isinstance(place, Path):
-        place.mkdir(parents=True, exist_ok=True)
         temporary = place / f"{PREFIX}{uuid.uuid4().hex}"
         temporary.mkdir()
     else:
@@ -50,6 +55,8 @@ def staged(final: Location) -> Iterator[Path]:
     FileExistsError
         ``final`` appeared in the meantime: another writer was first. Nothing is left of this one.
     """
+    if isinstance(final, Path):
+        final.parent.mkdir(parents=True, exist_ok=True)
     with staging_folder(final.parent) as temporary:
         yield temporary
         if isinstance(final, Path):

@@ -2,7 +2,7 @@
 
 import fcntl
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,15 @@ class DatasetFolder:
         """All scans by ascending energy; those that are ``known`` are not read again."""
         seen = {info.name: info for info in known}
         return sorted((seen.get(name) or self.scan(name) for name in self.scan_names()), key=lambda info: info.energy_ev)
+
+    def is_deleted(self) -> bool:
+        """Whether the dataset is gone; what a writer made again of its folder while it was deleted is removed."""
+        if not isinstance(self.path, Path) or (self.path / "zarr.json").exists() or self.scans_path.exists():
+            return False
+        with suppress(OSError):
+            (self.path / ".lock").unlink(missing_ok=True)
+            self.path.rmdir()
+        return True
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from storage.datasets.folder import DatasetFolder
 from storage.datasets.ingest import Check
 from storage.datasets.kinds import conflicts, holds_images, write_images, write_scans
 from storage.datasets.scans import ScanInfo, info_of
-from storage.errors import DatasetSealedError, InvalidScanError, ScanConflictError
+from storage.errors import DatasetNotFoundError, DatasetSealedError, InvalidScanError, ScanConflictError, StorageError
 from storage.location import Location
 
 
@@ -45,7 +45,17 @@ class Upload:
         ScanConflictError
             A scan of that name is there, from other bytes.
         DatasetSealedError
+        DatasetNotFoundError
+            The dataset was deleted meanwhile.
         """
+        try:
+            return self._add(path, check)
+        except (StorageError, OSError) as error:
+            if self.dataset.is_deleted():
+                raise DatasetNotFoundError(f"there is no dataset {self.dataset.dataset_id} any more: it was deleted") from error
+            raise
+
+    def _add(self, path: Path, check: Check | None) -> Ingested:
         present = self._present()
         if present:
             return Ingested(present, created=False)

@@ -276,3 +276,32 @@ def test_a_dataset_of_images_shows_its_image(bench: Any, arrays: dict[str, Any])
     np.savez(file, energy_ev=np.array([5420.0, 5500.0]), pixel_size_m=2e-8, **arrays)
     bench.put(dataset_id, "a", file.getvalue())
     assert bench.datasets.overview(dataset_id, "a.2", is_dark=True).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("call", ["seal", "delete", "change", "put", "overview"])
+def test_a_dataset_deleted_in_the_middle_of_a_request_is_not_found(
+    bench: Any, scan_bytes: ScanBytes, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Another request may delete it after this one looked it up."""
+    view = bench.datasets.create(bench.spec)
+    bench.put(view.id, "a", scan_bytes())
+    store = bench.datasets._repository.store
+    looked_up = bench.datasets._record(view.id)
+
+    def deleted_since(_: str) -> Any:
+        if store.is_dataset(view.id):
+            store.delete(view.id)
+        return looked_up
+
+    monkeypatch.setattr(bench.datasets, "_record", deleted_since)
+    body = scan_bytes(5430.0)
+    calls: dict[str, Callable[[], Any]] = {
+        "put": lambda: bench.put(view.id, "b", body),
+        "overview": lambda: bench.datasets.overview(view.id, "a"),
+        "change": lambda: bench.datasets.change(view.id, {"title": "other"}),
+        "seal": lambda: bench.datasets.seal(view.id),
+        "delete": lambda: bench.datasets.delete(view.id),
+    }
+    with pytest.raises(NotFoundError, match="no dataset"):
+        calls[call]()
+    assert not (store.root / view.id).exists()

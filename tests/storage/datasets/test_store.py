@@ -14,6 +14,7 @@ import zarr
 from places import on_disk
 
 from storage.atomic import move_into_place
+from storage.datasets import upload
 from storage.datasets.store import DatasetStore
 from storage.errors import (
     DatasetExistsError,
@@ -327,3 +328,34 @@ def test_the_petra_file_is_read_whole(store: DatasetStore, measured_file: Callab
     assert info.energy_ev == pytest.approx(12658.02, abs=0.01)
     assert info.detector_pixel_size_m == pytest.approx(55e-6)
     assert store.read_scan("ds_1", "p25")["mask"].sum() == 9995
+
+
+@pytest.mark.parametrize("moment", ["while it is read", "before it is published"])
+def test_a_dataset_that_is_deleted_under_an_upload_is_gone_whole(
+    store: DatasetStore, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Nothing comes back of it, and the sender reads that it is gone, not that its file is wrong."""
+    place = "write_scans" if moment == "while it is read" else "flush_tree"
+    original = getattr(upload, place)
+
+    def delete_first(*given: Any) -> Any:
+        store.delete("ds_1")
+        return original(*given)
+
+    monkeypatch.setattr(upload, place, delete_first)
+    with pytest.raises(DatasetNotFoundError, match="it was deleted"):
+        store.add_scan("ds_1", "a", files.npz(tmp_path / "f.npz"))
+    assert [path.name for path in store.root.iterdir() if not path.name.startswith(".")] == []
+
+
+def test_an_upload_into_a_dataset_that_was_just_deleted_makes_no_folder(
+    store: DatasetStore, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def delete_first(attributes: Any) -> bool:
+        store.delete("ds_1")
+        return False
+
+    monkeypatch.setattr(upload, "holds_images", delete_first)
+    with pytest.raises(DatasetNotFoundError, match="it was deleted"):
+        store.add_scan("ds_1", "a", files.npz(tmp_path / "f.npz"))
+    assert not (store.root / "ds_1").exists()
