@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from api.concurrency import ConcurrencyLimit
 from api.middleware.api_keys import ApiKeyCheck
 from api.middleware.cors import ApiCors
 from api.middleware.etags import JsonETags
@@ -37,7 +38,6 @@ from api.routes import (
     spectra,
     web,
 )
-from api.turns import Turns
 from service.api_keys import ApiKeys
 from service.bootstrap import Service
 from service.errors import NotFoundError
@@ -90,8 +90,8 @@ def create_app(service: Service) -> FastAPI:
     app.state.keys = None
     app.state.closing = asyncio.Event()
     busy = f"{MOST_DRAWINGS_WAITING} images wait to be drawn already: ask again in a few seconds"
-    app.state.drawing = Turns(2, MOST_DRAWINGS_WAITING, busy)
-    app.state.exporting = Turns(
+    app.state.drawing = ConcurrencyLimit(2, MOST_DRAWINGS_WAITING, busy)
+    app.state.exporting = ConcurrencyLimit(
         2, MOST_EXPORTS_WAITING, f"{MOST_EXPORTS_WAITING} exports wait to be written already: ask again later"
     )
     contract = APIRouter(prefix=PREFIX, dependencies=[Security(BEARER)])

@@ -91,7 +91,7 @@ async def send_drawing(request: Request, draw: Callable[[], bytes], media_type: 
     BusyError
         Too many wait already.
     """
-    content = await request.app.state.drawing.take(draw)
+    content = await request.app.state.drawing.run(draw)
     return send_bytes(request, content, tag_of(content), media_type)
 
 
@@ -103,7 +103,7 @@ async def send_export(request: Request, write: Callable[[], Exported]) -> Respon
     BusyError
         Too many wait already.
     """
-    found = await request.app.state.exporting.take(write)
+    found = await request.app.state.exporting.run(write)
     headers = {
         "Content-Length": str(found.n_bytes),
         "Content-Disposition": f'attachment; filename="{found.filename}"',

@@ -1,12 +1,12 @@
-"""Turns: how many work at the same time, how many wait, and who is refused."""
+"""The limit to costly work: how many work at the same time, how many wait, and who is refused."""
 
 import threading
 
 import anyio
 import pytest
 
+from api.concurrency import ConcurrencyLimit
 from api.problems import BusyError
-from api.turns import Turns
 
 
 class Work:
@@ -28,11 +28,11 @@ class Work:
 
 
 def test_of_many_that_come_at_once_no_more_wait_than_may() -> None:
-    turns, work, answers = Turns(2, 3, "ask again"), Work(), []
+    limit, work, answers = ConcurrencyLimit(2, 3, "ask again"), Work(), []
 
     async def ask() -> None:
         try:
-            answers.append(await turns.take(work))
+            answers.append(await limit.run(work))
         except BusyError as error:
             answers.append(str(error))
 
@@ -49,13 +49,13 @@ def test_of_many_that_come_at_once_no_more_wait_than_may() -> None:
     assert work.most_at_work == 2
 
 
-def test_a_turn_ends_with_its_work_whatever_comes_of_it() -> None:
-    turns = Turns(1, 0, "ask again")
+def test_a_place_is_free_again_after_its_work_whatever_comes_of_it() -> None:
+    limit = ConcurrencyLimit(1, 0, "ask again")
 
     async def one_after_another() -> None:
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
-                await turns.take(lambda: 1 / 0)
-        assert await turns.take(lambda: "done") == "done"
+                await limit.run(lambda: 1 / 0)
+        assert await limit.run(lambda: "done") == "done"
 
     anyio.run(one_after_another)
