@@ -22,7 +22,7 @@ from service.uploads.content_digest import read_content_digest
 from service.uploads.overview import draw_scan
 from service.uploads.receive import UploadReceiver
 from service.uploads.registered import names_of, opened, registered_files
-from service.uploads.sandbox import IngestOrder, OpenFile, ingest
+from service.uploads.sandbox import IngestRequest, OpenFile, ingest
 from service.workflow.quotas import Limits
 from storage.catalogue.datasets import EVERY_DATASET
 from storage.errors import StorageError
@@ -273,9 +273,9 @@ class Datasets:
     ) -> tuple[ScanView, bool]:
         """Read a file into a dataset, of which scans may have come since it was looked up: those are read."""
         edge_ev = edge_energy_ev(dataset.attributes)
-        order = IngestOrder(self._repository.store.root, dataset.id, name, file, sha256, dataset.scans, edge_ev)
+        request = IngestRequest(self._repository.store.root, dataset.id, name, file, sha256, dataset.scans, edge_ev)
         with self._while_there(dataset.id):
-            names, created = ingest(order, self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s)
+            names, created = ingest(request, self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s)
             scan = self._repository.add_scans(dataset.id, names)[0]
         self._on_change()
         log.info("scan %s at %.1f eV", scan.name, scan.energy_ev, extra={"dataset": dataset.id, "project": self._project})

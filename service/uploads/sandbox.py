@@ -43,7 +43,7 @@ MAX_EXPANSION: Final = 200
 MIN_OUTPUT_BYTES: Final = 1 << 30
 NICENESS: Final = 2
 """Priority of parsing: behind those who ask the service something, before numerical work."""
-GOODBYE_S: Final = 5.0
+EXIT_S: Final = 5.0
 """A child that has answered may take this long to tidy up."""
 PRELOAD: Final = ["service.uploads.sandbox", "scipy.spatial"]
 """Modules that are loaded before a child is forked: the readers, and what the check of every scan loads when it is first called,
@@ -82,7 +82,7 @@ def receive_file(duplicate: Any) -> OpenFile:
 
 
 @dataclass(frozen=True)
-class IngestOrder:
+class IngestRequest:
     """One file to be read into a dataset, by its path or open."""
 
     datasets: Location
@@ -111,7 +111,7 @@ class IngestLimits:
     output_bytes: int
 
 
-def ingest(order: IngestOrder, memory_bytes: int, timeout_s: float) -> tuple[list[str], bool]:
+def ingest(request: IngestRequest, memory_bytes: int, timeout_s: float) -> tuple[list[str], bool]:
     """Read one file into a dataset, in a process that dies with it.
 
     Returns
@@ -129,27 +129,27 @@ def ingest(order: IngestOrder, memory_bytes: int, timeout_s: float) -> tuple[lis
     StorageFullError
         The disk filled up.
     """
-    output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * size_of(order.path))
+    output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * size_of(request.path))
     limits = IngestLimits(memory_bytes, timeout_s, output_bytes)
     context = forking_context()
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=answer, args=(theirs, order, limits), daemon=True, name=f"ingest-{order.name}")
+    child = context.Process(target=run_child, args=(theirs, request, limits), daemon=True, name=f"ingest-{request.name}")
     child.start()
     theirs.close()
     try:
-        reply = listen(ours, timeout_s)
-        child.join(timeout=GOODBYE_S)
+        reply = receive_reply(ours, timeout_s)
+        child.join(timeout=EXIT_S)
         if reply is None:
-            raise InvalidInputError(*death_notice(child.exitcode, limits))
+            raise InvalidInputError(*exit_reason(child.exitcode, limits))
     except TimeoutError:
-        raise InvalidInputError(*death_notice(None, limits)) from None
+        raise InvalidInputError(*exit_reason(None, limits)) from None
     finally:
         if child.is_alive():
             child.kill()
             child.join()
         child.close()
         ours.close()
-    return unpack(reply)
+    return read_reply(reply)
 
 
 def forking_context() -> ForkServerContext:
@@ -177,7 +177,7 @@ def tidy_sockets(note: Path) -> None:
     note.write_text(own)
 
 
-def listen(ours: Connection, timeout_s: float) -> dict[str, Any] | None:
+def receive_reply(ours: Connection, timeout_s: float) -> dict[str, Any] | None:
     """The child's answer; None where it died without a sensible one.
 
     Raises
@@ -194,7 +194,7 @@ def listen(ours: Connection, timeout_s: float) -> dict[str, Any] | None:
     return reply
 
 
-def unpack(reply: dict[str, Any]) -> tuple[list[str], bool]:
+def read_reply(reply: dict[str, Any]) -> tuple[list[str], bool]:
     """What the child found, or the error it ran into."""
     if reply["kind"] == "done":
         return [str(name) for name in reply["names"]], bool(reply["created"])
@@ -203,7 +203,7 @@ def unpack(reply: dict[str, Any]) -> tuple[list[str], bool]:
     raise error(reply["message"], faults) if error is InvalidInputError else error(reply["message"])
 
 
-def death_notice(exit_code: int | None, limits: IngestLimits) -> tuple[str, list[FieldError]]:
+def exit_reason(exit_code: int | None, limits: IngestLimits) -> tuple[str, list[FieldError]]:
     """Why a child gave no answer, in plain words."""
     if exit_code is None or exit_code == -signal.SIGXCPU:
         message = f"reading the file took longer than the {limits.timeout_s:g} s allowed"
@@ -214,13 +214,13 @@ def death_notice(exit_code: int | None, limits: IngestLimits) -> tuple[str, list
     return message, [FieldError("file", message)]
 
 
-def answer(theirs: Connection, order: IngestOrder, limits: IngestLimits) -> None:
+def run_child(theirs: Connection, request: IngestRequest, limits: IngestLimits) -> None:
     """Read the file under limits and send one JSON answer (in the child)."""
     os.nice(NICENESS)
     set_limits(limits)
-    place = order.datasets
+    place = request.datasets
     tempfile.tempdir = str(place if isinstance(place, Path) else place.spool)  # there is room for what an archive holds
-    theirs.send_bytes(json.dumps(read_file(order)).encode())
+    theirs.send_bytes(json.dumps(read_file(request)).encode())
     theirs.close()
 
 
@@ -239,18 +239,18 @@ def set_limits(limits: IngestLimits) -> None:
         resource.setrlimit(name, (least, least))
 
 
-def read_file(order: IngestOrder) -> dict[str, Any]:
+def read_file(request: IngestRequest) -> dict[str, Any]:
     """Read one file into its dataset; what came of it, as JSON can say it."""
-    store = DatasetStore(order.datasets)
+    store = DatasetStore(request.datasets)
     try:
-        probe = store.attributes(order.dataset_id).get("probe")
+        probe = store.attributes(request.dataset_id).get("probe")
         found = store.add_scan(
-            order.dataset_id,
-            order.name,
-            order.path,
-            check=lambda record: check_scan(record, probe, order.edge_ev),
-            sha256=order.sha256,
-            known=order.known,
+            request.dataset_id,
+            request.name,
+            request.path,
+            check=lambda record: check_scan(record, probe, request.edge_ev),
+            sha256=request.sha256,
+            known=request.known,
         )
     except InvalidScanError as error:
         return refusal("invalid", str(error), [asdict(fault) for fault in error.faults])

@@ -15,13 +15,13 @@ import pytest
 from service.errors import ConflictError, InvalidInputError, NotFoundError, StorageFullError
 from service.uploads.sandbox import (
     IngestLimits,
-    IngestOrder,
-    death_notice,
+    IngestRequest,
+    exit_reason,
     ingest,
-    listen,
     read_file,
+    read_reply,
+    receive_reply,
     tidy_sockets,
-    unpack,
 )
 from storage.datasets.store import DatasetStore
 
@@ -34,7 +34,7 @@ import sys
 import psutil
 from pathlib import Path
 from service.errors import NotFoundError
-from service.uploads.sandbox import IngestOrder, ingest, start_ahead
+from service.uploads.sandbox import IngestRequest, ingest, start_ahead
 
 def servers():
     return [child.pid for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
@@ -42,7 +42,7 @@ def servers():
 start_ahead()
 before = servers()
 try:
-    ingest(IngestOrder(Path(sys.argv[1]), "ds_a", "a", sys.argv[1]), memory_bytes=4 << 30, timeout_s=60)
+    ingest(IngestRequest(Path(sys.argv[1]), "ds_a", "a", sys.argv[1]), memory_bytes=4 << 30, timeout_s=60)
 except NotFoundError:
     print(len(before), servers() == before)
 """
@@ -71,7 +71,7 @@ def test_what_is_written_is_limited() -> None:
     [(None, "longer"), (-signal.SIGXCPU, "longer"), (-signal.SIGXFSZ, "proportion"), (-signal.SIGSEGV, "damaged")],
 )
 def test_a_death_is_told_in_plain_words(exit_code: int | None, words: str) -> None:
-    message, faults = death_notice(exit_code, LIMITS)
+    message, faults = exit_reason(exit_code, LIMITS)
     assert words in message
     assert faults[0].field == "file"
 
@@ -81,7 +81,7 @@ def test_a_death_is_told_in_plain_words(exit_code: int | None, words: str) -> No
 )
 def test_refusals_become_errors(kind: str, error: type[Exception]) -> None:
     with pytest.raises(error, match="no"):
-        unpack({"kind": kind, "message": "no", "faults": [{"field": "counts", "message": "no"}]})
+        read_reply({"kind": kind, "message": "no", "faults": [{"field": "counts", "message": "no"}]})
 
 
 @pytest.mark.parametrize("answer", [b"no JSON", None])
@@ -90,7 +90,7 @@ def test_a_child_that_answers_nonsense_or_nothing_has_given_no_answer(answer: by
     if answer is not None:
         theirs.send_bytes(answer)
     theirs.close()
-    assert listen(ours, 5) is None
+    assert receive_reply(ours, 5) is None
     ours.close()
 
 
@@ -107,7 +107,7 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     path = tmp_path / "scan.npz"
     path.write_bytes(file.getvalue())
     with pytest.raises(InvalidInputError, match="longer than"):
-        ingest(IngestOrder(store.root, "ds_a", "a", str(path)), memory_bytes=4 << 30, timeout_s=1e-6)
+        ingest(IngestRequest(store.root, "ds_a", "a", str(path)), memory_bytes=4 << 30, timeout_s=1e-6)
 
 
 def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +118,9 @@ def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(DatasetStore, "add_scan", fill_up)
-    reply = read_file(IngestOrder(store.root, "ds_a", "a", str(tmp_path / "scan.npz")))
+    reply = read_file(IngestRequest(store.root, "ds_a", "a", str(tmp_path / "scan.npz")))
     with pytest.raises(StorageFullError, match="filled up"):
-        unpack(reply)
+        read_reply(reply)
 
 
 def test_an_error_of_the_decoder_names_its_likely_causes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,9 +131,9 @@ def test_an_error_of_the_decoder_names_its_likely_causes(tmp_path: Path, monkeyp
         raise OSError("Can't synchronously read data (filter returned failure during read)")
 
     monkeypatch.setattr(DatasetStore, "add_scan", fail)
-    reply = read_file(IngestOrder(store.root, "ds_a", "a", str(tmp_path / "scan.npz")))
+    reply = read_file(IngestRequest(store.root, "ds_a", "a", str(tmp_path / "scan.npz")))
     with pytest.raises(InvalidInputError, match=r"damaged or cut short, or .* needs more memory"):
-        unpack(reply)
+        read_reply(reply)
 
 
 def test_sockets_of_a_killed_service_are_removed(tmp_path: Path) -> None:

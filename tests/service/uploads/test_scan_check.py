@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.uploads.sandbox import IngestOrder, read_file
+from service.uploads.sandbox import IngestRequest, read_file
 from service.uploads.scan_check import beam_width_m
 from storage.datasets.store import DatasetStore
 
@@ -27,7 +27,7 @@ def test_an_energy_far_from_the_edge_is_told_of(tmp_path: Path, energy_ev: float
     places = np.stack(np.meshgrid(np.arange(4), np.arange(4), indexing="ij"), -1).reshape(-1, 2) * 1e-7
     counts = np.random.default_rng(0).poisson(50, (16, 32, 32)).astype(np.uint16)
     np.savez(path, counts=counts, positions_m=places, energy_ev=energy_ev)
-    assert read_file(IngestOrder(store.root, "ds_a", "a", str(path), edge_ev=edge_ev))["kind"] == "done"
+    assert read_file(IngestRequest(store.root, "ds_a", "a", str(path), edge_ev=edge_ev))["kind"] == "done"
     warnings = " ".join(store.scans("ds_a")[0].warnings)
     assert ("far from the dataset's edge" in warnings) == is_far
 
