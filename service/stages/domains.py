@@ -18,6 +18,7 @@ from tasks.options.domains import DomainOptions
 if TYPE_CHECKING:
     from service.stages.maps import MapsStep
     from service.stages.spectra import SpectraStep
+    from tasks.domains.clustering import Domains
     from tasks.domains.components import Components
 
 ELBOW_TOLERANCE: Final = 1
@@ -61,7 +62,6 @@ class DomainsStep(Step):
         from tasks.domains.borders import settle_borders
         from tasks.domains.clustering import find_domains, relabelled
         from tasks.domains.profile import densities, mean_spectra
-        from tasks.domains.stability import domain_stability
 
         options, names = self.options, self.options.descriptors
         read = [context.read(step) for step in self.maps]
@@ -88,18 +88,16 @@ class DomainsStep(Step):
             "density": density.share,
             "bin_centre": density.bin_centre,
         }
-        attributes: StepAttributes = {"elbow": found.elbow, "groups": list(found.groups), "datasets": list(self.datasets)}
-        if options.replicates:
-            context.check_stop()
-            stability = domain_stability(
-                points, weights, self.groups, plain, settled=settled, seed=options.seed, n_replicates=options.replicates
-            )
-            arrays |= {name: getattr(stability, name) for name in ("fraction_interval", "group_interval", "domain_agreement")}
-            attributes["agreement"] = stability.agreement
-        for i, (label, mask) in enumerate(zip(found.labels, masks, strict=True)):
-            arrays[f"label{i}"] = scatter(label, mask, fill=0)
+        labels = {f"label{i}": scatter(one, mask, fill=0) for i, (one, mask) in enumerate(zip(found.labels, masks, strict=True))}
+        intervals, agreement = self._stability(context, points, weights, plain, settled)
         return context.write(
-            arrays | component_arrays, warnings=self._warnings(found.elbow), **attributes, descriptors=list(names)
+            arrays | intervals | labels | component_arrays,
+            warnings=self._warnings(found.elbow),
+            elbow=found.elbow,
+            groups=list(found.groups),
+            datasets=list(self.datasets),
+            **agreement,
+            descriptors=list(names),
         )
 
     def _warnings(self, elbow: int) -> list[str]:
@@ -113,6 +111,27 @@ class DomainsStep(Step):
             result = "more domains than that divide a state by its noise" if k > elbow else "fewer domains than that join states"
             found.append(f"domains.n_domains is {k}, the elbow of the inertia lies at {elbow}: {result}")
         return found
+
+    def _stability(
+        self,
+        context: StageContext,
+        points: Sequence[NDArray[np.floating]],
+        weights: Sequence[NDArray[np.floating]],
+        plain: Domains,
+        settled: Sequence[NDArray[np.int8]],
+    ) -> tuple[dict[str, NDArray[Any]], StepAttributes]:
+        """Intervals of the shares and agreement of the domains with their replicates; nothing where none were asked for."""
+        from tasks.domains.stability import domain_stability
+
+        options = self.options
+        if not options.replicates:
+            return {}, {}
+        context.check_stop()
+        found = domain_stability(
+            points, weights, self.groups, plain, settled=settled, seed=options.seed, n_replicates=options.replicates
+        )
+        arrays = {name: getattr(found, name) for name in ("fraction_interval", "group_interval", "domain_agreement")}
+        return arrays, {"agreement": found.agreement}
 
     def _components(
         self, context: StageContext, maps: Sequence[Mapping[str, NDArray[Any]]], masks: Sequence[NDArray[np.bool_]]

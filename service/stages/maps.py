@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from service.stages.fit import FitStep
     from service.stages.spectra import SpectraStep
     from tasks.scattering import Absorber
-
+    from tasks.xanes.fit import SpectrumFit
 
 NO_PHASE: Final = "the images are absorption alone: electron densities and ratios, which need the phase, are left out"
 PHASE_MAPS: Final = ("n_electron", "n_electron_sigma", "electron_ratio", "electron_ratio_sigma")
@@ -43,37 +43,30 @@ class MapsStep(Step):
 
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.chemistry import chemistry_maps
-        from tasks.xanes.fit import SpectrumFit
         from tasks.xanes.mask import kept
         from tasks.xanes.model_check import model_warnings
-        from tasks.xanes.models import EXTRA
         from tasks.xanes.unresolved import blur_of
         from tasks.xanes.vacuum import jump_variance_in_common, with_jump_variance
 
         read = context.read(self.spectra, "energy_ev", "absorption", "sigma_absorption", "vacuum_mask")
         energy_ev = read["energy_ev"]
-        pieces = [context.read(tile) for tile in self.tiles]
-        whole = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in pieces[0]}
+        fit, further, has_extra = self._read_fits(context)
         wanted = self.options.phase_energy_ev
         index = 0 if wanted == "lowest" else int(np.argmin(np.abs(energy_ev - wanted)))
         phase_energy_ev = float(energy_ev[index])
-        extra = whole.pop("extra", None)
-        further = {name: whole.pop(name) for name in EDGE_ENERGIES}
-        if extra is not None:
-            further |= {name: row for name, row in zip(EXTRA, extra, strict=True) if np.isfinite(row).any()}
-        fit, sigma_vacuum = SpectrumFit(**whole), float(np.sqrt(np.mean(read["sigma_absorption"] ** 2)))
+        sigma_vacuum = float(np.sqrt(np.mean(read["sigma_absorption"] ** 2)))
         phase, sigma_phase = self._phase(context, index)
-        blur_px = blur_of(read["absorption"], kept(whole["status"]).reshape(phase.shape))
+        blur_px = blur_of(read["absorption"], kept(fit.status).reshape(phase.shape))
         in_common = jump_variance_in_common(
             energy_ev, read["absorption"], read["vacuum_mask"], fit.parameters, self.absorber.edge_energy_ev
         )
         fit = with_jump_variance(fit, in_common)
         found = chemistry_maps(
-            fit, whole["status"], phase, sigma_phase, phase_energy_ev, self.absorber, self.options, further, blur_px,
+            fit, fit.status, phase, sigma_phase, phase_energy_ev, self.absorber, self.options, further, blur_px,
         )  # fmt: skip
         if not self.has_phase:
             found = {name: values for name, values in found.items() if name not in PHASE_MAPS}
-        warnings = model_warnings(fit, whole["status"], sigma_vacuum, self.absorber.edge_energy_ev) if extra is None else []
+        warnings = [] if has_extra else model_warnings(fit, fit.status, sigma_vacuum, self.absorber.edge_energy_ev)
         return context.write(
             found,
             warnings=warnings if self.has_phase else [*warnings, NO_PHASE],
@@ -82,6 +75,19 @@ class MapsStep(Step):
             jump_sigma_in_common=float(np.sqrt(in_common)),
             n_kept=int(np.count_nonzero(found["mask"])),
         )
+
+    def _read_fits(self, context: StageContext) -> tuple[SpectrumFit, dict[str, NDArray[Any]], bool]:
+        """The fits of all tiles as one, the maps beside its parameters, and whether its model has more parameters than eq. 1."""
+        from tasks.xanes.fit import SpectrumFit
+        from tasks.xanes.models import EXTRA
+
+        pieces = [context.read(tile) for tile in self.tiles]
+        whole = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in pieces[0]}
+        extra = whole.pop("extra", None)
+        further = {name: whole.pop(name) for name in EDGE_ENERGIES}
+        if extra is not None:
+            further |= {name: row for name, row in zip(EXTRA, extra, strict=True) if np.isfinite(row).any()}
+        return SpectrumFit(**whole), further, extra is not None
 
     def _phase(self, context: StageContext, index: int) -> tuple[NDArray[Any], float]:
         """Phase (Y, X) [rad] of the energy at ``index`` and its standard error; NaN of absorption alone."""
