@@ -152,11 +152,11 @@ class JoinSpectraStep(SpectraStep):
             images = np.empty((len(self.scans), *field.shape), np.float32)
             row = 0
             for tile in self.tiles:
-                groups = context.read(tile, *(f"{name}{number}" for number in range(len(self.flat))))
-                values = np.concatenate(list(groups.values()))
-                images[:, row : row + values.shape[1]] = values
-                row += values.shape[1]
-            images[:, ~field] = np.nan
+                groups = context.read(tile, *(f"{name}{number}" for number in range(len(self.flat)))).values()
+                n_rows = next(iter(groups)).shape[1]
+                np.concatenate(list(groups), out=images[:, row : row + n_rows])
+                row += n_rows
+            np.copyto(images, np.nan, where=~field)
             found[name] = images
         return found
 

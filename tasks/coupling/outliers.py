@@ -83,9 +83,7 @@ def phase_warnings(energy_ev: Array, absorption: NDArray[np.float32], phase: NDA
         NaN outside the field.
     vacuum : (Y, X) bool array
     """
-    steep = np.zeros(len(phase), int)
-    for axis in (1, 2):
-        steep += np.count_nonzero(np.abs(np.diff(phase, axis=axis)) > MOST_STEP_RAD, axis=(1, 2))
+    steep = np.array([count_steep(image) for image in phase])
     doubt = (
         ": it may be off by whole turns (2 pi) where the specimen is thick. Reconstruct with finer pixels, or compare with the "
     )
@@ -96,7 +94,7 @@ def phase_warnings(energy_ev: Array, absorption: NDArray[np.float32], phase: NDA
             f"{energy_ev[worst]:.1f} eV: the phase changes by more than {MOST_STEP_RAD:g} rad from one pixel to the next at "
             f"{steep[worst]} places{doubt}"
         ]
-    field = np.isfinite(phase).all(axis=0)
+    field = np.logical_and.reduce([np.isfinite(image) for image in phase])
     mean_absorption, mean_phase = (
         ndimage.gaussian_filter(np.where(field, images.mean(axis=0), 0.0), 1.0) for images in (absorption, phase)
     )
@@ -113,6 +111,11 @@ def phase_warnings(energy_ev: Array, absorption: NDArray[np.float32], phase: NDA
     if share < MOST_WITHOUT_PHASE:
         return []
     return [f"{share:.0%} of the absorbing pixels have next to no phase, or a positive one{doubt}"]
+
+
+def count_steep(phase: NDArray[np.float32]) -> int:
+    """How often a phase (Y, X) [rad] changes by more than `MOST_STEP_RAD` from one pixel to the next."""
+    return sum(int(np.count_nonzero(np.abs(np.diff(phase, axis=axis)) > MOST_STEP_RAD)) for axis in (0, 1))
 
 
 def relation_warnings(measured: Array, predicted: Array) -> list[str]:
