@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -198,13 +199,22 @@ def dataset_of(client: Client, label: str, spec: Mapping[str, Any]) -> dict[str,
     return client.call("PATCH", f"/datasets/{created['id']}", json={"labels": [label]})
 
 
+def finite(value: float) -> float:
+    """A number that is one; `typer.BadParameter` else, for no file rests for nan seconds."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"must be a finite number, got {value}")
+    return value
+
+
 @commands.command()
 def follow(
     folder: Annotated[Path, typer.Argument(help="Folder that is written.", exists=True, file_okay=False)],
     formula: Formula,
     pattern: Annotated[str, typer.Option(help="Names of the files; **/ for folders below.")] = "*",
     energies: Annotated[int | None, typer.Option(help="Energies to wait for; then the dataset is sealed.", min=1)] = None,
-    rest_s: Annotated[float, typer.Option(help="A file is complete when it has not changed for so long.", min=0)] = 5.0,
+    rest_s: Annotated[
+        float, typer.Option(help="A file is complete when it has not changed for so long.", callback=finite, min=0)
+    ] = 5.0,
     marker: Annotated[str, typer.Option(help="Or when there is a file of its name with this ending, e.g. .done.")] = "",
     title: Annotated[str, typer.Option(help="Title of the dataset; by default the folder's name.")] = "",
     group: Group = "",

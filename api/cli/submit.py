@@ -81,6 +81,8 @@ def submit(
     from tasks.scattering import Absorber
 
     with plain_errors(), Client(url, key) as client:
+        if others := [str(file) for file in files if not file.is_file()]:
+            raise ValueError(f"{', '.join(others)} must be a file, for what is sent is read twice: is it a pipe or a device?")
         title = title or files[0].resolve().parent.name
         sample = {"name": title, "formula": formula, "group": group, "standard": standard}
         about = {"distance_m": distance_m, **pixel_of(kind, pixel_size_m), **described(probe, orientation, describe or [])}

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -171,11 +172,12 @@ class Client:
     def put_scan(
         self, dataset_id: str, path: Path, name: str | None = None, on_bytes: Callable[[int], None] = lambda n: None
     ) -> dict[str, Any]:
-        """Send a file with its digest; ``on_bytes`` is called with the size of each block sent."""
+        """Send a file by its name, "_" for what no name may hold; ``on_bytes`` is called with the size of each block sent."""
         with path.open("rb") as file:
             digest = base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
         headers = {"Content-Digest": f"sha-256=:{digest}:", "Content-Length": str(path.stat().st_size)}
-        url = f"/datasets/{dataset_id}/scans/{name or path.name}"
+        allowed = re.sub(r"[^A-Za-z0-9._-]", "_", path.name)[-128:].lstrip(".-") or "scan"
+        url = f"/datasets/{dataset_id}/scans/{name or allowed}"
         return self.call("PUT", url, content=blocks(path, on_bytes), headers=headers)
 
     def seal(self, dataset_id: str) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def verify(
 ) -> None:
     """Compare results, measurements and finished steps with the digests they were stored with; exits with 1 if a file changed."""
     with plain_errors():
+        if not runs:
+            require_data_dir(Settings(data_dir=data_dir))
         paths = DataPaths.of(Settings(data_dir=data_dir))
         stores = [store_of(paths, name) for name in runs] if runs else all_stores(paths)
         found = {str(path): results_damage(path) for path in stores}
@@ -119,12 +121,22 @@ def backup(
         console.print(safe(text), highlight=False, soft_wrap=True)
 
 
+def require_data_dir(settings: Settings) -> None:
+    """Refuse a folder that no service works in, where everything would be whole because nothing is there.
+
+    Raises
+    ------
+    ValueError
+    """
+    if settings.storage is None and not settings.artifacts_dir.is_dir():
+        raise ValueError(f"{settings.data_dir} is not the data_dir of a service: it has no finished steps")
+
+
 @contextmanager
 def opened(data_dir: Path, database_url: str | None) -> Iterator[tuple[Settings, Catalogue]]:
     """Settings and catalogue of an existing data folder."""
     settings = Settings(data_dir=data_dir, database_url=database_url)
-    if settings.storage is None and not settings.artifacts_dir.is_dir():
-        raise ValueError(f"{data_dir} is not the data_dir of a service: it has no finished steps")
+    require_data_dir(settings)
     with closing(Catalogue(settings.catalogue_url)) as catalogue:
         yield settings, catalogue
 

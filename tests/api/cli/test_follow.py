@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from command_line import run
 
 from api.app import create_app
 from api.cli.follow import FolderWatch, Sender, follow_folder, label_of
@@ -184,3 +185,10 @@ def test_a_folder_that_is_written_while_the_command_is_killed(tmp_path: Path, se
     assert [scan["energy_ev"] for scan in dataset["scans"]] == [5420.0 + 6 * i for i in range(N_ENERGIES) if i != BROKEN]
     assert [run["datasets"] for run in runs] == [[dataset["id"]]], "one live run"
     assert "scan_007.npz cannot be used" in second.stderr
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf"])
+def test_a_time_that_never_passes_is_refused(tmp_path: Path, seconds: str) -> None:
+    code, shown = run("follow", tmp_path, "--formula", "LiVO2", "--rest-s", seconds)
+    assert code == 2
+    assert "finite" in shown

@@ -77,3 +77,15 @@ def test_the_entry_point_imports_nothing_before_it_is_called() -> None:
 def test_help_can_be_had_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "api.cli", "--version"], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.startswith("ptyxas ")
+
+
+@pytest.mark.parametrize("command", ["options", "--version"])
+def test_output_that_cannot_be_written_is_a_sentence(command: str) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "api.cli", command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("the output cannot be written: ")
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

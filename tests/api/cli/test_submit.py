@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -208,3 +209,11 @@ def test_files_that_the_service_has_are_found_by_their_bytes_and_their_descripti
         assert stored_dataset(service, spec, files[:1]) is None
         assert stored_dataset(service, spec | {"absorber": {"element": "Fe", "edge": "K"}}, files) is None
         assert stored_dataset(service, spec | {"probe": {"kind": "kb"}}, files) is None
+
+
+def test_a_pipe_or_a_device_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe"):
+        code, shown = run("submit", path, "--formula", "LiVO2", "--url", "http://127.0.0.1:1")
+        assert code == 1
+        assert "is it a pipe or a device?" in shown

@@ -213,3 +213,23 @@ def test_a_wheel_holds_the_module(tmp_path: Path) -> None:
     archive = zipfile.ZipFile(tmp_path / done.stdout.split()[-1])
     assert {name for name in archive.namelist() if ".dist-info/" not in name} == {"ptyxas.py"}
     assert b"Requires-Dist: httpx>=0.28" in archive.read("ptyxas_client-0.1.0.dist-info/METADATA")
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("a b.cxi", "a_b.cxi"),
+        ("é#1?.cxi", "__1_.cxi"),
+        ("5420+0.5%20eV.h5", "5420_0.5_20eV.h5"),
+        (".-x.cxi", "x.cxi"),
+        ("é" * 60 + "1", "_" * 60 + "1"),
+    ],
+)
+def test_a_file_of_any_name_is_sent_under_one_that_a_scan_may_have(tmp_path: Path, name: str, sent: str) -> None:
+    (tmp_path / name).write_bytes(b"frames")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(201, json={"name": request.url.raw_path.decode().rpartition("/")[2]})
+
+    with client_of(answer) as client:
+        assert client.put_scan("ds_1", tmp_path / name) == {"name": sent}

@@ -118,3 +118,9 @@ def test_backup_of_nothing_is_refused(tmp_path: Path) -> None:
     code, shown = run("backup", tmp_path / "safe", "--data-dir", tmp_path / "data")
     assert code == 1
     assert "there is no catalogue" in shown
+
+
+def test_verify_does_not_call_an_empty_folder_whole(tmp_path: Path) -> None:
+    code, shown = run("verify", "--data-dir", tmp_path / "elsewhere")
+    assert code == 1
+    assert "is not the data_dir of a service" in shown
