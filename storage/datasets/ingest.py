@@ -15,7 +15,7 @@ from storage.chunks import plan_tiles
 from storage.datasets.counts import CountReport, check_counts, frame_masks_of, to_counts
 from storage.datasets.frames import MAX_LEFT_OUT, BadFrames, copies, find_bad_frames, named, revisited
 from storage.datasets.framing import Framing, frame_about
-from storage.datasets.masking import hidden_beam, hot_pixels, hot_warning, mask_faults, mask_warnings
+from storage.datasets.masking import beam_warnings, hidden_beam, hot_pixels, hot_warning, mask_faults, mask_warnings
 from storage.errors import FieldError
 from storage.layout import DATASET
 from storage.readers.photon_energy import impossible_energy, is_photon_energy
@@ -241,6 +241,7 @@ def _judge_pixels(source: ScanSource, framing: Framing, report: CountReport, fau
     if report.faults:
         return
     yield from mask_warnings(report, mask)
+    yield from beam_warnings(report, (framing.rows.start, framing.columns.start))
     hot = hot_pixels(report, len(report.totals))
     if hot.any():
         report.good &= ~hot

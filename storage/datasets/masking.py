@@ -1,5 +1,6 @@
 """What a detector mask hides, and pixels that no mask names although they count no photons."""
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -23,6 +24,12 @@ BRIGHTEST: Final = 0.002
 HOT: Final = 10.0
 """A pixel whose mean is this many times that of the third brightest of its neighbours, and whose least count is above it,
 is hot: an oversampled pattern cannot change so fast, for its speckles are two pixels wide or more."""
+
+GATHERED: Final = 0.3
+"""Resultant length of the mean on the circle from which on the light of a pattern has a place."""
+OFF_CENTRE: Final = 0.15
+IN_CORNERS: Final = 0.4
+"""Shares of the frame's side by which the light lies off its middle: told, and as in a pattern that begins in its middle."""
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -106,6 +113,34 @@ def hot_pixels(report: CountReport, n_frames: int) -> Mask:
     filled[masked] = np.nanmedian(around[:, masked], axis=0)
     third = np.maximum(np.sort(np.nan_to_num(_neighbours(filled)), axis=0)[-3], 0.1)
     return np.asarray(report.good & (n_known >= 3) & (filled > HOT * third) & (report.lowest > np.maximum(third, 1.0)))
+
+
+def beam_warnings(report: CountReport, offset: tuple[int, int]) -> Iterator[str]:
+    """Yield a sentence where the light of the mean pattern (N, N) is centred far from the middle, or in the corners.
+
+    The place is a mean on a circle, for a pattern that was shifted as by a Fourier transform begins in its middle. Light that
+    is spread over the whole frame has none.
+
+    Parameters
+    ----------
+    report : CountReport
+    offset : (row, column)
+        Of the stored square in the file's frames.
+    """
+    n = len(report.sum)
+    turns = np.exp(2j * np.pi * (np.arange(n) - n // 2) / n)
+    moments = [complex((report.sum.sum(axis=1 - axis) * turns).sum()) for axis in (0, 1)]
+    total = max(float(report.sum.sum()), 1.0)
+    away = [n * float(np.angle(moment)) / (2 * np.pi) if abs(moment) > GATHERED * total else 0.0 for moment in moments]
+    if max(map(abs, away)) <= OFF_CENTRE * n:
+        return
+    y, x = ((n // 2 + step) % n + first for step, first in zip(away, offset, strict=True))
+    in_corners = min(map(abs, away)) > IN_CORNERS * n
+    cause = "is the beam in the corners, as a Fourier transform leaves it?" if in_corners else "give the dataset beam_centre_px"
+    yield (
+        f"the light is centred at (row, column) ({y:.0f}, {x:.0f}), {math.hypot(*away):.0f} pixels from the frame's middle, "
+        f"where the beam must be: {cause}"
+    )
 
 
 def _neighbours(image: Array) -> Array:

@@ -21,6 +21,9 @@ MU: Final = ("mutrans", "mufluor", "normtrans", "normfluor", "xmu", "mu", "norm"
 UNNAMED: Final = "reference"
 """What a spectrum is called whose file does not say."""
 MIN_POINTS: Final = 10
+MIN_PHOTON_EV: Final = 30.0
+MAX_PHOTON_EV: Final = 2e5
+"""Photon energies [eV] from where the tables begin; a number outside is none."""
 MOST_MISSING: Final = 0.02
 """Share of the rows, and one in any case, that may hold no finite absorption; no two of them beside each other."""
 
@@ -146,6 +149,11 @@ def ordered(reference: Reference) -> Reference:
             f"{missing[0] + 1}: remove them, or measure there again"
         )
     energy, inverse, counts = np.unique(reference.energy_ev[finite], return_inverse=True, return_counts=True)
+    if len(energy) and not (energy[0] >= MIN_PHOTON_EV and energy[-1] <= MAX_PHOTON_EV):
+        raise ReferenceFormatError(
+            f"energies of a reference must be {MIN_PHOTON_EV:g} to {MAX_PHOTON_EV:g} eV, got {energy[0]:g} to {energy[-1]:g}: "
+            "are they in keV, which the unit of the column must say, or are the columns the wrong way round?"
+        )
     if len(energy) < MIN_POINTS:
         raise ReferenceFormatError(f"a reference needs at least {MIN_POINTS} finite points, got {len(energy)}")
     absorption = np.bincount(inverse, weights=reference.absorption[finite]) / counts

@@ -6,7 +6,15 @@ from numpy.typing import NDArray
 
 from storage.datasets.counts import CountReport, check_counts
 from storage.datasets.framing import frame_about
-from storage.datasets.masking import hidden_beam, hidden_counts, hot_pixels, hot_warning, mask_faults, mask_warnings
+from storage.datasets.masking import (
+    beam_warnings,
+    hidden_beam,
+    hidden_counts,
+    hot_pixels,
+    hot_warning,
+    mask_faults,
+    mask_warnings,
+)
 from storage.readers.record import ScanSource
 
 N, P = 32, 12
@@ -149,3 +157,27 @@ def test_what_is_bright_in_some_frames_only_is_not_hot() -> None:
 def test_few_photons_make_no_pixel_hot() -> None:
     frames = np.random.default_rng(0).poisson(0.05, (P, N, N)).astype(np.int32)
     assert not hot_pixels(check(frames), P).any()
+
+
+@pytest.mark.parametrize(
+    ("rolled", "words"),
+    [
+        ((0, 0), ""),
+        ((2, -3), ""),
+        ((N // 2, N // 2), "is the beam in the corners"),
+        ((N // 2 - 1, N // 2), "is the beam in the corners"),
+        ((0, 9), "centred at (row, column) (16, 25), 9 pixels"),
+        ((-7, 6), "centred at (row, column) (9, 22), 9 pixels"),
+    ],
+)
+def test_light_that_is_not_in_the_middle_is_told(rolled: tuple[int, int], words: str) -> None:
+    told = list(beam_warnings(check(np.roll(measured(), rolled, axis=(1, 2))), (0, 0)))
+    assert bool(told) == bool(words)
+    assert words in "".join(told)
+
+
+def test_light_that_is_everywhere_has_no_place() -> None:
+    frames = np.random.default_rng(0).poisson(9, (P, N, N)).astype(np.int32)
+    frames[:, 0, 0] += 50
+    assert list(beam_warnings(check(frames), (0, 0))) == []
+    assert list(beam_warnings(check(measured(30.0)), (0, 0))) == []

@@ -107,3 +107,12 @@ def test_measured_references_know_their_compound(reference_text: Callable[[str],
     assert (reference.name, reference.formula) == ("V2O5", "V2O5")
     assert reference.energy_ev[0] == pytest.approx(5364.995)
     assert len(reference.energy_ev) == 517
+
+
+@pytest.mark.parametrize("change", [lambda e: e / 1e3, lambda e: 1239.84 / e, lambda e: e * 1e3, lambda e: e - 5450])
+def test_energies_that_no_photons_have_are_refused(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    energy = np.linspace(5400, 5500, 30)
+    rows = "\n".join(f"{one:.6f} {n}" for n, one in enumerate(change(energy)))
+    text = "#XDI/1.0\n# Column.1: energy eV\n# Column.2: mutrans\n#---\n" + rows
+    with pytest.raises(ReferenceFormatError, match="are they in keV"):
+        read_xdi(text)
