@@ -2,17 +2,34 @@
 
 import base64
 import math
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
 from fastapi import Query
+from pydantic import BeforeValidator
 
 from api.schemas import Line
 from service.errors import FieldError, InvalidInputError
 from service.records.views import DatasetFilter, DatasetState, PageKey, RunFilter, RunState
 
-Moment: TypeAlias = Annotated[datetime | None, Query(description="A date and time, in UTC unless it names its zone.")]
+
+def not_a_year(given: object) -> object:
+    """A moment as it was given, but no year alone, which would be taken for seconds since 1970.
+
+    Raises
+    ------
+    ValueError
+    """
+    if isinstance(given, str) and re.fullmatch(r"\d{1,4}", given):
+        raise ValueError(f"a date is a year, a month and a day, such as 2024-01-31; {given} alone is none")
+    return given
+
+
+Moment: TypeAlias = Annotated[
+    datetime | None, Query(description="A date and time, in UTC unless it names its zone."), BeforeValidator(not_a_year)
+]
 
 
 @dataclass(frozen=True)

@@ -206,11 +206,23 @@ def finite(value: float) -> float:
     return value
 
 
+def below_the_folder(pattern: str) -> str:
+    """A pattern of names in the folder or below it.
+
+    Raises
+    ------
+    typer.BadParameter
+    """
+    if not pattern or Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+        raise typer.BadParameter(f"must be a pattern of names in the folder, such as '*.cxi', got {pattern!r}")
+    return pattern
+
+
 @commands.command()
 def follow(
     folder: Annotated[Path, typer.Argument(help="Folder that is written.", exists=True, file_okay=False)],
     formula: Formula,
-    pattern: Annotated[str, typer.Option(help="Names of the files; **/ for folders below.")] = "*",
+    pattern: Annotated[str, typer.Option(help="Names of the files; **/ for folders below.", callback=below_the_folder)] = "*",
     energies: Annotated[int | None, typer.Option(help="Energies to wait for; then the dataset is sealed.", min=1)] = None,
     rest_s: Annotated[
         float, typer.Option(help="A file is complete when it has not changed for so long.", callback=finite, min=0)
@@ -243,6 +255,8 @@ def follow(
         console.print(f"dataset {safe(dataset['id'])}", highlight=False)
         sender = Sender(client, dataset["id"], lambda text: console.print(safe(text), highlight=False), show_warning)
         watch = FolderWatch(folder.resolve(), pattern, rest_s, marker)
+        if not any(watch.folder.glob(pattern)):
+            console.print(safe(f"no file in {folder} matches {pattern} yet; waiting for one"), highlight=False)
         live = LiveRun(client, dataset["id"], options) if run else None
         try:
             ended = follow_folder(watch, sender, energies, live.start if live else lambda: None, lambda: time.sleep(LOOK_S))

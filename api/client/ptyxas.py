@@ -65,9 +65,9 @@ def connect(url: str | None = None, key: str | None = None) -> Client:
     Parameters
     ----------
     url : str, optional
-        By default the environment's ``PTYXAS_URL``, else a service on this machine.
+        Its own, its API's or its page's; by default the environment's ``PTYXAS_URL``, else a service on this machine.
     key : str, optional
-        API key; by default the environment's ``PTYXAS_API_KEY``.
+        API key, by default the environment's ``PTYXAS_API_KEY``; ``ValueError`` where no header can hold it.
     """
     return Client(url or os.environ.get("PTYXAS_URL", LOCAL), key or os.environ.get("PTYXAS_API_KEY"))
 
@@ -86,7 +86,9 @@ class Client:
     """A client of the service at ``url``, which sends an API key if one is given, or the token of a service on this machine."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        self.url = url.rstrip("/")
+        self.url = re.split("[?#]", url)[0].rstrip("/").removesuffix(PREFIX)
+        if key and not re.fullmatch("[!-~]+", key):
+            raise ValueError("an API key holds ASCII letters, digits and punctuation only: was it copied whole, and alone?")
         secret = key or found_token(self.url)
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(30.0, read=660.0))
@@ -108,8 +110,7 @@ class Client:
             No service answered.
         """
         response = self._send(method, path, **sent)
-        answer: dict[str, Any] = response.json() if response.content else {}
-        return answer
+        return dict(response.json()) if response.content else {}
 
     def read(self, path: str) -> bytes:
         """The bytes of a file that the service serves.
@@ -316,8 +317,7 @@ class Client:
                 time.sleep(RECONNECT_S)
 
     def _events(self, run_id: str, last: str) -> Iterator[dict[str, Any]]:
-        headers = {"Last-Event-ID": last}
-        path = f"{PREFIX}/runs/{run_id}/events"
+        path, headers = f"{PREFIX}/runs/{run_id}/events", {"Last-Event-ID": last}
         with self._http.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT_S) as response:
             if response.is_error:
                 response.read()

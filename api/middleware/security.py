@@ -1,4 +1,4 @@
-"""Security headers on every answer; hosts, origins and body sizes that are refused."""
+"""Security headers on every answer; hosts, origins, encodings and sizes of bodies that are refused."""
 
 from collections.abc import Collection
 from typing import Final
@@ -30,7 +30,7 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class SecurityChecks:
-    """ASGI middleware that adds the security headers and refuses foreign hosts, foreign writes and oversized JSON.
+    """ASGI middleware that adds the security headers, and refuses foreign hosts and writes, encoded bodies and oversized JSON.
 
     Parameters
     ----------
@@ -64,6 +64,9 @@ class SecurityChecks:
             refusal = HTTPException(421, "this service answers to names of this machine only; see `allowed_hosts`")
         elif is_foreign_write(scope, self.origins):
             refusal = HTTPException(403, "the request's Origin is another site than the one it is sent to")
+        elif (encoding := encoding_of(scope)) != "identity":
+            text = f"a body with Content-Encoding {encoding!r} is not decoded: send the file as it is, without that header"
+            refusal = HTTPException(415, text, {"Accept-Encoding": "identity"})
         if refusal is not None:
             response = answer_http_error(Request(scope), refusal)
             await response(scope, receive, send_with_headers)
@@ -89,6 +92,13 @@ def is_foreign_write(scope: Scope, origins: Collection[str] = ()) -> bool:
         return urlsplit(origin).netloc != headers.get("host")
     except ValueError:
         return True
+
+
+def encoding_of(scope: Scope) -> str:
+    """How the body of a request is encoded for its way, as its sender says."""
+    if scope["method"] in SAFE_METHODS:
+        return "identity"
+    return Headers(scope=scope).get("content-encoding", "").strip().lower() or "identity"
 
 
 def limited(receive: Receive) -> Receive:

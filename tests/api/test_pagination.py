@@ -51,7 +51,13 @@ def test_lists_are_restricted_by_all_that_is_given(client: httpx.Client, service
 
 @pytest.mark.parametrize(
     ("path", "query"),
-    [("datasets", {"state": "lost"}), ("datasets", {"q": "a\0"}), ("datasets", {"since": "soon"}), ("runs", {"state": "open"})],
+    [
+        ("datasets", {"state": "lost"}),
+        ("datasets", {"q": "a\0"}),
+        ("datasets", {"since": "soon"}),
+        ("runs", {"state": "open"}),
+        ("runs", {"until": "2020"}),
+    ],
 )
 def test_a_restriction_without_meaning_is_refused_by_its_name(client: httpx.Client, path: str, query: dict[str, str]) -> None:
     refused = client.get(f"/api/v1/{path}", params=query)

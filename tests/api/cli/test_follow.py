@@ -187,8 +187,17 @@ def test_a_folder_that_is_written_while_the_command_is_killed(tmp_path: Path, se
     assert "scan_007.npz cannot be used" in second.stderr
 
 
-@pytest.mark.parametrize("seconds", ["nan", "inf"])
-def test_a_time_that_never_passes_is_refused(tmp_path: Path, seconds: str) -> None:
-    code, shown = run("follow", tmp_path, "--formula", "LiVO2", "--rest-s", seconds)
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("--rest-s", "nan", "finite"),
+        ("--rest-s", "inf", "finite"),
+        ("--pattern", "", "names in the folder"),
+        ("--pattern", "/data/*.cxi", "names in the folder"),
+        ("--pattern", "../*", "names in the folder"),
+    ],
+)
+def test_what_nothing_could_be_followed_by_is_refused(tmp_path: Path, option: str, value: str, rule: str) -> None:
+    code, shown = run("follow", tmp_path, "--formula", "LiVO2", option, value)
     assert code == 2
-    assert "finite" in shown
+    assert rule in " ".join(shown.split())

@@ -193,6 +193,18 @@ def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPat
     assert connect("http://other").url == "http://other"
 
 
+@pytest.mark.parametrize("url", ["http://at", "http://at/", "http://at/api/v1", "http://at/api/v1/", "http://at/?run=run_1#x"])
+def test_the_address_of_the_api_or_of_the_page_serves_as_well(url: str) -> None:
+    with Client(url) as client:
+        assert client.url == "http://at"
+
+
+@pytest.mark.parametrize("key", ["clé", "two words", "line\n"])
+def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="an API key holds ASCII"):
+        Client("http://at", key)
+
+
 def test_the_distribution_is_one_module_that_needs_nothing_of_the_server() -> None:
     folder = Path(client_module.__file__).parent
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))

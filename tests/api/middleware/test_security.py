@@ -1,5 +1,6 @@
 """Security headers, same origin, small bodies."""
 
+import gzip
 from typing import Any
 
 import httpx
@@ -36,6 +37,15 @@ def test_an_oversized_body_is_refused(client: httpx.Client, chunked: bool) -> No
     answer = client.post(RUNS, content=sent, headers={"Content-Type": "application/json"})
     assert answer.status_code == 413
     assert answer.json()["code"] == "too-large"
+
+
+def test_a_body_that_is_encoded_for_its_way_is_refused(client: httpx.Client, dataset: dict[str, Any]) -> None:
+    path, packed = f"/api/v1/datasets/{dataset['id']}/scans/e1", {"Content-Encoding": "gzip"}
+    refused = client.put(path, content=gzip.compress(b"scan"), headers=packed)
+    assert (refused.status_code, refused.headers["accept-encoding"]) == (415, "identity")
+    assert "send the file as it is" in refused.json()["detail"]
+    assert client.post("/api/v1/datasets", content=gzip.compress(b"{}"), headers=packed).status_code == 415
+    assert client.put(path, content=b"scan", headers={"Content-Encoding": "identity"}).status_code != 415
 
 
 def test_uploads_may_be_larger(client: httpx.Client, dataset: dict[str, Any]) -> None:
