@@ -4,18 +4,17 @@ As for complex objects, what acts on the transmission comes before the logarithm
 alone cannot tell: here the incident intensity of each energy.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.coupling.alignment import require_ascending
-from tasks.coupling.registration import DriftReference, Grid, coarse_shift, common_grid, to_grid
-from tasks.errors import RegistrationError, VacuumError
+from tasks.coupling.drift import log_transmission, register_chemistry, shared_field
+from tasks.coupling.registration import common_grid
+from tasks.errors import VacuumError
 from tasks.gauge import RIM_PX, field_box, find_empty, require_vacuum, ripple_of
 from tasks.options.coupling import AlignOptions
 from tasks.ptycho.scan import Canvas
@@ -25,12 +24,6 @@ Mask = NDArray[np.bool_]
 
 SAMPLE_SIGMAS = 6.0
 """The specimen is where the mean absorption lies this many standard errors of the empty area above zero."""
-LEAST_TRANSMISSION = 1e-6
-N_COMPONENTS = 2
-"""Components beside the mean in which images of different energies may differ while they are registered."""
-DRIFT_ROUNDS = 4
-CHEMISTRY_ROUNDS = 12
-SMALL_STEP_PX = 0.02
 LEAST_NEGATIVE = 0.01
 UPSIDE_DOWN = 3.0
 """Absorption that lies lower than this below 0, and this many times as far below as above, is upside down."""
@@ -116,95 +109,6 @@ def absorption_spectra(
         sigma_absorption=_noise(absorption, field, vacuum),
         incident_intensity=np.exp(2 * (np.asarray(offsets, np.float64) - levels)),
     )
-
-
-def register_chemistry(
-    flat: Sequence[NDArray[np.floating]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid
-) -> Array:
-    """(E, 2) drift [grid px] of images whose contrast changes over the edge, which the phase's hardly does.
-
-    First as for objects, each image against the mean. That is wrong by up to a pixel where the states differ most, so then
-    against what the mean and the leading components of the stack say of each image. On a simulated particle of two oxides
-    the largest error, at two energies within the edge, falls from 0.8 to 0.3 px.
-    """
-    shifts = register(partial(log_transmission, flat, canvases, grid), canvases, fields, grid)
-    root = np.sqrt(ndimage.gaussian_filter(shared_field(fields, canvases, grid, shifts).astype(float), 2.0)).ravel()
-    for _ in range(CHEMISTRY_ROUNDS if len(flat) > N_COMPONENTS + 1 else 0):
-        images = ndimage.gaussian_filter(log_transmission(flat, canvases, grid, shifts), (0, 1, 1))
-        basis = _basis(images, root)
-        steps = _displacements(images, basis, root)
-        shifts = shifts + steps - steps.mean(axis=0)
-        if np.abs(steps).max() < SMALL_STEP_PX:
-            break
-    return shifts
-
-
-def _basis(images: Array, root: Array) -> Array:
-    """(K, Y, X): the mean of the images (E, Y, X) and their leading components, orthogonal to its gradient."""
-    mean = images.mean(axis=0)
-    known = np.stack([mean.ravel(), *(part.ravel() for part in np.gradient(mean)), np.ones(mean.size)]) * root
-    q, _ = np.linalg.qr(known.T)
-    rest = images.reshape(len(images), -1) * root
-    rest = rest - (rest @ q) @ q.T
-    _, directions = np.linalg.eigh(rest @ rest.T)
-    weights = directions[:, ::-1][:, :N_COMPONENTS].T
-    components = (weights @ images.reshape(len(images), -1)).reshape(-1, *mean.shape)
-    return np.concatenate([mean[None], components])
-
-
-def _displacements(images: Array, basis: Array, root: Array) -> Array:
-    """(E, 2) displacement of each image (E, Y, X) against the combination of the basis (K, Y, X) that explains it.
-
-    One Gauss-Newton step, by the normal equations: the columns are few, and alike but for the gradients.
-    """
-    columns = np.concatenate([basis.reshape(len(basis), -1), np.ones((1, root.size))]) * root
-    targets = images.reshape(len(images), -1) * root
-    gram, products = columns @ columns.T, targets @ columns.T
-    found = np.linalg.lstsq(gram, products.T, rcond=None)[0][:-1].T
-    slopes = [np.tensordot(found, part, axes=1) for part in np.gradient(basis, axis=(1, 2))]
-    steps = []
-    for target, product, *slope in zip(targets, products, *slopes, strict=True):
-        gradient = -np.stack([part.ravel() for part in slope]) * root
-        across = columns @ gradient.T
-        matrix = np.block([[gram, across], [across.T, gradient @ gradient.T]])
-        steps.append(np.linalg.lstsq(matrix, np.concatenate([product, gradient @ target]), rcond=None)[0][-2:])
-    return np.stack(steps)
-
-
-def register(images_at: Callable[[Array], NDArray[Any]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid) -> Array:
-    """(E, 2) drift [grid px]: whole pixels against the middle energy, then sub-pixel against the mean.
-
-    ``images_at(shifts)`` returns the images (E, Y, X) that are compared, such as the phases, displaced back by shifts (E, 2).
-    """
-    shifts = np.zeros((len(canvases), 2))
-    weight = ndimage.gaussian_filter(shared_field(fields, canvases, grid, shifts).astype(float), 2.0)
-    images = images_at(shifts)
-    middle = images[len(images) // 2]
-    shifts = np.stack([coarse_shift(middle, image, weight) for image in images])
-    for _ in range(DRIFT_ROUNDS if len(canvases) > 1 else 0):
-        images = images_at(shifts)
-        reference = DriftReference(images.mean(axis=0), weight)
-        shifts = shifts + np.stack([reference.shift_of(image) for image in images])
-        shifts -= shifts.mean(axis=0)
-    return shifts
-
-
-def shared_field(fields: Sequence[Mask], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> Mask:
-    """(Y, X) bool: pixels inside the field of view of every energy; `RegistrationError` where there are none."""
-    seen = [to_grid(f.astype(float), c, grid, s) > 0.9 for f, c, s in zip(fields, canvases, shifts, strict=True)]
-    shared = np.logical_and.reduce(seen)
-    if not shared.any():
-        raise RegistrationError(
-            "the fields of all energies must share an area, theirs have no pixel in common once the drift is undone: "
-            f"it is up to {np.abs(shifts).max():.0f} px. Did the stage lose its place, or was another field scanned?"
-        )
-    return np.asarray(shared)
-
-
-def log_transmission(flat: Sequence[NDArray[Any]], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> Array:
-    """(E, Y, X): logarithm of the amplitudes transmitted, ``-A``, on the grid, each displaced back by its drift."""
-    images = [to_grid(image, canvas, grid, shift, fill=1.0) for image, canvas, shift in zip(flat, canvases, shifts, strict=True)]
-    return np.asarray(np.log(np.maximum(np.stack(images), LEAST_TRANSMISSION)))
 
 
 def require_upright(absorption: Array, field: Mask) -> None:
