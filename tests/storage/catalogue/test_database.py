@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event
 from storage.catalogue import database
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import refuse_network
+from storage.catalogue.events import NewEvent
 from storage.errors import CatalogueBusyError, CatalogueError, CatalogueFullError, CatalogueUnavailableError, RowExistsError
 
 MOUNTS = """22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -70,7 +71,7 @@ def test_a_writer_waits_for_another_and_readers_do_not(tmp_path: Path) -> None:
     catalogue.runs.create("run_1", "", "queued", [], {})
     other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    writer = threading.Thread(target=catalogue.events.add, args=("run_1", "state", {}))
+    writer = threading.Thread(target=catalogue.events.add, args=("run_1", [NewEvent("state", {})]))
     writer.start()
     assert catalogue.runs.get("run_1") is not None
     assert catalogue.events.after("run_1") == []
