@@ -159,9 +159,14 @@ def check_counts(source: ScanSource, framing: Framing, saturation_count: float |
     return report
 
 
+def is_piled_up(n_largest: int, n_next: int) -> bool:
+    """Whether so many readings equal the largest, beside those that equal the next, that saturation is likely at any value."""
+    return n_largest >= MIN_PILED_UNKNOWN and n_largest >= PILED_TO_NEXT * n_next
+
+
 def _piled_up(report: CountReport) -> Iterator[str]:
     n, n_next = report.n_largest, report.n_next
-    if report.largest >= MIN_PILED_VALUE and n >= MIN_PILED_UNKNOWN and n >= PILED_TO_NEXT * n_next:
+    if report.largest >= MIN_PILED_VALUE and is_piled_up(n, n_next):
         yield (
             f"{n} readings equal the largest, {report.largest:.0f}, and {n_next} the next: if the detector saturates there, give "
             "it as saturation_count"

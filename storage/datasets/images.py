@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from storage.datasets.counts import FULL_SCALES, MIN_PILED, MIN_PILED_UNKNOWN, NO_COUNTS, PILED_TO_NEXT, SURE_FULL_SCALE
+from storage.datasets.counts import FULL_SCALES, MIN_PILED, NO_COUNTS, SURE_FULL_SCALE, is_piled_up
 from storage.datasets.entries import SAME_ENERGY_EV
 from storage.datasets.ingest import create_array
 from storage.datasets.scans import ImageInfo, ScanInfo
@@ -207,7 +207,7 @@ def full_scale(numbers: NDArray[Any]) -> float | None:
     ends = {*FULL_SCALES, *NO_COUNTS} | ({float(np.iinfo(numbers.dtype).max)} if numbers.dtype.kind in "iu" else set())
     n_largest, lower = int(np.count_nonzero(finite == largest)), finite[finite < largest]
     n_next = int(np.count_nonzero(lower == lower.max())) if lower.size else 0
-    piled = n_largest >= MIN_PILED if largest >= SURE_FULL_SCALE else n_largest >= max(MIN_PILED_UNKNOWN, PILED_TO_NEXT * n_next)
+    piled = n_largest >= MIN_PILED if largest >= SURE_FULL_SCALE else is_piled_up(n_largest, n_next)
     return largest if largest in ends and piled else None
 
 
