@@ -14,7 +14,7 @@ from service.api_keys import Key
 from service.datasets import Datasets
 from service.errors import ConflictError
 from service.execution import worker as work
-from service.execution.cluster import Cluster
+from service.execution.dask.cluster import Cluster
 from service.execution.metrics import Snapshot
 from service.execution.runner import Runner
 from service.records.dataset_repository import DatasetRepository

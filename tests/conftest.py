@@ -38,7 +38,7 @@ def compute_in_one_thread() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         import jax
 
-        from service.execution.task import WORKER_ENVIRONMENT
+        from service.execution.dask.task import WORKER_ENVIRONMENT
 
         with pytest.MonkeyPatch.context() as patch:  # what tests start finds the environment as it was
             for name, value in WORKER_ENVIRONMENT.items():

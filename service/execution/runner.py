@@ -20,10 +20,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from service.errors import SchedulerUnavailableError, ServiceError
+from service.execution.dask.task import Outcome, Work
 from service.execution.planning import LoadInputs, Plan, make_plan, remove_past_rounds
 from service.execution.reporter import PUBLISH_S, Reporter, wait_s
 from service.execution.submission import Executor, Submissions
-from service.execution.task import Outcome, Work
 from service.execution.worker import StepResult
 from service.records.run_repository import RunRecord, RunRepository
 from service.stages.context import DataPaths

@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 
 from service.errors import SchedulerUnavailableError
 from service.execution.batching import Batch, batches_of, perform_together
-from service.execution.cluster import GPU_WORKER
+from service.execution.dask.cluster import GPU_WORKER
+from service.execution.dask.task import Outcome, TaskSpec, Work
 from service.execution.priorities import FairShare
-from service.execution.task import Outcome, TaskSpec, Work
 from service.execution.task_table import Task, TaskTable
 from service.execution.worker import StepResult
 from service.stages.context import DataPaths, StepRequest
@@ -30,7 +30,7 @@ StepOutcome = tuple[str, Step, StepResult]
 
 
 class Executor(Protocol):
-    """What is asked of a cluster (`service.execution.cluster.Cluster`)."""
+    """What is asked of a cluster (`service.execution.dask.cluster.Cluster`)."""
 
     @property
     def n_gpus(self) -> int: ...

@@ -22,8 +22,8 @@ from pydantic import TypeAdapter
 from scipy import ndimage
 from scipy.special import erf
 
-from service.execution.cluster import Cluster
-from service.execution.task import Outcome, TaskSpec
+from service.execution.dask.cluster import Cluster
+from service.execution.dask.task import Outcome, TaskSpec
 from service.execution.worker import StepResult, perform
 from service.settings import Settings
 from service.stages.context import DataPaths, IsCancelled, Report, StepRequest

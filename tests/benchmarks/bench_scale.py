@@ -26,8 +26,8 @@ from bench_workers import reconstruct_one
 from pydantic import TypeAdapter
 from scipy.optimize import nnls
 
-from service.execution.cluster import Cluster
-from service.execution.task import WORKER_ENVIRONMENT, Outcome, TaskSpec
+from service.execution.dask.cluster import Cluster
+from service.execution.dask.task import WORKER_ENVIRONMENT, Outcome, TaskSpec
 from service.execution.worker import StepResult
 from service.settings import Settings
 from service.stages.context import DataPaths

@@ -12,7 +12,7 @@ from statistics import median
 
 from distributed import Client
 
-from service.execution.embedded import start_embedded
+from service.execution.dask.embedded import start_embedded
 from service.settings import Settings
 
 N_ENERGIES = 8

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from image_file import DOCKERFILE, instructions
 
-from service.execution.embedded import SCHEDULER_SETTINGS
-from service.execution.task import WORKER_ENVIRONMENT
+from service.execution.dask.embedded import SCHEDULER_SETTINGS
+from service.execution.dask.task import WORKER_ENVIRONMENT
 
 ROOT = DOCKERFILE.parents[1]
 

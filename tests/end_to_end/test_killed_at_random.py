@@ -23,7 +23,7 @@ import pytest
 from lab import BRIEF_OPTIONS, PRELOAD, UNDRAWN, Array, Lab, OpenLab, Writer, brief_specimen
 
 from api.client.ptyxas import UnreachableError
-from service.execution.task import WORKER_ENVIRONMENT
+from service.execution.dask.task import WORKER_ENVIRONMENT
 
 SEED = int(os.environ.get("PTYXAS_TEST_SEED", random.SystemRandom().randrange(10**6)))
 N_DEATHS = int(os.environ.get("PTYXAS_TEST_DEATHS", "1"))

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from lab import PRELOAD, UNDRAWN, Job, Lab, Measure, OpenLab, Writer
 
-from service.execution.certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
+from service.execution.dask.certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
 
 PREFIX: Final = f"10.{70 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
 BRIDGE: Final = f"ptx{os.getpid()}"

@@ -26,7 +26,7 @@ def init(
     days: Annotated[int, typer.Option(min=1, help="Days that the certificates are valid.")] = 825,
 ) -> None:
     """Write a private authority's certificate, and a certificate with its key, and print how each party uses them."""
-    from service.execution.certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
+    from service.execution.dask.certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
 
     with plain_errors():
         write_certificates(folder, tuple(host), days)

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import pytest
 from places import on_disk
 
-from service.execution.cluster import Cluster
+from service.execution.dask.cluster import Cluster
+from service.execution.dask.task import Work
 from service.execution.runner import Runner
 from service.execution.submission import Executor
-from service.execution.task import Work
 from service.execution.worker import StepResult
 from service.records.run_repository import RunRepository
 from service.records.views import RunView

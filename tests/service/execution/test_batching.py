@@ -13,9 +13,9 @@ import pytest
 from distributed import LocalCluster
 
 from service.execution.batching import Batch, batches_of, parts, perform_together, step_bytes
-from service.execution.cluster import GPU_WORKER, Cluster
+from service.execution.dask.cluster import GPU_WORKER, Cluster
+from service.execution.dask.task import WORKER_ENVIRONMENT, Outcome, TaskSpec
 from service.execution.runner import Runner
-from service.execution.task import WORKER_ENVIRONMENT, Outcome, TaskSpec
 from service.execution.worker import perform
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader

@@ -18,8 +18,8 @@ import pytest
 from places import on_disk
 
 from service.errors import InvalidInputError, SchedulerUnavailableError
+from service.execution.dask.task import Outcome, TaskSpec
 from service.execution.reporter import EVENTS_S, PUBLISH_S
-from service.execution.task import Outcome, TaskSpec
 from service.execution.worker import StepResult
 from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
 from service.stages.pipeline import build_graph
@@ -29,7 +29,7 @@ from storage.errors import ArtifactMissingError, CatalogueUnavailableError
 from tasks.options.run import OPTIONS, RunOptions
 
 if TYPE_CHECKING:
-    from service.execution.cluster import Cluster
+    from service.execution.dask.cluster import Cluster
     from tests.service.execution.conftest import FakeWork, MakeBench, MakeInput
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

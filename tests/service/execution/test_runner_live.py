@@ -9,7 +9,7 @@ import pytest
 from places import on_disk
 from pydantic import TypeAdapter
 
-from service.execution.task import Work
+from service.execution.dask.task import Work
 from service.execution.worker import StepResult
 from service.stages.context import DataPaths, IsCancelled, Report, StepRequest, never
 from service.stages.couple import split

@@ -26,7 +26,7 @@ SERVICE = textwrap.dedent(
     from service.workflow.inputs import RunInput, ScanInput
     from service.records.run_repository import RunRepository
     from service.execution.runner import Runner
-    from service.execution.cluster import Cluster
+    from service.execution.dask.cluster import Cluster
     from service.settings import Settings
     from service.stages.context import DataPaths
     from storage.catalogue.catalogue import Catalogue

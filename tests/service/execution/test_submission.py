@@ -11,9 +11,9 @@ import pytest
 
 from service.errors import SchedulerUnavailableError
 from service.execution.batching import Batch
-from service.execution.cluster import GPU_WORKER
+from service.execution.dask.cluster import GPU_WORKER
+from service.execution.dask.task import Outcome, TaskSpec
 from service.execution.submission import MAX_KILLS, Submissions
-from service.execution.task import Outcome, TaskSpec
 from service.execution.worker import StepResult, perform
 from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph

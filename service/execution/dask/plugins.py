@@ -10,7 +10,7 @@ from typing import Final
 
 from distributed import Worker, WorkerPlugin
 
-from service.execution.task import NICENESS, lower_priority, prepare_numerics
+from service.execution.dask.task import NICENESS, lower_priority, prepare_numerics
 from service.stages.libraries import load_ahead
 from service.versions import differences, software_versions
 

@@ -1,8 +1,7 @@
 """The Dask cluster that computes the steps, embedded or at an address.
 
-Only this module and `service.execution.task` import `distributed`. Work is one Dask task, submitted under a key that also
-names it on the dashboard, with the tasks whose results it reads as its inputs. Dask keeps nothing when its scheduler goes
-away: every task then ends as lost, and the caller submits it again.
+Work is one Dask task, submitted under a key that also names it on the dashboard, with the tasks whose results it reads as its
+inputs. Dask keeps nothing when its scheduler goes away: every task then ends as lost, and the caller submits it again.
 """
 
 import contextlib
@@ -22,10 +21,10 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Client, Future, LocalCluster
 
 from service.errors import SchedulerUnavailableError
-from service.execution.dashboard import protect, reachable
-from service.execution.embedded import address_within, cluster_security, start_embedded
-from service.execution.plugins import LoadAhead, VersionCheck, scheduler_difference
-from service.execution.task import TOPIC, Outcome, TaskCall, TaskReports, TaskSpec, read_outcome, run_task
+from service.execution.dask.dashboard import protect, reachable
+from service.execution.dask.embedded import address_within, cluster_security, start_embedded
+from service.execution.dask.plugins import LoadAhead, VersionCheck, scheduler_difference
+from service.execution.dask.task import TOPIC, Outcome, TaskCall, TaskReports, TaskSpec, read_outcome, run_task
 from service.execution.worker import StepResult
 from service.settings import Settings
 from service.stages.context import Report

@@ -16,10 +16,10 @@ import pytest
 from dask_processes import External
 
 from service.errors import SchedulerUnavailableError
-from service.execution import cluster as module
-from service.execution.cluster import Cluster
-from service.execution.embedded import SCHEDULER_SETTINGS
-from service.execution.task import NICENESS, WORKER_ENVIRONMENT, Outcome, TaskSpec, Work
+from service.execution.dask import cluster as module
+from service.execution.dask.cluster import Cluster
+from service.execution.dask.embedded import SCHEDULER_SETTINGS
+from service.execution.dask.task import NICENESS, WORKER_ENVIRONMENT, Outcome, TaskSpec, Work
 from service.execution.worker import StepResult
 from service.settings import Settings
 from service.stages.context import IsCancelled, Report

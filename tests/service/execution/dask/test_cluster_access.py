@@ -19,12 +19,12 @@ from dask_processes import External
 from distributed import Client, Security
 
 from service.errors import SchedulerUnavailableError
-from service.execution import cluster as module
-from service.execution.certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
-from service.execution.cluster import Cluster
-from service.execution.dashboard import reachable
-from service.execution.plugins import scheduler_difference
-from service.execution.task import Outcome, TaskSpec, Work
+from service.execution.dask import cluster as module
+from service.execution.dask.certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
+from service.execution.dask.cluster import Cluster
+from service.execution.dask.dashboard import reachable
+from service.execution.dask.plugins import scheduler_difference
+from service.execution.dask.task import Outcome, TaskSpec, Work
 from service.execution.worker import StepResult
 from service.settings import Settings
 from service.stages.context import IsCancelled, Report

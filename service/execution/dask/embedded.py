@@ -12,8 +12,8 @@ from typing import Final
 import dask
 from distributed import LocalCluster, Scheduler, Security
 
-from service.execution.compiled_code import compiled_code_environment
-from service.execution.task import WORKER_ENVIRONMENT
+from service.execution.dask.compiled_code import compiled_code_environment
+from service.execution.dask.task import WORKER_ENVIRONMENT
 from service.settings import Settings
 
 SCHEDULER_SETTINGS: Final[dict[str, object]] = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.execution import compiled_code
-from service.execution.compiled_code import compiled_code_environment
+from service.execution.dask import compiled_code
+from service.execution.dask.compiled_code import compiled_code_environment
 
 FOLDER, LEAST = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 

@@ -1,0 +1,1 @@
+"""What knows Dask: the cluster, and the tasks that its workers run. Nothing outside this package imports `distributed`."""
