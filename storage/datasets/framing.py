@@ -40,10 +40,28 @@ class Framing:
         return reorient(frames, self.orientation)
 
     def crop_probe(self, probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """Crop a probe (M, ny, nx), given in the specimen's plane, as its far field would be cropped."""
+        """Crop a probe (M, ny, nx), given in the specimen's plane, to the sampling of the frames, as (M, N, N) complex64.
+
+        Its far field is cropped: about the beam centre where it lies there, as that of a probe which was reconstructed from
+        whole frames does; else about the middle, where the far field of a beam along the axis is.
+        """
         far = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(probe, (-2, -1)), norm="ortho"), (-2, -1))
-        near = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(self.crop(far), (-2, -1)), norm="ortho"), (-2, -1))
+        half, middle = self.n_pixels // 2, np.array(probe.shape[-2:]) // 2
+        beam = np.array([self.rows.start, self.columns.start]) + half
+        place = _centre_of_power(far)
+        if np.linalg.norm(place - middle) < np.linalg.norm(place - beam):
+            beam = middle
+        first, left = beam - half
+        cropped = far[..., first : first + self.n_pixels, left : left + self.n_pixels]
+        near = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(cropped, (-2, -1)), norm="ortho"), (-2, -1))
         return near.astype(np.complex64)
+
+
+def _centre_of_power(waves: NDArray[Any]) -> NDArray[np.float64]:
+    """(row, column) of the mean place of the power of waves (M, ny, nx)."""
+    power = (np.abs(waves.astype(np.complex128)) ** 2).sum(axis=0)
+    places = [np.average(np.arange(n), weights=power.sum(axis=1 - axis)) for axis, n in enumerate(power.shape)]
+    return np.array(places)
 
 
 def reorient(frames: NDArray[Any], orientation: int) -> NDArray[Any]:

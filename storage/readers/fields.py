@@ -74,7 +74,7 @@ class Fields:
         if node is None:
             return None
         n_bytes = int(np.prod(node.shape, dtype=np.float64)) * node.dtype.itemsize
-        if node.dtype.kind not in "biufc":
+        if node.dtype.kind not in "biufc" and not is_of_pairs(node.dtype):
             self.fault(name, f"must be numbers, got {node.dtype}")
         elif n_bytes > MAX_SMALL_BYTES:
             self.fault(name, f"is {n_bytes / 2**20:.0f} MiB, more than the {MAX_SMALL_BYTES // 2**20} MiB allowed")
@@ -83,7 +83,7 @@ class Fields:
                 if unwritten_frames(node).any():
                     self.fault(name, "was never written, or only in part: the file holds its shape and no numbers")
                     return None
-                return np.asarray(node[()])
+                return from_pairs(np.asarray(node[()]))
             except DAMAGE as error:
                 self.fault(name, f"cannot be read: {error}")
         return None
@@ -321,6 +321,19 @@ class Fields:
             self.fault("counts", f"{error}; ptychography needs photons, for their noise is the weight of each pixel")
             return None
         return node
+
+
+def is_of_pairs(dtype: np.dtype[Any]) -> bool:
+    """Whether an element is two numbers, as MATLAB and others write a complex one."""
+    return len(dtype.names or ()) == 2 and all(dtype[name].kind in "iuf" for name in dtype.names or ())
+
+
+def from_pairs(values: NDArray[Any]) -> NDArray[Any]:
+    """Complex numbers of pairs, whatever the pairs' parts are called; other numbers as they are."""
+    if not is_of_pairs(values.dtype):
+        return values
+    real, imaginary = values.dtype.names or ()
+    return np.asarray(values[real] + 1j * values[imaginary])
 
 
 def stacked(node: Node) -> Node:

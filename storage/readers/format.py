@@ -90,6 +90,7 @@ READERS: Final[tuple[ScanReader, ...]] = (
         "Diamond I13, and I08 with its STXM file and dark frames (ZIP)",
         is_diamond,
         lambda file, beside: read_diamond(file, beside.siblings),
+        is_linked=True,
         holds_frames=is_diamond_scan,
     ),
     ScanReader("SLS cSAXS with the positions (ZIP)", is_csaxs, lambda file, beside: read_csaxs(file, [*beside.others])),

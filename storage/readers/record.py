@@ -22,6 +22,10 @@ BLOCK_BYTES = 16 * 2**20
 """Frames are read in blocks of about this size [bytes]; a scan is never in memory whole."""
 
 
+MAX_ASPECT: Final = 32
+"""Columns a row that no area detector has; spectra of fluorescence have thousands of bins in one to ten channels."""
+
+
 class Node(Protocol):
     """An array in a file: an HDF5 dataset, a Zarr array or a member of an archive.
 
@@ -104,6 +108,11 @@ class ScanSource:
     saturation_count: float | None = None
     faults: tuple[FieldError, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def is_of_spectra(shape: tuple[int, ...]) -> bool:
+    """Whether an array (..., channels, bins) is of a fluorescence detector, rather than frames (..., ny, nx) of pixels."""
+    return shape[-1] > MAX_ASPECT * shape[-2]
 
 
 def frames_per_block(frames: Node) -> int:

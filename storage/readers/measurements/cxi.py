@@ -35,12 +35,18 @@ FRAMES = ("data_1/data", f"{DETECTOR}/data", "data/data")
 TRANSLATIONS = ("data_1/translation", "sample_1/geometry_1/translation", f"{DETECTOR}/translation")
 AXES = "data/y", "data/x"
 ILLUMINATION: Final = f"{SOURCE}/illumination"
+MASKS: Final = (f"{DETECTOR}/mask", "data_1/mask")
+NEXUS_MASK: Final = f"{DETECTOR}/pixel_mask"
+CENTRE_YX: Final = (f"{DETECTOR}/beam_center_y", f"{DETECTOR}/beam_center_x")
+MONITORS: Final = ("control_1/data", "monitor_1/data", "control/data", "instrument_1/monitor/data")
 OF_EACH_ENERGY: Final[Mapping[str, tuple[int, ...]]] = {
     **dict.fromkeys(TRANSLATIONS, (3,)),
     f"{DETECTOR}/distance": (1,),
     **{f"{DETECTOR}/{axis}_pixel_size": (1,) for axis in "xy"},
     f"{DETECTOR}/corner_position": (2,),
-    f"{DETECTOR}/mask": (4,),
+    **dict.fromkeys((*MASKS, NEXUS_MASK), (3, 4)),
+    **dict.fromkeys(CENTRE_YX, (1,)),
+    **dict.fromkeys((*AXES, *MONITORS), (2,)),
     f"{DETECTOR}/data_dark": (4,),
     ILLUMINATION: (3, 4),
 }
@@ -72,11 +78,11 @@ def _read_energies(entry: h5py.Group, label: str) -> list[ScanSource]:
 
 def _read_entry(entry: h5py.Group, find: Callable[[str], Node | None], label: str) -> ScanSource:
     fields = Fields(find)
-    mask, frame_masks = fields.masks(f"{DETECTOR}/mask", "data_1/mask", bad_bits=CXI_BAD_BITS)
+    mask, frame_masks = fields.masks(*MASKS, bad_bits=CXI_BAD_BITS)
     if mask is None and frame_masks is None:
-        mask, frame_masks = fields.masks(f"{DETECTOR}/pixel_mask", bad_bits=NEXUS_BAD_BITS)
+        mask, frame_masks = fields.masks(NEXUS_MASK, bad_bits=NEXUS_BAD_BITS)
     frames, mask = corrected(fields, fields.frames(*FRAMES), mask, dark=DARKS, flat=FLATS)
-    told_of_monitor(fields, "control_1/data", "monitor_1/data", "control/data", "instrument_1/monitor/data")
+    told_of_monitor(fields, *MONITORS)
     return ScanSource(
         label=label,
         frames=frames,
@@ -88,7 +94,7 @@ def _read_entry(entry: h5py.Group, find: Callable[[str], Node | None], label: st
         mask=mask,
         frame_masks=frame_masks,
         probe=fields.probe(ILLUMINATION),
-        beam_centre=fields.beam_centre(f"{DETECTOR}/beam_center_y", f"{DETECTOR}/beam_center_x"),
+        beam_centre=fields.beam_centre(*CENTRE_YX),
         saturation_count=fields.saturation_count(f"{DETECTOR}/saturation_value"),
         faults=tuple(fields.faults),
         warnings=tuple(fields.warnings),

@@ -8,6 +8,7 @@ I08   a ZIP: ``entry1/instrument/_andorrastor/data`` (rows, columns, ny, nx) in 
       name; the flat field in a fourth, as array ``flat`` (ny, nx)
 ====  ======================================================================================================================
 
+Detectors that write a file of their own are linked to; it lies beside the scan then. Spectra of fluorescence are passed over.
 The energy is ``energy`` beside the STXM program's positions, where it is; distance and pixel are the dataset's. I08's camera
 adds an offset to every frame, so a scan of it without dark frames is warned of. A mask is a file of its own, see ``mask_file``.
 
@@ -24,7 +25,7 @@ from storage.readers.axes import positions_of_axes
 from storage.readers.containers.hdf5 import NO_SIBLINGS, child_names, find_node, find_object
 from storage.readers.corrections import corrected
 from storage.readers.fields import Fields
-from storage.readers.record import Node, ScanSource
+from storage.readers.record import Node, ScanSource, is_of_spectra
 
 INSTRUMENT: Final = "entry1/instrument"
 MOTORS: Final = tuple(f"{INSTRUMENT}/{motors}_s" for motors in ("t1_sxy/t1", "t1_sxyz/t1", "lab_sxy/lab"))
@@ -38,8 +39,8 @@ UM: Final = 1e-6
 
 
 def is_diamond(file: h5py.File) -> bool:
-    """Whether a file is a scan of GDA."""
-    return next(detectors(file), None) is not None
+    """Whether a file is a scan of GDA: with an area detector's frames, or links to some."""
+    return next(detectors(file), None) is not None or bool(_linked(file))
 
 
 def is_diamond_scan(file: h5py.File) -> bool:
@@ -52,14 +53,26 @@ def is_dark(file: h5py.File) -> bool:
     return DARK_FILE in Path(str(file.filename)).name.lower()
 
 
-def detectors(file: h5py.File) -> Iterator[str]:
-    """Paths of the frames of all detectors of a file."""
+def detectors(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLINGS) -> Iterator[str]:
+    """Paths of the frames of all area detectors of a file, which may be in ``siblings`` that it links to."""
     group = find_object(file, INSTRUMENT)
     for name in child_names(group) if isinstance(group, h5py.Group) else []:
         path = f"{INSTRUMENT}/{name}/data"
-        node = find_node(file, path)
-        if node is not None and len(node.shape) in (3, 4):
+        node = find_node(file, path, siblings)
+        if node is not None and len(node.shape) in (3, 4) and not is_of_spectra(node.shape):
             yield path
+
+
+def _linked(file: h5py.File) -> list[str]:
+    """Names of the detectors whose data are links to other files, as those of detectors that write files themselves are."""
+    group = find_object(file, INSTRUMENT)
+    names = child_names(group) if isinstance(group, h5py.Group) else []
+    inner = {name: find_object(file, f"{INSTRUMENT}/{name}") for name in names}
+    return [
+        name
+        for name, one in inner.items()
+        if isinstance(one, h5py.Group) and isinstance(one.get("data", getlink=True), h5py.ExternalLink)
+    ]
 
 
 def read_diamond(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLINGS) -> list[ScanSource]:
@@ -70,16 +83,21 @@ def read_diamond(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLING
 
     def find(path: str) -> Node | None:
         if path == DARK_FRAMES:
-            return find_node(darks[0], next(detectors(darks[0]))) if darks else None
+            path = next(detectors(darks[0], siblings), path) if darks else path
+            return find_node(darks[0], path, siblings) if darks else None
         if path == FLAT:
             return next((node for one in beside if (node := find_node(one, FLAT)) is not None), None)
-        return find_node(stxm if path.startswith(STXM) else file, path)
+        return find_node(stxm if path.startswith(STXM) else file, path, siblings)
 
-    fields, found = Fields(find), [*detectors(file)]
+    fields, found = Fields(find), [*detectors(file, siblings)]
     if len(found) > 1:
         fields.fault("counts", f"there are frames of several detectors, {', '.join(found)}: leave one in the file")
-    frames, mask = corrected(fields, fields.frames(*found[:1]), None, dark=(DARK_FRAMES,), flat=(FLAT,))
-    if found[0].startswith(CAMERA) and not darks:
+    elif not found:
+        names = ", ".join(_linked(file))
+        fields.fault("counts", f"the frames of {names} are in another file, which is not beside the scan; send both in one ZIP")
+    raw = fields.frames(found[0]) if found else None
+    frames, mask = corrected(fields, raw, None, dark=(DARK_FRAMES,), flat=(FLAT,))
+    if found and found[0].startswith(CAMERA) and not darks:
         fields.warnings.append(
             "no frames without light are beside the scan, so the offset that the camera adds (about 200 counts at I08) is not "
             'subtracted: send them in the same ZIP, with "dark" in the name of their file'

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
 from storage.readers.corrections import STEADY, is_beam_in_corners, monitor_spread, squared
 from storage.readers.fields import Fields
-from storage.readers.record import ScanSource
+from storage.readers.record import Node, ScanSource, is_of_spectra
 
 PREPARED: Final = "diffamp"
 RAW: Final = "scan/scan_positions"
@@ -67,17 +67,21 @@ def _raw(fields: Fields, file: h5py.File) -> ScanSource:
     group = find_object(file, "diff_data")
     detectors = child_names(group) if isinstance(group, h5py.Group) else []
     places = ["entry/data/data", *(f"diff_data/{name}/det_images" for name in detectors)]
-    found = [path for path in places if fields.find(path) is not None]
+    found = [path for path in places if (node := fields.find(path)) is not None and not _is_spectrum(node)]
     if len(found) > 1:
         fields.fault("counts", f"there are frames of several detectors, {', '.join(found)}: leave one in the file")
     return ScanSource(
         label="file",
-        frames=fields.frames(*places),
+        frames=fields.frames(*(found or places)),
         positions_m=_positions_m(fields, RAW),
         energy_ev=fields.energy_ev("scan/energy", kev=True),
         faults=tuple(fields.faults),
         warnings=tuple(fields.warnings),
     )
+
+
+def _is_spectrum(node: Node) -> bool:
+    return len(node.shape) == 3 and is_of_spectra(node.shape)
 
 
 def _positions_m(fields: Fields, path: str) -> NDArray[np.float64] | None:

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from storage.errors import FieldError
 from storage.readers.containers.hdf5 import child_names, find_node
 from storage.readers.fields import Fields
+from storage.readers.matlab import is_of_matlab
 from storage.readers.measurements.plain import COUNTS
 from storage.readers.record import ScanSource
 
 GOOD: Final = "mask"
 BAD: Final = "bad_pixels"
-MATLAB: Final = "MATLAB_class"
-"""Attribute of every array that MATLAB wrote."""
 
 
 def holds_mask(file: h5py.File) -> bool:
@@ -56,7 +55,7 @@ def _read(fields: Fields) -> NDArray[np.bool_] | None:
         fields.fault("mask", f"must be (ny, nx) numbers, got {values.shape} of {values.dtype}")
         return None
     good = values == 0 if name == BAD else values > 0
-    return np.asarray(good.T if MATLAB in getattr(node, "attrs", {}) else good)
+    return np.asarray(good.T if is_of_matlab(node) else good)
 
 
 def _masked(source: ScanSource, good: NDArray[np.bool_] | None, faults: tuple[FieldError, ...]) -> ScanSource:

@@ -3,7 +3,8 @@
 ``entry/measurement/<detector>/frames`` (P, ny, nx), or ``entry/measurement/Eiger/data`` and ``entry/instrument/Eiger/data``;
 ``entry/measurement/pseudo/x`` and ``y`` (P,) [um], the probe on the specimen; ``entry/snapshots/pre_scan/energy`` [eV]. Distance
 and pixel are the dataset's. Links to files beside the master are followed where these are in the same ZIP or folder. The
-monitor is ``alba/channel1``, ``alba2/1`` or ``ni/counter1``; the mask a file of its own, see ``mask_file``.
+monitor is ``alba/channel1``, ``alba2/1`` or ``ni/counter1``; the mask a file of its own, see ``mask_file``, and the pixels that
+are negative in the first frame. Spectra of fluorescence detectors, which are called ``frames`` as well, are passed over.
 
 Source: github.com/maxiv-science/nanomax-analysis-utils (names of the master file), and ptychodus, "Available File Readers".
 """
@@ -12,12 +13,14 @@ from collections.abc import Mapping
 from typing import Final
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from storage.readers.axes import positions_of_axes
 from storage.readers.containers.hdf5 import NO_SIBLINGS, child_names, find_node, find_object
 from storage.readers.corrections import told_of_monitor
 from storage.readers.fields import Fields
-from storage.readers.record import ScanSource
+from storage.readers.record import Node, ScanSource, is_of_spectra
 
 MEASUREMENT: Final = "entry/measurement"
 PSEUDO: Final = f"{MEASUREMENT}/pseudo"
@@ -52,6 +55,7 @@ def read_nanomax(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLING
             frames=counts,
             positions_m=positions_of_axes(fields, f"{PSEUDO}/y", f"{PSEUDO}/x", counts, unstated=UM),
             energy_ev=fields.energy_ev("entry/snapshots/pre_scan/energy", "entry/snapshots/post_scan/energy"),
+            mask=_gaps(counts),
             faults=tuple(fields.faults),
             warnings=tuple(fields.warnings),
         )
@@ -60,4 +64,12 @@ def read_nanomax(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLING
 
 def _holds_frames(fields: Fields, path: str) -> bool:
     node = fields.find(path)
-    return node is not None and len(node.shape) == 3
+    return node is not None and len(node.shape) == 3 and not is_of_spectra(node.shape)
+
+
+def _gaps(frames: Node | None) -> NDArray[np.bool_] | None:
+    """(ny, nx) bool, false where the first frame is negative: the detector's gaps and dead pixels."""
+    if frames is None or frames.dtype.kind != "i":
+        return None
+    good = np.asarray(frames[0:1])[0] >= 0
+    return None if good.all() else good

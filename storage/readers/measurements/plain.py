@@ -4,7 +4,7 @@
 ``mask`` (bool, true = good) or ``bad_pixels`` (integers, 0 = good), ``probe``, ``beam_centre_px`` (y, x),
 ``saturation_count``, ``dark`` and ``flat`` (ny, nx), ``monitor (P,)``. Several energies are ``counts (E, P, ny, nx)`` and
 ``energy_ev (E,)``, with positions of each (E, P, 2) or of all, and likewise distances, pixels, probes, masks and dark frames.
-HDF5 attributes of the file serve for the numbers as well.
+HDF5 attributes of the file serve for the numbers as well. What MATLAB saved is (ny, nx, P) there, see ``matlab``.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +21,7 @@ from storage.readers.containers.npy import NpyMember, npy_names
 from storage.readers.corrections import corrected, told_of_monitor
 from storage.readers.energy_stack import split_energies, told_of_probes
 from storage.readers.fields import PIXEL, Fields
+from storage.readers.matlab import turned_back
 from storage.readers.record import BeamCentre, Node, ScanSource
 
 COUNTS = ("counts", "frames", "diffraction", "data", "intensities")
@@ -72,12 +73,12 @@ def read_plain(find: Callable[[str], Node | None], label: str) -> ScanSource:
 
 
 def find_in_hdf5(file: h5py.File) -> Callable[[str], Node | None]:
-    """Look for a name among a file's datasets, then its attributes."""
+    """Look for a name among a file's datasets, with the axes of those that MATLAB saved turned back, then its attributes."""
 
     def find(name: str) -> Node | None:
         node = find_node(file, name)
         if node is not None or name not in file.attrs:
-            return node
+            return turned_back(node)
         value = np.asarray(file.attrs[name])
         return value if value.dtype.kind in "iuf" else None
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.hdf5 import child_names, find_node, find_object
-from storage.readers.fields import ENERGY, LENGTH, Fields
+from storage.readers.fields import ENERGY, LENGTH, Fields, from_pairs
 from storage.readers.images import DerivedImage, ImageSource, split_stack
 from storage.readers.photon_energy import HC_EV_M, is_photon_energy
 from storage.readers.record import Node
@@ -65,18 +65,10 @@ def _from_matlab(fields: Fields, stored: Node | None) -> Node | None:
         fields.warnings.append(f"the object has {shape[0]} layers; their product is taken")
 
     def read() -> NDArray[Any]:
-        layers = _complex(np.asarray(stored[()])).reshape(-1, *shape[-2:])
+        layers = from_pairs(np.asarray(stored[()])).reshape(-1, *shape[-2:])
         return np.asarray(np.prod(layers, axis=0).T)
 
-    return DerivedImage(shape[:-3:-1], _complex(np.empty(0, stored.dtype)).dtype, read)
-
-
-def _complex(values: NDArray[Any]) -> NDArray[Any]:
-    """Complex numbers of pairs, whatever the pairs' parts are called; other numbers as they are."""
-    names = values.dtype.names
-    if names is None or len(names) != 2:
-        return values
-    return np.asarray(values[names[0]] + 1j * values[names[1]])
+    return DerivedImage(shape[:-3:-1], from_pairs(np.empty(0, stored.dtype)).dtype, read)
 
 
 def _square(fields: Fields, sizes: NDArray[np.float64]) -> float | None:

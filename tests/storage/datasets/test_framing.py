@@ -73,3 +73,14 @@ def test_a_probe_is_cropped_as_its_far_field_is() -> None:
     cropped = frame_about((16, 16), (7, 8), 0, 8).crop_probe(probe[None].astype(np.complex64))
     seen = np.abs(np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(cropped[0]), norm="ortho")))
     np.testing.assert_allclose(seen, np.abs(far[3:11, 4:12]), atol=1e-6)
+
+
+def test_the_far_field_of_a_beam_along_the_axis_is_cropped_about_the_middle() -> None:
+    """A probe from the optics knows nothing of where on the detector the beam was."""
+    y, x = np.indices((30, 34)) - np.array([15, 17])[:, None, None]
+    probe = np.exp(-(y**2 + 2 * x**2) / 12 + 0.1j * y**2)
+    y, x = np.indices((24, 24)) - 12
+    coarse = np.exp(-((y * 30 / 24) ** 2 + 2 * (x * 34 / 24) ** 2) / 12 + 0.1j * (y * 30 / 24) ** 2)
+    cropped = frame_about((30, 34), (12, 19), 0).crop_probe(probe[None].astype(np.complex64))[0]
+    likeness = abs(np.vdot(cropped, coarse)) / np.linalg.norm(cropped) / np.linalg.norm(coarse)
+    assert likeness > 0.999

@@ -101,6 +101,12 @@ def test_what_is_missing_or_does_not_fit_is_named(tmp_path: Path) -> None:
         np.testing.assert_allclose(source.positions_m, 1e3 * RASTER_M)
 
 
+def test_frames_in_a_linked_file_that_is_not_beside_the_scan_are_named(tmp_path: Path) -> None:
+    link = h5py.ExternalLink("/dls/raw/merlin-1.hdf", "/entry/instrument/detector/data")
+    form = {**I13, "entry1/instrument/merlin_sw_hdf/data": link}
+    assert "merlin_sw_hdf are in another file, which is not beside the scan" in faults(packed(tmp_path, scan=form))["counts"]
+
+
 def test_frames_of_two_detectors_are_a_fault(tmp_path: Path) -> None:
     form = {**I13, "entry1/instrument/excalibur/data": COUNTS}
     assert "several detectors" in faults(write(tmp_path / "f", form))["counts"]
