@@ -31,9 +31,12 @@ class External:
         return f"{'tls' if self.tls else 'tcp'}://127.0.0.1:{self.port}"
 
     def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return self.start("-m", "distributed.cli." + arguments[0], *arguments[1:])
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start Python with these arguments."""
         with (self.folder / f"{len(self.processes)}.log").open("w") as log:
-            command = [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]]
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+            process = subprocess.Popen([sys.executable, *arguments], stdout=log, stderr=log, cwd=self.folder)
         self.processes.append(process)
         return process
 

@@ -16,7 +16,7 @@ import pytest
 from dask_processes import External
 
 from service.errors import SchedulerUnavailableError
-from service.execution.dask import cluster as module
+from service.execution.dask import submitted
 from service.execution.dask.cluster import Cluster
 from service.execution.dask.embedded import SCHEDULER_SETTINGS
 from service.execution.dask.task import NICENESS, WORKER_ENVIRONMENT, Outcome, TaskSpec, Work
@@ -224,7 +224,7 @@ def test_what_is_released_right_after_it_was_submitted_is_not_computed(one_worke
     one_worker.submit([TaskSpec(key, make_work(seconds=0.5), 1) for key in keys], put(ended))
     one_worker.release(keys)
     until = time.monotonic() + WAIT_S
-    time.sleep(2 * module.RELEASE_AGAIN_S)
+    time.sleep(2 * submitted.RELEASE_AGAIN_S)
     one_worker.release([])
     assert one_worker._client is not None
     while (left := one_worker._client.run_on_scheduler(dependencies_of, keys)) and time.monotonic() < until:

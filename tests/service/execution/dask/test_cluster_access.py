@@ -178,6 +178,32 @@ def test_a_worker_of_other_versions_gets_no_work_and_is_named(tmp_path: Path, mo
         external.stop()
 
 
+def test_a_scheduler_with_a_worker_that_has_no_ptyxas_is_not_used_until_it_has_left(tmp_path: Path) -> None:
+    external = External(tmp_path)
+    cluster = Cluster(Settings(data_dir=tmp_path, scheduler=external.address), lambda report: None)
+    plain = "import sys; sys.modules['service'] = None; from distributed.cli.dask_worker import main; main()"
+    ended: queue.SimpleQueue[tuple[str, Outcome]] = queue.SimpleQueue()
+    try:
+        external.start_scheduler()
+        stranger = external.start("-c", plain, external.address, "--nthreads", "1", "--no-dashboard", "--no-nanny")
+        with Client(external.address, timeout=WAIT_S, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=WAIT_S)
+        cluster.start()
+        for _ in range(2):
+            with pytest.raises(SchedulerUnavailableError, match="do all of them have ptyxas"):
+                cluster.connect()
+            assert not cluster.is_connected
+        stranger.terminate()
+        stranger.wait(timeout=WAIT_S)
+        external.start_worker()
+        wait_until(lambda: connects(cluster))
+        cluster.submit([TaskSpec("one", make_work(), 1)], lambda key, outcome: ended.put((key, outcome)))
+        assert ended.get(timeout=WAIT_S)[1].results[0].attributes["found"] == 2
+    finally:
+        cluster.stop()
+        external.stop()
+
+
 def test_versions_of_a_scheduler_are_compared() -> None:
     mine = software_versions()
     theirs: dict[str, Any] = {"packages": {"dask": mine["dask"], "distributed": mine["distributed"], "numpy": None}}
