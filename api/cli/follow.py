@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ from api.cli.submit import (
     show_address,
 )
 from api.cli.terminal import Key, Url, console, plain_errors, safe, show_warning
-from api.client.ptyxas import LOCAL, Client, RefusedError, UnreachableError
+from api.client.ptyxas import LOCAL, Client, RefusedError, UnreachableError, scan_name
 
 commands = typer.Typer()
 
@@ -96,9 +95,8 @@ class FolderWatch:
                 yield path, version
 
     def name_of(self, path: Path) -> str:
-        """Name of a file as a scan: its path below the folder, in the characters that a scan's name may have."""
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", path.relative_to(self.folder).as_posix())
-        return name[-128:].lstrip(".-") or "scan"
+        """Name of a file as a scan, from its path below the folder."""
+        return scan_name(path.relative_to(self.folder).as_posix())
 
 
 @dataclass

@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -109,33 +110,19 @@ class Client:
         UnreachableError
             No service answered.
         """
-        response = self._send(method, path, **sent)
-        return dict(response.json()) if response.content else {}
+        with self._stream(method, path, **sent) as response:
+            content = response.read()
+        return dict(json.loads(content)) if content else {}
 
     def read(self, path: str) -> bytes:
-        """The bytes of a file that the service serves.
-
-        Raises
-        ------
-        RefusedError, UnreachableError
-        """
-        return self._send("GET", path).content
+        """The bytes of a file that the service serves; errors are those of `call`."""
+        with self._stream("GET", path) as response:
+            return response.read()
 
     def save(self, path: str, file: Path, **sent: Any) -> int:
-        """Write to ``file`` what the service sends, as it comes; returns the number of bytes.
-
-        Raises
-        ------
-        RefusedError, UnreachableError
-        """
-        try:
-            with self._http.stream("GET", PREFIX + path, **sent) as response, file.open("wb") as target:
-                if response.is_error:
-                    response.read()
-                    raise refusal(response)
-                return sum(target.write(block) for block in response.iter_bytes(BLOCK_BYTES))
-        except httpx.TransportError as error:
-            raise UnreachableError(f"no service answers at {self.url} ({error}): {HINT}") from error
+        """Write to ``file`` what the service sends, as it comes; returns the number of bytes. Errors are those of `call`."""
+        with self._stream("GET", path, **sent) as response, file.open("wb") as target:
+            return sum(target.write(block) for block in response.iter_bytes(BLOCK_BYTES))
 
     def items(self, path: str, limit: int, **query: str | None) -> list[dict[str, Any]]:
         """The newest items of a list, at most ``limit``, to which ``query`` (q, element, group, state, ...) applies."""
@@ -157,14 +144,17 @@ class Client:
         """The present state of a dataset."""
         return self.call("GET", f"/datasets/{dataset_id}")
 
-    def _send(self, method: str, path: str, **sent: Any) -> httpx.Response:
+    @contextmanager
+    def _stream(self, method: str, path: str, **sent: Any) -> Iterator[httpx.Response]:
+        """The answer to a request, which is still to be read; errors are those of `call`."""
         try:
-            response = self._http.request(method, PREFIX + path, **sent)
+            with self._http.stream(method, PREFIX + path, **sent) as response:
+                if response.is_error:
+                    response.read()
+                    raise refusal(response)
+                yield response
         except httpx.TransportError as error:
             raise UnreachableError(f"no service answers at {self.url} ({error}): {HINT}") from error
-        if response.is_error:
-            raise refusal(response)
-        return response
 
     def create_dataset(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Create an open dataset."""
@@ -173,12 +163,11 @@ class Client:
     def put_scan(
         self, dataset_id: str, path: Path, name: str | None = None, on_bytes: Callable[[int], None] = lambda n: None
     ) -> dict[str, Any]:
-        """Send a file by its name, "_" for what no name may hold; ``on_bytes`` is called with the size of each block sent."""
+        """Send a file as a scan, by its own name (`scan_name`) or another; ``on_bytes`` is told the size of each block sent."""
         with path.open("rb") as file:
             digest = base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
         headers = {"Content-Digest": f"sha-256=:{digest}:", "Content-Length": str(path.stat().st_size)}
-        allowed = re.sub(r"[^A-Za-z0-9._-]", "_", path.name)[-128:].lstrip(".-") or "scan"
-        url = f"/datasets/{dataset_id}/scans/{name or allowed}"
+        url = f"/datasets/{dataset_id}/scans/{name or scan_name(path.name)}"
         return self.call("PUT", url, content=blocks(path, on_bytes), headers=headers)
 
     def seal(self, dataset_id: str) -> dict[str, Any]:
@@ -312,16 +301,13 @@ class Client:
                     yield event["data"] | {"kind": event["event"]}
                     if event["event"] == "end":
                         return
-            except httpx.TransportError as error:
+            except UnreachableError as error:
                 yield {"kind": "interrupted", "text": str(error)}
                 time.sleep(RECONNECT_S)
 
     def _events(self, run_id: str, last: str) -> Iterator[dict[str, Any]]:
-        path, headers = f"{PREFIX}/runs/{run_id}/events", {"Last-Event-ID": last}
-        with self._http.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT_S) as response:
-            if response.is_error:
-                response.read()
-                raise refusal(response)
+        sent = {"headers": {"Last-Event-ID": last}, "timeout": STREAM_TIMEOUT_S}
+        with self._stream("GET", f"/runs/{run_id}/events", **sent) as response:
             fields: dict[str, Any] = {}
             for line in response.iter_lines():
                 name, _, value = line.partition(": ")
@@ -330,6 +316,11 @@ class Client:
                 elif not line and "data" in fields:
                     yield fields
                 fields = fields if line else {}
+
+
+def scan_name(path: str) -> str:
+    """Name of a file as a scan: its path, or the last 128 characters of that, with "_" for what no scan's name may hold."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", path)[-128:].lstrip(".-") or "scan"
 
 
 def blocks(path: Path, on_bytes: Callable[[int], None]) -> Iterator[bytes]:

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis.strategies import text
+from pydantic import TypeAdapter
 
 from api.client import ptyxas as client_module
-from api.client.ptyxas import Client, FieldError, RefusedError, RunEndedError, UnreachableError, connect
+from api.client.ptyxas import Client, FieldError, RefusedError, RunEndedError, UnreachableError, connect, scan_name
+from api.dependencies import ScanName
 
 PROBLEM = {
     "type": "urn:ptyxas:problem:invalid-input", "title": "t", "status": 422, "detail": "cycles: too few",
@@ -245,3 +249,10 @@ def test_a_file_of_any_name_is_sent_under_one_that_a_scan_may_have(tmp_path: Pat
 
     with client_of(answer) as client:
         assert client.put_scan("ds_1", tmp_path / name) == {"name": sent}
+
+
+@given(text())
+def test_every_path_makes_a_name_that_the_service_takes(path: str) -> None:
+    name = scan_name(path)
+    assert TypeAdapter(ScanName).validate_python(name) == name
+    assert scan_name(name) == name
