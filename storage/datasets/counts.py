@@ -234,7 +234,7 @@ def _check_block(
         negative = readings < (0 if readings.dtype.kind == "i" else -WHOLE_NUMBER_TOLERANCE)
         report.add_fault("negative (mask gaps and dead pixels)", start, negative & good & readable)
         readable &= ~negative
-    if frames.dtype.itemsize > 4 or frames.dtype.kind == "f":
+    if _end(frames.dtype) > MAX_COUNT:
         report.add_fault("too large for 32 bits", start, (frames > float(MAX_COUNT)) & good & readable)
     counted = good & readable
     kept = frames if counted.all() else np.where(counted, frames, 0)
@@ -265,8 +265,8 @@ def no_counts(frames: NDArray[Any], saturation_count: float | None) -> NDArray[n
     return np.asarray(missing)
 
 
-def _end(dtype: np.dtype[Any]) -> Any:
-    return np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max
+def _end(dtype: np.dtype[Any]) -> float | int:
+    return float(np.finfo(dtype).max) if dtype.kind == "f" else int(np.iinfo(dtype).max)
 
 
 def to_counts(frames: NDArray[Any], good: NDArray[np.bool_], dtype: np.dtype[Any]) -> NDArray[Any]:

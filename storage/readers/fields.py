@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -100,13 +101,17 @@ class Fields:
         name : str
             Field that a fault is reported under.
         kind : (str, mapping)
-            `LENGTH` [m], `ENERGY` [eV] or `COUNT`.
+            `LENGTH` [m], `ENERGY` [eV], `COUNT` or `PIXEL`.
         *paths : str
             The first that holds an array is read.
         required : bool
             Whether it is a fault that none does.
         unstated : float
             Factor to the base unit where the file states no unit.
+
+        Returns
+        -------
+        float64 array of the shape in the file, or None where nothing is there or a fault was kept
         """
         values = self.values(name, *paths, required=required)
         if values is None:
@@ -340,4 +345,5 @@ def stacked(node: Node) -> Node:
     """Return frames (P, ny, nx), or in rows of a raster (rows, P, ny, nx), as one stack (P, ny, nx)."""
     if len(node.shape) == 3:
         return node
-    return FrameStack([RasterRow(node, row) for row in range(node.shape[0])])
+    unwritten_rows = cache(lambda: unwritten_frames(node))
+    return FrameStack([RasterRow(node, row, unwritten_rows) for row in range(node.shape[0])])

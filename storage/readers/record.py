@@ -46,7 +46,7 @@ class Node(Protocol):
 
 @dataclass(frozen=True)
 class BeamCentre:
-    """Where the direct beam meets the detector, from the corner of the first pixel: in pixels, or in metres."""
+    """Where the direct beam meets the detector: the index of the pixel, not rounded, or metres from the first pixel."""
 
     y: float
     x: float

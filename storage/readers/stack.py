@@ -1,7 +1,7 @@
 """Frames kept in several arrays, or in rows of a raster, as one stack (P, ny, nx)."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -48,10 +48,19 @@ class FrameStack:
 
 
 class RasterRow:
-    """Row ``row`` of a raster (rows, P, ny, nx), as frames (P, ny, nx)."""
+    """Row ``row`` of a raster (rows, P, ny, nx), as frames (P, ny, nx).
 
-    def __init__(self, raster: Node, row: int) -> None:
+    Parameters
+    ----------
+    raster : Node
+    row : int
+    unwritten_rows : callable, optional
+        Returns (rows,) bool as `unwritten_frames` of the raster does, which all rows then ask only once.
+    """
+
+    def __init__(self, raster: Node, row: int, unwritten_rows: Callable[[], NDArray[np.bool_]] | None = None) -> None:
         self._raster, self._row = raster, row
+        self._unwritten_rows = unwritten_rows or (lambda: unwritten_frames(raster))
         self.shape, self.dtype = tuple(raster.shape[1:]), raster.dtype
         self.attrs = getattr(raster, "attrs", {})
 
@@ -61,4 +70,4 @@ class RasterRow:
 
     def unwritten_frames(self) -> NDArray[np.bool_]:
         """Return (P,) bool: every frame of a row of which a part was never written."""
-        return np.full(self.shape[0], bool(unwritten_frames(self._raster)[self._row]))
+        return np.full(self.shape[0], bool(self._unwritten_rows()[self._row]))

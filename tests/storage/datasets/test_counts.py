@@ -34,6 +34,7 @@ def bad_pixels(report: CountReport) -> list[list[int]]:
         (np.int32, 65536, np.uint32),
         (np.uint16, 65534, np.uint16),
         (np.uint64, 2**32 - 2, np.uint32),
+        (np.float16, 2000.0, np.uint16),
         (np.float32, 70000.0, np.uint32),
         (np.float64, 2**32 - 2, np.uint32),
         (np.int64, 3, np.uint16),
