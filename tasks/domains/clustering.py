@@ -93,8 +93,9 @@ def find_domains(
         raise InvalidOptionError(_too_few(k, 0, 0))
     scale = descriptor_scale(values, errors, options.standardise)
     points = scaled(values, scale)
-    if n_distinct(points) < k:
-        raise InvalidOptionError(_too_few(k, n_distinct(points), len(values)))
+    n_different = n_distinct(points)
+    if n_different < k:
+        raise InvalidOptionError(_too_few(k, n_different, len(values)))
     trusted = well_measured(errors)
     centres, inertia = cluster_each(points[trusted] if n_distinct(points[trusted]) >= k else points, k, options.seed)
     label = _renumber(nearest(points, centres)[0], _order_key(values, usable, options, order), k)
@@ -188,13 +189,12 @@ def descriptor_scale(values: Array, errors: Array, standardise: str) -> Array:
     The measurement error leaves a descriptor that carries more states than noise its full weight; dividing by the
     spread would shrink it to that of one that is all noise.
     """
+    spread = np.std(values, axis=0)
+    scale = spread
     if standardise == "error":
         finite = np.where(np.isfinite(errors) & (errors > 0), errors, np.nan)
         counted = np.isfinite(finite).any(axis=0)
         scale = np.where(counted, np.nanmedian(np.where(counted, finite, 1.0), axis=0), np.nan)
-    else:
-        scale = np.std(values, axis=0)
-    spread = np.std(values, axis=0)
     fallback = np.where(spread > 0, spread, 1.0)
     return np.where(np.isfinite(scale) & (scale > 0), scale, fallback)
 

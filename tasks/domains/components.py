@@ -63,7 +63,8 @@ def normalised_spectra(
 ) -> Array:
     """Spectra (E, n) without their offset (n,), in edge jumps (n,): what is left is the state, not the thickness.
 
-    Offset and jump are those of spectra at the wavelength of the edge (`tasks.xanes.fit.at_edge_wavelength`).
+    Offset and jump are those of spectra at the wavelength of the edge (`tasks.xanes.fit.at_edge_wavelength`). Here the median
+    energy stands for that of the edge: 0.2 % off at the V K edge, more where energies are lower.
     """
     at_edge = np.asarray(absorption, dtype=np.float64) * (energy_ev / np.median(energy_ev))[:, None]
     return np.asarray((at_edge - offset) / np.where(jump > 0, jump, np.nan))

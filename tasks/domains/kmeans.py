@@ -24,8 +24,15 @@ N_SEEDS: Final = 10
 N_FINALISTS: Final = 3
 """Starts, the best on a subsample, that are run on all pixels for the domains; for the elbow, one."""
 
+MAX_ITERATIONS: Final = 300
+"""Of Lloyd's algorithm."""
+
 TOLERANCE: Final = 1e-6
-"""Squared shift of the centres, in scaled units, that ends Lloyd's iterations (dask-ml's is absolute)."""
+"""Squared shift of the centres that ends Lloyd's iterations: dask-ml's in scaled units, scikit-learn's in units of the points'
+mean variance."""
+
+SAME_END: Final = 1e-7
+"""Relative difference of inertia up to which two starts have ended at one place."""
 
 SUBSAMPLE: Final = 20_000
 """Pixels on which the starts are drawn and tried."""
@@ -64,11 +71,10 @@ def cluster(points: Array, n_domains: int, seed: int, n_finalists: int = N_FINAL
     starts = []
     for _ in range(N_SEEDS if n_domains > 1 else 1):
         init, _indices = kmeans_plusplus(subsample, n_domains, random_state=int(rng.integers(2**31)))
-        trial = KMeans(n_domains, init=init, n_init=1, max_iter=300, tol=1e-6).fit(subsample)
+        trial = KMeans(n_domains, init=init, n_init=1, max_iter=MAX_ITERATIONS, tol=TOLERANCE).fit(subsample)
         starts.append((float(trial.inertia_), trial.cluster_centers_))
     starts.sort(key=lambda start: start[0])
-    # starts that ended at one inertia ended at one place
-    starts = [s for i, s in enumerate(starts) if i == 0 or s[0] > starts[i - 1][0] * (1 + 1e-7)]
+    starts = [s for i, s in enumerate(starts) if i == 0 or s[0] > starts[i - 1][0] * (1 + SAME_END)]
     finals = [_lloyd(points, centres) for _, centres in starts[:n_finalists]] or [_scored(points, starts[0][1])]
     return min(finals, key=lambda final: final[1])
 
@@ -81,7 +87,7 @@ def _lloyd(points: Array, centres: Array) -> tuple[Array, float]:
     blocks = da.from_array(points, chunks=(CHUNK, points.shape[1]))
     # within a Dask worker the default would send each of these small tasks through the cluster's scheduler
     with dask.config.set(scheduler="synchronous"):
-        moved = DaskKMeans(n_clusters=len(centres), init=centres, max_iter=300, tol=TOLERANCE).fit(blocks)
+        moved = DaskKMeans(n_clusters=len(centres), init=centres, max_iter=MAX_ITERATIONS, tol=TOLERANCE).fit(blocks)
     finals = (np.asarray(moved.cluster_centers_, dtype=np.float64), centres)
     return min((_scored(points, final) for final in finals), key=lambda final: final[1])
 

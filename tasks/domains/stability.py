@@ -21,6 +21,10 @@ N_POINTS: Final = 6000
 """Pixels of a replicate that are grouped anew."""
 
 N_STARTS: Final = 3
+"""Starts of k-means for each replicate."""
+
+DRAWS: Final = 20
+"""Draws of strips for each replicate: sums of strips cost little beside a grouping, and the ends of intervals need many."""
 
 Array = NDArray[np.float64]
 
@@ -88,7 +92,7 @@ def domain_stability(
         agreements = [_agreement(points, label, _replicate(owner, rng), rng) for _ in range(n_replicates)]
     counted = [label[u] for label, u in zip(settled or found.labels, usable, strict=True)]
     strips = np.stack([_strip_sums(one, w[u], len(found.centres)) for one, w, u in zip(counted, weights, usable, strict=True)])
-    drawn = np.stack([strips[:, rng.integers(0, N_STRIPS, N_STRIPS)].sum(axis=1) for _ in range(20 * n_replicates)])
+    drawn = np.stack([strips[:, rng.integers(0, N_STRIPS, N_STRIPS)].sum(axis=1) for _ in range(DRAWS * n_replicates)])
     tails = [50 * (1 - level), 50 * (1 + level)]
     return DomainStability(
         fraction_interval=_interval(share(drawn), tails),

@@ -21,10 +21,14 @@ Criterion = Literal["A", "D"]
 
 RIDGE: Final = 1e-9
 """Information, relative to that of all candidates together, that keeps a set that tells too little from being singular."""
+DEPENDENT: Final = 1e-13
+"""Least eigenvalue of the scaled information over the greatest, from which on two parameters are one."""
 MAX_PASSES: Final = 30
+"""Of the exchange, over all chosen candidates."""
 MAX_STEPS: Final = 2000
+"""Of the allocation."""
 TOLERANCE: Final = 1e-7
-"""A step of the allocation that gains less than this share of the criterion ends it."""
+"""A pass of the exchange, or a step of the allocation, that gains less than this share of the criterion ends it."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def _whitened(experiment: Experiment) -> Experiment:
     whole = experiment.prior + information(experiment.rows, np.full(n_candidates, 1 / n_candidates))
     scale = np.sqrt(np.einsum("spp->sp", whole))
     values, vectors = np.linalg.eigh(whole / (scale[:, :, None] * scale[:, None, :]))
-    if np.any(values <= 1e-13 * values[:, -1:]):
+    if np.any(values <= DEPENDENT * values[:, -1:]):
         raise InvalidOptionError("all candidates together must determine every parameter; are two parameters alike?")
     basis = vectors / np.sqrt(values)[:, None, :] / scale[:, :, None]
     prior = basis.swapaxes(1, 2) @ experiment.prior @ basis if experiment.prior.any() else np.zeros_like(whole)

@@ -33,6 +33,9 @@ from tasks.xanes.partner import eq1_partner
 Array = NDArray[np.float64]
 
 AVOGADRO: Final = 6.02214076e23
+"""Atoms in a mole [1/mol]."""
+OFFSET_BELOW_EV: Final = 15.0
+"""The spectrum's offset is that of the tables so far below the lowest candidate [eV]."""
 REFERENCE_ENERGIES: Final = 40
 """Energies of the grid that plans are compared with, the measurement's of the paper."""
 
@@ -193,7 +196,7 @@ def expected_parameters(state: ChemicalState, options: PlanOptions) -> Array:
     """(10,) parameters of eq. 1 [electrons per absorber atom, eV]; the offset is the tables' of the whole formula."""
     absorber = options.absorber
     edge, atoms = absorber.edge_energy_ev, composition(options.compound)
-    below = np.array([max(edge - options.below_ev - 15.0, LOWEST_EV)])
+    below = np.array([max(edge - options.below_ev - OFFSET_BELOW_EV, LOWEST_EV)])
     offset = sum(n / atoms[options.element] * float(tabulated_f2(element, below)[0]) for element, n in atoms.items())
     return state.parameters(absorption_jump(absorber), edge, offset)
 

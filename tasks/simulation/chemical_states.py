@@ -20,6 +20,18 @@ Array = NDArray[np.float64]
 ABSORPTION_JUMP = 3.53
 """Step of f'' at the V K edge [electrons], the paper's."""
 
+EQ1_WITHIN_EV = 120.0
+"""f'' is eq. 1 as far as this from the edge ..."""
+FADE_EV = 200.0
+"""... and fades into the tables over this much more [eV], or shares of the edge's energy and of the gap to the next edge:"""
+WITHIN_OF_ENERGY, WITHIN_OF_GAP = 0.4, 0.6
+FADE_OF_ENERGY, FADE_OF_GAP = 0.4, 0.3
+
+FLOOR_BELOW_EV, FLOOR_BELOW_SHARE = 60.0, 0.1
+"""Eq. 1 stands on the tables' f'' so far below the edge [eV], or this share of the edge's energy where that is less."""
+NODE_STEP_EV = 0.1
+"""Distance of the nodes between which f'' is straight about the edge, for its transform [eV]."""
+
 
 @dataclass(frozen=True)
 class ChemicalState:
@@ -54,7 +66,10 @@ STATES = (
     ChemicalState("V2O5", 15.4, 1.55, pre_edge_ev=5.2, white_line_ev=21.0),
     ChemicalState("V2O3", 11.3, 0.80, pre_edge_ev=4.4, white_line_ev=18.0),
 )
-"""The states specimens are made of, in the order they are used."""
+"""The states specimens are made of, in the order they are used.
+
+Their parameters are chosen, not measured: the edge lies the higher the higher vanadium's valence, as it does in its oxides.
+"""
 
 
 def scattering_factors(states: tuple[ChemicalState, ...], energy_ev: Array, absorber: Absorber) -> NDArray[np.complex128]:
@@ -72,11 +87,12 @@ def scattering_factors(states: tuple[ChemicalState, ...], energy_ev: Array, abso
     """
     require_lone_edge(energy_ev, absorber)
     edge = absorber.edge_energy_ev
-    lowest = max(edge - 60, LOWEST_EV)
-    nodes = np.unique(np.concatenate([table_energies(energy_ev), np.arange(lowest, edge + 120, 0.1), energy_ev]))
+    fine = np.arange(max(edge - FLOOR_BELOW_EV, LOWEST_EV), edge + EQ1_WITHIN_EV, NODE_STEP_EV)
+    nodes = np.unique(np.concatenate([table_energies(energy_ev), fine, energy_ev]))
     near = _share_of_eq1(nodes, absorber)
     table = tabulated_f2(absorber.element, nodes)
-    floor = float(tabulated_f2(absorber.element, np.array([edge - min(60.0, 0.1 * edge)]))[0])
+    below = min(FLOOR_BELOW_EV, FLOOR_BELOW_SHARE * edge)
+    floor = float(tabulated_f2(absorber.element, np.array([edge - below]))[0])
     jump = absorption_jump(absorber)
     f2 = np.stack([near * (floor + eq1_in_electrons(state, nodes - edge, jump)) + (1 - near) * table for state in states], axis=1)
     f1 = relativistic_charge(absorber.element) + transform_matrix(energy_ev, nodes) @ f2
@@ -88,7 +104,8 @@ def _share_of_eq1(energy_ev: Array, absorber: Absorber) -> Array:
     """Share of eq. 1 in f'' at each energy, the rest being the tables': 1 about the edge, 0 from before the next edges on."""
     edge = absorber.edge_energy_ev
     gap = np.where(energy_ev < edge, edge - absorber.neighbours_ev[0], absorber.neighbours_ev[1] - edge)
-    inner, fade = np.minimum(min(120.0, 0.4 * edge), 0.6 * gap), np.minimum(min(200.0, 0.4 * edge), 0.3 * gap)
+    inner = np.minimum(min(EQ1_WITHIN_EV, WITHIN_OF_ENERGY * edge), WITHIN_OF_GAP * gap)
+    fade = np.minimum(min(FADE_EV, FADE_OF_ENERGY * edge), FADE_OF_GAP * gap)
     return np.asarray(np.clip(1 - (np.abs(energy_ev - edge) - inner) / fade, 0, 1))
 
 

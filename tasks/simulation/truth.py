@@ -19,7 +19,12 @@ RIM_PX = 3
 """The interior keeps this far from the particle's outline, where a pixel is part vacuum."""
 PARTICLE_THICKNESS = 0.1
 """The particle is where it is thicker than this share of its middle."""
-
+NEAR_PX = 6
+"""Pixels about the particle that take part in finding where it is."""
+N_REGISTRATIONS = 4
+"""Times that the specimen is registered, each from where the last one found it."""
+SEARCHED_RADII = 1.6
+"""The particle has no part further from the origin, in mean radii."""
 
 STATES: Final = ("edge_energy", "pre_edge_ratio", "electron_ratio")
 """Maps whose errors are assessed."""
@@ -105,7 +110,7 @@ def pre_edge_ratios(specimen: Specimen, absorber: Absorber) -> Array:
 
 def state_shares(simulation: Simulation, step_m: float = 10e-9) -> Array:
     """(S,) share of the particle's absorber in each state, in ascending order of edge energy, as domains are numbered."""
-    reach = 1.6 * simulation.specimen.radius_m
+    reach = SEARCHED_RADII * simulation.specimen.radius_m
     axis_m = np.arange(-reach, reach, step_m)
     truth = true_maps(simulation, axis_m, axis_m)
     inside = truth.particle
@@ -120,13 +125,11 @@ def find_offset(simulation: Simulation, y_m: Array, x_m: Array, phase: Array) ->
     Object and probe may be displaced together without a trace in the data, so maps are compared after registration.
     """
     pixel = float(y_m[1] - y_m[0])
-    offset = np.zeros(2)
     seen = np.nan_to_num(np.asarray(phase, dtype=float))
-    everywhere = np.ones(seen.shape)
-    offset += coarse_shift(true_maps(simulation, y_m, x_m).phase, seen, everywhere) * pixel
-    for _ in range(4):
+    offset = coarse_shift(true_maps(simulation, y_m, x_m).phase, seen, np.ones(seen.shape)) * pixel
+    for _ in range(N_REGISTRATIONS):
         truth = true_maps(simulation, y_m - offset[0], x_m - offset[1])
-        near = ndimage.binary_dilation(truth.particle, iterations=6).astype(float)
+        near = ndimage.binary_dilation(truth.particle, iterations=NEAR_PX).astype(float)
         offset += DriftReference(truth.phase, near).shift_of(seen) * pixel
     return offset
 

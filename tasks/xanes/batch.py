@@ -21,7 +21,14 @@ SHIFTS_EV: Final = (0.0, -2.0, 2.0)
 MAX_ITERATIONS: Final = 100
 TOLERANCE: Final = 1e-7
 """Share of chi2 by which the last step lowers it; a step of an edge that a spectrum hardly shows changes little for long."""
+FIRST_DAMPING: Final = 1e-2
+MIN_DAMPING: Final = 1e-12
 MAX_DAMPING: Final = 1e12
+"""Of Levenberg and Marquardt, in units of the diagonal of the normal matrix."""
+START_WIDTHS_EV: Final = (0.8, 8.0)
+"""Widths of the features of random shapes, drawn evenly in their logarithm."""
+RIDGE: Final = 1e-6
+"""Share of the normal matrix's diagonal that is added to it, so that features that are alike get amplitudes too."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,8 @@ def mean_shape(energy_ev: Array, spectrum: Array, weight: Array, model: Spectrum
         energy, width = 2 + 3 * feature, 3 + 3 * feature
         low, high = max(lower[energy], energy_ev[0]), min(upper[energy], energy_ev[-1])
         starts[:, energy] = rng.uniform(low, high, N_STARTS)
-        starts[:, width] = np.exp(rng.uniform(np.log(0.8), np.log(8.0), N_STARTS))
+        narrow, wide = START_WIDTHS_EV
+        starts[:, width] = np.exp(rng.uniform(np.log(narrow), np.log(wide), N_STARTS))
     spectra = np.broadcast_to(spectrum, (N_STARTS, spectrum.size))
     p, _, value = minimise(energy_ev, spectra, weight, model, with_amplitudes(energy_ev, spectra, weight, model, starts))
     best = p[np.argmin(value)]
@@ -115,7 +123,7 @@ def with_amplitudes(energy_ev: Array, spectra: Array, weight: Array, model: Spec
     lower, _ = model.bounds()
     columns = np.swapaxes(model.shapes(energy_ev, parameters) * weight, 1, 2)
     normal = np.swapaxes(columns, 1, 2) @ columns
-    normal += 1e-6 * np.einsum("nff->nf", normal)[:, :, None] * np.eye(normal.shape[1])
+    normal += RIDGE * np.einsum("nff->nf", normal)[:, :, None] * np.eye(normal.shape[1])
     found = np.linalg.solve(normal, np.swapaxes(columns, 1, 2) @ (spectra * weight)[:, :, None])[:, :, 0]
     filled = parameters.copy()
     filled[:, [0, *range(1, lower.size, 3)]] = np.concatenate([found[:, :1], np.maximum(found[:, 1:], 0)], axis=1)
@@ -133,7 +141,7 @@ def minimise(
     lower, upper = model.bounds()
     p = np.clip(starts, lower, upper)
     left, jacobian, value = _linearised(energy_ev, spectra, weight, model, p)
-    damp, growth = np.full(len(p), 1e-2), np.full(len(p), 2.0)
+    damp, growth = np.full(len(p), FIRST_DAMPING), np.full(len(p), 2.0)
     done = np.zeros(len(p), dtype=bool)
     for _ in range(MAX_ITERATIONS):
         active = np.flatnonzero(~done)
@@ -152,7 +160,7 @@ def minimise(
             new_jacobian[better],
             new_value[better],
         )
-        damp[taken] = np.maximum(damp[taken] / 3, 1e-12)
+        damp[taken] = np.maximum(damp[taken] / 3, MIN_DAMPING)
         growth[taken] = 2.0
         refused = active[~better]
         damp[refused] *= growth[refused]

@@ -19,7 +19,13 @@ from tasks.xanes.model import PARAMETERS
 Array = NDArray[np.float64]
 
 POST_EDGE_FROM_EV: Final = 25.0
-"""The window after the edge begins here at the latest [eV from the edge], or at a fifteenth of the spectrum's reach."""
+"""The window after the edge begins here [eV from the edge], or at a third of the spectrum's reach where that is less."""
+ROUND_EV: Final = 5.0
+"""Ends of windows that are not given are rounded to this."""
+ROUND_SHORT_EV: Final = 2.0
+"""That of the window before the edge to this, where there are few points ..."""
+MANY_BEFORE: Final = 20
+"""... that is, not more than this."""
 LINEAR_SPAN_EV: Final = 30.0
 QUADRATIC_SPAN_EV: Final = 300.0
 """A window after the edge shorter than these gets a constant, or a line, in place of a parabola."""
@@ -99,14 +105,14 @@ def windows(energy_ev: Array, edge_ev: float, options: FitOptions) -> Windows:
             f"{energy_ev[-1]:.1f} eV. Is it another element or edge?"
         )
     at = _nearest(relative, 0.0)
-    grain = 5.0 if at > 20 else 2.0
+    grain = ROUND_EV if at > MANY_BEFORE else ROUND_SHORT_EV
     default = max(grain * round(float(relative[1]) / grain), float(relative[0]))
     low, high = options.pre_edge_ev or (default, default / 2)
     first, last = _at_or_below(relative, low), _nearest(relative, high)
     few = _at_or_below(relative, high) - first < 3
     pre = slice(first, max(last, first + 1) if few else last)
-    reach = min(5.0 * round(float(relative[-1]) / 5.0), float(relative[-1]))
-    start, end = options.post_edge_ev or (min(POST_EDGE_FROM_EV, 5.0 * round(reach / 15.0)), reach)
+    reach = min(ROUND_EV * round(float(relative[-1]) / ROUND_EV), float(relative[-1]))
+    start, end = options.post_edge_ev or (min(POST_EDGE_FROM_EV, ROUND_EV * round(reach / (3 * ROUND_EV))), reach)
     end = min(end, float(relative[-1]))
     start = min(start, end - 2)
     degree = 0 if end - start < LINEAR_SPAN_EV else 1 if end - start < QUADRATIC_SPAN_EV else 2

@@ -16,6 +16,7 @@ TOLERANCE: Final = 1e-9
 
 FIRST_DAMPING: Final = 1e-2
 MAX_DAMPING: Final = 1e16
+"""In units of the diagonal of the Gauss-Newton matrix."""
 
 Array = NDArray[np.float64]
 
@@ -158,7 +159,10 @@ def minimise(
     tolerance: float,
     workspace: Workspace,
 ) -> tuple[float, int, bool]:
-    """Move ``p`` (10,), which lies within the bounds, to a minimum for one spectrum (E,).
+    """Move ``p`` (10,), which lies within the bounds, to a minimum for one spectrum (E,), or (E + F,) with its phase.
+
+    The damping follows Nielsen (IMM-REP-1999-05, Technical University of Denmark), but falls to a tenth at once at most, not to
+    a third.
 
     Returns
     -------

@@ -21,7 +21,11 @@ RISE_SHARE: Final = 0.5
 """An inflection counts where the spectrum rises at least this fast, over the fastest rise."""
 
 SURE_SIGMAS: Final = 4.0
+"""Standard errors by which a slope is surely more than another."""
+LEAST_DIP: Final = 0.1
+"""A slope that falls by less than this share of its top, or by noise, still climbs."""
 MIN_POINTS: Final = 5
+"""Of a spectrum within reach."""
 MOST_STEP_EV: Final = 1.5
 """Wider steps pass over the first of two inflections, or find it by chance."""
 
@@ -199,6 +203,6 @@ def _top_of(slope: Array, begin: int, doubt: Array) -> int:
     for i in range(begin, len(slope)):
         if slope[i] > slope[top]:
             top = i
-        elif slope[top] - slope[i] > max(doubt[i], 0.1 * slope[top]):
+        elif slope[top] - slope[i] > max(doubt[i], LEAST_DIP * slope[top]):
             break
     return top

@@ -15,7 +15,14 @@ POST_EDGE_EV: Final = (80.0, 500.0)
 """Windows from the tabulated edge [eV] to which the line before it and the parabola after it are fitted."""
 
 SHORT_POST_EDGE_EV: Final = 45.0
-"""Where a short spectrum's window after the edge begins [eV], at the latest."""
+"""Where a short spectrum's window after the edge begins [eV], at the latest ..."""
+SHORT_POST_EDGE_SHARE: Final = 0.75
+"""... or at this share of the spectrum's reach."""
+FEWEST_AFTER: Final = 10
+"""A spectrum with fewer points in `POST_EDGE_EV` is short."""
+PARABOLA_SPAN_EV: Final = 150.0
+LINE_SPAN_EV: Final = 40.0
+"""Windows after the edge wider than these get a parabola, or a line; else a constant."""
 
 FIT_EV: Final = (-45.0, 75.0)
 """The window of the measurement of the paper, from the tabulated edge [eV]."""
@@ -72,14 +79,14 @@ def normalise(reference: Reference, absorber: Absorber) -> Reference:
     first, last = (limit - edge for limit in absorber.lone_range_ev)
     before = (relative >= max(PRE_EDGE_EV[0], first)) & (relative <= PRE_EDGE_EV[1])
     after = (relative >= POST_EDGE_EV[0]) & (relative <= min(POST_EDGE_EV[1], last))
-    if after.sum() < 10:
-        after = (relative >= min(SHORT_POST_EDGE_EV, 0.75 * relative[-1])) & (relative <= last)
+    if after.sum() < FEWEST_AFTER:
+        after = (relative >= min(SHORT_POST_EDGE_EV, SHORT_POST_EDGE_SHARE * relative[-1])) & (relative <= last)
     if before.sum() < 2 or after.sum() < 2 or relative[-1] < FLATTEN_FROM_EV:
         raise ReferenceFormatError(_no_room(reference, absorber))
     line = np.polyfit(relative[before], reference.absorption[before], 1)
     lifted = reference.absorption - np.polyval(line, relative)
     span = np.ptp(relative[after])
-    background = np.polyfit(relative[after], lifted[after], 2 if span > 150 else 1 if span > 40 else 0)
+    background = np.polyfit(relative[after], lifted[after], 2 if span > PARABOLA_SPAN_EV else 1 if span > LINE_SPAN_EV else 0)
     step = float(background[-1])
     if not (LEAST_STEP * float(np.abs(reference.absorption).max()) < step < np.inf):
         raise ReferenceFormatError(f"reference {reference.name!r} must rise across the edge; its step is {step:.3g}")
@@ -93,9 +100,9 @@ def _no_room(reference: Reference, absorber: Absorber) -> str:
     beside = [f"{limit:.1f} eV" for limit in absorber.neighbours_ev if abs(limit - edge) < POST_EDGE_EV[0]]
     near = f"; the next edge of {absorber.element} at {' and '.join(beside)} is too close" if beside else ""
     return (
-        f"reference {reference.name!r} must cover the edge at {edge:.1f} eV from 15 eV before to {SHORT_POST_EDGE_EV:g} eV "
-        f"after, between {low:.1f} and {high:.1f} eV where it stands alone; got {reference.energy_ev[0]:.1f} to "
-        f"{reference.energy_ev[-1]:.1f} eV{near or '. Is it of another element?'}"
+        f"reference {reference.name!r} must cover the edge at {edge:.1f} eV from {-PRE_EDGE_EV[1]:g} eV before to "
+        f"{SHORT_POST_EDGE_EV:g} eV after, between {low:.1f} and {high:.1f} eV where it stands alone; got "
+        f"{reference.energy_ev[0]:.1f} to {reference.energy_ev[-1]:.1f} eV{near or '. Is it of another element?'}"
     )
 
 
