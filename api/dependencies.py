@@ -37,5 +37,5 @@ Theme = Annotated[Literal["light", "dark"], Query(description="Colours of the pa
 RunId = Annotated[str, Path(max_length=100, examples=["run_0123456789abcdef"])]
 ScanName = Annotated[
     str,
-    Path(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", description="A name for the scan, e.g. its file's."),
+    Path(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="A name for the scan, e.g. its file's."),
 ]

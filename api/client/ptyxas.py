@@ -319,8 +319,11 @@ class Client:
 
 
 def scan_name(path: str) -> str:
-    """Name of a file as a scan: its path, or the last 128 characters of that, with "_" for what no scan's name may hold."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", path)[-128:].lstrip(".-") or "scan"
+    """Name of a file as a scan: its path, or the last 128 characters of that, with "_" for what no scan's name may hold.
+
+    A name begins with a letter or a digit, so what comes before the first is left out.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "_", path)[-128:].lstrip("._-") or "scan"
 
 
 def blocks(path: Path, on_bytes: Callable[[int], None]) -> Iterator[bytes]:

@@ -83,7 +83,10 @@ def test_a_file_is_complete_when_its_marker_is_there(tmp_path: Path) -> None:
     assert [found.name for found, _ in watch.complete(100)] == ["a.cxi"]
 
 
-@pytest.mark.parametrize(("path", "name"), [("a/b c.cxi", "a_b_c.cxi"), ("-x.cxi", "x.cxi"), ("µ.h5", "_.h5"), ("..h5", "h5")])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("a/b c.cxi", "a_b_c.cxi"), ("-x.cxi", "x.cxi"), ("µ.h5", "h5"), ("µ/試料_5420.h5", "5420.h5"), ("..h5", "h5")],
+)
 def test_names_of_scans_have_the_characters_that_they_may(tmp_path: Path, path: str, name: str) -> None:
     assert FolderWatch(tmp_path, "**/*", 0).name_of(tmp_path / path) == name
 

@@ -5,7 +5,7 @@ import { $, $$, refresh } from "../refresh.js";
 const N_AT_ONCE = 2;
 const queues = new Map();
 
-const scanName = (file) => file.name.replace(/[^A-Za-z0-9._-]+/g, "_").replace(/^[.-]+/, "") || "scan";
+const scanName = (file) => file.name.replace(/[^A-Za-z0-9._-]+/g, "_").slice(-128).replace(/^[._-]+/, "") || "scan";
 
 /** Send files to a dataset, after those that are on their way already. */
 export function add(dataset, files) {
