@@ -24,6 +24,13 @@ LEAST_ISLAND = 0.01
 RIM_PX = 3
 """Vacuum keeps this far from the specimen and from the edge of the field: about a resolution element."""
 CLIP_SIGMAS = 3.5
+ENVELOPE_QUANTILE = 0.95
+"""Share of the pixels that the first plane through the envelope has below it; it lies on the vacuum as soon as that is the rest.
+
+On simulated particles (noise 2 to 30 mrad, phase 0.15 to 2 rad, rough or smooth) it finds a vacuum of 17 % of the field in 16
+of 18 cases, and of 13 % in 13; 0.93 finds 16 and 7, 0.9 finds 9 and none, 0.8 none of 28 %, and up to 0.995 no more is found.
+What lies above the vacuum by mistake must not carry the plane: where that is 1 or 2 % of a field half of which is empty, the
+worst gauge is off by 12 or 21 mrad with any share from 0.9 to 0.98, and by 67 or 78 with 0.99."""
 PIXELS_OF_START = 20_000
 """A first plane through the envelope is fitted to about so many of the pixels."""
 LOWER_QUARTILE = 0.3186
@@ -269,11 +276,11 @@ def quadratic_surface(coefficients: Array, y: Array, x: Array) -> Array:
 def _upper_plane(basis: Array, values: Array, ripple: float) -> Array:
     """Coefficients (3,) of the plane through the upper envelope of ``values`` (n,).
 
-    It starts as the plane that leaves a twentieth of the pixels above it, which lies on the vacuum as soon as that holds
-    more, and shrinks onto what lies within the noise: that of the pixels above, but no less than the ``ripple``.
+    It starts as the plane that leaves a twentieth of the pixels above it (`ENVELOPE_QUANTILE`), and shrinks onto what lies
+    within the noise: that of the pixels above, but no less than the ``ripple``.
     """
     step = max(1, values.size // PIXELS_OF_START)
-    plane = _quantile_plane(np.ascontiguousarray(basis[:, ::step]), values[::step], 0.95)
+    plane = _quantile_plane(np.ascontiguousarray(basis[:, ::step]), values[::step], ENVELOPE_QUANTILE)
     keep = np.zeros(values.size, bool)
     for _ in range(60):
         residual = values - plane @ basis

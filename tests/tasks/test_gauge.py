@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.restoration import unwrap_phase
 
+from tasks import gauge as module
 from tasks.errors import RegistrationError, VacuumError
 from tasks.gauge import (
     Gauge,
@@ -84,6 +85,43 @@ def test_no_vacuum_says_so_and_what_to_do(radius: float) -> None:
     clean, _ = particle(radius=radius)
     with pytest.raises(VacuumError, match=r"empty and flat.*vacuum_box"):
         find_vacuum(noisy(clean, 0), FIELD, 0.02)
+
+
+@pytest.mark.parametrize(("quantile", "is_found"), [(module.ENVELOPE_QUANTILE, True), (0.8, False)])
+def test_a_vacuum_of_a_sixth_of_the_field_is_found_from_a_plane_with_a_twentieth_above_it(
+    quantile: float, is_found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean, matter = particle(radius=52)
+    assert (FIELD & ~matter).sum() / FIELD.sum() == pytest.approx(0.17, abs=0.01)
+    monkeypatch.setattr(module, "ENVELOPE_QUANTILE", quantile)
+    image = noisy(clean, 0, sigma=0.03)
+    if is_found:
+        assert not (find_vacuum(image, FIELD, 0.01) & matter).any()
+    else:
+        with pytest.raises(VacuumError):
+            find_vacuum(image, FIELD, 0.01)
+
+
+def worst_gauge_error(n_cases: int = 5) -> float:
+    """Largest rms error [rad] of the phase over the field, where 1 % of it lies 0.1 or 0.3 rad above the vacuum by mistake."""
+    inner = ndimage.binary_erosion(FIELD, iterations=3)
+    clean, _ = particle(radius=40)
+    errors = []
+    for seed in range(n_cases):
+        rough = ndimage.gaussian_filter(np.random.default_rng([seed, 40, 7]).normal(size=FIELD.shape), 3)
+        for lift in (0.1, 0.3):
+            image = clean * np.exp(1j * lift * (rough > np.quantile(rough[inner], 0.99)))
+            seen = noisy(image, seed, sigma=0.004)
+            flat = seen * measure_gauge(seen, find_vacuum(seen, FIELD, 0.02)).factor(FIELD.shape)
+            off = ndimage.uniform_filter(np.angle(flat / image), 5)[FIELD]
+            errors.append(float(np.sqrt(np.mean(off**2))))
+    return max(errors)
+
+
+def test_what_lies_above_the_vacuum_by_mistake_does_not_carry_the_envelope(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worst_gauge_error() < 0.02
+    monkeypatch.setattr(module, "ENVELOPE_QUANTILE", 0.99)
+    assert worst_gauge_error() > 0.04
 
 
 def test_too_little_vacuum_says_how_much_there_is() -> None:

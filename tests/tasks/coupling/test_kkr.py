@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tasks.coupling import kkr
 from tasks.coupling.kkr import (
     absorption_to_phase,
     joint_projection,
@@ -134,6 +135,16 @@ def test_the_better_the_phase_the_less_noise_is_left_in_the_absorption(
 def test_absorption_taken_from_the_phase_alone_is_noisier_where_both_are_as_good(operators: tuple[Array, Array]) -> None:
     assert absorption_noise(phase_to_absorption(*operators), 1.0) == pytest.approx(1.24, abs=0.02)
     assert absorption_noise(phase_to_absorption(*operators), 0.25) < 0.5
+
+
+@pytest.mark.parametrize(("least_gain", "left"), [(0.03, 0.489), (0.06, 0.436), (0.13, 0.436), (0.2, 0.490)])
+def test_the_least_gain_lies_where_least_noise_is_left_beside_a_phase_four_times_as_precise(
+    operators: tuple[Array, Array], least_gain: float, left: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = absorption_noise(phase_to_absorption(*operators), 0.25)
+    assert chosen == pytest.approx(0.436, abs=0.001)
+    monkeypatch.setattr(kkr, "LEAST_GAIN", least_gain)
+    assert absorption_noise(phase_to_absorption(*operators), 0.25) == pytest.approx(left, abs=0.001)
 
 
 def test_one_way_projections_keep_their_side_and_are_idempotent(operators: tuple[Array, Array]) -> None:
