@@ -7,7 +7,7 @@ HDF5      an array ``positions_m`` (P, 2), (y, x), with its unit as attribute, e
 NPZ       likewise, as member ``positions_m.npy``
 NPY       (P, 2) or (2, P), (y, x) [m]
 text      columns, separated by blanks, commas or semicolons, under a first line that names them ``y_m`` and ``x_m`` (or
-          ``y_um``, ``x_mm``, ...)
+          ``y_um``, ``x (mm)``, ``x [nm]``, ...)
 orchestra text whose second line names ``Average_x_st_fzp`` and ``Average_y_st_fzp`` [um] (cSAXS, LYNX); they are the
           stage's, so the probe is at their negatives
 Velociprobe  lines of at least eight integers, separated by commas: x [nm] in the second, y [nm] of the interferometer in the
@@ -40,6 +40,8 @@ VELOCIPROBE_YX_FRAME: Final = (2, 1, 7)
 UM: Final = 1e-6
 NM: Final = 1e-9
 COLUMN: Final = re.compile(r"([yx])_(\w+)")
+BRACKETED: Final = re.compile(r"\s*[\[(]([^\])]+)[\])]")
+"""A unit as spreadsheets have it: "x (um)" is read as "x_um"."""
 
 
 def read_positions(path: Path, fields: Fields) -> NDArray[np.float64] | None:
@@ -84,19 +86,41 @@ def _read_text(path: Path) -> NDArray[np.float64]:
     lines = path.read_bytes().decode("utf-8-sig", "replace").splitlines()
     if len(lines) > 1 and {f"average_{axis}_st_fzp" for axis in "yx"} <= set(_split(lines[1].strip("# \t").lower())):
         return _read_orchestra(lines)
+    names = _split(BRACKETED.sub(r"_\1", lines[0].strip("#; \t").lower())) if lines else []
+    columns = _columns_yx(names)
+    if columns is not None:
+        rows = _rows(lines, 1, len(names))
+        numbers = [[_number(row, column, line) * factor for column, factor in columns] for line, row in rows]
+        return np.array(numbers, np.float64).reshape(-1, 2)
     rows_of_integers = [line.split(",") for line in lines if line.strip() and not line.startswith("#")]
     if rows_of_integers and all(len(row) >= VELOCIPROBE_COLUMNS for row in rows_of_integers):
         return _read_velociprobe(rows_of_integers)
-    names = _split(lines[0].strip("#; \t").lower()) if lines else []
-    columns = {match[1]: (index, match[2]) for index, name in enumerate(names) if (match := COLUMN.fullmatch(name))}
-    if set(columns) != {"y", "x"}:
-        raise ValueError(f"the first line must name the columns y_m and x_m, got {quoted(lines[0] if lines else '')}")
-    rows = _rows(lines, 1, len(names))
-    positions = np.empty((len(rows), 2))
-    for axis, (column, unit) in enumerate((columns["y"], columns["x"])):
-        factor = _factor(unit)
-        positions[:, axis] = [_number(row, column, line) * factor for line, row in rows]
-    return positions
+    raise ValueError(f"the first line must name the columns y_m and x_m, got {quoted(lines[0] if lines else '')}")
+
+
+def _columns_yx(names: list[str]) -> list[tuple[int, float]] | None:
+    """Column and factor to metres of y, then of x; None where the names are not those of both.
+
+    Raises
+    ------
+    ValueError
+        Two columns are of one axis, or those of one have units that are no lengths.
+    """
+    found: dict[str, list[tuple[int, str]]] = {"y": [], "x": []}
+    for index, name in enumerate(names):
+        if match := COLUMN.fullmatch(name):
+            found[match[1]].append((index, match[2]))
+    if not all(found.values()):
+        return None
+    chosen = []
+    for axis, columns in found.items():
+        lengths = [(index, unit) for index, unit in columns if _is_length(unit)] or columns
+        if len(lengths) > 1:
+            names_of_axis = ", ".join(quoted(names[index]) for index, _ in lengths)
+            raise ValueError(f"which column is {axis}, {names_of_axis}? Name one alone as a length, such as {axis}_um")
+        ((index, unit),) = lengths
+        chosen.append((index, _factor(unit)))
+    return chosen
 
 
 def _read_orchestra(lines: list[str]) -> NDArray[np.float64]:
@@ -132,6 +156,13 @@ def _rows(lines: list[str], first: int, n_columns: int) -> list[tuple[int, list[
 
 def _split(line: str) -> list[str]:
     return re.split(r"[,;\s]+", line)
+
+
+def _is_length(unit: str) -> bool:
+    try:
+        return bool(factor_of(unit, LENGTHS_M, "length"))
+    except UnitError:
+        return False
 
 
 def _factor(unit: str) -> float:

@@ -17,7 +17,7 @@ VELOCIPROBE = """# Velociprobe
 
 
 def read(path: Path, text: str) -> np.ndarray | None:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return read_positions(path, Fields(lambda _: None))
 
 
@@ -46,3 +46,23 @@ def test_more_numbers_than_columns_are_named_are_refused(tmp_path: Path, text: s
     """A decimal comma makes two numbers of one: the wrong columns would be read."""
     with pytest.raises(InvalidScanError, match="decimals with a point"):
         read(tmp_path / "f.csv", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x (um),y (um)\n2,1\n4,3\n",
+        "x [um]; y [um]\n2; 1\n4; 3\n",
+        "n,x_µm,y_um,x_std,y_std,t,i0,temp\n0,2,1,9,9,0,0,0\n1,4,3,9,9,0,0,0\n",
+        "y_mm,x_um,energy,t,i0,ic,exposure,temp\n0.001,2,7112,0,0,0,0,0\n0.003,4,7112,1,0,0,0,0\n",
+    ],
+)
+def test_columns_are_found_by_name_and_unit_whatever_else_is_named(tmp_path: Path, text: str) -> None:
+    found = read(tmp_path / "f.csv", text)
+    assert found is not None
+    np.testing.assert_allclose(found, 1e-6 * np.array([[1.0, 2.0], [3.0, 4.0]]))
+
+
+def test_two_columns_of_one_axis_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidScanError, match="which column is x, 'x_um', 'x_mm'"):
+        read(tmp_path / "f.csv", "x_um,x_mm,y_um\n1,2,3\n")
