@@ -89,7 +89,7 @@ class SnapshotCollector(Collector):
         yield counter("stage_seconds", "Seconds workers spent computing, by stage.", ("stage",), seconds)
         for name, value, text in (
             ("units_ready", metrics.n_ready, "Steps that wait for a worker."),
-            ("units_in_flight", metrics.n_in_flight, "Steps handed to the cluster."),
+            ("units_in_flight", metrics.n_running, "Steps that workers have begun."),
             ("slots", snapshot.n_slots, "Steps that can be computed at the same time."),
             ("scheduler_up", int(snapshot.is_connected), "Whether the Dask scheduler can be reached."),
             ("datasets", snapshot.n_datasets, "Datasets."),

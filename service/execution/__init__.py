@@ -1,1 +1,1 @@
-"""How a run is carried out: the run loop, the Dask cluster and what its workers perform."""
+"""How a run is carried out: the run loop, what it submits to Dask (`dask`), and what workers perform."""

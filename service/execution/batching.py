@@ -47,7 +47,7 @@ def batches_of(pending: Iterable[Step], n_parts: int = 1) -> list[tuple[Step, ..
     Returns
     -------
     list of tuple of Step
-        None where the first is no reconstruction.
+        Empty where the first is no reconstruction.
     """
     steps = list(pending)
     if not steps or not isinstance(steps[0], ReconstructStep):

@@ -18,14 +18,14 @@ class Metrics:
         Steps by stage and fate: computed, reused (their result was there), lost (and tried again), failed.
     seconds : dict of str
         Time workers spent computing, by stage [s].
-    n_ready, n_in_flight : int
-        Steps that wait for a slot, and steps handed to the cluster.
+    n_ready, n_running : int
+        Steps that wait for a worker, and for nothing else, and steps that workers have begun.
     """
 
     steps: Counter[tuple[str, str]] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     n_ready: int = 0
-    n_in_flight: int = 0
+    n_running: int = 0
 
     def note(self, stage: str, fate: StepFate, seconds: float = 0.0) -> None:
         """Count one step that came back."""

@@ -119,7 +119,7 @@ class Runner:
 
     def wake(self) -> None:
         """Announce that something changed: a run was submitted or cancelled, a scan arrived, a dataset was sealed."""
-        self._messages.put(self._forget_last_look)
+        self._messages.put(self._look_at_once)
 
     def hear_progress(self, report: dict[str, Any]) -> None:
         """Take what a worker reports, in any thread; it wakes nobody, since what others see of it is written once a second."""
@@ -179,7 +179,8 @@ class Runner:
 
     # ---- runs come and go ------------------------------------------------------------------------------------------
 
-    def _forget_last_look(self) -> None:
+    def _look_at_once(self) -> None:
+        """Have this tick look around, and idle workers load libraries: steps may come of what is found."""
         self._looked_at = -math.inf
         self._submissions.load_ahead()
 
@@ -317,7 +318,7 @@ class Runner:
     def _count(self) -> None:
         if not self._runs or time.monotonic() - self._counted_at >= PUBLISH_S:
             self._counted_at = time.monotonic()
-            self.metrics.n_ready, self.metrics.n_in_flight = self._submissions.n_ready, self._submissions.n_running
+            self.metrics.n_ready, self.metrics.n_running = self._submissions.n_ready, self._submissions.n_running
 
     def _tell_connected(self) -> None:
         if not self._is_connected:

@@ -29,8 +29,8 @@ GPU_WORKER: Final = {"GPU": 1.0}
 """What a worker with a graphics card is started with (``dask worker --resources GPU=1``), and a batch asks for."""
 
 CONNECT_TIMEOUT_S: Final = 3.0
-COUNT_S: Final = 2.0
-"""Shortest time between two counts of the workers."""
+LOOK_S: Final = 2.0
+"""Shortest time between two looks at the workers."""
 NO_WORKERS_S: Final = 10.0
 """How long there may be no worker, such as while a dead one is replaced, before that is said."""
 
@@ -54,13 +54,13 @@ class Cluster:
         self._on_progress = on_progress
         self._topic = f"ptyxas-{hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:12]}"
         self._embedded: LocalCluster | None = None
-        self._within = self._dashboard_token = ""
+        self._inproc_address = self._dashboard_token = ""
         self._client: Client | None = None
         self._submitted: SubmittedTasks | None = None
         self._loads_ahead = False
         self._link: str | None = None
         self._refusal = ""
-        self._n_slots, self._n_gpus, self._counted = settings.workers, 0, -math.inf
+        self._n_slots, self._n_gpus, self._looked_at = settings.workers, 0, -math.inf
         self._served = time.monotonic()
 
     def start(self) -> None:
@@ -69,7 +69,7 @@ class Cluster:
             log.warning("the Dask scheduler %s is used without TLS: who reaches it can run code here", self._settings.scheduler)
         if self._settings.scheduler is None:
             self._embedded = start_embedded(self._settings)
-            self._within = address_within(self._embedded)
+            self._inproc_address = address_within(self._embedded)
             self._dashboard_token = protect(self._embedded)
         try:
             self.connect()
@@ -96,7 +96,7 @@ class Cluster:
                 raise SchedulerUnavailableError(self.problem)
             return False
         self._disconnect()
-        address, loop = self._within or self._settings.scheduler, self._embedded and self._embedded.loop
+        address, loop = self._inproc_address or self._settings.scheduler, self._embedded and self._embedded.loop
         security = None if self._embedded else cluster_security(self._settings)
         try:
             client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False, security=security, loop=loop)
@@ -176,7 +176,7 @@ class Cluster:
         """Why nothing can be computed at present; None where it can."""
         if not self.is_connected:
             return "the Dask scheduler cannot be reached"
-        self._count_workers()
+        self._look_around()
         if time.monotonic() - self._served < NO_WORKERS_S:
             return None
         why = f"; {self._refusal}" if self._refusal else ""
@@ -185,29 +185,32 @@ class Cluster:
     @property
     def n_slots(self) -> int:
         """Threads of all workers, at least 1: how many tasks run at the same time."""
-        self._count_workers()
+        self._look_around()
         return self._n_slots
 
     @property
     def n_gpus(self) -> int:
         """Workers that were started with ``--resources GPU=1``."""
-        self._count_workers()
+        self._look_around()
         return self._n_gpus
 
-    def _count_workers(self) -> None:
-        """Count the workers now and then, and bring back embedded ones that Dask gave up; what is due is released as well."""
+    def _look_around(self) -> None:
+        """Now and then release what is due, count the workers, and bring back embedded ones that Dask gave up."""
         client, submitted = self._client, self._submitted
-        if client is None or submitted is None or not self.is_connected or time.monotonic() - self._counted < COUNT_S:
+        if client is None or submitted is None or not self.is_connected or time.monotonic() - self._looked_at < LOOK_S:
             return
-        self._counted = time.monotonic()
+        self._looked_at = time.monotonic()
         submitted.release_due()
-        with contextlib.suppress(OSError, KeyError, TimeoutError):
-            workers = client.scheduler_info(n_workers=-1)["workers"].values()
-            self._served = self._counted if workers else self._served
-            self._n_slots = max(1, sum(worker["nthreads"] for worker in workers))
-            self._n_gpus = sum(worker.get("resources", {}).keys() >= GPU_WORKER.keys() for worker in workers)
+        self._count_workers(client)
         if self._embedded is not None:
             self._embedded.scale(self._settings.workers)
+
+    def _count_workers(self, client: Client) -> None:
+        with contextlib.suppress(OSError, KeyError, TimeoutError):
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+            self._served = time.monotonic() if workers else self._served
+            self._n_slots = max(1, sum(worker["nthreads"] for worker in workers))
+            self._n_gpus = sum(worker.get("resources", {}).keys() >= GPU_WORKER.keys() for worker in workers)
 
     @property
     def dashboard_url(self) -> str | None:
@@ -220,15 +223,14 @@ class Cluster:
         return reachable(client.dashboard_link)
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
-        message = event[1]
+        message, submitted = event[1], self._submitted
         if "refused" in message:
             self._refusal = str(message["refused"])
             log.warning("%s", self._refusal)
-            return
-        if "results" not in message:
+        elif "results" not in message:
             self._on_progress(message)
-        elif self._submitted is not None:
-            self._submitted.take_results(message["task"], message["results"])
+        elif submitted is not None:
+            submitted.take_results(message["task"], message["results"])
 
     def _disconnect(self) -> None:
         if self._submitted is not None:

@@ -56,7 +56,7 @@ def test_a_run_computes_every_step_once_and_records_it(make_bench: MakeBench, ru
     assert metrics.steps["reconstruct", "computed"] == 24
     assert {fate for _, fate in metrics.steps} == {"computed"}
     assert sum(metrics.steps.values()) == len(graph.steps)
-    assert (metrics.n_ready, metrics.n_in_flight) == (0, 0)
+    assert (metrics.n_ready, metrics.n_running) == (0, 0)
 
 
 def test_the_barrier_holds_the_second_round_back(make_bench: MakeBench) -> None:
