@@ -14,6 +14,7 @@ from scipy import ndimage
 from tasks.coupling.registration import DriftReference, coarse_shift
 from tasks.errors import RegistrationError, WarmStartError
 from tasks.gauge import field_of_view, smooth_phase
+from tasks.ptycho.half_detector import coarser, half_canvas
 from tasks.ptycho.probe import resample, scale_to_power
 from tasks.ptycho.scan import Canvas, Scan, illumination
 from tasks.ptycho.solver import CycleInputs
@@ -58,6 +59,13 @@ class Reference:
     """Mean sum of a frame's counts over good pixels."""
     n_positions: int
 
+    def halved(self) -> "Reference":
+        """The reference on pixels twice as large, as the middle half of the detector shows it."""
+        dose = self.dose.reshape(self.canvas.shape[0] // 2, 2, -1, 2).sum(axis=(1, 3))
+        return replace(
+            self, object=coarser(self.object), probe=coarser(self.probe, 2), canvas=half_canvas(self.canvas), dose=dose
+        )
+
 
 @dataclass(frozen=True)
 class WarmStart:
@@ -91,13 +99,15 @@ class WarmStart:
         seeded = scale_to_power(resample(probe, ratio), power)
         return replace(cold, probe=seeded, probe_momentum_buffer=np.zeros_like(seeded))
 
-    def seed(self, quick: State, begun: State, inputs: CycleInputs) -> State:
+    def seed(self, quick: State, quick_canvas: Canvas, begun: State, inputs: CycleInputs) -> State:
         """The state after the quick image, with the reference's object in its place and contrast, and its probe.
 
         Parameters
         ----------
         quick : State
             After `n_cycles` cycles.
+        quick_canvas : Canvas
+            The canvas of ``inputs``, or its `half_canvas` where those cycles saw the middle half of the detector.
         begun : State
             What `begin` returned.
         inputs : CycleInputs
@@ -107,23 +117,28 @@ class WarmStart:
         WarmStartError
         """
         scan, canvas = inputs.scan, inputs.canvas
+        is_half = quick_canvas.shape != canvas.shape
+        reference = self.reference.halved() if is_half else self.reference
         seen = np.asarray(quick.object)
-        dose = illumination(canvas, scan.positions_m, np.asarray(quick.probe))
+        dose = illumination(quick_canvas, scan.positions_m, np.asarray(quick.probe))
         field = field_of_view(dose)
-        shift_m = measure_drift(self.reference, seen, canvas, field)
-        if shared_share(self.reference, canvas, field, shift_m) < MIN_SHARED_FIELD:
+        shift_m = measure_drift(reference, seen, quick_canvas, field)
+        if shared_share(reference, quick_canvas, field, shift_m) < MIN_SHARED_FIELD:
             raise WarmStartError(
                 f"the reference saw less than {MIN_SHARED_FIELD:.0%} of this energy's field, the specimen being displaced by "
                 f"({shift_m[0]:.2g}, {shift_m[1]:.2g}) m: were the positions or the specimen changed?"
             )
         object_ = band_limited(moved(self.reference.object, self.reference.canvas, canvas, shift_m))
-        likeness = phase_correlation(object_, seen, dose, field)
+        like_seen = coarser(object_) if is_half else object_
+        likeness = phase_correlation(like_seen, seen, dose, field)
         if likeness < MIN_CORRELATION:
             raise WarmStartError(
                 f"its image must resemble the reference's, the correlation of their phases is {likeness:.2f} and not above "
                 f"{MIN_CORRELATION}: did the specimen, the probe or the positions change?"
             )
-        object_ = with_contrast(object_, seen, dose, field)
+        gains = contrast_gains(like_seen, seen, dose, field)
+        whole_field = field_of_view(illumination(canvas, scan.positions_m, begun.probe)) if is_half else field
+        object_ = with_contrast(object_, gains, whole_field)
         probe = scale_to_power(begun.probe, self._power(object_, begun.probe, scan, canvas))
         empty = np.zeros_like(object_)
         return replace(
@@ -229,15 +244,22 @@ def phase_correlation(ours: Object, theirs: Object, dose: NDArray[np.float32], f
     return float(covariance[0, 1]) / scale if scale else 0.0
 
 
-def with_contrast(object_: Object, seen: Object, dose: NDArray[np.float32], field: NDArray[np.bool_]) -> Object:
-    """(Y, X) complex64: the object with absorption and phase multiplied by what makes them most like those ``seen``.
+def contrast_gains(object_: Object, seen: Object, dose: NDArray[np.float32], field: NDArray[np.bool_]) -> tuple[float, float]:
+    """What absorption and phase of an object (Y, X) are multiplied by to be most like those ``seen``.
 
     Each factor is a least-squares slope over ``field`` with weights ``dose``, a constant being free: measured so, no table of
     scattering factors is needed, whose edges are those of single atoms.
     """
-    logarithm, its_logarithm = _logarithm(object_, field), _logarithm(seen, field)
-    of_absorption = _gain(logarithm.real[field], its_logarithm.real[field], dose[field])
-    of_phase = _gain(logarithm.imag[field], its_logarithm.imag[field], dose[field])
+    logarithm, its_logarithm = _logarithm(object_, field)[field], _logarithm(seen, field)[field]
+    of_absorption = _gain(logarithm.real, its_logarithm.real, dose[field])
+    of_phase = _gain(logarithm.imag, its_logarithm.imag, dose[field])
+    return of_absorption, of_phase
+
+
+def with_contrast(object_: Object, gains: tuple[float, float], field: NDArray[np.bool_]) -> Object:
+    """(Y, X) complex64: the object with its absorption and its phase, continuous over ``field``, multiplied by ``gains``."""
+    of_absorption, of_phase = gains
+    logarithm = _logarithm(object_, field)
     return np.asarray(np.exp(of_absorption * logarithm.real + 1j * of_phase * logarithm.imag).astype(np.complex64))
 
 

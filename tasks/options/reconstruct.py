@@ -21,6 +21,10 @@ class ReconstructOptions:
     cycles: Annotated[int, Field(ge=1, le=MOST_CYCLES)] | Literal["auto"] = "auto"
     """Number of cycles, one cycle being one visit to every scan position. ``auto`` ends an energy when what still changes of its
     object, slow waves included, is small against photon noise, at the latest after 800."""
+    half_detector: Literal["auto", "never"] = "auto"
+    """Cycles that see the middle half of the detector, where the object's slow waves settle at a quarter of the cost. ``auto``:
+    with ``cycles="auto"``, frames of at least 128 x 128 pixels and hardly any light outside that half, most of the cycles before
+    the last 25; not with ``probe_update="position"``, ``stop_change``, ``position_refinement`` or ``frame_flux``."""
     start_from: Literal["reference", "pilot", "optics"] = "reference"
     """What an energy starts from. ``reference``: object and probe of one energy, which all others wait for; eight more cycles
     find drift, contrast and flux (with fewer than 16 ``cycles`` all start from the optics). ``pilot``: only the probe, found by

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
-from tasks.ptycho.cycle import Frames
-from tasks.ptycho.propagation import displace, far_field
+from tasks.ptycho.kernels.cycle import Frames
+from tasks.ptycho.kernels.propagation import displace, far_field
 
 EXCESS = 1.6
 """Misfit, in units of what photon noise leaves, above which a further mode is tried.
@@ -37,6 +37,9 @@ STALL_CYCLES = 5
 STALLED = 0.05
 """R has stopped falling once it has fallen by less than this share over `STALL_CYCLES`."""
 
+SAMPLED_FRAMES = 256
+"""Frames on which the noise's misfit is estimated where more are not needed."""
+
 BRIGHT = 12.0
 """Amplitude from which the noise of a root is a quarter of a photon to within half a percent."""
 
@@ -57,6 +60,16 @@ def noise_misfit(object_: jax.Array, probe: jax.Array, frames: Frames) -> float:
         Only good pixels count.
     """
     return float(_noise_misfit(object_, probe, frames, jnp.asarray(share_left(), jnp.float32)))
+
+
+def sampled_noise_misfit(object_: jax.Array, probe: jax.Array, frames: Frames) -> float:
+    """`noise_misfit` of all frames, estimated from `SAMPLED_FRAMES` of them that are spread over the scan."""
+    n_frames = len(frames.corner)
+    if n_frames <= SAMPLED_FRAMES:
+        return noise_misfit(object_, probe, frames)
+    sampled = np.linspace(0, n_frames - 1, SAMPLED_FRAMES).astype(int)
+    by_frame = {name: getattr(frames, name)[sampled] for name in ("amplitude", "corner", "ramp", "copy", "remainder", "gain")}
+    return noise_misfit(object_, probe, frames._replace(**by_frame)) * n_frames / SAMPLED_FRAMES
 
 
 @jax.jit

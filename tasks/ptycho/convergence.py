@@ -6,7 +6,8 @@ wave that still moves differs. The difference is smoothed, and freed of what no 
 plane of the phase, and a displacement.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,10 @@ class Averages:
         k = self.n_cycles + 1
         long, short = ((power + 1) / (k + power) for power in (LONG_AVERAGE, SHORT_AVERAGE))
         return Averages(k, *_averaged(self.long, self.short, object_, long, short))
+
+    def mapped(self, to_other_pixels: Callable[[ComplexArray], ComplexArray]) -> "Averages":
+        """The averages of the same objects on other pixels."""
+        return replace(self, long=to_other_pixels(self.long), short=to_other_pixels(self.short))
 
     def remaining_change(self, dose: NDArray[np.float32], excess: float) -> float:
         """Estimate of what still changes of the object, in units of a pixel's photon noise; see `relative_change`."""

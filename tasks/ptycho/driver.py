@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from tasks.ptycho.cycle import COPIES_PX, Frames
+from tasks.ptycho.kernels.cycle import COPIES_PX, Frames
 from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.solver import Rule, batch_key, step, step_together
 from tasks.ptycho.state import State
@@ -88,10 +88,10 @@ def _step_group(group: Sequence[Reconstruction], rules: Sequence[Rule], stack: F
 def batch_bytes(n_positions: int, n_pixels: int, n_modes: int, object_shape: tuple[int, int], *, subpixel: bool = True) -> int:
     """Bytes that one energy of a batch takes on the device, at most.
 
-    Frames twice (the energy's own and the batch's), the displaced copies of the probe with their two gradients and as
-    many transforms beside them, what is gathered in each copy, and the buffers above.
+    Frames twice (the energy's own and the batch's) and a quarter of them again for the half detector, the displaced copies of the
+    probe with their two gradients and as many transforms beside them, what is gathered in each copy, and the buffers above.
     """
     wave = 8 * n_modes * n_pixels**2
     copies = (6 + 2) * len(COPIES_PX) * wave if subpixel else 2 * wave
-    frames = 2 * 4 * n_positions * n_pixels**2
+    frames = 2 * (4 + 1) * n_positions * n_pixels**2
     return frames + copies + TRANSFORM_BUFFERS * wave + OBJECT_BUFFERS * 8 * object_shape[0] * object_shape[1]

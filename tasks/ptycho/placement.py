@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from tasks.errors import VacuumError
 from tasks.gauge import field_of_view, find_vacuum, fit_quadratic_surface, quadratic_surface
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.constraints import SMALLEST_INTENSITY, intensity
-from tasks.ptycho.cycle import Frames, displaced_copies
+from tasks.ptycho.kernels.constraints import SMALLEST_INTENSITY, intensity
+from tasks.ptycho.kernels.cycle import Frames, displaced_copies
 from tasks.ptycho.probe import pixel_coordinates
 from tasks.ptycho.scan import Canvas, Placement, Scan, illumination
 

@@ -1,8 +1,8 @@
 """The reconstruction of one energy as a sequence of decisions between the solver's steps.
 
-It chooses the rule of every cycle, starts from another energy where one is given, tries a further probe mode, corrects the
-placement of the frames, and ends when the object has converged. Each decision follows from the energy's own states, so that it
-gives the same result alone or among others (`tasks.ptycho.driver`).
+It chooses the rule of every cycle, starts from another energy where one is given, settles slow waves on the middle half of the
+detector, tries a further probe mode, corrects the placement of the frames, and ends when the object has converged. Each decision
+follows from the energy's own states, so that it gives the same result alone or among others (`tasks.ptycho.driver`).
 """
 
 import math
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from tasks.errors import WarmStartError
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.coherence import ASKED_AFTER, EXCESS, MOST_MODES, PAYS, TRIAL_CYCLES, has_stalled, noise_misfit
+from tasks.ptycho.coherence import ASKED_AFTER, EXCESS, MOST_MODES, PAYS, TRIAL_CYCLES, has_stalled, sampled_noise_misfit
 from tasks.ptycho.convergence import COMPARED_CYCLES, CONVERGED, Averages
-from tasks.ptycho.cycle import place_frames
+from tasks.ptycho.half_detector import SHRINKING, OnHalfDetector, coarser, half_inputs
+from tasks.ptycho.kernels.cycle import place_frames
 from tasks.ptycho.placement import corrected, fix_flux_gauge, is_due, misfit_slopes
 from tasks.ptycho.scan import Canvas, Scan, illumination
 from tasks.ptycho.schedule import choose_rule, early_end, has_converged, has_step_decay_begun
@@ -34,6 +35,13 @@ MIN_CYCLES_COLD = 60
 """Cycles from the optics before convergence is considered."""
 MIN_CYCLES_WARM = 30
 """Cycles from another energy before convergence is considered."""
+HALF_UNTIL_WARM = 20
+"""Cycles from another energy that see the middle half of the detector, after the quick image, which does so too."""
+HALF_FROM_COLD, HALF_UNTIL_COLD = 20, 300
+"""Cycles from the optics between which the middle half is seen until slow waves have settled there. Fine details need tens of
+cycles on the whole detector to appear, wherever those are."""
+WHOLE_AFTER_COLD = 20
+"""Cycles on the whole detector after those, before convergence is considered again."""
 
 
 class Seed(Protocol):
@@ -51,8 +59,8 @@ class Seed(Protocol):
         """The state before the quick image."""
         ...
 
-    def seed(self, quick: State, begun: State, inputs: CycleInputs) -> State:
-        """The state from which the schedule begins."""
+    def seed(self, quick: State, canvas: Canvas, begun: State, inputs: CycleInputs) -> State:
+        """The state from which the schedule begins; ``canvas`` is that of the quick image."""
         ...
 
 
@@ -116,6 +124,11 @@ class Reconstruction:
         self._averages: Averages | None = None
         self._remaining_change = math.inf
         self._noise: float | None = None
+        self._half = half_inputs(self.inputs, state, options)
+        self._on_half: OnHalfDetector | None = None
+        self._is_half_converged = False
+        self._whole_since = 0
+        self._detector_changed_at: int | None = None
         if seed is not None:
             self._begin_quick_image(seed)
 
@@ -126,13 +139,16 @@ class Reconstruction:
 
     def next_rule(self) -> Rule:
         """The rule of the next cycle, in which a trial of a further mode may begin."""
-        mask = self.inputs.scan.mask
-        if self._begun is not None:
-            return replace(choose_rule(self.state, self._options, mask), alpha=self._options.alpha)
-        if self._trial is None and self._may_try_mode() and is_mode_missing(self.state, self.inputs, self._options):
+        is_quick = self._begun is not None
+        if not is_quick and self._may_try_mode() and is_mode_missing(self.state, self.inputs, self._options):
             self._trial = ModeTrial(self.state, self.inputs)
             self.state = with_another_mode(self.state)
-        return choose_rule(self.state, self._options, mask)
+        if self._trial is None:
+            self._choose_detector()
+        rule = choose_rule(self.state, self._options, self.inputs.scan.mask)
+        if self.state.cycle == self._detector_changed_at:  # the last R is another detector's
+            rule = replace(rule, restart_error=math.inf)
+        return replace(rule, alpha=self._options.alpha) if is_quick else rule
 
     def accept(self, state: State) -> None:
         """Take over the state after a cycle under `next_rule`, and decide what follows from it."""
@@ -153,6 +169,7 @@ class Reconstruction:
                 f"not converged after {self.state.scheduled_cycle} cycles: the object would still change by "
                 f"{self._remaining_change:.2g} of a pixel's photon noise"
             )
+        self._leave_half()
         return postprocess(self.state, self.inputs)
 
     def _decide(self) -> None:
@@ -161,6 +178,8 @@ class Reconstruction:
         if options.cycles == "auto" and not math.isfinite(self.state.errors[-1]):
             self.warnings.append(f"diverged after {self.state.cycle} cycles")
             self.state = replace(self.state, stops_after=self.state.cycle)
+        elif self._on_half is not None:
+            self._is_half_converged = self._is_object_converged()
         elif has_converged(self.state, options) or self._is_object_converged():
             self.state = replace(self.state, stops_after=early_end(self.state, options))
         if is_due(self.state.scheduled_cycle, options):
@@ -182,9 +201,10 @@ class Reconstruction:
         assert self._seed is not None
         if self.state.cycle < begun.cycle + self._seed.n_cycles:
             return
-        self._begun = None
+        self._begun, quick, canvas = None, self.state, self.inputs.canvas
+        self._leave_half()
         try:
-            seeded = self._seed.seed(self.state, begun, self.inputs)
+            seeded = self._seed.seed(quick, canvas, begun, self.inputs)
         except WarmStartError as error:
             self._start_cold(str(error))
             return
@@ -205,13 +225,42 @@ class Reconstruction:
     def _start_cold(self, reason: str) -> None:
         """Start from the state given, whose schedule begins now."""
         self.warnings.append(f"started from the optics: {reason}")
+        self._leave_half()
         cycle = self.state.cycle
         self.state = replace(self._cold, cycle=cycle, errors=self.state.errors, first_cycle=cycle)
         self._end = cycle + self._n_cycles
         self._seed_checked_at = self._seed = self._averages = None
+        self._is_half_converged, self._whole_since = False, 0
+
+    def _choose_detector(self) -> None:
+        """Go to the middle half of the detector, or back, where the next cycle belongs there."""
+        if self._half is None or self._belongs_on_half() == (self._on_half is not None):
+            return
+        if self._on_half is not None:
+            self._leave_half()
+            return
+        self._on_half = OnHalfDetector.begin(self.state, self.inputs)
+        self.state, self.inputs = self._on_half.begun, self._half
+        self._averages = self._averages and self._averages.mapped(coarser)
+        self._detector_changed_at, self._noise = self.state.cycle, None
+
+    def _belongs_on_half(self) -> bool:
+        n_cycles = self.state.scheduled_cycle
+        if self._begun is not None or self._seed is not None:
+            return self._begun is not None or n_cycles < HALF_UNTIL_WARM
+        return HALF_FROM_COLD <= n_cycles < HALF_UNTIL_COLD and not self._is_half_converged
+
+    def _leave_half(self) -> None:
+        """Back to the whole detector, if not there already."""
+        if self._on_half is None:
+            return
+        self._averages = self._averages and self._averages.mapped(self._on_half.object_back)
+        self.state, self.inputs = self._on_half.back(self.state), self._on_half.inputs
+        self._on_half, self._noise, self._detector_changed_at = None, None, self.state.cycle
+        self._whole_since = self.state.scheduled_cycle
 
     def _may_try_mode(self) -> bool:
-        return self.state.cycle != self._refused_at and self.state.cycle + TRIAL_CYCLES <= self._end
+        return self._trial is None and self.state.cycle != self._refused_at and self.state.cycle + TRIAL_CYCLES <= self._end
 
     def _decide_trial(self, trial: ModeTrial) -> None:
         """End a trial that has run its cycles: keep the mode if R fell enough, else go on from the state before it."""
@@ -228,22 +277,23 @@ class Reconstruction:
         if options.cycles != "auto" or self._trial is not None or has_step_decay_begun(state, options):
             return False
         self._averages = Averages.of(state.object) if self._averages is None else self._averages.with_cycle(state.object)
-        least = MIN_CYCLES_COLD if self._seed is None else MIN_CYCLES_WARM
+        least = max(MIN_CYCLES_COLD, self._whole_since + WHOLE_AFTER_COLD) if self._seed is None else MIN_CYCLES_WARM
         if state.scheduled_cycle < least or state.scheduled_cycle % COMPARED_CYCLES:
             return False
         self._remaining_change = self._averages.remaining_change(self._dose(), self._excess())
         return self._remaining_change < CONVERGED
 
     def _dose(self) -> NDArray[np.float32]:
-        """(Y, X) photons on each object pixel."""
+        """(Y, X) photons on each object pixel, of the size that the whole detector gives."""
         scan, canvas, _, _ = self.inputs
         positions_m = self.state.placement(len(scan.counts)).positions_m(scan, canvas)
-        return illumination(canvas, positions_m, np.asarray(self.state.probe))
+        dose = illumination(canvas, positions_m, np.asarray(self.state.probe))
+        return dose if self._on_half is None else dose / np.float32(SHRINKING)
 
     def _excess(self) -> float:
         """R over the R that photon noise leaves, which hardly changes with the model and is computed once; at least 1."""
         if self._noise is None:
-            self._noise = noise_misfit(jnp.asarray(self.state.object), jnp.asarray(self.state.probe), self.inputs.frames)
+            self._noise = sampled_noise_misfit(jnp.asarray(self.state.object), jnp.asarray(self.state.probe), self.inputs.frames)
         return max(1.0, float(self.state.errors[-1]) * self.inputs.photons / self._noise)
 
 
@@ -256,7 +306,7 @@ def is_mode_missing(state: State, inputs: CycleInputs, options: ReconstructOptio
     has_time = not has_step_decay_begun(replace(state, cycle=state.cycle + TRIAL_CYCLES), options)
     if not (grows and has_time and state.scheduled_cycle in ASKED_AFTER and has_stalled(state.errors)):
         return False
-    noise = noise_misfit(jnp.asarray(state.object), jnp.asarray(state.probe), inputs.frames)
+    noise = sampled_noise_misfit(jnp.asarray(state.object), jnp.asarray(state.probe), inputs.frames)
     return float(state.errors[-1]) * inputs.photons > EXCESS * noise
 
 

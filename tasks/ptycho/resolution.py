@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.ptycho.cycle import Frames, prepare
-from tasks.ptycho.propagation import displace, far_field
+from tasks.ptycho.kernels.cycle import Frames, prepare
+from tasks.ptycho.kernels.propagation import displace, far_field
 from tasks.ptycho.scan import Canvas, Scan
 from tasks.ptycho.state import State
 

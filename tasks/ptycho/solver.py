@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.coherence import noise_misfit
-from tasks.ptycho.cycle import Frames, gather_probe_over_cycle, prepare, update_probe_by_position
+from tasks.ptycho.kernels.cycle import Frames, gather_probe_over_cycle, prepare, update_probe_by_position
 from tasks.ptycho.scan import Canvas, Scan
 from tasks.ptycho.state import ComplexArray, State, orthogonalised, with_modes
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.coherence import ASKED_AFTER, BRIGHT, noise_misfit, share_left
-from tasks.ptycho.cycle import prepare
+from tasks.ptycho.coherence import ASKED_AFTER, BRIGHT, SAMPLED_FRAMES, noise_misfit, sampled_noise_misfit, share_left
 from tasks.ptycho.driver import run
+from tasks.ptycho.kernels.cycle import prepare
 from tasks.ptycho.probe import initial_probe, power_fractions
 from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, Placement, Scan, plan_canvas
@@ -87,6 +87,19 @@ def test_what_photon_noise_leaves_is_what_counts_of_the_model_leave(photons: flo
         left.append(float(np.sum(misfit * mask)))
     frames, _ = prepare(replace(whole, counts=counts.astype(np.uint32)), canvas, True, placement)
     assert noise_misfit(jnp.asarray(object_), jnp.asarray(probe), frames) == pytest.approx(np.mean(left), rel=0.01)
+
+
+def test_the_noise_of_a_long_scan_is_told_by_some_of_its_frames() -> None:
+    """Frames that differ in flux along the scan."""
+    scan, canvas, probe = case(0, 1e5)
+    n = 4 * SAMPLED_FRAMES // len(scan.counts) + 1
+    long = replace(scan, counts=np.tile(scan.counts, (n, 1, 1)), positions_m=np.tile(scan.positions_m, (n, 1)))
+    placement = Placement(np.zeros((len(long.counts), 2)), np.linspace(0.8, 1.2, len(long.counts)))
+    frames, _ = prepare(long, canvas, True, placement)
+    model = jnp.ones(canvas.shape, jnp.complex64), jnp.asarray(probe)
+    assert sampled_noise_misfit(*model, frames) == pytest.approx(noise_misfit(*model, frames), rel=0.01)
+    few = frames._replace(**{name: value[:100] for name, value in frames._asdict().items() if name != "copy_ramp"})
+    assert sampled_noise_misfit(*model, few) == noise_misfit(*model, few)
 
 
 def test_a_partially_coherent_probe_is_told_by_its_modes() -> None:

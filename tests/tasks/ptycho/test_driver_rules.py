@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.cycle import gather_probe_over_cycle, prepare, update_probe_by_position
 from tasks.ptycho.driver import run
+from tasks.ptycho.kernels.cycle import gather_probe_over_cycle, prepare, update_probe_by_position
 from tasks.ptycho.probe import initial_probe
 from tasks.ptycho.reconstruction import Reconstruction
 from tasks.ptycho.scan import Canvas, Scan, plan_canvas

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.cycle import prepare
 from tasks.ptycho.driver import run
+from tasks.ptycho.kernels.cycle import prepare
 from tasks.ptycho.placement import Slopes, corrected, misfit_slopes
 from tasks.ptycho.probe import ProbeSpec, initial_probe
 from tasks.ptycho.reconstruction import Reconstruction

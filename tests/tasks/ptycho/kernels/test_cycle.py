@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.ptycho.cycle import COPIES_PX, displaced_copies, gather_probe_over_cycle, prepare, sum_copies
+from tasks.ptycho.kernels.cycle import COPIES_PX, displaced_copies, gather_probe_over_cycle, prepare, sum_copies
+from tasks.ptycho.kernels.propagation import displace, shift_ramps
 from tasks.ptycho.probe import ProbeSpec, initial_probe
-from tasks.ptycho.propagation import displace, shift_ramps
 from tasks.ptycho.scan import Canvas, Scan
 
 
@@ -128,7 +128,7 @@ def test_patterns_are_the_only_array_beside_the_counts() -> None:
     program = """
 import pathlib
 import numpy as np
-from tasks.ptycho.cycle import amplitudes
+from tasks.ptycho.kernels.cycle import amplitudes
 from tasks.ptycho.scan import Scan
 counts = np.ones((400, 256, 256), np.uint16)
 scan = Scan(counts, np.zeros((400, 2)), np.ones((256, 256), bool), 5465.0, 1.0, 75e-6)

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.ptycho.constraints import intensity, modulus_correction, object_step, probe_step, regularised
-from tasks.ptycho.propagation import back_propagate, displace, displace_adjoint, far_field, frequency_ramps, shift_ramps
+from tasks.ptycho.kernels.constraints import intensity, modulus_correction, object_step, probe_step, regularised
+from tasks.ptycho.kernels.propagation import back_propagate, displace, displace_adjoint, far_field, frequency_ramps, shift_ramps
 from tasks.ptycho.scan import Canvas, Placement, Scan, measured_placement
 
 FRACTIONS_PER_PX = 4

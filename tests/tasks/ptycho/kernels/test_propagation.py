@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.ptycho.propagation import back_propagate, displace, displace_adjoint, far_field, shift_ramps
+from tasks.ptycho.kernels.propagation import back_propagate, displace, displace_adjoint, far_field, shift_ramps
 
 
 def wave(rng: np.random.Generator, *shape: int) -> NDArray[np.complex64]:
