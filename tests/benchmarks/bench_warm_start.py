@@ -56,9 +56,9 @@ class Specimen:
         probe = initial_probe(guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, scan.mean_photons)
         return run(Reconstruction(scan, canvas, init(canvas, probe, options), options.max_cycles, options, seed=seed))
 
-    def reference(self, energy: int) -> tuple[int, WarmStart]:
+    def reference(self, energy: int, options: ReconstructOptions = AUTO) -> tuple[int, WarmStart]:
         """Cycles of a cold reconstruction, and the start from it."""
-        state, scan, canvas = self.reconstruct(energy, AUTO), self.simulation.scans[energy], self.canvas(energy)
+        state, scan, canvas = self.reconstruct(energy, options), self.simulation.scans[energy], self.canvas(energy)
         dose = illumination(canvas, scan.positions_m, state.probe)
         its = Reference(state.object, state.probe, canvas, dose, scan.mean_photons, len(scan.counts))
         return state.cycle, WarmStart(its)
