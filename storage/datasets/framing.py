@@ -58,8 +58,10 @@ class Framing:
 
 
 def _centre_of_power(waves: NDArray[Any]) -> NDArray[np.float64]:
-    """(row, column) of the mean place of the power of waves (M, ny, nx)."""
+    """(row, column) of the mean place of the power of waves (M, ny, nx); NaN where there is none, or it is not finite."""
     power = (np.abs(waves.astype(np.complex128)) ** 2).sum(axis=0)
+    if not 0 < power.sum() < np.inf:
+        return np.full(2, np.nan)
     places = [np.average(np.arange(n), weights=power.sum(axis=1 - axis)) for axis, n in enumerate(power.shape)]
     return np.array(places)
 

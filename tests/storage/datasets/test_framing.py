@@ -84,3 +84,11 @@ def test_the_far_field_of_a_beam_along_the_axis_is_cropped_about_the_middle() ->
     cropped = frame_about((30, 34), (12, 19), 0).crop_probe(probe[None].astype(np.complex64))[0]
     likeness = abs(np.vdot(cropped, coarse)) / np.linalg.norm(cropped) / np.linalg.norm(coarse)
     assert likeness > 0.999
+
+
+@pytest.mark.parametrize("value", [0, np.nan])
+def test_a_probe_without_light_is_cropped_too(value: float) -> None:
+    """What is wrong with it is said where probes are checked, not by a division by zero."""
+    cropped = frame_about((30, 34), (12, 19), 0).crop_probe(np.full((1, 30, 34), value, np.complex64))
+    assert cropped.shape[0] == 1
+    assert not (np.isfinite(cropped) & (cropped != 0)).any()

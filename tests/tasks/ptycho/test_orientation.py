@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from specimen_files import turned_back
 
 from tasks.errors import OrientationError
 from tasks.ptycho.orientation import (
@@ -39,17 +40,8 @@ def measured() -> Measured:
 
 
 def undone(scan: Scan, orientation: int) -> Scan:
-    """The scan as a detector would deliver it whose frames need ``orientation``: undone step by step, last first."""
-
-    def turned_back(frames: NDArray[Any]) -> NDArray[Any]:
-        if orientation & 4:
-            frames = np.swapaxes(frames, -2, -1)
-        for bit, axis in ((2, -1), (1, -2)):
-            if orientation & bit:
-                frames = np.roll(np.flip(frames, axis), 1, axis)
-        return frames
-
-    return replace(scan, counts=turned_back(scan.counts), mask=turned_back(scan.mask))
+    """The scan as a detector would deliver it whose frames need ``orientation``."""
+    return replace(scan, counts=turned_back(scan.counts, orientation), mask=turned_back(scan.mask, orientation))
 
 
 @pytest.mark.parametrize("orientation", range(8))
