@@ -25,6 +25,8 @@ RELEASE_TOGETHER_S: Final = 1.0
 """Tasks that ended well are released together after so long: each message to scheduler and worker costs as much as any other."""
 RELEASE_AGAIN_S: Final = 2.0
 """Tasks that have not ended are released a second time after so long: the scheduler may take up a graph after their release."""
+LOST_WITH_ITS_WORKER: Final = ("lost", "pending")
+"""Statuses of a future that had ended when its worker died, before that was heard of: Dask computes the task again."""
 
 OnEnd = Callable[[str, Outcome], None]
 """``on_end(key, outcome)`` is called once for each task, in a thread of Dask's own, unless it is released before."""
@@ -121,7 +123,11 @@ class SubmittedTasks:
             if future.key not in self._futures or self._futures[future.key] is not future:
                 return  # released
             results = self._results.pop(future.key, ())
-            self._has_lost = self._has_lost or future.status not in ("finished", "error")
+            is_computed_again = future.status in LOST_WITH_ITS_WORKER and not results
+            self._has_lost = self._has_lost or future.status == "cancelled"
+        if is_computed_again:
+            future.add_done_callback(partial(self._finish, on_end))
+            return
         on_end(future.key, read_outcome(future, results, is_queued=self._is_queued))
 
 

@@ -228,12 +228,10 @@ def read_outcome(future: Future, results: tuple[StepResult, ...], *, is_queued: 
         Ready tasks wait with the scheduler, so that a worker has no more than it runs, and one beside. Then a task whose
         workers died is to blame for that; else it may have been one of many that waited there.
     """
-    if future.status == "finished":
-        if results:
-            return Outcome("done", results)
-        return Outcome("lost", message="the report of its result was lost")
-    if future.status != "error":
+    if future.status == "cancelled":
         return Outcome("lost", message="the connection to the scheduler was lost")
+    if future.status != "error":  # where its worker died right after its end, the status may have moved on from "finished"
+        return Outcome("done", results) if results else Outcome("lost", message="the report of its result was lost")
     cause = future.exception(timeout=EXCEPTION_S)
     if isinstance(cause, WorkFailedError):
         return Outcome("failed", cause.results, blamed=cause.key)

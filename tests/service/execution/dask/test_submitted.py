@@ -126,6 +126,22 @@ def test_results_belong_to_tasks_that_are_wanted(client: NotedClient) -> None:
     assert not tasks.has_lost
 
 
+@pytest.mark.parametrize("status", ["lost", "pending"])
+def test_a_task_whose_worker_died_right_after_its_end_has_ended_well_or_is_computed_again(client: NotedClient, status: str) -> None:
+    """Dask tells of the end in one thread, and may hear in another, before that is done, that the worker is gone."""
+    tasks = SubmittedTasks(client, "topic", is_queued=True)
+    ended = submit(tasks, "told", "untold")
+    result = (StepResult("done", is_computed=True),)
+    tasks.take_results("told", pickle.dumps(result))
+    for future in client.futures.values():
+        future.end(status)
+    assert ended == [("told", Outcome("done", result))]
+    tasks.take_results("untold", pickle.dumps(result))
+    client.futures["untold"].end("finished")
+    assert ended[1:] == [("untold", Outcome("done", result))]
+    assert not tasks.has_lost
+
+
 def test_a_scheduler_that_is_gone_shows_in_what_it_lost_unless_all_was_abandoned(client: NotedClient) -> None:
     for is_abandoned in (False, True):
         tasks = SubmittedTasks(client, "topic", is_queued=True)
