@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from service.stages.spectra import SpectraStep
     from tasks.domains.clustering import Domains
     from tasks.domains.components import Components
+    from tasks.scattering import Absorber
 
 ELBOW_TOLERANCE: Final = 1
 """The elbow tells the number of states of simulated specimens to within one: a difference of more is warned of."""
@@ -33,6 +34,8 @@ class DomainsStep(Step):
     ----------
     datasets, groups : tuple of str
         Id and group of each dataset.
+    absorber : Absorber
+        Of all datasets.
     options : DomainOptions
     left_out : tuple of str
         Descriptors that were asked for and that not all datasets have, for want of a phase.
@@ -41,7 +44,7 @@ class DomainsStep(Step):
     """
 
     stage: ClassVar[str] = "domains"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         *RESULTS["domains"].values(),
         COORDINATES["bin_centre"],
@@ -53,6 +56,7 @@ class DomainsStep(Step):
 
     datasets: tuple[str, ...]
     groups: tuple[str, ...]
+    absorber: Absorber
     options: DomainOptions
     left_out: tuple[str, ...] = ()
     spectra: tuple[StepRef[SpectraStep], ...]
@@ -138,13 +142,14 @@ class DomainsStep(Step):
     ) -> tuple[Components, dict[str, NDArray[Any]]]:
         """Principal components of the spectra of all datasets, and what is stored of them and of the factors."""
         from tasks.domains.components import non_negative_factors, normalised_spectra, principal_components
+        from tasks.xanes.fit import at_edge_wavelength
 
-        spectra, sigmas = [], []
+        spectra, sigmas, edge_ev = [], [], self.absorber.edge_energy_ev
         for step, own, mask in zip(self.spectra, maps, masks, strict=True):
             read = context.read(step, "energy_ev", "absorption", "sigma_absorption")
             offset, jump = (own[name][mask] for name in ("offset", "edge_jump"))
-            spectra.append(normalised_spectra(read["energy_ev"], read["absorption"][:, mask], offset, jump))
-            sigmas.append(read["sigma_absorption"][:, None] / jump)
+            spectra.append(normalised_spectra(read["energy_ev"], read["absorption"][:, mask], offset, jump, edge_ev))
+            sigmas.append(at_edge_wavelength(read["energy_ev"], read["sigma_absorption"], edge_ev)[:, None] / jump)
         found = principal_components(spectra, sigmas, self.options.n_components)
         arrays: dict[str, NDArray[Any]] = {"mean_spectrum": found.mean, "eigenspectrum": found.spectra, "scree": found.scree}
         maps_of = {"score": found.scores}

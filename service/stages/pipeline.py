@@ -315,6 +315,7 @@ def add_domains(graph: Graph, chains: Sequence[Chain], options: RunOptions) -> S
     step = DomainsStep(
         datasets=tuple(chain.dataset.id for chain in grouped),
         groups=tuple(chain.dataset.group for chain in grouped),
+        absorber=Absorber(**grouped[0].dataset.absorber),
         options=dataclasses.replace(options.domains, descriptors=names),
         left_out=tuple(name for name in options.domains.descriptors if name not in names),
         spectra=tuple(chain.spectra for chain in grouped if chain.spectra),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import NMF, PCA
 
 from tasks.errors import InvalidOptionError
+from tasks.xanes.fit import at_edge_wavelength
 
 Array = NDArray[np.float64]
 
@@ -59,14 +60,18 @@ class Factors:
 
 
 def normalised_spectra(
-    energy_ev: Array, absorption: NDArray[np.floating], offset: NDArray[np.floating], jump: NDArray[np.floating]
+    energy_ev: Array,
+    absorption: NDArray[np.floating],
+    offset: NDArray[np.floating],
+    jump: NDArray[np.floating],
+    edge_energy_ev: float,
 ) -> Array:
     """Spectra (E, n) without their offset (n,), in edge jumps (n,): what is left is the state, not the thickness.
 
-    Offset and jump are those of spectra at the wavelength of the edge (`tasks.xanes.fit.at_edge_wavelength`). Here the median
-    energy stands for that of the edge: 0.2 % off at the V K edge, more where energies are lower.
+    Offset and jump are those of the fit, which is of spectra at the wavelength of the edge ``edge_energy_ev`` [eV]; so are
+    these (`tasks.xanes.fit.at_edge_wavelength`). A jump that is not positive gives NaN.
     """
-    at_edge = np.asarray(absorption, dtype=np.float64) * (energy_ev / np.median(energy_ev))[:, None]
+    at_edge = at_edge_wavelength(energy_ev, np.asarray(absorption, dtype=np.float64), edge_energy_ev)
     return np.asarray((at_edge - offset) / np.where(jump > 0, jump, np.nan))
 
 

@@ -18,20 +18,38 @@ STATES = np.stack(
     [edge_step(ENERGY, e, 3.0) + h * lorentzian(ENERGY, 5490.0, 5.0) for e, h in ((5474.0, 0.6), (5477.0, 0.4), (5480.0, 0.8))]
 )
 NOISE = 0.01
+EDGE_EV = 5465.0
 
 
 def pixels(n: int, seed: int) -> tuple[Array, Array, NDArray[np.int64]]:
     """Absorption (E, n) of pixels of any thickness, each in one of the states, their jump (n,) and state (n,)."""
     rng = np.random.default_rng(seed)
     state, jump = rng.integers(0, 3, n), rng.uniform(0.3, 2.0, n)
-    clean = (0.3 + STATES[state].T) * jump / (ENERGY / np.median(ENERGY))[:, None]
+    clean = (0.3 + STATES[state].T) * jump / (ENERGY / EDGE_EV)[:, None]
     return clean + rng.normal(0, NOISE * 0.3, clean.shape), jump, state
 
 
 def specimen(n: int, seed: int) -> tuple[Array, Array, NDArray[np.int64]]:
     """Normalised spectra (E, n), their errors (E, n) and states (n,)."""
     absorption, jump, state = pixels(n, seed)
-    return normalised_spectra(ENERGY, absorption, 0.3 * jump, jump), np.full((40, n), NOISE * 0.3) / jump, state
+    return normalised_spectra(ENERGY, absorption, 0.3 * jump, jump, EDGE_EV), np.full((40, n), NOISE * 0.3) / jump, state
+
+
+@pytest.mark.parametrize(("edge_ev", "span_ev"), [(EDGE_EV, (-45.0, 75.0)), (706.8, (-9.0, 32.0))])
+def test_spectra_are_scaled_at_the_wavelength_of_the_edge_wherever_it_lies_among_the_energies(
+    edge_ev: float, span_ev: tuple[float, float]
+) -> None:
+    grid = edge_ev + np.linspace(*span_ev, 41)
+    shape = edge_step(grid, edge_ev, 2.0) + 0.5 * lorentzian(grid, edge_ev + 4.0, 2.0)
+    offset, jump = np.array([0.1, 0.9, 3.0]), np.array([0.2, 0.2, 1.0])
+    absorption = (offset + shape[:, None] * jump) / (grid / edge_ev)[:, None]
+    found = normalised_spectra(grid, absorption, offset, jump, edge_ev)
+    np.testing.assert_allclose(found, np.repeat(shape[:, None], 3, axis=1), atol=1e-12)
+
+
+def test_a_pixel_without_a_jump_has_no_normalised_spectrum() -> None:
+    found = normalised_spectra(ENERGY, np.ones((40, 3)), np.zeros(3), np.array([1.0, 0.0, -1.0]), EDGE_EV)
+    assert np.isfinite(found).all(axis=0).tolist() == [True, False, False]
 
 
 def test_components_are_those_of_scikit_learn_on_the_same_matrix() -> None:

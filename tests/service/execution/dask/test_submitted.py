@@ -127,7 +127,9 @@ def test_results_belong_to_tasks_that_are_wanted(client: NotedClient) -> None:
 
 
 @pytest.mark.parametrize("status", ["lost", "pending"])
-def test_a_task_whose_worker_died_right_after_its_end_has_ended_well_or_is_computed_again(client: NotedClient, status: str) -> None:
+def test_a_task_whose_worker_died_right_after_its_end_has_ended_well_or_is_computed_again(
+    client: NotedClient, status: str
+) -> None:
     """Dask tells of the end in one thread, and may hear in another, before that is done, that the worker is gone."""
     tasks = SubmittedTasks(client, "topic", is_queued=True)
     ended = submit(tasks, "told", "untold")
