@@ -149,6 +149,9 @@ DATASET: Final[Mapping[str, Mapping[str, ArraySpec]]] = {
 _RECONSTRUCTION = _table(
     ArraySpec("probe", ("energy", "mode", "v", "u"), C64, "1", "probe [square root of counts]", "energy"),
     ArraySpec("error", ("energy", "cycle"), F32, "1", "R factor of each cycle; NaN after an early end", "energy"),
+    ArraySpec(
+        "frame_px", ("energy", "cycle"), INT, "pixel", "side of the middle of the frames that each cycle saw; 0 after an end"
+    ),
     ArraySpec("noise_error", ("energy",), F32, "1", "R factor that photon noise alone would leave"),
     ArraySpec("cycles", ("energy",), INT, "1", "cycles that were run"),
     ArraySpec("mode_power", ("energy", "mode"), F32, "1", "share of each mode in the probe's power; 0 where an energy has fewer"),

@@ -31,7 +31,7 @@ SPECTRA_ARRAYS: Final = (
     "sigma_absorption", "sigma_phase", "incident_intensity",
 )  # fmt: skip
 RESOLUTION_ARRAYS: Final = ("frequency_per_m", "prtf", "frc", "half_bit", "resolution_m", "prtf_resolution_m")
-STATE_ARRAYS: Final = ("errors", "positions_m", "displacement_px", "scale", "probe")
+STATE_ARRAYS: Final = ("errors", "frame_px", "positions_m", "displacement_px", "scale", "probe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +186,7 @@ def single_image_results(context: StageContext, dataset: RunInput) -> DatasetRes
 def convergence(context: StageContext, steps: Sequence[StepRef[ReconstructStep]]) -> dict[str, Array]:
     """How the reconstruction of every energy converged, by the names of the results store.
 
-    An energy that has fewer cycles or positions than others is filled up with NaN, one with fewer modes with no power.
+    An energy that has fewer cycles or positions than others is filled up with NaN or zero, one with fewer modes with no power.
 
     Parameters
     ----------
@@ -197,12 +197,14 @@ def convergence(context: StageContext, steps: Sequence[StepRef[ReconstructStep]]
     Returns
     -------
     dict of array
-        ``error`` (E, C), ``noise_error`` and ``cycles`` (E,), ``mode_power`` (E, M) and ``positions`` (E, P, 2) always;
-        ``displacement_rms`` (E,) [px] and ``frame_flux`` (E, P) where positions or flux were corrected.
+        ``error`` and ``frame_px`` [px] (E, C), ``noise_error`` and ``cycles`` (E,), ``mode_power`` (E, M) and
+        ``positions`` (E, P, 2) always; ``displacement_rms`` (E,) [px] and ``frame_flux`` (E, P) where positions or flux
+        were corrected.
     """
     states = [context.read(step, *STATE_ARRAYS) for step in steps]
     found = {
         "error": pad([state["errors"] for state in states]),
+        "frame_px": pad([state["frame_px"] for state in states], 0),
         "noise_error": np.array([context.attributes(step)["noise_error"] for step in steps], np.float32),
         "cycles": np.array([len(state["errors"]) for state in states], np.int32),
         "mode_power": pad([power_fractions(state["probe"]).astype(np.float32) for state in states], 0),

@@ -201,6 +201,7 @@ def specimen_of(found: DatasetResults) -> Specimen:
             found.convergence.get("noise_error"),
             found.probe,
             found.probe_pixel_size_m,
+            frame_px=found.convergence.get("frame_px"),
             **found.resolution,
         ),
         kramers_kronig=kramers_kronig_of(found),

@@ -68,13 +68,14 @@ class ReconstructStep(Step):
     """
 
     stage: ClassVar[str] = "reconstruct"
-    version: ClassVar[int] = 13
+    version: ClassVar[int] = 14
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("object", ("y", "x"), ("complex64",), "1", "object O"),
         ArraySpec("probe", ("mode", "v", "u"), ("complex64",), "1", "probe [square root of counts]"),
         ArraySpec("probe_momentum_buffer", ("mode", "v", "u"), ("complex64",), "1", "decaying sum of the probe's past steps"),
         ArraySpec("object_momentum_buffer", ("y", "x"), ("complex64",), "1", "decaying sum of the object's past steps"),
         ArraySpec("errors", ("cycle",), ("float32",), "1", "R factor of each cycle, on the part of the detector that it saw"),
+        ArraySpec("frame_px", ("cycle",), ("int16",), "pixel", "side of the middle of the frames that each cycle saw"),
         ArraySpec("displacement_px", ("corrected", "axis"), ("float64",), "pixel", "correction of the positions, or empty"),
         ArraySpec("scale", ("corrected",), ("float64",), "1", "amplitude of each frame relative to the scan's, or empty"),
         ArraySpec("positions_m", ("position", "axis"), ("float64",), "m", "position (y, x) of the probe, as corrected"),

@@ -22,16 +22,25 @@ _ROUNDING = 1e-3
 
 
 def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
-    """R-factor of every energy against the cycle, and what photon noise alone would leave."""
+    """R-factor of every energy against the cycle, and what photon noise alone would leave.
+
+    Dotted where a cycle saw the middle of the frames only: another sum, whose R is that of those pixels.
+    """
     figure = new_figure(0.6 * PAGE_MM, 62)
     axes = figure.subplots()
     scale = _energy_scale(specimen.energy_ev)
     cycles = np.arange(1, reconstruction.error.shape[1] + 1)
-    for energy_ev, error in zip(specimen.energy_ev, reconstruction.error, strict=True):
-        axes.plot(cycles, error, color=scale.to_rgba(energy_ev), linewidth=0.8)
+    in_middle = sees_middle_only(reconstruction)
+    for energy_ev, error, dotted in zip(specimen.energy_ev, reconstruction.error, in_middle, strict=True):
+        axes.plot(cycles, np.where(dotted, np.nan, error), color=scale.to_rgba(energy_ev), linewidth=0.8)
+        if dotted.any():
+            axes.plot(cycles, np.where(dotted, error, np.nan), ":", color=scale.to_rgba(energy_ev), linewidth=0.8)
+    if in_middle.any():
+        axes.plot([], [], color=INK, linewidth=0.8, linestyle=":", label="middle half of frames")
     if reconstruction.noise_error is not None:
         noise = float(np.median(reconstruction.noise_error))
         axes.axhline(noise, color=INK, linewidth=0.9, linestyle="--", label="photon noise")
+    if axes.get_legend_handles_labels()[0]:
         legend_above(axes)
     axes.set_yscale("log")
     is_small = bool((reconstruction.error < SMALL_ERROR).any())
@@ -43,6 +52,14 @@ def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
     axes.set_ylabel("R-factor")
     _explain_energies(figure, axes, specimen.energy_ev, scale)
     return figure
+
+
+def sees_middle_only(reconstruction: Reconstruction) -> NDArray[np.bool_]:
+    """(E, C) bool: whether a cycle saw less of the frames than others of the same energy did."""
+    sides = reconstruction.frame_px
+    if sides is None:
+        return np.zeros(reconstruction.error.shape, bool)
+    return np.asarray(sides < sides.max(axis=1, keepdims=True, initial=0))
 
 
 def _energy_scale(energy_ev: NDArray[np.float64]) -> ScalarMappable:

@@ -31,6 +31,8 @@ class Reconstruction:
     """(E, M, N, N) probe modes, strongest first."""
     probe_pixel_size_m: NDArray[np.float64] | None = None
     """(E,) pixel of the probe [m]."""
+    frame_px: NDArray[np.integer[Any]] | None = None
+    """(E, C) side of the middle of the frames that each cycle saw [px]; 0 for a cycle that was not run."""
     frequency_per_m: NDArray[np.float64] | None = None
     """(F,) or (E, F) spatial frequency [1/m] of ``prtf`` and ``frc``."""
     prtf: NDArray[np.float32] | None = None

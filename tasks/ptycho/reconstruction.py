@@ -226,9 +226,9 @@ class Reconstruction:
         """Start from the state given, whose schedule begins now."""
         self.warnings.append(f"started from the optics: {reason}")
         self._leave_half()
-        cycle = self.state.cycle
-        self.state = replace(self._cold, cycle=cycle, errors=self.state.errors, first_cycle=cycle)
-        self._end = cycle + self._n_cycles
+        done = self.state
+        self.state = replace(self._cold, cycle=done.cycle, errors=done.errors, frame_px=done.frame_px, first_cycle=done.cycle)
+        self._end = done.cycle + self._n_cycles
         self._seed_checked_at = self._seed = self._averages = None
         self._is_half_converged, self._whole_since = False, 0
 

@@ -195,7 +195,8 @@ def postprocess(state: State, inputs: CycleInputs) -> State:
 def _accept(state: State, inputs: CycleInputs, waves: Waves, misfit: jax.Array) -> State:
     """The state with the arrays and the misfit of one more cycle."""
     errors = np.append(state.errors, np.float32(float(misfit) / inputs.photons))
-    return replace(state, **waves._asdict(), cycle=state.cycle + 1, errors=errors)
+    frame_px = np.append(state.frame_px, np.int16(inputs.scan.n_pixels))
+    return replace(state, **waves._asdict(), cycle=state.cycle + 1, errors=errors, frame_px=frame_px)
 
 
 def _step_by_position(state: State, inputs: CycleInputs, rule: Rule) -> State:

@@ -30,7 +30,9 @@ class State:
     seed: int
     """Seed of the orders in which positions are visited."""
     errors: NDArray[np.float32]
-    """(cycle,) float32: R = sum (|F| - sqrt I)^2 / sum I of each cycle, over good pixels."""
+    """(cycle,) float32: R = sum (|F| - sqrt I)^2 / sum I of each cycle, over good pixels of what it saw (`frame_px`)."""
+    frame_px: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
+    """(cycle,) int16: side of the middle of the frames that each cycle saw [px]."""
     displacement_px: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
     """(P, 2) float64: corrections of the positions [px]; empty until the first correction."""
     scale: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))

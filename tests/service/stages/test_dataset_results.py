@@ -31,6 +31,7 @@ def state(n_cycles: int, n_positions: int, *, corrected: bool, n_modes: int = 2)
         probe[k, k, k] = amplitude
     return {
         "errors": np.linspace(1, 0.1, n_cycles, dtype=np.float32),
+        "frame_px": np.full(n_cycles, 4, np.int16),
         "positions_m": np.arange(2.0 * n_positions).reshape(-1, 2),
         "displacement_px": np.tile([3.0, 4.0], (n_positions, 1)) if corrected else np.empty((0, 2)),
         "scale": np.full(n_positions, 1.1) if corrected else np.empty(0),
@@ -54,6 +55,7 @@ def test_energies_of_unlike_length_stand_side_by_side(paths: DataPaths) -> None:
     assert found["error"].shape == (2, 5)
     assert np.isnan(found["error"][1, 3:]).all()
     assert np.isfinite(found["error"][0]).all()
+    np.testing.assert_array_equal(found["frame_px"], [[4] * 5, [4, 4, 4, 0, 0]])
     assert np.isnan(found["positions"][0, 3]).all()
     np.testing.assert_allclose(found["mode_power"], [[0.9, 0.1]] * 2)
     np.testing.assert_allclose(found["displacement_rms"], 5)

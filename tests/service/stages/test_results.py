@@ -125,6 +125,7 @@ def write_states(paths: DataPaths, graph: Graph, seed: int) -> None:
                 "probe": np.ones((1, 32, 32), np.complex64),
                 "errors": np.linspace(0.1, 0.05 if e == STUCK_EV else 0.01, 5, dtype=np.float32),
                 "prtf": np.linspace(1, 0, 33, dtype=np.float32),
+                "frame_px": np.full(5, 32, np.int16),
                 "positions_m": np.zeros((4, 2)), "displacement_px": np.empty((0, 2)), "scale": np.empty(0),
             }  # fmt: skip
             provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": [], "noise_error": 0.009}

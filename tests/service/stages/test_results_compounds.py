@@ -68,6 +68,7 @@ def write_states(paths: DataPaths, graph: Graph, absorber: Absorber, specimens: 
             "object": (transmission * np.exp(noise[0] + 1j * noise[1])).astype(np.complex64),
             "dose": np.full((64, 64), 1e4, np.float32), "probe": np.ones((1, 32, 32), np.complex64),
             "errors": np.linspace(0.1, 0.01, 3, dtype=np.float32), "prtf": np.linspace(1, 0, 33, dtype=np.float32),
+            "frame_px": np.full(3, 32, np.int16),
             "positions_m": np.zeros((4, 2)), "displacement_px": np.empty((0, 2)), "scale": np.empty(0),
         }  # fmt: skip
         provenance = {"stage": "reconstruct", "seconds": 1.0, "inputs": [], "noise_error": 0.009}

@@ -28,6 +28,21 @@ def test_every_energy_has_its_convergence(specimen: Specimen, found: Reconstruct
     assert axes.lines[0].get_xdata()[0] == 1
 
 
+def test_cycles_that_saw_the_middle_of_the_frames_are_dotted(specimen: Specimen, found: Reconstruction) -> None:
+    sides = np.full_like(found.error, 256, dtype=np.int16)
+    sides[:, :28] = 128
+    sides[3] = [128] * 28 + [256] * 20 + [0] * (len(sides[3]) - 48)
+    axes = panels(convergence(specimen, replace(found, frame_px=sides)))[0]
+    curves = axes.lines[: 2 * specimen.energy_ev.size]
+    assert {line.get_linestyle() for line in curves[::2]} == {"-"}
+    assert {line.get_linestyle() for line in curves[1::2]} == {":"}
+    for line, half in zip(curves, [False, True] * specimen.energy_ev.size, strict=True):
+        assert np.isfinite(line.get_ydata()[:28]).all() == half
+    assert np.isnan(curves[7].get_ydata()[28:48]).all()
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["middle half of frames", "photon noise"]
+
+
 def test_small_r_factors_are_read_as_powers_of_ten(specimen: Specimen, found: Reconstruction) -> None:
     axes = panels(convergence(specimen, replace(found, error=found.error * 1e-3)))[0]
     form = axes.yaxis.get_major_formatter()

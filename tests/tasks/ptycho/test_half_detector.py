@@ -220,6 +220,7 @@ def test_from_another_energy_as_good_as_on_the_whole_detector() -> None:
     start = WarmStart(as_reference(measure(*HIGH), cold_run(*HIGH, NEVER)[0]))
     state, sides, reconstruction = run(measured, AUTO, start)
     assert reconstruction.warnings == []
+    np.testing.assert_array_equal(state.frame_px, sides)
     assert sides == [N // 2] * (start.n_cycles + HALF_UNTIL_WARM) + [N] * (len(sides) - start.n_cycles - HALF_UNTIL_WARM)
     whole, whole_sides, _ = run(measured, NEVER, start)
     assert len(sides) == len(whole_sides)
@@ -231,6 +232,7 @@ def test_a_reference_of_another_specimen_is_noticed_on_the_half() -> None:
     other = as_reference(measured, replace(found, object=truth(measured[1], HIGH[1], seed=12).astype(np.complex64)))
     state, sides, reconstruction = run(measured, AUTO, WarmStart(other))
     assert "started from the optics" in reconstruction.warnings[0]
+    np.testing.assert_array_equal(state.frame_px, sides)
     assert set(sides[:8]) == {N // 2}
     assert set(sides[8 : 8 + HALF_FROM_COLD]) == {N}
     assert state.object.shape == measured[1].shape
