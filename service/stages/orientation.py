@@ -10,7 +10,7 @@ import numpy as np
 from service.stages.context import StageContext
 from service.stages.scans import cycles_cost, read_measured
 from service.workflow.inputs import ScanInput
-from service.workflow.step import Step, StepAttributes
+from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
 from tasks.ptycho.probe import ProbeSpec
 
@@ -46,3 +46,8 @@ class OrientationStep(Step):
         verdict = find_orientation(measured, probe, on_cycle=lambda *_: context.check_stop())
         errors = np.array([verdict.errors[orientation] for orientation in range(8)])
         return context.write({"errors": errors}, orientation=require_clear(verdict), contrast=verdict.contrast)
+
+
+def read_orientation(context: StageContext, step: StepRef[OrientationStep]) -> int:
+    """The orientation of the frames (0 to 7) that a step found."""
+    return int(context.attributes(step)["orientation"])

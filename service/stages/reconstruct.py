@@ -10,25 +10,25 @@ import numpy as np
 
 from service.stages.context import StageContext
 from service.stages.couple.correction import CorrectionStep, read_correction
-from service.stages.orientation import OrientationStep
+from service.stages.orientation import OrientationStep, read_orientation
 from service.stages.scans import (
     FIELD_BOX,
     Probe,
     check_orientation,
     cycles_cost,
     field_box_of,
-    probe_of_pilot,
     read_measured,
-    read_reference,
 )
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
 from tasks.options.reconstruct import EXPECTED_CYCLES, ReconstructOptions
-from tasks.ptycho.probe import ProbeSpec
+from tasks.ptycho.probe import ProbeSpec, resample, scale_to_power
+from tasks.ptycho.scan import Canvas
 from tasks.ptycho.state import State
 
 if TYPE_CHECKING:
+    from tasks.coupling.warm_start import WarmStart
     from tasks.ptycho.reconstruction import Reconstruction
     from tasks.ptycho.scan import Scan
 
@@ -122,7 +122,8 @@ class ReconstructStep(Step):
         """The round and its reconstruction, which can run alone or together with those of other energies."""
         from tasks.ptycho.reconstruction import Reconstruction
 
-        measured, probe = read_measured(context, self.dataset, self.scan, self.optics, self.orientation)
+        orientation = 0 if self.orientation is None else read_orientation(context, self.orientation)
+        measured, probe = read_measured(context, self.dataset, self.scan, self.optics, orientation)
         state, guess = self._start(context, measured, probe) if self.previous is None else self._go_on(context, self.previous)
         first, expected = state.cycle, self.expected_cycles
         reconstruction = Reconstruction(
@@ -186,6 +187,24 @@ def read_state(context: StageContext, step: StepRef[ReconstructStep]) -> State:
     numbers = context.attributes(step)
     contents: StepAttributes = {**context.read(step, *STATE_ARRAYS), **{name: numbers[name] for name in STATE_NUMBERS}}
     return State(**contents)
+
+
+def probe_of_pilot(context: StageContext, pilot: StepRef[ReconstructStep], measured: Scan, probe: Probe) -> Probe:
+    """(M, N, N) complex64: the pilot's probe on this energy's pixel, with the power of this energy's own ``probe``."""
+    ratio = measured.pixel_size_m / float(context.attributes(pilot)["pixel_size_m"])
+    power = float(np.sum(np.abs(probe) ** 2, dtype=float))
+    return scale_to_power(resample(context.read(pilot, "probe")["probe"], ratio), power)
+
+
+def read_reference(context: StageContext, reference: StepRef[ReconstructStep]) -> WarmStart:
+    """The start from a finished reconstruction of another energy."""
+    from tasks.coupling.warm_start import Reference, WarmStart
+
+    found, numbers = context.read(reference, "object", "probe", "dose", "positions_m"), context.attributes(reference)
+    y_m, x_m = numbers["origin_m"]
+    canvas = Canvas(found["object"].shape, numbers["pixel_size_m"], (y_m, x_m))
+    n_positions = len(found["positions_m"])
+    return WarmStart(Reference(found["object"], found["probe"], canvas, found["dose"], numbers["photons"], n_positions))
 
 
 def convergence_warnings(energy_ev: float, state: State, options: ReconstructOptions, modes_before: int) -> list[str]:

@@ -12,15 +12,11 @@ from service.workflow.inputs import ScanInput
 from storage.artifacts import ArtifactStore
 from tasks.errors import TaskError
 from tasks.gauge import Box, field_box, field_of_view
-from tasks.ptycho.probe import ProbeSpec, initial_probe, resample, scale_to_power
-from tasks.ptycho.scan import Canvas, Scan
+from tasks.ptycho.probe import ProbeSpec, initial_probe
+from tasks.ptycho.scan import Scan
 
 if TYPE_CHECKING:
     from service.stages.context import StageContext
-    from service.stages.orientation import OrientationStep
-    from service.stages.reconstruct import ReconstructStep
-    from service.workflow.step import StepRef
-    from tasks.coupling.warm_start import WarmStart
 
 Probe = NDArray[np.complex64]
 
@@ -42,7 +38,7 @@ def read_measured(
     dataset: str,
     scan: ScanInput,
     optics: ProbeSpec | None,
-    orientation: StepRef[OrientationStep] | None = None,
+    orientation: int = 0,
 ) -> tuple[Scan, Probe]:
     """A scan and the first guess of its probe (M, N, N).
 
@@ -53,11 +49,10 @@ def read_measured(
     scan : ScanInput
     optics : ProbeSpec, optional
         Optics of the dataset, where they were described.
-    orientation : StepRef, optional
-        The step that found the orientation of the frames, where one had to.
+    orientation : int
+        What was found for frames of an orientation that nobody stated (0 to 7).
     """
-    frames_orientation = 0 if orientation is None else int(context.attributes(orientation)["orientation"])
-    stored = context.read_scan(dataset, scan.name, frames_orientation)
+    stored = context.read_scan(dataset, scan.name, orientation)
     measured = as_scan(stored)
     return measured, first_probe(measured, stored["probe"], optics)
 
@@ -74,24 +69,6 @@ def check_orientation(context: StageContext, dataset: str, measured: Scan, probe
     given = context.datasets.attributes(dataset).get("orientation") or 0
     if given != AUTO and n_cycles >= FEWEST_CYCLES:
         require_fit(measured, probe, given, on_cycle=lambda *_: context.check_stop())
-
-
-def probe_of_pilot(context: StageContext, pilot: StepRef[ReconstructStep], measured: Scan, probe: Probe) -> Probe:
-    """(M, N, N) complex64: the pilot's probe on this energy's pixel, with the power of this energy's own ``probe``."""
-    ratio = measured.pixel_size_m / float(context.attributes(pilot)["pixel_size_m"])
-    power = float(np.sum(np.abs(probe) ** 2, dtype=float))
-    return scale_to_power(resample(context.read(pilot, "probe")["probe"], ratio), power)
-
-
-def read_reference(context: StageContext, reference: StepRef[ReconstructStep]) -> WarmStart:
-    """The start from a finished reconstruction of another energy."""
-    from tasks.coupling.warm_start import Reference, WarmStart
-
-    found, numbers = context.read(reference, "object", "probe", "dose", "positions_m"), context.attributes(reference)
-    y_m, x_m = numbers["origin_m"]
-    canvas = Canvas(found["object"].shape, numbers["pixel_size_m"], (y_m, x_m))
-    n_positions = len(found["positions_m"])
-    return WarmStart(Reference(found["object"], found["probe"], canvas, found["dose"], numbers["photons"], n_positions))
 
 
 def field_box_of(dose: NDArray[np.float32]) -> Box | None:
