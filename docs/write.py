@@ -50,7 +50,7 @@ direction of writing or lone surrogates; titles are visible and at most 200 char
 | a run | 20,000 steps (energies times rounds); `max_run_cost`, which counts probe modes, corrections, pilots and couplings |
 | an energy | 30 eV, where the tables begin, to 200 keV |
 | reading a file | a process of its own with `ingest_memory_bytes` and `ingest_timeout_s` |
-| arrays in HDF5 and Zarr | one compression, chunks of 256 MiB, 1000 to 1 unpacked (above 64 MiB); no external or virtual data |
+| arrays in HDF5 and Zarr | one compression, chunks of 256 MiB, 1000 to 1 unpacked (above 64 MiB); none linked from elsewhere |
 | ZIP archives | stored or deflated, 100,000 members, 20 to 1 where they are unpacked to disk; no links, nothing outside |
 | images | 2048 pixels wide; two are drawn at a time and 40 wait, others get `busy` |
 | connections | a request's head within 15 s, its body without a pause of 60 s; at most 4000, or half the open files allowed |

@@ -6,7 +6,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,19 @@ from service.records.descriptions import edge_energy_ev, spec_faults, with_defau
 from service.records.views import DatasetFilter, DatasetView, Page, PageKey, ScanView
 from service.settings import Settings
 from service.uploads.content_digest import read_content_digest
+from service.uploads.open_files import OpenFile, OpenFolder
 from service.uploads.overview import draw_scan
 from service.uploads.receive import UploadReceiver
-from service.uploads.registered import names_of, opened, registered_files
-from service.uploads.sandbox import IngestRequest, OpenFile, ingest
+from service.uploads.registered import names_of, opened, registered_files, safe_name
+from service.uploads.sandbox import IngestRequest, belong_together, ingest
 from service.workflow.quotas import Limits
 from storage.catalogue.datasets import EVERY_DATASET
 from storage.errors import StorageError
 
 N_INGESTS: Final = 4
 """Files parsed at the same time."""
+MOST_TOGETHER: Final = 200
+"""Files that are open for one reading: the process that reads gets no more than 250 from another."""
 MOST_FAULTS: Final = 20
 """Once so much is wrong with files of a folder, no more of them are read."""
 
@@ -139,12 +142,15 @@ class Datasets:
         InvalidInputError
             With what is wrong with each file, by its name.
         """
-        files = names_of(registered_files(path, self._settings.register_roots, self._owner))
+        files = registered_files(path, self._settings.register_roots, self._owner)
         with self._limits.arrival(self._project, self._n_stored()) as arrival:
-            arrival.take(sum(file.stat().st_size for file in files.values()))
+            arrival.take(sum(file.stat().st_size for file in files))
             view = self.create(spec)
             try:
-                self._take_in_registered(view.id, files)
+                if view.kind == "diffraction" and self._belong_together(files):
+                    self._take_in_together(view.id, safe_name(Path(path).resolve().name), files)
+                else:
+                    self._take_in_registered(view.id, names_of(files))
             except Exception:
                 self._remove(view.id)
                 raise
@@ -252,6 +258,32 @@ class Datasets:
             raise ConflictError(f"dataset {dataset_id} is sealed and takes no more scans")
         return record
 
+    def _belong_together(self, files: Sequence[Path]) -> bool:
+        """Whether registered files are read as one, as a ZIP of them is: one of them is part of a measurement in several."""
+        if len(files) == 1:
+            return False
+        for first in range(0, len(files), MOST_TOGETHER):
+            with self._opened(files[first : first + MOST_TOGETHER]) as folder:
+                limits = self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s
+                if belong_together(folder, self._repository.store.root, *limits):
+                    return True
+        return False
+
+    def _take_in_together(self, dataset_id: str, name: str, files: Sequence[Path]) -> None:
+        if len(files) > MOST_TOGETHER:
+            message = f"holds {len(files)} files, of which some need others: register folders of up to {MOST_TOGETHER} files"
+            raise InvalidInputError(f"the folder {message}", [FieldError("path", message)])
+        with self._opened(files) as folder:
+            self._take_in(self._record(dataset_id), name, folder)
+
+    @contextmanager
+    def _opened(self, files: Sequence[Path]) -> Iterator[OpenFolder]:
+        """Registered files, open by their names."""
+        with ExitStack() as stack:
+            roots = self._settings.register_roots
+            handles = [OpenFile(stack.enter_context(opened(file, roots, self._owner))) for file in files]
+            yield OpenFolder(tuple((file.name, handle) for file, handle in zip(files, handles, strict=True)))
+
     def _take_in_registered(self, dataset_id: str, files: Mapping[str, Path]) -> None:
         faults: list[FieldError] = []
         for name, file in files.items():
@@ -269,7 +301,7 @@ class Datasets:
             raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
 
     def _take_in(
-        self, dataset: DatasetRecord, name: str, file: str | OpenFile, sha256: str | None = None
+        self, dataset: DatasetRecord, name: str, file: str | OpenFile | OpenFolder, sha256: str | None = None
     ) -> tuple[ScanView, bool]:
         """Read a file into a dataset, of which scans may have come since it was looked up: those are read."""
         edge_ev = edge_energy_ev(dataset.attributes)

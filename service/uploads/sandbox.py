@@ -11,17 +11,18 @@ import resource
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
-from multiprocessing.reduction import DupFd
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any, Final
 
 from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, StorageFullError, is_disk_full
+from service.uploads.open_files import OpenFile, OpenFolder
 from service.uploads.scan_check import check_scan
 from storage.atomic import size_of
 from storage.datasets.scans import ScanInfo
@@ -35,6 +36,7 @@ from storage.errors import (
     StorageError,
 )
 from storage.location import Location
+from storage.readers.format import needs_others
 
 MAX_ANSWER_BYTES: Final = 1 << 20
 MAX_OPEN_FILES: Final = 512
@@ -62,33 +64,13 @@ ERRORS: Final = {
 
 
 @dataclass(frozen=True)
-class OpenFile:
-    """A file that is open in this process; sent to a child, it is open there too, whatever has become of its path."""
-
-    descriptor: int
-
-    def __reduce__(self) -> tuple[Callable[[Any], "OpenFile"], tuple[Any]]:
-        return receive_file, (DupFd(self.descriptor),)
-
-    @property
-    def path(self) -> str:
-        """Path under which this process can open it again."""
-        return f"/dev/fd/{self.descriptor}"
-
-
-def receive_file(duplicate: Any) -> OpenFile:
-    """The file that the parent has sent."""
-    return OpenFile(duplicate.detach())
-
-
-@dataclass(frozen=True)
 class IngestRequest:
-    """One file to be read into a dataset, by its path or open."""
+    """One file to be read into a dataset, by its path or open, or open files that belong together."""
 
     datasets: Location
     dataset_id: str
     name: str
-    file: str | OpenFile
+    file: str | OpenFile | OpenFolder
     sha256: str | None = None
     """Digest of the file [hex], where it is known already."""
     known: tuple[ScanInfo, ...] = ()
@@ -96,10 +78,20 @@ class IngestRequest:
     edge_ev: float | None = None
     """Tabulated energy of the dataset's edge [eV]."""
 
+    @contextmanager
+    def opened(self) -> Iterator[Path]:
+        """Where this process can read the file, or the folder of files."""
+        if isinstance(self.file, OpenFolder):
+            with self.file.assembled() as folder:
+                yield folder
+        else:
+            yield Path(self.file if isinstance(self.file, str) else self.file.path)
+
     @property
-    def path(self) -> Path:
-        """Where this process can read the file."""
-        return Path(self.file if isinstance(self.file, str) else self.file.path)
+    def n_bytes(self) -> int:
+        """Size of what is read [bytes]."""
+        files = [file for _, file in self.file.files] if isinstance(self.file, OpenFolder) else [self.file]
+        return sum(size_of(Path(file.path if isinstance(file, OpenFile) else file)) for file in files)
 
 
 @dataclass(frozen=True)
@@ -129,15 +121,36 @@ def ingest(request: IngestRequest, memory_bytes: int, timeout_s: float) -> tuple
     StorageFullError
         The disk filled up.
     """
-    output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * size_of(request.path))
-    limits = IngestLimits(memory_bytes, timeout_s, output_bytes)
+    output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * request.n_bytes)
+    return read_reply(ask_child(read_file, request, request.datasets, IngestLimits(memory_bytes, timeout_s, output_bytes)))
+
+
+def belong_together(folder: OpenFolder, datasets: Location, memory_bytes: int, timeout_s: float) -> bool:
+    """Whether a folder holds a file that is part of a measurement in several, found in a process that dies with it.
+
+    A file that breaks the process is told of when it is read by itself.
+    """
+    try:
+        return bool(ask_child(look_for_parts, folder, datasets, IngestLimits(memory_bytes, timeout_s, MIN_OUTPUT_BYTES))["found"])
+    except InvalidInputError:
+        return False
+
+
+def ask_child(work: Callable[[Any], dict[str, Any]], request: Any, place: Location, limits: IngestLimits) -> dict[str, Any]:
+    """What ``work(request)`` returns, as JSON can say it, in a process with limits whose temporary files are at ``place``.
+
+    Raises
+    ------
+    InvalidInputError
+        The limits were reached, or the process broke.
+    """
     context = forking_context()
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=run_child, args=(theirs, request, limits), daemon=True, name=f"ingest-{request.name}")
+    child = context.Process(target=run_child, args=(theirs, work, request, place, limits), daemon=True, name=work.__name__)
     child.start()
     theirs.close()
     try:
-        reply = receive_reply(ours, timeout_s)
+        reply = receive_reply(ours, limits.timeout_s)
         child.join(timeout=EXIT_S)
         if reply is None:
             raise InvalidInputError(*exit_reason(child.exitcode, limits))
@@ -149,7 +162,7 @@ def ingest(request: IngestRequest, memory_bytes: int, timeout_s: float) -> tuple
             child.join()
         child.close()
         ours.close()
-    return read_reply(reply)
+    return reply
 
 
 def forking_context() -> ForkServerContext:
@@ -214,13 +227,14 @@ def exit_reason(exit_code: int | None, limits: IngestLimits) -> tuple[str, list[
     return message, [FieldError("file", message)]
 
 
-def run_child(theirs: Connection, request: IngestRequest, limits: IngestLimits) -> None:
-    """Read the file under limits and send one JSON answer (in the child)."""
+def run_child(
+    theirs: Connection, work: Callable[[Any], dict[str, Any]], request: Any, place: Location, limits: IngestLimits
+) -> None:
+    """Do the work under limits and send one JSON answer (in the child)."""
     os.nice(NICENESS)
     set_limits(limits)
-    place = request.datasets
     tempfile.tempdir = str(place if isinstance(place, Path) else place.spool)  # there is room for what an archive holds
-    theirs.send_bytes(json.dumps(read_file(request)).encode())
+    theirs.send_bytes(json.dumps(work(request)).encode())
     theirs.close()
 
 
@@ -244,14 +258,15 @@ def read_file(request: IngestRequest) -> dict[str, Any]:
     store = DatasetStore(request.datasets)
     try:
         probe = store.attributes(request.dataset_id).get("probe")
-        found = store.add_scan(
-            request.dataset_id,
-            request.name,
-            request.path,
-            check=lambda record: check_scan(record, probe, request.edge_ev),
-            sha256=request.sha256,
-            known=request.known,
-        )
+        with request.opened() as path:
+            found = store.add_scan(
+                request.dataset_id,
+                request.name,
+                path,
+                check=lambda record: check_scan(record, probe, request.edge_ev),
+                sha256=request.sha256,
+                known=request.known,
+            )
     except InvalidScanError as error:
         return refusal("invalid", str(error), [asdict(fault) for fault in error.faults])
     except (ScanConflictError, DatasetSealedError) as error:
@@ -269,6 +284,19 @@ def read_file(request: IngestRequest) -> dict[str, Any]:
         message = unreadable(error)
         return refusal("invalid", message, [{"field": "file", "message": message}])
     return {"kind": "done", "names": [scan.name for scan in found.scans], "created": found.created}
+
+
+def look_for_parts(folder: OpenFolder) -> dict[str, Any]:
+    """Whether a file of a folder is part of a measurement in several."""
+    return {"found": any(is_part(Path(file.path)) for _, file in folder.files)}
+
+
+def is_part(path: Path) -> bool:
+    """Whether a file is part of a measurement in several; what cannot be read is told of when it is read by itself."""
+    try:
+        return needs_others(path)
+    except (StorageError, OSError, ValueError):
+        return False
 
 
 def unreadable(error: Exception) -> str:

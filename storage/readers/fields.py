@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import FieldError
+from storage.errors import FieldError, InvalidScanError
 from storage.readers.masks import ANY_BIT, FrameMasks, is_good
 from storage.readers.photon_energy import HC_EV_M, MAX_PHOTON_EV, MIN_PHOTON_EV, impossible_energy, in_ev, is_photon_energy
 from storage.readers.record import DAMAGE, BeamCentre, Node, unwritten_frames
@@ -17,12 +17,9 @@ from storage.readers.units import COUNTS, ENERGIES_EV, LENGTHS_M, PIXELS, UnitEr
 
 MAX_SMALL_BYTES: Final = 256 * 2**20
 """Largest array other than the frames that is read [bytes]."""
-
 MAX_RASTER_ROWS: Final = 10_000
-
 MAX_POSITION_M: Final = 1e3
 """No stage is further away [m]."""
-
 ENERGY_SPREAD: Final = 5e-5
 """Relative spread up to which the readings of an energy at every frame are one energy: a tenth of an instrument's width."""
 
@@ -60,9 +57,13 @@ class Fields:
         self.faults.append(FieldError(name, message))
 
     def node(self, name: str, *paths: str, required: bool = True) -> Node | None:
-        """Return the array at the first of ``paths`` that holds one."""
+        """Return the array at the first of ``paths`` that holds one; a link to a file that is not there is a fault."""
         for path in paths:
-            node = self.find(path)
+            try:
+                node = self.find(path)
+            except InvalidScanError as error:
+                self.fault(name, str(error))
+                return None
             if node is not None:
                 return node
         if required:

@@ -14,13 +14,13 @@ import h5py
 
 from storage.errors import FieldError, HostileFileError, InvalidScanError, UnknownFormatError
 from storage.readers.containers.archive import Archive, is_clutter, open_archive, starts_with, unpack
-from storage.readers.containers.hdf5 import SIGNATURE, child_names, is_hdf5, open_hdf5
+from storage.readers.containers.hdf5 import SIGNATURE, child_names, find_node, is_hdf5, names_of_others, open_hdf5
 from storage.readers.containers.npy import npy_names
 from storage.readers.containers.zarr_hierarchy import is_zarr, open_zarr_folder, open_zarr_zip
 from storage.readers.measurements.csaxs import is_csaxs, read_csaxs
 from storage.readers.measurements.cxi import entries, read_cxi
 from storage.readers.measurements.diamond import is_diamond, is_diamond_scan, read_diamond
-from storage.readers.measurements.eiger import data_names, read_master, read_masters
+from storage.readers.measurements.eiger import is_master, read_master, read_masters
 from storage.readers.measurements.hxn import is_hxn, read_hxn
 from storage.readers.measurements.mask_file import masked
 from storage.readers.measurements.nanomax import is_nanomax, read_nanomax
@@ -53,7 +53,7 @@ class ScanReader:
     read : callable
         Returns one source an energy.
     is_linked : bool
-        Whether files of the format may name others beside them by external links.
+        Whether files of the format may name others beside them by external links and virtual datasets.
     holds_frames : callable, optional
         Whether a file of a folder is a measurement by itself; by default one that is recognised.
     """
@@ -73,7 +73,7 @@ READERS: Final[tuple[ScanReader, ...]] = (
     ScanReader("CXI, NXcxi_ptycho (COSMIC, Diamond)", lambda file: bool(entries(file)), lambda file, _: read_cxi(file)),
     ScanReader(
         "Dectris EIGER master with its data files and the positions (ZIP; APS, and others)",
-        lambda file: bool(data_names(file)),
+        is_master,
         lambda file, _: [read_master(file, "file", {})],
         holds_frames=lambda _: False,
     ),
@@ -97,13 +97,15 @@ READERS: Final[tuple[ScanReader, ...]] = (
     ScanReader(
         "HDF5, NPZ or zipped Zarr with arrays named counts, positions_m and energy_ev",
         lambda file: bool(NAMES & set(child_names(file))),
-        lambda file, _: read_plain_scans(find_in_hdf5(file), "file"),
+        lambda file, beside: read_plain_scans(find_in_hdf5(file, beside.siblings), "file"),
+        is_linked=True,
         holds_frames=lambda file: bool(set(COUNTS) & set(child_names(file))),
     ),
 )
 """Formats of measurements, tried in this order."""
 KNOWN: Final = "; ".join(reader.name for reader in READERS)
 
+DESCRIPTORS: Final = Path("/dev/fd")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors that are the disk's, not the file's."""
 
@@ -155,14 +157,16 @@ def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
     if (path / "zarr.json").is_file():
         return read_zarr_dataset(stack.enter_context(open_zarr_folder(path)))
     files = [file for file in sorted(path.rglob("*")) if not is_clutter(file.relative_to(path).as_posix())]
-    links = [FieldError(file.name, "is a symbolic link; files must be in the folder") for file in files if file.is_symlink()]
+    links = [FieldError(file.name, "is a symbolic link; files must be in the folder") for file in files if is_outside(file)]
     if links:
         raise HostileFileError(links)
     plain = [file for file in files if file.is_file()]
     opened = {file: stack.enter_context(open_hdf5(file, external=True)) for file in plain if is_hdf5(file)}
-    if any(data_names(file) for file in opened.values()):
+    if any(is_master(file) for file in opened.values()):
         return masked(read_masters(opened, [file for file in plain if file not in opened]), opened.values())
+    parts = set().union(*(names_of_others(handle) for handle in opened.values()))
     measurements = [(file, reader) for file, handle in opened.items() if (reader := _reader_of_member(handle))]
+    measurements = [one for one in measurements if one[0].name not in parts] or measurements
     if not measurements:
         names = [file.name for file in files][:10]
         raise UnknownFormatError([FieldError("file", f"holds no EIGER master and no other measurement: {names}")])
@@ -176,6 +180,26 @@ def _read_folder(path: Path, stack: ExitStack) -> list[ScanSource]:
             source if len(measurements) == 1 else replace(source, label=f"{file.name} {source.label}") for source in sources
         ]
     return masked(found, opened.values())
+
+
+def is_outside(file: Path) -> bool:
+    """Whether a file of a folder is a symbolic link to anything but a descriptor of this process, which was handed to it open."""
+    return file.is_symlink() and file.readlink().parent != DESCRIPTORS
+
+
+def needs_others(path: Path) -> bool:
+    """Whether a file is part of a measurement that is in several: it refers to others, or its format has positions beside it.
+
+    Raises
+    ------
+    InvalidScanError
+        It is a damaged or hostile file.
+    """
+    if not is_hdf5(path):
+        return False
+    with open_hdf5(path, external=True) as file:
+        has_positions = find_node(file, "positions_m") is not None or find_node(file, "entry/positions_m") is not None
+        return bool(names_of_others(file)) or is_csaxs(file) or (is_master(file) and not has_positions)
 
 
 def _reader_of_member(file: h5py.File) -> ScanReader | None:

@@ -7,6 +7,7 @@ can expand a thousandfold. All are found by walking the file's links without fol
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,7 +17,8 @@ import hdf5plugin  # noqa: F401  h5py decompresses with the filters this brings
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import FieldError, HostileFileError, UnknownFormatError
+from storage.errors import FieldError, HostileFileError, InvalidScanError, UnknownFormatError
+from storage.readers.containers.virtual import ITSELF, VirtualArray, mappings_of, virtual_faults
 from storage.readers.record import DAMAGE
 from storage.readers.units import decoded
 
@@ -29,6 +31,8 @@ FILTERS: Final = {
 }  # fmt: skip
 """Filters that are run on data from outside, by their registered numbers."""
 COMPRESSORS: Final = {1, 32000, 32001, 32004, 32008, 32015, 32026}
+
+NOT_BESIDE: Final = "is in {!r}, which is not beside it; send both in one ZIP, or register the folder that holds them"
 
 MAX_OBJECTS: Final = 5_000
 MAX_DEPTH: Final = 32
@@ -107,7 +111,8 @@ def open_hdf5(path: Path, external: bool = False) -> Iterator[h5py.File]:
     ----------
     path : Path
     external : bool
-        Leave external links alone instead of refusing them; `find_object` and `find_node` do not follow them.
+        Leave external links and virtual datasets of other files alone instead of refusing them. `find_object` and `find_node`
+        follow them to audited files only, and HDF5 itself never does.
 
     Raises
     ------
@@ -130,8 +135,35 @@ def open_hdf5(path: Path, external: bool = False) -> Iterator[h5py.File]:
         yield file
 
 
+def names_of_others(file: h5py.File) -> set[str]:
+    """Names, without their folders, of the files that an audited file has external links to, or virtual datasets of."""
+    found: set[str] = set()
+    for _, kind, child in _walk(file):
+        if kind == h5py.h5l.TYPE_EXTERNAL:
+            found.add(PurePath(child).name)
+        elif isinstance(child, h5py.Dataset) and is_virtual(child):
+            found |= {PurePath(one.file).name for one in mappings_of(child) if one.file != ITSELF}
+    return found - {PurePath(str(file.filename)).name}
+
+
 def _audit(file: h5py.File, external: bool) -> None:
     faults: list[FieldError] = []
+    for where, kind, child in _walk(file):
+        if kind == h5py.h5l.TYPE_EXTERNAL and not external:
+            faults.append(FieldError(where, f"external link to {child!r} is refused; store the data inside, or ZIP both"))
+        elif isinstance(child, h5py.Dataset):
+            faults += [FieldError(where, message) for message in _dataset_faults(child, external)]
+        if len(faults) > 20:
+            break
+    if faults:
+        raise HostileFileError(faults)
+
+
+def _walk(file: h5py.File) -> Iterator[tuple[str, int, Any]]:
+    """Path, kind of link and object of everything in a file, each object once; of an external link the name of its file.
+
+    No link but hard ones is followed.
+    """
     seen: set[int] = set()
     pending: list[tuple[h5py.Group, str, int]] = [(file["/"], "", 0)]
     while pending:
@@ -143,9 +175,8 @@ def _audit(file: h5py.File, external: bool) -> None:
             # h5py itself cannot look at a link whose name is not UTF-8.
             stored = _stored(name)
             kind = group.id.links.get_info(stored).type
-            if kind == h5py.h5l.TYPE_EXTERNAL and not external:
-                target = decoded(group.id.links.get_val(stored)[0])
-                faults.append(FieldError(where, f"external link to {target!r} is refused; store the data inside, or ZIP both"))
+            if kind == h5py.h5l.TYPE_EXTERNAL:
+                yield where, kind, decoded(group.id.links.get_val(stored)[0])
             if kind != h5py.h5l.TYPE_HARD:
                 continue
             address = h5py.h5o.get_info(group.id, stored).addr
@@ -155,12 +186,7 @@ def _audit(file: h5py.File, external: bool) -> None:
             child = group[name]
             if isinstance(child, h5py.Group):
                 pending.append((child, where, depth + 1))
-            elif isinstance(child, h5py.Dataset):
-                faults += [FieldError(where, message) for message in _dataset_faults(child)]
-        if len(faults) > 20:
-            break
-    if faults:
-        raise HostileFileError(faults)
+            yield where, kind, child
 
 
 def child_names(group: h5py.Group) -> list[str]:
@@ -176,11 +202,16 @@ def _printable(name: str | bytes) -> str:
     return decoded(_stored(name))
 
 
-def _dataset_faults(dataset: h5py.Dataset) -> Iterator[str]:
+def is_virtual(dataset: h5py.Dataset) -> bool:
+    """Whether the values of a dataset are in other datasets."""
+    return bool(dataset.id.get_create_plist().get_layout() == h5py.h5d.VIRTUAL)
+
+
+def _dataset_faults(dataset: h5py.Dataset, external: bool) -> Iterator[str]:
     creation = dataset.id.get_create_plist()
     layout = creation.get_layout()
     if layout == h5py.h5d.VIRTUAL:
-        yield "virtual dataset is refused: it reads other files; store the data in the file"
+        yield from virtual_faults(dataset, external)
         return
     if creation.get_external_count():
         yield "external storage is refused: it reads other files; store the data in the file"
@@ -209,12 +240,17 @@ def _n_bytes(shape: tuple[int, ...], itemsize: int) -> float:
 
 
 def find_object(
-    group: h5py.Group, path: str, siblings: Mapping[str, h5py.File] = NO_SIBLINGS
+    group: h5py.Group, path: str, siblings: Mapping[str, h5py.File] = NO_SIBLINGS, *, must_lead: bool = False
 ) -> h5py.Group | h5py.Dataset | None:
     """Return what is at ``path`` below ``group``, or None, never leaving the file but for audited ``siblings`` by their names.
 
     HDF5 itself would follow an external link anywhere along the path, also behind a soft link; so each step is looked at
     before it is taken.
+
+    Raises
+    ------
+    InvalidScanError
+        If it ``must_lead`` there: a link along the path is to a file that is not among the siblings.
     """
     here: Any = group
     steps = path.split("/")[::-1]
@@ -232,6 +268,8 @@ def find_object(
             hops -= 1
             here = siblings[PurePath(link.filename).name]["/"]
             steps += link.path.split("/")[::-1]
+        elif isinstance(link, h5py.ExternalLink) and must_lead:
+            raise InvalidScanError([FieldError(path, NOT_BESIDE.format(link.filename))])
         elif isinstance(link, h5py.HardLink):
             here = here[step]
         else:
@@ -239,13 +277,35 @@ def find_object(
     return here if isinstance(here, h5py.Group | h5py.Dataset) else None
 
 
-def find_node(group: h5py.Group, path: str, siblings: Mapping[str, h5py.File] = NO_SIBLINGS) -> Hdf5Array | None:
-    """Return the array at ``path`` below ``group``, or None, never leaving the file but for audited ``siblings``."""
+def find_node(
+    group: h5py.Group, path: str, siblings: Mapping[str, h5py.File] = NO_SIBLINGS, *, must_lead: bool = False
+) -> Hdf5Array | VirtualArray | None:
+    """Return the array at ``path`` below ``group``, or None, never leaving the file but for audited ``siblings``.
+
+    The sources of a virtual dataset are looked for when it is read, and one that is missing is an error then.
+
+    Raises
+    ------
+    InvalidScanError
+        As `find_object` does.
+    """
     try:
-        found = find_object(group, path, siblings)
-        return Hdf5Array(found) if isinstance(found, h5py.Dataset) and found.shape is not None else None
+        found = find_object(group, path, siblings, must_lead=must_lead)
+        if not isinstance(found, h5py.Dataset) or found.shape is None:
+            return None
+        if not is_virtual(found):
+            return Hdf5Array(found)
+        return VirtualArray(found, partial(_source, found, siblings))
+    except InvalidScanError:
+        raise
     except DAMAGE:
         return None
+
+
+def _source(dataset: h5py.Dataset, siblings: Mapping[str, h5py.File], file: str, array: str) -> Hdf5Array | VirtualArray | None:
+    """A source of a virtual dataset, in its own file or in the sibling of that name; None where it is not there."""
+    where = dataset.file if file == ITSELF else siblings.get(PurePath(file).name)
+    return None if where is None else find_node(where, array, siblings, must_lead=True)
 
 
 def attribute_texts(node: h5py.Group | h5py.Dataset, name: str) -> list[str]:

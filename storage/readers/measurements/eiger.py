@@ -1,7 +1,8 @@
 """Dectris EIGER: a master file and the data files beside it, with the positions in a file of their own.
 
-The master names its data files by external links. They are never followed: each must name a file of the same folder,
-which is then opened, and audited, like any other. Forms of the positions: see ``positions``.
+The master names its data files by external links, or by a virtual dataset of all frames at ``/entry/data/data``. Neither is
+ever followed by HDF5: each must name a file of the same folder, which is then opened, and audited, like any other. Forms of the
+positions: see ``positions``.
 
 A counting detector has no dark field. Its flat field is applied by the detector; where the master says that it was not
 (``flatfield_correction_applied``), a warning does too. ``pixel_mask`` counts whether it was applied or not.
@@ -19,7 +20,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.readers.containers.hdf5 import child_names, find_node, find_object
+from storage.errors import InvalidScanError
+from storage.readers.containers.hdf5 import child_names, find_node, find_object, is_virtual
 from storage.readers.fields import Fields
 from storage.readers.masks import NEXUS_BAD_BITS
 from storage.readers.measurements.positions import holds_positions, read_positions
@@ -27,6 +29,7 @@ from storage.readers.record import Node, ScanSource
 from storage.readers.stack import FrameStack
 
 DATA = re.compile(r"data_\d{6}")
+FRAMES: Final = "entry/data/data"
 DETECTOR: Final = "entry/instrument/detector"
 SPECIFIC: Final = f"{DETECTOR}/detectorSpecific"
 BEAM: Final = "entry/instrument/beam"
@@ -45,6 +48,14 @@ def data_names(file: h5py.File) -> list[str]:
     return [name for name in child_names(group) if DATA.fullmatch(name)] if isinstance(group, h5py.Group) else []
 
 
+def is_master(file: h5py.File) -> bool:
+    """Whether a file is a master: with blocks of data, or with a detector and a virtual dataset of its frames."""
+    if data_names(file):
+        return True
+    frames = find_object(file, FRAMES)
+    return isinstance(frames, h5py.Dataset) and is_virtual(frames) and isinstance(find_object(file, DETECTOR), h5py.Group)
+
+
 def read_masters(opened: Mapping[Path, h5py.File], others: list[Path]) -> list[ScanSource]:
     """Read every master among the HDF5 files of a folder, each with the data files it names.
 
@@ -55,7 +66,7 @@ def read_masters(opened: Mapping[Path, h5py.File], others: list[Path]) -> list[S
     others : list of Path
         Further files of the folder, in which positions are looked for.
     """
-    masters = [path for path, file in opened.items() if data_names(file)]
+    masters = [path for path, file in opened.items() if is_master(file)]
     candidates = others + [path for path, file in opened.items() if path not in masters and not _is_data(file)]
     # Where no file holds positions, a single other file is read all the same, for the reason why it does not.
     candidates = [path for path in candidates if holds_positions(path)] or candidates
@@ -68,7 +79,7 @@ def read_masters(opened: Mapping[Path, h5py.File], others: list[Path]) -> list[S
 
 def read_master(master: h5py.File, label: str, siblings: Mapping[str, h5py.File], positions: Path | None = None) -> ScanSource:
     """Read one master's fields, leaving the frames in the data files."""
-    fields = Fields(lambda path: find_node(master, path))
+    fields = Fields(lambda path: find_node(master, path, siblings, must_lead=True))
     frames = _frames(master, siblings, fields)
     mask, frame_masks = fields.masks(f"{SPECIFIC}/pixel_mask", f"{DETECTOR}/pixel_mask", bad_bits=NEXUS_BAD_BITS)
     told_of_flat_field(fields)
@@ -140,16 +151,17 @@ def _saturation_count(fields: Fields) -> float | None:
 def _frames(master: h5py.File, siblings: Mapping[str, h5py.File], fields: Fields) -> FrameStack | None:
     parts: list[Node] = []
     group: Any = find_object(master, "entry/data")
-    for name in data_names(master):
+    names = data_names(master)
+    for name in names or ("data",):
         link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            sibling = siblings.get(link.filename)
-            if sibling is None:
-                fields.fault("counts", f"{name} is in {link.filename!r}, which is not beside the master; send both in one ZIP")
-                continue
-            node = find_node(sibling, link.path)
-        else:
-            node = find_node(group, name)
+        if isinstance(link, h5py.ExternalLink) and link.filename not in siblings:
+            fields.fault("counts", f"{name} is in {link.filename!r}, which is not beside the master; send both in one ZIP")
+            continue
+        try:
+            node = find_node(group, name, siblings, must_lead=True)
+        except InvalidScanError as error:
+            fields.fault("counts", f"{name}: {error}")
+            continue
         if node is None or node.dtype.kind not in "iu":
             fields.fault("counts", f"{name} leads to no array of counts")
         else:
@@ -162,7 +174,7 @@ def _frames(master: h5py.File, siblings: Mapping[str, h5py.File], fields: Fields
 
 
 def _is_data(file: h5py.File) -> bool:
-    return find_node(file, "entry/data/data") is not None
+    return find_node(file, FRAMES) is not None
 
 
 def _positions_for(master: Path, candidates: list[Path]) -> Path | None:

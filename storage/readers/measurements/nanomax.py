@@ -36,7 +36,7 @@ def is_nanomax(file: h5py.File) -> bool:
 
 def read_nanomax(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLINGS) -> list[ScanSource]:
     """Read the one energy of a master, leaving its frames where they are; ``siblings`` are the audited files beside it."""
-    fields = Fields(lambda path: find_node(file, path, siblings))
+    fields = Fields(lambda path: find_node(file, path, siblings, must_lead=not path.startswith(f"{MEASUREMENT}/")))
     group = find_object(file, MEASUREMENT)
     names = child_names(group) if isinstance(group, h5py.Group) else []
     frames = [path for name in names if _holds_frames(fields, path := f"{MEASUREMENT}/{name}/frames")]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.containers.archive import Archive
-from storage.readers.containers.hdf5 import find_node
+from storage.readers.containers.hdf5 import NO_SIBLINGS, find_node
 from storage.readers.containers.npy import NpyMember, npy_names
 from storage.readers.corrections import corrected, told_of_monitor
 from storage.readers.energy_stack import split_energies, told_of_probes
@@ -72,11 +72,14 @@ def read_plain(find: Callable[[str], Node | None], label: str) -> ScanSource:
     )
 
 
-def find_in_hdf5(file: h5py.File) -> Callable[[str], Node | None]:
-    """Look for a name among a file's datasets, with the axes of those that MATLAB saved turned back, then its attributes."""
+def find_in_hdf5(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLINGS) -> Callable[[str], Node | None]:
+    """Look for a name among a file's datasets, with the axes of those that MATLAB saved turned back, then its attributes.
+
+    Datasets may be links to ``siblings``, the audited files beside it, or virtual ones of them.
+    """
 
     def find(name: str) -> Node | None:
-        node = find_node(file, name)
+        node = find_node(file, name, siblings, must_lead=True)
         if node is not None or name not in file.attrs:
             return turned_back(node)
         value = np.asarray(file.attrs[name])

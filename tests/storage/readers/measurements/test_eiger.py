@@ -188,6 +188,8 @@ def test_no_link_of_a_master_is_followed_out_of_the_folder(tmp_path: Path) -> No
     with open_scan(tmp_path / "s") as (source,):
         assert (source.mask, source.distance_m, source.positions_m) == (None, None, None)
         assert source.frames is not None
+        told = [fault.field for fault in source.faults if f"is in {str(outside)!r}, which is not beside it" in fault.message]
+        assert sorted(told) == ["distance_m", "mask", "positions_m"]
     data = tmp_path / "s" / "series_1_data_000001.h5"
     with h5py.File(data, "r+") as file:
         del file["entry/data/data"]
@@ -197,7 +199,7 @@ def test_no_link_of_a_master_is_followed_out_of_the_folder(tmp_path: Path) -> No
     as_text(tmp_path / "s" / "series_1_positions.txt")
     with open_scan(tmp_path / "s") as (source,):
         assert source.frames is None
-        assert "data_000001 leads to no array of counts" in str(source.faults)
+        assert f"is in {str(outside)!r}, which is not beside it" in str(source.faults)
     with h5py.File(master, "r+") as file:
         del file["entry/data"]
         file["entry/data"] = h5py.ExternalLink(str(outside), "/entry/data")
@@ -210,6 +212,44 @@ def test_a_symbolic_link_in_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s" / "positions.txt").symlink_to("/etc/hostname")
     with pytest.raises(HostileFileError, match="symbolic link"), open_scan(tmp_path / "s"):
         pass
+
+
+def with_virtual_frames(master: Path) -> Path:
+    """The master with one virtual dataset of all frames in place of its links."""
+    layout = h5py.VirtualLayout((P, NY, NX), np.uint32)
+    for index, rows in ((1, slice(0, 4)), (2, slice(4, 6))):
+        part = h5py.VirtualSource(f"series_1_data_{index:06d}.h5", "entry/data/data", (rows.stop - rows.start, NY, NX), np.uint32)
+        layout[rows] = part
+    with h5py.File(master, "r+") as file:
+        del file["entry/data"]
+        file.create_virtual_dataset("entry/data/data", layout, fillvalue=3)
+    return master
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_frames_of_a_virtual_dataset_are_those_of_the_links(store: DatasetStore, tmp_path: Path, zipped: bool) -> None:
+    for name in ("linked", "virtual"):
+        master = write_eiger(tmp_path / name)
+        as_text(tmp_path / name / "stage.csv")
+        if name == "virtual":
+            with_virtual_frames(master)
+        folder = tmp_path / name
+        path = zip_of(folder, tmp_path / f"{name}.zip") if zipped else folder
+        store.create(f"ds_{name}", {"title": name})
+        store.add_scan(f"ds_{name}", "a", path)
+    linked, virtual = (store.read_scan(f"ds_{name}", "a") for name in ("linked", "virtual"))
+    for name, values in linked.items():
+        np.testing.assert_array_equal(virtual[name], values)
+
+
+def test_a_file_that_virtual_frames_lack_is_named(store: DatasetStore, tmp_path: Path) -> None:
+    with_virtual_frames(write_eiger(tmp_path / "s"))
+    as_text(tmp_path / "s" / "positions.txt")
+    (tmp_path / "s" / "series_1_data_000002.h5").unlink()
+    with pytest.raises(InvalidScanError, match=r"series_1_data_000002.h5.* is not beside it"):
+        store.add_scan("ds_1", "a", tmp_path / "s")
+    with pytest.raises(HostileFileError, match=r"'series_1_data_000001.h5', 'series_1_data_000002.h5'; .* ZIP all files"):
+        store.add_scan("ds_1", "a", tmp_path / "s" / "series_1_master.h5")
 
 
 @pytest.mark.parametrize("content", ["", "1 2\n3 4\n", "y_m x_m\n1 a\n", "y_m x_m\n1 nan\n"])

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from storage.errors import HostileFileError
+from storage.errors import HostileFileError, InvalidScanError
 from storage.readers.format import open_scan
 
 COUNTS = np.random.default_rng(0).poisson(20, (6, 16, 16))
@@ -87,3 +87,27 @@ def test_a_monitor_that_varies_is_told(tmp_path: Path) -> None:
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path, changed: dict[str, Any], field: str) -> None:
     with open_scan(write(tmp_path / "f", **changed)) as (source,):
         assert [fault.field for fault in source.faults] == [field]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_detectors_file_may_be_virtual_itself(tmp_path: Path, is_there: bool) -> None:
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    write(folder / "000012.h5", entry__measurement__eiger1m__frames=LINK)
+    layout = h5py.VirtualLayout(COUNTS.shape, COUNTS.dtype)
+    for part in range(2):
+        rows = COUNTS[3 * part : 3 * part + 3]
+        layout[3 * part : 3 * part + 3] = h5py.VirtualSource(f"part_{part}.h5", "frames", rows.shape, rows.dtype)
+        if is_there or part == 0:
+            with h5py.File(folder / f"part_{part}.h5", "w") as file:
+                file["frames"] = rows
+    with h5py.File(folder / LINK.filename, "w") as file:
+        file.create_virtual_dataset("entry/measurement/Eiger/data", layout, fillvalue=1)
+    if not is_there:
+        with pytest.raises(InvalidScanError, match=r"part_1.h5.* is not beside it"), open_scan(folder):
+            pass
+        return
+    with open_scan(folder) as (source,):
+        assert source.faults == ()
+        assert source.frames is not None
+        np.testing.assert_array_equal(source.frames[2:4], COUNTS[2:4])

@@ -72,3 +72,26 @@ def test_arrays_under_other_names_are_not_guessed_at(tmp_path: Path) -> None:
         file["a"] = 1
     with pytest.raises(UnknownFormatError, match="HDF5, but none of"), open_scan(tmp_path / "f.h5"):
         pass
+
+
+def test_named_arrays_may_be_virtual_or_linked_where_their_files_are_beside(files: Any, tmp_path: Path) -> None:
+    given = files.measurement()
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    with h5py.File(folder / "detector.h5", "w") as file:
+        file["entry/frames"] = given["counts"]
+        file["entry/dark"] = np.zeros(given["counts"].shape[1:])
+    layout = h5py.VirtualLayout(given["counts"].shape, given["counts"].dtype)
+    layout[:] = h5py.VirtualSource("detector.h5", "entry/frames", given["counts"].shape)
+    with h5py.File(files.plain(folder / "scan.h5", counts=None), "r+") as file:
+        file.create_virtual_dataset("counts", layout)
+        file["dark"] = h5py.ExternalLink("detector.h5", "entry/dark")
+    with open_scan(folder) as (source,):
+        assert source.faults == ()
+        assert source.frames is not None
+        np.testing.assert_array_equal(source.frames[2:5], given["counts"][2:5])
+    with h5py.File(folder / "scan.h5", "r+") as file:
+        del file["dark"]
+        file["dark"] = h5py.ExternalLink("darks.h5", "dark")
+    with open_scan(folder) as (source,):
+        assert ["'darks.h5', which is not beside it" in fault.message for fault in source.faults] == [True]
