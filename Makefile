@@ -6,6 +6,8 @@ INSTALLED := $(VENV)/.installed
 STAMP := $(VENV)/.compiled
 # Processes that the tests run in: three keep two cores busy, since each waits at times. 0 is one that shows its output as it comes.
 JOBS ?= 3
+# Without what Python keeps of compiled modules, each of the hundred processes that the tests start compiles all of ptyxas again.
+unexport PYTHONDONTWRITEBYTECODE
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
 .PHONY: help venv demo study test studies survive coverage lowest lint bench accept paper docs site clean

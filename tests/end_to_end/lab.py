@@ -85,6 +85,13 @@ class ServiceProcess:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         self.url = self._wait_for_address()
 
+    def leave_undrawn(self, run_id: str, *but: str) -> None:
+        """Leave out the figures of a run, all but those whose names begin with one of ``but``, or all but one."""
+        mark = mark_of(self.data_dir, run_id)
+        mark.parent.mkdir(exist_ok=True)
+        mark.with_suffix(".part").write_text(" ".join(but))
+        mark.with_suffix(".part").rename(mark)
+
     def _wait_for_address(self, timeout_s: float = 90.0) -> str:
         until = time.monotonic() + timeout_s
         while time.monotonic() < until and self.process.poll() is None:
@@ -169,21 +176,20 @@ class Lab:
         self.simulations[dataset] = simulation
         return dataset
 
-    def submit(self, datasets: list[str], options: dict[str, Any], name: str = "", *, is_drawn: bool = True) -> str:
-        """Submit a run and return its identifier; all but one of its figures are left out where it is not to be drawn."""
+    def submit(
+        self, datasets: list[str], options: dict[str, Any], name: str = "", *, is_drawn: bool | Sequence[str] = True
+    ) -> str:
+        """Submit a run and return its identifier.
+
+        Of its figures all are drawn, or one where it is not to be drawn, or those whose names begin as ``is_drawn`` says.
+        """
         run_id = str(self.client.submit(datasets, options, name)["id"])
-        if not is_drawn:
-            self.leave_undrawn(run_id)
+        if is_drawn is not True:
+            self.serving.leave_undrawn(run_id, *(is_drawn or ()))
         return run_id
 
-    def leave_undrawn(self, run_id: str) -> None:
-        """Leave out all but one of the figures of a run."""
-        mark = mark_of(self.serving.data_dir, run_id)
-        mark.parent.mkdir(exist_ok=True)
-        mark.touch()
-
-    def run(self, datasets: list[str], options: dict[str, Any], name: str = "", *, is_drawn: bool = True) -> Job:
-        """Submit a run and follow it to its end."""
+    def run(self, datasets: list[str], options: dict[str, Any], name: str = "", *, is_drawn: bool | Sequence[str] = True) -> Job:
+        """Submit a run and follow it to its end; its figures are those of `submit`."""
         run_id = self.submit(datasets, options, name, is_drawn=is_drawn)
         return self.job(run_id, list(self.client.follow(run_id)))
 

@@ -102,8 +102,11 @@ def play(folder: Path, options: SimulationOptions, workers: int) -> int:
         serving.stop()
 
 
-def analyse(serving: ServiceProcess, folder: Path, options: SimulationOptions) -> int:
-    """Measure a particle into a folder that the service may read, analyse it there, and print; returns the exit status."""
+def analyse(serving: ServiceProcess, folder: Path, options: SimulationOptions, *, is_drawn: bool = True) -> int:
+    """Measure a particle into a folder that the service may read, analyse it there, and print; returns the exit status.
+
+    All but one of the figures are left out where the run is not to be drawn.
+    """
     console, begun = Console(width=120), time.monotonic()
     measured = measure(options, folder)
     console.print(
@@ -113,7 +116,10 @@ def analyse(serving: ServiceProcess, folder: Path, options: SimulationOptions) -
         begun = time.monotonic()
         dataset = register(client, measured, folder)
         console.print(f"registered in {time.monotonic() - begun:.1f} s")
-        run, timeline, seconds = follow(client, dataset, measured)
+        run_id = submit(client, dataset, measured)
+        if not is_drawn:
+            serving.leave_undrawn(run_id)
+        run, timeline, seconds = follow(client, run_id)
     console.print(f"{run['state']} {seconds:.1f} s after the run's start; {run['error'] or ''}")
     if run["state"] != "succeeded":
         return 1
@@ -132,11 +138,15 @@ def register(client: Client, measured: Measurement, folder: Path) -> str:
     return str(client.call("POST", "/datasets/register", json={**about, "path": str(folder.resolve())})["id"])
 
 
-def follow(client: Client, dataset: str, measured: Measurement) -> tuple[dict[str, Any], Timeline, float]:
-    """Run the dataset with the defaults: the ended run, its timeline, and the seconds that it took."""
+def submit(client: Client, dataset: str, measured: Measurement) -> str:
+    """Submit a run of the dataset with the defaults; returns its identifier."""
     n_states = len(measured.simulation.specimen.states)
+    return str(client.submit([dataset], {"domains": {"n_domains": n_states}}, "paper")["id"])
+
+
+def follow(client: Client, run_id: str) -> tuple[dict[str, Any], Timeline, float]:
+    """The run once it has ended, its timeline, and the seconds that it took since it was submitted."""
     begun, timeline = time.monotonic(), Timeline()
-    run_id = client.submit([dataset], {"domains": {"n_domains": n_states}}, "paper")["id"]
     for event in client.follow(run_id):
         timeline.take(event, time.monotonic() - begun)
     return client.run(run_id), timeline, time.monotonic() - begun

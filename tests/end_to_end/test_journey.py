@@ -61,6 +61,8 @@ def test_a_reader_goes_from_files_to_maps_and_takes_them_along(lab: Lab, files: 
         await tab.command("Emulation.setDeviceMetricsOverride", width=1280, height=900, deviceScaleFactor=1, mobile=False)
         await send_files(tab, files)
         await start_run(tab)
+        if "PTYXAS_SCREENSHOTS" not in os.environ:
+            lab.serving.leave_undrawn((await tab.value("location.search")).removeprefix("?run="))
         await follow_cancel_and_go_on(tab)
         await explore(tab)
         await take_along(tab, lab, tmp_path)

@@ -32,7 +32,7 @@ def mixture(
         "reconstruct": {"cycles": 50}, "kkr": {"start": 60}, "domains": {"n_domains": 2, "replicates": 0},
         "references": {"xdi": list(made.references)},
     }  # fmt: skip
-    return MixtureRun(made, dataset, lab.run([dataset], options, "mixture"))
+    return MixtureRun(made, dataset, lab.run([dataset], options, "mixture", is_drawn=["mixture-maps", "references"]))
 
 
 def test_shares_of_measured_oxides_are_within_a_twentieth(lab: Lab, mixture: MixtureRun) -> None:

@@ -22,6 +22,8 @@ from storage.results import ResultsStore
 
 Stored = tuple[Lab, str, Job, DataPaths]
 """What the fixture of that name holds."""
+DRAWN = ("state-maps", "histograms", "elbow", "images", "probe", "convergence")
+"""Figures that are drawn: of one specimen and of all, with domains and without."""
 WAIT_S = 180
 
 
@@ -43,7 +45,7 @@ def stored(
     with own_lab(folder / "data", "--storage", storage) as lab:
         paths = DataPaths.of(Settings(data_dir=folder / "data", storage=storage))
         dataset = lab.upload(brief_specimen(), folder, [writers["cxi"]])
-        run = lab.client.submit([dataset], BRIEF_OPTIONS)["id"]
+        run = lab.submit([dataset], BRIEF_OPTIONS, is_drawn=DRAWN)
         until = time.monotonic() + WAIT_S
         while len(ArtifactStore(paths.artifacts).keys()) < 3:
             assert time.monotonic() < until, "no step was stored"

@@ -112,7 +112,7 @@ def test_another_number_of_domains_from_the_command_line_computes_no_image_anew(
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     run_id = json.loads(done.output)["id"]
-    lab.leave_undrawn(run_id)
+    lab.serving.leave_undrawn(run_id)
     other = lab.job(run_id, list(lab.client.follow(run_id)))
     assert other.view["state"] == "succeeded", other.view["error"]
     assert sorted(other.computed()) == ["domains", "figures", "figures", "results"]
