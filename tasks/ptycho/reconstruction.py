@@ -35,12 +35,13 @@ MIN_CYCLES_COLD = 60
 """Cycles from the optics before convergence is considered."""
 MIN_CYCLES_WARM = 30
 """Cycles from another energy before convergence is considered."""
-HALF_UNTIL_WARM = 20
-"""Cycles from another energy that see the middle half of the detector, after the quick image, which does so too."""
+HALF_LEAST_WARM, HALF_UNTIL_WARM = 20, 60
+"""Cycles from another energy, at least and at most, that see the middle half of the detector until slow waves have settled there;
+the quick image before them does so too."""
 HALF_FROM_COLD, HALF_UNTIL_COLD = 20, 300
 """Cycles from the optics between which the middle half is seen until slow waves have settled there. Fine details need tens of
 cycles on the whole detector to appear, wherever those are."""
-WHOLE_AFTER_COLD = 20
+WHOLE_AFTER_WARM, WHOLE_AFTER_COLD = 10, 20
 """Cycles on the whole detector after those, before convergence is considered again."""
 
 
@@ -246,9 +247,11 @@ class Reconstruction:
 
     def _belongs_on_half(self) -> bool:
         n_cycles = self.state.scheduled_cycle
-        if self._begun is not None or self._seed is not None:
-            return self._begun is not None or n_cycles < HALF_UNTIL_WARM
-        return HALF_FROM_COLD <= n_cycles < HALF_UNTIL_COLD and not self._is_half_converged
+        if self._begun is not None:
+            return True
+        if self._seed is None:
+            return HALF_FROM_COLD <= n_cycles < HALF_UNTIL_COLD and not self._is_half_converged
+        return n_cycles < HALF_LEAST_WARM or (n_cycles < HALF_UNTIL_WARM and not self._is_half_converged)
 
     def _leave_half(self) -> None:
         """Back to the whole detector, if not there already."""
@@ -277,11 +280,16 @@ class Reconstruction:
         if options.cycles != "auto" or self._trial is not None or has_step_decay_begun(state, options):
             return False
         self._averages = Averages.of(state.object) if self._averages is None else self._averages.with_cycle(state.object)
-        least = max(MIN_CYCLES_COLD, self._whole_since + WHOLE_AFTER_COLD) if self._seed is None else MIN_CYCLES_WARM
-        if state.scheduled_cycle < least or state.scheduled_cycle % COMPARED_CYCLES:
+        if state.scheduled_cycle < self._least_cycles() or state.scheduled_cycle % COMPARED_CYCLES:
             return False
         self._remaining_change = self._averages.remaining_change(self._dose(), self._excess())
         return self._remaining_change < CONVERGED
+
+    def _least_cycles(self) -> int:
+        """Cycles of the schedule before convergence, on the detector that is seen now, is considered."""
+        if self._seed is None:
+            return max(MIN_CYCLES_COLD, self._whole_since + WHOLE_AFTER_COLD)
+        return HALF_LEAST_WARM if self._on_half is not None else max(MIN_CYCLES_WARM, self._whole_since + WHOLE_AFTER_WARM)
 
     def _dose(self) -> NDArray[np.float32]:
         """(Y, X) photons on each object pixel, of the size that the whole detector gives."""

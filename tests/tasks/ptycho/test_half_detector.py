@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.coupling.warm_start import Reference, WarmStart
 from tasks.options.reconstruct import ReconstructOptions
+from tasks.ptycho.convergence import CONVERGED, Averages
 from tasks.ptycho.driver import run_together
 from tasks.ptycho.half_detector import (
     OnHalfDetector,
@@ -23,7 +24,14 @@ from tasks.ptycho.half_detector import (
     is_bright_in_the_middle,
 )
 from tasks.ptycho.probe import ProbeSpec, initial_probe
-from tasks.ptycho.reconstruction import HALF_FROM_COLD, HALF_UNTIL_WARM, WHOLE_AFTER_COLD, Reconstruction, is_mode_missing
+from tasks.ptycho.reconstruction import (
+    HALF_FROM_COLD,
+    HALF_LEAST_WARM,
+    HALF_UNTIL_WARM,
+    WHOLE_AFTER_COLD,
+    Reconstruction,
+    is_mode_missing,
+)
 from tasks.ptycho.scan import Canvas, Scan, illumination, plan_canvas
 from tasks.ptycho.solver import cycle_inputs, init, step
 from tasks.ptycho.state import State, with_another_mode
@@ -31,6 +39,7 @@ from tasks.units import object_pixel_size_m
 
 N, SIDE, PHOTONS, DISTANCE_M, DETECTOR_PIXEL_M = 128, 6, 1e6, 0.31, 75e-6
 OPTICS = ProbeSpec("gaussian", fwhm_m=140e-9, defocus_m=60e-6)
+MAX_CYCLES = ReconstructOptions().max_cycles
 AUTO, NEVER = ReconstructOptions(), ReconstructOptions(half_detector="never")
 LOW, HIGH = (5420.0, 0.05 + 0.33j), (5490.0, 0.1 + 0.3j)
 """Energy [eV] and contrast."""
@@ -81,16 +90,16 @@ def cold(scan: Scan, canvas: Canvas, options: ReconstructOptions) -> State:
 
 
 def run(
-    measured: tuple[Scan, Canvas], options: ReconstructOptions, seed: WarmStart | None = None
+    measured: tuple[Scan, Canvas], options: ReconstructOptions, seed: WarmStart | None = None, n_cycles: int = MAX_CYCLES
 ) -> tuple[State, list[int], Reconstruction]:
     """The final state, the side of the frames in each cycle, and the reconstruction."""
-    reconstruction = Reconstruction(*measured, cold(*measured, options), options.max_cycles, options, seed=seed)
+    found = Reconstruction(*measured, cold(*measured, options), n_cycles, options, seed=seed)
     sides = []
-    while not reconstruction.is_done:
-        rule = reconstruction.next_rule()
-        sides.append(reconstruction.inputs.scan.n_pixels)
-        reconstruction.accept(step(reconstruction.state, reconstruction.inputs, rule))
-    return reconstruction.result(), sides, reconstruction
+    while not found.is_done:
+        rule = found.next_rule()
+        sides.append(found.inputs.scan.n_pixels)
+        found.accept(step(found.state, found.inputs, rule))
+    return found.result(), sides, found
 
 
 @lru_cache
@@ -218,20 +227,35 @@ def test_from_another_energy_as_good_as_on_the_whole_detector() -> None:
     """The quick image and the first cycles are those on the half; contrast and image are found as on the whole."""
     measured = measure(*LOW)
     start = WarmStart(as_reference(measure(*HIGH), cold_run(*HIGH, NEVER)[0]))
-    state, sides, reconstruction = run(measured, AUTO, start)
-    assert reconstruction.warnings == []
+    state, sides, its = run(measured, AUTO, start)
+    assert its.warnings == []
     np.testing.assert_array_equal(state.frame_px, sides)
-    assert sides == [N // 2] * (start.n_cycles + HALF_UNTIL_WARM) + [N] * (len(sides) - start.n_cycles - HALF_UNTIL_WARM)
+    n_half = start.n_cycles + HALF_LEAST_WARM
+    assert sides == [N // 2] * n_half + [N] * (len(sides) - n_half)
     whole, whole_sides, _ = run(measured, NEVER, start)
     assert len(sides) == len(whole_sides)
     assert (errors(measured, LOW[1], state) < 1.05 * errors(measured, LOW[1], whole)).all()
 
 
+@pytest.mark.parametrize(("settles_at", "left_at"), [(10, HALF_LEAST_WARM), (33, 35), (1000, HALF_UNTIL_WARM)])
+def test_an_energy_leaves_the_half_when_its_slow_waves_have_settled(
+    monkeypatch: pytest.MonkeyPatch, settles_at: int, left_at: int
+) -> None:
+    """At the next comparison, but neither before nor after a number of cycles; then the whole is seen until the end."""
+    change = property(lambda averages: lambda dose, excess: CONVERGED * settles_at / averages.n_cycles)
+    monkeypatch.setattr(Averages, "remaining_change", change)
+    start = WarmStart(as_reference(measure(*HIGH), cold_run(*HIGH, NEVER)[0]))
+    sides = run(measure(*LOW), AUTO, start, n_cycles=HALF_UNTIL_WARM + 5)[1]
+    n_half = start.n_cycles + left_at
+    assert sides == [N // 2] * n_half + [N] * (len(sides) - n_half)
+    assert len(sides) > n_half
+
+
 def test_a_reference_of_another_specimen_is_noticed_on_the_half() -> None:
     measured, (found, _) = measure(*HIGH), cold_run(*HIGH, NEVER)
     other = as_reference(measured, replace(found, object=truth(measured[1], HIGH[1], seed=12).astype(np.complex64)))
-    state, sides, reconstruction = run(measured, AUTO, WarmStart(other))
-    assert "started from the optics" in reconstruction.warnings[0]
+    state, sides, its = run(measured, AUTO, WarmStart(other))
+    assert "started from the optics" in its.warnings[0]
     np.testing.assert_array_equal(state.frame_px, sides)
     assert set(sides[:8]) == {N // 2}
     assert set(sides[8 : 8 + HALF_FROM_COLD]) == {N}
