@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Array = NDArray[Any]
 
@@ -27,3 +28,15 @@ def scatter(values: Array, inside: Array, fill: float = np.nan) -> Array:
 def gather(maps: Mapping[str, Array], names: Sequence[str], inside: Array) -> Array:
     """(D, n) maps of D names at the n pixels that the mask ``inside`` selects; NaN for a map that is not there."""
     return np.stack([maps[name][inside] if name in maps else np.full(int(inside.sum()), np.nan) for name in names])
+
+
+def filled(image: Array, inside: Array) -> Array:
+    """``image`` (Y, X) with the value of the nearest pixel of the mask ``inside`` in place of those outside it.
+
+    An image that is to be resampled then has no step at the border of a hole, from which every interpolation would ring far
+    into what was seen.
+    """
+    if inside.all() or not inside.any():
+        return image
+    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    return np.asarray(image[tuple(nearest)])

@@ -64,7 +64,7 @@ class Gauge:
 
 
 def field_of_view(dose: NDArray[np.float32]) -> Mask:
-    """(Y, X) bool: where the scan put enough photons to trust the object; holes filled.
+    """(Y, X) bool: where the scan put enough photons to trust the object; holes filled, but for those without any light.
 
     Small islands are left out: no path leads from the vacuum to them along which the phase could be followed.
     """
@@ -74,7 +74,7 @@ def field_of_view(dose: NDArray[np.float32]) -> Mask:
             "diverge, or is the probe empty?"
         )
     lit = dose[dose > 0.5 * dose.max()]
-    field = ndimage.binary_fill_holes(dose > FIELD_LEVEL * np.median(lit))
+    field = ndimage.binary_fill_holes(dose > FIELD_LEVEL * np.median(lit)) & (dose > 0)
     parts, _ = ndimage.label(field)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0

@@ -15,6 +15,7 @@ from service.stages.reconstruct import ReconstructStep
 from service.stages.spectra import F64, SpectraStep
 from service.workflow.step import StepAttributes, StepRef
 from storage.layout import ArraySpec
+from tasks.arrays import filled
 
 NO_PHASE: Final = "the images are absorption alone: the Kramers-Kronig constraint, which needs the phase, is left out"
 
@@ -32,7 +33,7 @@ class ImageSpectraStep(SpectraStep):
         Whether I0 is taken out of absorption alone.
     """
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         *SpectraStep.arrays,
         ArraySpec("incident_intensity", ("energy",), F64, "count", "I0 from the empty area"),
@@ -58,7 +59,8 @@ class ImageSpectraStep(SpectraStep):
 
         read = [context.read_image(self.dataset, scan.name) for scan in self.scans]
         context.check_stop()
-        objects, canvases = [arrays["object"] for arrays in read], [scan.canvas for scan in self.scans]
+        objects = [filled(arrays["object"], arrays["seen"]) for arrays in read]
+        canvases = [scan.canvas for scan in self.scans]
         seen = [arrays["seen"].astype(np.float32) for arrays in read]
         aligned = align(objects, seen, canvases, self._energy_ev, self.align)
         spectra, _ = impose_on(aligned, self)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.arrays import filled
 from tasks.coupling.alignment import require_ascending
 from tasks.coupling.drift import log_transmission, register_chemistry, shared_field
 from tasks.coupling.registration import common_grid
@@ -84,7 +85,7 @@ def absorption_spectra(
     grid = common_grid(canvases, [field_box(field) for field in fields])
     levels = np.array([0.0 if is_normalised else np.median(image[seen]) for image, seen in zip(images, fields, strict=True)])
     flat = [
-        np.exp(level - np.where(seen, image, level).astype(float))
+        np.exp(level - filled(np.where(seen, image, level), seen).astype(float))
         for image, seen, level in zip(images, fields, levels, strict=True)
     ]
     shifts = np.zeros((len(flat), 2))

@@ -31,6 +31,8 @@ INSIDE: Final = 0.9
 """A resampled mask holds the pixels of at least this much."""
 SAMPLE_SIGMAS: Final = 6.0
 """The specimen is where the mean phase lies this many standard errors of the vacuum below zero, ..."""
+HOLE_RIM_PX: Final = 4
+"""Pixels this near to a hole of the field tell nothing of the drift: the smoothing of the gradients reaches so far."""
 LEAST_DEPTH_RAD: Final = 1e-5
 """A shallower phase is rounding."""
 BLUR_PX: Final = 3
@@ -274,7 +276,7 @@ def find_sample(mean_phase: Array, field: Mask, vacuum: Mask) -> Mask:
             "the field must hold a specimen: nowhere does the mean phase lie below that of the vacuum by more than its noise, "
             f"{noise:.2g} rad. Is the field blank, or the specimen outside it?"
         )
-    return np.asarray(ndimage.binary_fill_holes(matter) & ~vacuum)
+    return np.asarray(ndimage.binary_fill_holes(matter) & field & ~vacuum)
 
 
 def as_object(absorption: NDArray[np.float32], phase: NDArray[np.float32]) -> NDArray[np.complex64]:
@@ -321,7 +323,13 @@ def _held(mask: Mask, place: Placement) -> Mask:
 
 
 def _weight(field: Mask) -> Array:
-    return np.asarray(ndimage.gaussian_filter(field.astype(float), 2.0))
+    """(Y, X): how much each pixel tells of the drift; nothing in holes of the field, whose borders do not move with the specimen."""
+    whole = ndimage.binary_fill_holes(field)
+    weight = ndimage.gaussian_filter(whole.astype(float), 2.0)
+    holes = whole & ~field
+    if holes.any():
+        weight *= ndimage.gaussian_filter((~ndimage.binary_dilation(holes, iterations=HOLE_RIM_PX)).astype(float), 1.0)
+    return np.asarray(weight)
 
 
 def _box(shape: tuple[int, int], box: tuple[int, int, int, int]) -> Mask:

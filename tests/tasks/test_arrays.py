@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.arrays import gather, pad, scatter
+from tasks.arrays import filled, gather, pad, scatter
 
 
 def test_scattered_values_return_to_their_pixels() -> None:
@@ -23,3 +23,15 @@ def test_maps_that_are_not_there_are_gathered_as_nan() -> None:
 def test_shorter_arrays_are_filled_up() -> None:
     np.testing.assert_array_equal(pad([np.ones(2), np.zeros(0)]), [[1, 1], [np.nan, np.nan]])
     np.testing.assert_array_equal(pad([np.ones((1, 2)), np.ones((2, 2))], 0), [[[1, 1], [0, 0]], np.ones((2, 2))])
+
+
+def test_a_hole_is_filled_with_the_nearest_of_what_was_seen() -> None:
+    image = np.arange(20.0).reshape(4, 5)
+    inside = np.ones((4, 5), bool)
+    inside[1:3, 0] = inside[3, 4] = False
+    found = filled(np.where(inside, image, np.nan), inside)
+    assert np.array_equal(found[inside], image[inside])
+    assert found[1, 0] in (image[0, 0], image[1, 1])
+    assert found[2, 0] in (image[3, 0], image[2, 1])
+    assert found[3, 4] in (image[2, 4], image[3, 3])
+    assert filled(image, np.zeros((4, 5), bool)) is image

@@ -207,6 +207,15 @@ def test_field_of_view_follows_the_dose() -> None:
     assert field_box(field) == (10, 39, 15, 49)
 
 
+def test_a_hole_that_got_little_light_is_part_of_the_field_and_one_without_any_is_not() -> None:
+    dose = np.full((40, 40), 1000, np.float32)
+    dose[5:10, 5:10], dose[20:30, 20:30] = 1, 0
+    field = field_of_view(dose)
+    assert field[5:10, 5:10].all()
+    assert not field[20:30, 20:30].any()
+    assert field.sum() == 40 * 40 - 10 * 10
+
+
 def test_an_empty_field_has_no_box() -> None:
     with pytest.raises(RegistrationError, match="one of them is empty"):
         field_box(np.zeros((5, 6), bool))
