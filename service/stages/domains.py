@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ELBOW_TOLERANCE: Final = 1
 """The elbow tells the number of states of simulated specimens to within one: a difference of more is warned of."""
+LEAST_PIXELS: Final = 2
+"""Components of spectra are those of their differences."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +68,11 @@ class DomainsStep(Step):
         from tasks.domains.borders import settle_borders
         from tasks.domains.clustering import find_domains, relabelled
         from tasks.domains.profile import densities, mean_spectra
+        from tasks.xanes.mask import require_kept
 
         options, names = self.options, self.options.descriptors
         read = [context.read(step) for step in self.maps]
+        require_kept([maps["status"] for maps in read], max(options.n_domains, LEAST_PIXELS))
         masks = [maps["mask"] for maps in read]
         values = [gather(maps, names, mask) for maps, mask in zip(read, masks, strict=True)]
         sigmas = [gather(maps, [f"{name}_sigma" for name in names], mask) for maps, mask in zip(read, masks, strict=True)]

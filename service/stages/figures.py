@@ -38,7 +38,7 @@ class DrawnFiguresStep(RunResultsStep):
     """
 
     stage: ClassVar[str] = "figures"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     is_optional: ClassVar[bool] = True
     arrays: ClassVar[tuple[ArraySpec, ...]] = (ArraySpec(PNG + "{figure}", ("byte",), ("uint8",), "1", "PNG file of a figure"),)
 
@@ -92,7 +92,7 @@ class FiguresStep(RunResultsStep):
     """
 
     stage: ClassVar[str] = "figures"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     is_optional: ClassVar[bool] = True
 
     run_id: str

@@ -323,7 +323,7 @@ def _held(mask: Mask, place: Placement) -> Mask:
 
 
 def _weight(field: Mask) -> Array:
-    """(Y, X): how much each pixel tells of the drift; nothing in holes of the field, whose borders do not move with the specimen."""
+    """(Y, X): how much a pixel tells of the drift; in holes of the field, whose borders do not move along, nothing."""
     whole = ndimage.binary_fill_holes(field)
     weight = ndimage.gaussian_filter(whole.astype(float), 2.0)
     holes = whole & ~field

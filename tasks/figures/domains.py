@@ -15,6 +15,7 @@ from tasks.areas import AreaFit
 from tasks.figures.areas import plot_spectrum
 from tasks.figures.dark import ON_COLOUR
 from tasks.figures.panel import (
+    MAX_GROUP,
     heading,
     legend_above,
     letter_panels,
@@ -22,15 +23,20 @@ from tasks.figures.panel import (
     shared_limits,
     shorten,
     show_domains,
+    space_ticks,
     specimen_panels,
 )
 from tasks.figures.quantities import axis_label, density_label
 from tasks.figures.study import PooledDomains, Specimen, Study
-from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, new_figure
+from tasks.figures.style import DOMAIN_COLOURS, INK, MM_PER_INCH, PAGE_MM, new_figure
 
 _MAX_POINTS = 6000
 _N_BINS = 400
 _NAME_MM = 36.0
+_ENTRY_MM = 9.5
+"""Width of a domain in the legend [mm]."""
+_MANY_DOMAINS = 7
+"""Of more than these, the agreements beneath the numbers are set small."""
 _HATCHES = ("", "////", "....", "xxxx")
 
 
@@ -90,13 +96,18 @@ def domain_maps(study: Study, n_domains: int) -> Figure:
 
 
 def _explain_domains(figure: Figure, n_domains: int) -> None:
-    patches = [Patch(color=DOMAIN_COLOURS[k], label=f"{k + 1}") for k in range(n_domains)]
+    n_rows = -(-n_domains // max(int(figure.get_figwidth() * MM_PER_INCH / _ENTRY_MM), 1))
+    ncols = -(-n_domains // n_rows)
+    # a legend is filled by columns, and read by rows
+    patches = [
+        Patch(color=DOMAIN_COLOURS[k], label=f"{k + 1}") for column in range(ncols) for k in range(column, n_domains, ncols)
+    ]
     figure.legend(
         handles=patches,
         title="Domain",
         title_fontsize=7,
         loc="outside lower center",
-        ncols=n_domains,
+        ncols=ncols,
         handlelength=1,
         columnspacing=1.2,
     )
@@ -112,6 +123,7 @@ def densities(study: Study, n_domains: int) -> Figure:
         _density_by_domain(axes, values, labels, shared_limits([values], 0.5, 99.5), n_domains)
         axes.set_xlabel(axis_label(name, study.absorber, lines=2))
         axes.set_ylabel(density_label(name))
+        space_ticks(axes, PAGE_MM / len(names) - 18)
     letter_panels(panels)
     _explain_domains(figure, n_domains)
     return figure
@@ -199,7 +211,7 @@ def _shares_with_intervals(
     """Names, shares (G, k) and intervals (2, G, k) of the groups; of one specimen its own; None where nothing is left to say."""
     if len(names) == 1 and domains.fraction_interval is not None:
         return names, domains.fraction, domains.fraction_interval
-    groups = [plain_text(shorten(group, 28)) for group in study.groups()]
+    groups = [plain_text(shorten(group, MAX_GROUP)) for group in study.groups()]
     if domains.group_fraction is None or (len(groups) < 2 and domains.group_interval is None):
         return None
     return groups, domains.group_fraction, domains.group_interval
@@ -230,7 +242,10 @@ def _number_domains(axes: Axes, n_domains: int, agreement: NDArray[np.float64] |
     else:
         numbers = [f"{number}\n({share:.2f})" for number, share in zip(numbers, agreement, strict=True)]
         axes.set_xlabel("Domain (Jaccard index over bootstraps)")
+    is_small = agreement is not None and n_domains > _MANY_DOMAINS
     axes.set_xticks(range(1, n_domains + 1), labels=numbers)
+    if is_small:
+        axes.tick_params(axis="x", labelsize=4.5)
 
 
 def mean_spectra(study: Study, domains: PooledDomains) -> Figure:
@@ -307,6 +322,7 @@ def scatter_matrix(study: Study, n_domains: int) -> Figure:
             axes.set_axis_off()
         grid[-1, i].set_xlim(*_widened(spans[i]))
         grid[-1, i].set_xlabel(axis_label(name, study.absorber, lines=2))
+        space_ticks(grid[-1, i], side / len(names) - 10)
         if i > 0:
             grid[i, 0].set_ylabel(axis_label(name, study.absorber, lines=2))
     _explain_domains(figure, n_domains)

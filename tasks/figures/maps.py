@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tasks.figures.panel import (
+    HEADING_PT,
+    MAX_GROUP,
     add_colour_bar,
     add_scale_bar,
     common_views,
@@ -20,6 +22,7 @@ from tasks.figures.panel import (
     shared_limits,
     shorten,
     show_image,
+    space_ticks,
 )
 from tasks.figures.quantities import axis_label, quantity
 from tasks.figures.study import Specimen, Study
@@ -29,7 +32,8 @@ _MIN_PANEL_MM = 24.0
 _NAME_AND_SYMBOL_MM = 32.0
 """Colour bars shorter than this have room for the symbol alone [mm]."""
 _NAME_MM = 24.0
-_GROUP_CHARACTERS = 28
+_LETTER_MM = 4.0
+"""Left free above a specimen's name beside its row, where the panel's letter is [mm]."""
 _GROUP_COLUMNS = 4
 
 
@@ -89,9 +93,9 @@ def _table_of_maps(specimens: Sequence[Specimen], rows: Sequence[Row]) -> Figure
                 add_colour_bar(axes, shown, row.label if has_room else row.label.rpartition(",\n")[2], extend=row.extend)
     for i, specimen in enumerate(specimens):
         if in_rows:
-            grid[i, 0].set_ylabel(heading(specimen, panel_mm))
+            grid[i, 0].set_ylabel(heading(specimen, panel_mm * views[0].aspect - _LETTER_MM), fontsize=HEADING_PT)
         else:
-            grid[0, i].set_title(heading(specimen, panel_mm), fontsize=7)
+            grid[0, i].set_title(heading(specimen, panel_mm), fontsize=HEADING_PT)
     letter_panels(grid[0] if in_rows else grid[:, 0])
     add_scale_bar(grid[-1, 0])
     return figure
@@ -125,6 +129,7 @@ def histograms(study: Study, names: Sequence[str]) -> Figure:
         for axes, specimen, image in zip(column, specimens, images, strict=True):
             _histogram(axes, image[np.isfinite(image)], edges, specimen_colour(study, specimen))
         column[-1].set_xlabel(axis_label(name, study.absorber, lines=2))
+        space_ticks(column[-1], PAGE_MM / len(names) - 15)
     for axes, specimen in zip(grid[:, 0], specimens, strict=True):
         axes.set_ylabel(heading(specimen, _NAME_MM).split("\n")[0], rotation=0, ha="right", va="center")
     figure.supylabel("Share of pixels", fontsize=7.5)
@@ -184,5 +189,5 @@ def _explain_groups(figure: Figure, study: Study) -> None:
     if len(groups) < 2:
         return
     entries = [figure.axes[0].plot([], [], color=group_colour(study, group), linewidth=4, alpha=0.5)[0] for group in groups]
-    labels = [plain_text(shorten(group, _GROUP_CHARACTERS)) for group in groups]
+    labels = [plain_text(shorten(group, MAX_GROUP)) for group in groups]
     figure.legend(entries, labels, loc="outside lower center", ncols=min(len(groups), _GROUP_COLUMNS))

@@ -15,15 +15,23 @@ from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from tasks.figures.study import Specimen
-from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, has_glyph, new_figure
+from tasks.figures.style import DOMAIN_COLOURS, INK, PAGE_MM, glyph_width, has_glyph, new_figure
 
 UM_PER_M = 1e6
-MAX_FORMULA = 30
-"""Longest formula or name of a compound that a figure writes out [letters]."""
+MAX_FORMULA = 17.0
+"""Longest formula or name of a compound that a figure writes out [font sizes]: some thirty letters."""
+MAX_GROUP = 15.0
+"""The same of a group's name in a legend."""
+HEADING_PT = 7.0
+MM_PER_PT = 25.4 / 72
+LONG_NUMBER = 1000.0
+TICK_MM = 11.0
+"""Labels of numbers from this on, such as 5476.5, need this much room along an axis [mm]."""
 _COLUMNS = 6
 
 
@@ -156,12 +164,13 @@ def specimen_panels(specimens: Sequence[Specimen]) -> tuple[Figure, list[Axes]]:
     n_rows = -(-len(specimens) // n_columns)
     width_mm = min(PAGE_MM, 70.0 * n_columns)
     panel_mm = width_mm / n_columns
-    figure = new_figure(width_mm, n_rows * (panel_mm * views[0].aspect + 7) + 12, images=True)
+    headings = [heading(specimen, panel_mm) for specimen in specimens]
+    figure = new_figure(width_mm, n_rows * (panel_mm * views[0].aspect + headings_mm(headings)) + 12, images=True)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     panels = list(grid.flat)[: len(specimens)]
-    for axes, specimen, view in zip(panels, specimens, views, strict=True):
+    for axes, text, view in zip(panels, headings, views, strict=True):
         frame_panel(axes, view)
-        axes.set_title(heading(specimen, panel_mm), fontsize=7)
+        axes.set_title(text, fontsize=HEADING_PT)
     for axes in list(grid.flat)[len(specimens) :]:
         axes.set_axis_off()
     add_scale_bar(grid[-1, 0])
@@ -218,34 +227,45 @@ def legend_above(axes: Axes, *args: Any, ncols: int = 2, **options: Any) -> Lege
 
 def heading(specimen: Specimen, width_mm: float) -> str:
     """Title and group of a specimen, broken into lines that fit above a panel; a very long title ends in dots."""
-    n_characters = max(int(width_mm / 1.35), 8)
-    title = plain_text(broken(specimen.title, n_characters))
-    below = "standard" if specimen.standard else plain_text(shorten(specimen.group, n_characters))
+    room = max(width_mm, 10.0) / (HEADING_PT * MM_PER_PT)
+    title = plain_text(broken(specimen.title, room))
+    below = "standard" if specimen.standard else plain_text(shorten(specimen.group, room))
     return f"{title}\n{below}" if below else title
 
 
-def broken(text: str, n_characters: int) -> str:
-    """A text on at most two lines of ``n_characters``, broken between words where it can be; a longer one ends in dots."""
+def headings_mm(headings: Iterable[str]) -> float:
+    """Height of the tallest of some headings [mm], with the gap beneath it."""
+    return 2.0 + 1.2 * HEADING_PT * MM_PER_PT * max((text.count("\n") + 1 for text in headings), default=1)
+
+
+def broken(text: str, room: float) -> str:
+    """A text on at most two lines as wide as ``room`` [font sizes], broken between words where it can be; a longer one ends in
+    dots."""
     text = " ".join(text.split())
-    if text_width(text) <= n_characters:
+    if text_width(text) <= room:
         return text
-    first = shorten(text, n_characters).removesuffix("…")
+    first = shorten(text, room).removesuffix("…")
     first = first.rpartition(" ")[0] or first
-    return f"{first}\n{shorten(text[len(first) :].strip(), n_characters)}"
+    return f"{first}\n{shorten(text[len(first) :].strip(), room)}"
 
 
-def shorten(text: str, n_characters: int) -> str:
-    """A text as wide as at most ``n_characters``; a longer one ends in dots."""
-    if text_width(text) <= n_characters:
+def shorten(text: str, room: float) -> str:
+    """A text as wide as at most ``room`` [font sizes]; a longer one ends in dots."""
+    if text_width(text) <= room:
         return text
-    while text_width(text) > n_characters - 1:
-        text = text[: max(len(text) - 1 - (text_width(text) - n_characters) // 2, 0)]
-    return f"{text}…"
+    widths = np.cumsum([glyph_width(sign) for sign in text])
+    return f"{text[: int(np.searchsorted(widths, room - glyph_width('…'), side='right'))]}…"
 
 
-def text_width(text: str) -> int:
-    """Width of a text in common Latin letters; a Chinese, Japanese or Korean sign, or a W, is as wide as two."""
-    return sum(2 if sign in "mwMW@%" or unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+def text_width(text: str) -> float:
+    """Width of a text [font sizes]; a Chinese, Japanese or Korean sign is as wide as the font is high."""
+    return sum(map(glyph_width, text))
+
+
+def space_ticks(axes: Axes, width_mm: float) -> None:
+    """Where labels along x are as long as those of energies, no more ticks than have room on axes of this width."""
+    if max(map(abs, axes.get_xlim())) >= LONG_NUMBER:
+        axes.xaxis.set_major_locator(MaxNLocator(max(int(width_mm / TICK_MM), 2), steps=[1, 2, 5, 10]))
 
 
 def plain_text(text: str) -> str:

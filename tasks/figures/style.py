@@ -96,6 +96,9 @@ WIDE_FAMILY: Final = ["DejaVu Sans", "Noto Sans CJK JP"]
 FIRST_WIDE_SIGN: Final = "\u1100"
 """Hangul, Chinese and Japanese signs come from here on."""
 
+GLYPH_PT: Final = 100.0
+"""Size at which the widths of characters are measured [pt]."""
+
 # rcParams belong to the process, and the service draws single images from a pool of threads
 _DRAWING: Final = threading.RLock()
 
@@ -181,6 +184,22 @@ def _wide_font() -> AbstractContextManager[Path]:
 def has_glyph(sign: str) -> bool:
     """Whether one of the fonts that figures use can draw a character."""
     return ord(sign) in _signs(WIDE_FAMILY[0]) or (sign >= FIRST_WIDE_SIGN and ord(sign) in _signs(WIDE_FAMILY[1]))
+
+
+@cache
+def glyph_width(sign: str) -> float:
+    """Width of a character as a share of the font's size; that of a square where no font has it."""
+    if sign >= FIRST_WIDE_SIGN or ord(sign) not in _signs(WIDE_FAMILY[0]):
+        return 1.0
+    font = _latin_font()
+    return float(font.load_char(ord(sign)).linearHoriAdvance) / 65536 / GLYPH_PT
+
+
+@cache
+def _latin_font() -> FT2Font:
+    font = FT2Font(findfont(WIDE_FAMILY[0]))
+    font.set_size(GLYPH_PT, 72)
+    return font
 
 
 @cache

@@ -1,9 +1,11 @@
 """Which pixels carry a spectrum that can be trusted."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import EnergyGridError
+from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options.spectra import FitOptions
 from tasks.xanes.fit import SpectrumFit, Status
 from tasks.xanes.model import PARAMETERS
@@ -72,6 +74,27 @@ def _signal(fit: SpectrumFit, options: FitOptions) -> NDArray[np.float64]:
 def kept(status: NDArray[np.int8]) -> NDArray[np.bool_]:
     """True where a pixel was fitted and not masked."""
     return np.asarray(status) < Status.MASKED_VACUUM
+
+
+def require_kept(statuses: Sequence[NDArray[np.int8]], n_needed: int) -> None:
+    """See that enough pixels of all specimens together, whose statuses (`Status`) are given, are kept.
+
+    Raises
+    ------
+    InvalidOptionError
+        Fewer than ``n_needed`` are; it says why the others are not.
+    """
+    pooled = np.concatenate([np.ravel(status) for status in statuses])
+    inside = pooled[pooled != Status.MASKED_VACUUM]
+    n_kept = int(np.count_nonzero(kept(inside)))
+    if n_kept < n_needed:
+        small, lost = (int(np.count_nonzero(inside == reason)) for reason in (Status.MASKED_JUMP, Status.MASKED_NOT_FINITE))
+        raise InvalidOptionError(
+            f"domains need at least {n_needed} pixels with a spectrum that can be trusted; of the {inside.size} of the specimens "
+            f"{n_kept} are kept, {small} have an edge jump too small for its noise (fit.mask, fit.min_jump_to_sigma), and "
+            f"{lost} are not finite at some energy. Is the dose too low, is the absorber another element, or do the energies end "
+            "before the absorption has risen?"
+        )
 
 
 def pre_edge_noise(

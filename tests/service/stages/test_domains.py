@@ -1,5 +1,6 @@
 """What the step of the domains says of its options, and what it takes for the spectra of pixels."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from imaged import PIXEL_M, imaged
 
-from service.stages.context import DataPaths
+from service.execution.worker import perform
+from service.stages.context import DataPaths, StepRequest
 from service.stages.pipeline import build_graph
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore
@@ -58,3 +60,15 @@ def test_components_are_of_spectra_in_edge_jumps_at_the_wavelength_of_the_edge(
     scale = (spectra["energy_ev"] / Absorber("V", "K").edge_energy_ev)[:, None]
     expected = (spectra["absorption"][:, mask] * scale - maps["offset"][mask]) / maps["edge_jump"][mask]
     np.testing.assert_allclose(domains["mean_spectrum"], expected.mean(axis=1), atol=1e-4)
+
+
+def test_a_run_whose_pixels_are_all_masked_says_what_became_of_them(
+    paths: DataPaths, store: DatasetStore, read_input: Any, options_of: Callable[..., RunOptions], compute: Callable[..., Any]
+) -> None:
+    options = options_of(domains={"n_domains": 1, "replicates": 0}, fit={"min_jump_to_sigma": 1e4})
+    graph = build_graph([read_input(store)], options, "run_1")
+    compute(paths, graph, "spectra", "fit", "maps")
+    [step] = [step for step in graph.steps.values() if step.stage == "domains"]
+    outcome = perform(StepRequest("run_1", step, paths), lambda *_: None)
+    assert outcome.fate == "failed"
+    assert re.search(r"of the \d{3} of the specimens 0 are kept, \d{3} have an edge jump too small", outcome.message)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tasks.figures.domains import (
     smooth_density,
 )
 from tasks.figures.study import PooledDomains, Study
-from tasks.figures.style import DOMAIN_COLOURS
+from tasks.figures.style import DOMAIN_COLOURS, drawing_style
 
 ENERGY_EV = np.concatenate([np.linspace(5420, 5458, 6), np.linspace(5460, 5490, 26), np.linspace(5494, 5540, 8)])
 
@@ -113,3 +114,37 @@ def test_scatter_matrix_puts_each_pair_on_its_axes(study: Study) -> None:
     assert 5470 < offsets[:, 0].min() < offsets[:, 0].max() < 5483
     assert 30 < offsets[:, 1].min() < offsets[:, 1].max() < 48
     assert not grid[0, 2].axison
+
+
+@pytest.mark.parametrize("n_domains", [6, 7, 11, 12])
+def test_all_domains_are_in_the_legend_of_one_specimen_and_its_agreements_lie_apart(study: Study, n_domains: int) -> None:
+    domains = PooledDomains(
+        np.ones(12), 4, np.full((1, n_domains), 1 / n_domains), None,
+        fraction_interval=np.full((2, 1, n_domains), 0.1), domain_agreement=np.full(n_domains, 0.888),
+    )  # fmt: skip
+    alone = replace(study, specimens=tuple(one for one in study.specimens if one.label is not None)[:1])
+    with drawing_style():
+        for figure in (domain_maps(alone, n_domains), fractions(alone, domains)):
+            figure.draw_without_rendering()
+            [legend] = figure.legends
+            assert sorted(int(text.get_text()) for text in legend.get_texts()) == list(range(1, n_domains + 1))
+            box = legend.get_window_extent()
+            assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        extents = [text.get_window_extent() for text in figure.axes[1].get_xticklabels()]
+    assert len(extents) == n_domains
+    assert all(left.x1 < right.x0 for left, right in pairwise(extents))
+
+
+def test_labels_of_energies_lie_apart(study: Study) -> None:
+    grouped = [one for one in study.specimens if one.label is not None]
+    for share in (0.1, 0.3, 0.5, 1.0, 6.0):
+        squeezed = [{"edge_energy": 5478.6 + share * (one.values("edge_energy") - 5478.6)} for one in grouped]
+        specimens = tuple(replace(one, maps={**one.maps, **maps}) for one, maps in zip(grouped, squeezed, strict=True))
+        with drawing_style():
+            figure = scatter_matrix(replace(study, specimens=specimens, descriptors=("edge_energy", "electron_ratio")), 3)
+            figure.draw_without_rendering()
+            low, high = figure.axes[2].get_xlim()
+            labels = figure.axes[2].get_xticklabels()
+            shown = [text.get_window_extent() for text in labels if low <= text.get_position()[0] <= high]
+        assert len(shown) >= 2
+        assert all(left.x1 < right.x0 for left, right in pairwise(shown))

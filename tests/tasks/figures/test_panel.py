@@ -19,10 +19,11 @@ from tasks.figures.panel import (
     show_domains,
     show_image,
     specimen_panels,
+    text_width,
     whole_view,
 )
 from tasks.figures.study import Specimen, Study
-from tasks.figures.style import DOMAIN_COLOURS
+from tasks.figures.style import DOMAIN_COLOURS, drawing_style
 
 
 def drawn_pixels(figure: Figure) -> np.ndarray:
@@ -175,6 +176,21 @@ def test_a_long_title_is_broken_and_cut() -> None:
     assert max(len(line) for line in lines) <= 20
     assert lines[1].endswith("…")
     assert lines[2] == "charged"
+
+
+@pytest.mark.parametrize("name", ["g" * 200, "W" * 200, "i" * 200, "Sehr langer Titel " * 8])
+def test_names_of_wide_and_narrow_letters_fill_their_room_and_no_more(name: str) -> None:
+    image = np.zeros((1, 40, 40), dtype=np.float32)
+    mask = np.ones((40, 40), bool)
+    named = [Specimen(str(k), name, np.array([1.0]), 1e-8, image, image, group=name, sample_mask=mask) for k in range(4)]
+    with drawing_style():
+        figure, panels = specimen_panels(named)
+        figure.draw_without_rendering()
+        widths = [axes.title.get_window_extent().width / axes.get_window_extent().width for axes in panels]
+        top = max(axes.title.get_window_extent().y1 for axes in panels)
+    assert 0.7 < max(widths) < 1.1
+    assert top <= figure.bbox.y1
+    assert text_width("試料") == 2
 
 
 def test_formulas_are_set_and_a_user_s_dollars_are_not_mathematics() -> None:

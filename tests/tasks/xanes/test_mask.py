@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.errors import EnergyGridError
+from tasks.errors import EnergyGridError, InvalidOptionError
 from tasks.options.spectra import FitOptions
 from tasks.xanes.fit import Status, fit_spectra
-from tasks.xanes.mask import kept, mask_pixels, pre_edge_noise
+from tasks.xanes.mask import kept, mask_pixels, pre_edge_noise, require_kept
 from tasks.xanes.model import PARAMETERS
 
 V_K_EV = 5465.0
@@ -94,3 +94,14 @@ def test_too_few_energies_before_the_edge(grid: NDArray[np.float64], simulate: C
     truth = simulate(2, 0.01, seed=8)
     with pytest.raises(EnergyGridError, match=r'mask "paper".*got 2'):
         pre_edge_noise(grid[2:], truth.absorption[2:], V_K_EV)
+
+
+def test_too_few_pixels_are_refused_with_what_became_of_the_others() -> None:
+    vacuum, small, lost = Status.MASKED_VACUUM, Status.MASKED_JUMP, Status.MASKED_NOT_FINITE
+    statuses = [
+        np.array([[vacuum, Status.OK, small], [small, small, lost]], np.int8),
+        np.array([[vacuum, Status.AT_BOUND]], np.int8),
+    ]
+    require_kept(statuses, 2)
+    with pytest.raises(InvalidOptionError, match=r"at least 3 .*of the 6 .* 2 are kept, 3 have an edge jump .* 1 are not finite"):
+        require_kept(statuses, 3)
