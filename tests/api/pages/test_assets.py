@@ -182,3 +182,38 @@ def test_the_page_fits_a_narrow_screen(play: Play, client: httpx.Client, finishe
         assert await tab.value(f"{beyond}.map((node) => node.tagName + '.' + node.className)") == []
 
     play(f"{client.base_url}/?run={finished['id']}", scene)
+
+
+@pytest.mark.parametrize("width", [380, 1280])
+def test_names_without_a_space_stay_within_their_place(
+    play: Play, client: httpx.Client, finished: dict[str, Any], width: int
+) -> None:
+    dataset = finished["datasets"][0]
+    named = {"title": "t" * 200, "sample": {"name": "n" * 200, "group": "g" * 200}}
+    assert client.patch(f"/api/v1/datasets/{dataset}", json=named).is_success
+    assert client.patch(f"/api/v1/runs/{finished['id']}", json={"name": "r" * 200}).is_success
+
+    async def scene(tab: Tab) -> None:
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 1000}
+        await tab.command("Emulation.setDeviceMetricsOverride", **size)
+        await tab.until("document.querySelectorAll('.card').length")
+        leaves = "[...document.querySelectorAll('aside *, main *')].filter((node) => !node.childElementCount)"
+        shown = f"{leaves}.filter((node) => !node.closest('pre, .scrolled, select, #runs'))"
+        words = "((range) => (range.selectNodeContents(node), range.getBoundingClientRect().right))(document.createRange())"
+        beyond = f"{shown}.filter((node) => {words} > node.closest('aside, main').getBoundingClientRect().right + 1)"
+        assert await tab.value(f"{beyond}.map((node) => node.tagName + '.' + node.className)") == []
+        assert await tab.value("document.documentElement.scrollWidth <= innerWidth")
+
+    for address in (f"/?run={finished['id']}", f"/datasets/{dataset}"):
+        play(f"{client.base_url}{address}", scene)
+
+
+def test_an_axis_has_at_least_two_round_numbers(play: Play, client: httpx.Client) -> None:
+    async def scene(tab: Tab) -> None:
+        marks = "import('/assets/explore/numbers.js').then((numbers) => numbers.ticks({}))"
+        assert await tab.value(marks.format("5476.9, 5483.1, 2")) == [5478, 5480, 5482]
+        assert await tab.value(marks.format("0, 10, 5")) == [0, 2, 4, 6, 8, 10]
+        assert await tab.value(marks.format("-0.31, 0.42, 2")) == [-0.2, 0, 0.2, 0.4]
+        assert await tab.value(marks.format("3, 3, 2")) == [3]
+
+    play(str(client.base_url), scene)

@@ -17,12 +17,18 @@ export function withError(value, sigma) {
   return `${value.toFixed(digits)} ± ${sigma.toFixed(digits)}`;
 }
 
-/** Round numbers from `low` to `high`, about `n` of them. */
+/** Round numbers from `low` to `high`, about `n` of them and at least two. */
 export function ticks(low, high, n = 5) {
   if (!(high > low)) return [low];
   const raw = (high - low) / n;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= raw * 0.99);
+  const steps = [10, 5, 2, 1, 0.5, 0.2, 0.1].map((factor) => factor * power);
+  const widest = steps.findLastIndex((step) => step >= raw * 0.99);
+  return steps.slice(widest).map((step) => multiples(step, low, high)).find((found) => found.length > 1) ?? [low, high];
+}
+
+/** All multiples of `step` from `low` to `high`. */
+function multiples(step, low, high) {
   const found = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(k * step);
   return found;
