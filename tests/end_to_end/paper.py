@@ -94,6 +94,7 @@ def main() -> int:
 
 def play(folder: Path, options: SimulationOptions, workers: int) -> int:
     """One job, by a service of its own; returns the exit status."""
+    folder.mkdir(parents=True, exist_ok=True)
     flags = ("--register-roots", str(folder / "scans"), "--workers", str(workers))
     serving = ServiceProcess(folder / "data", *flags)
     try:
