@@ -1,13 +1,16 @@
-"""Arrays that are put together: of several lengths side by side, of some pixels into a whole map, and back."""
+"""Arrays put together, of several lengths or of some pixels of a map, taken apart and filled up, and the spread of values."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 Array = NDArray[Any]
+
+SIGMA_OF_DEVIATION: Final = 1.4826
+"""Standard deviation of a normal distribution in units of its median absolute deviation, 1 / Phi^-1(3/4)."""
 
 
 def pad(arrays: Sequence[Array], fill: float = np.nan) -> Array:
@@ -40,3 +43,13 @@ def filled(image: Array, inside: Array) -> Array:
         return image
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
     return np.asarray(image[tuple(nearest)])
+
+
+def robust_sd(values: NDArray[np.floating], centre: float | None = None) -> float:
+    """Standard deviation that the median absolute deviation of ``values`` (K,) from their ``centre`` tells.
+
+    The centre is their median where it is not given. Of normal values it is the standard deviation; half of them may be anything.
+    NaN where there are no values.
+    """
+    middle = np.median(values) if centre is None else centre
+    return float(SIGMA_OF_DEVIATION * np.median(np.abs(values - middle)))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.arrays import robust_sd
 from tasks.errors import RegistrationError, VacuumError
 
 Array = NDArray[np.float64]
@@ -295,7 +296,7 @@ def _upper_plane(basis: Array, values: Array, ripple: float) -> Array:
 def _noise_above(residual: Array, least: float) -> float:
     """Standard deviation that the positive residuals tell, at least ``least``."""
     above = residual[residual > 0]
-    return max(1.4826 * float(np.median(above)), least) if above.size else least
+    return max(robust_sd(above, centre=0.0), least) if above.size else least
 
 
 def _quantile_plane(basis: Array, values: Array, quantile: float) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.arrays import robust_sd
 from tasks.gauge import ripple_of
 
 Array = NDArray[np.float64]
@@ -155,5 +156,5 @@ def neighbours(values: Array) -> Array:
 
 def is_far(excess: Array, least: float) -> NDArray[np.bool_]:
     """(E,) bool: beyond `FAR_SIGMAS` of the scatter of ``excess`` (E,) and beyond ``least``; never of too few."""
-    scatter = 1.4826 * float(np.median(np.abs(excess - np.median(excess))))
-    return np.abs(excess) > max(FAR_SIGMAS * scatter, least) if len(excess) >= LEAST_ENERGIES else np.zeros(len(excess), bool)
+    is_enough = len(excess) >= LEAST_ENERGIES
+    return np.abs(excess) > max(FAR_SIGMAS * robust_sd(excess), least) if is_enough else np.zeros(len(excess), bool)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.arrays import robust_sd
 from tasks.coupling.registration import DriftReference, coarse_shift
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import absorption_jump, electrons_per_formula
@@ -50,7 +51,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Assessment:
-    """Errors of a run's maps; robust standard deviations are 1.4826 times the median absolute deviation."""
+    """Errors of a run's maps; robust standard deviations are those of `tasks.arrays.robust_sd`."""
 
     edge_energy_off_ev: float
     """Median error over the interior."""
@@ -185,11 +186,6 @@ def assess(
 
 def _median(values: Array) -> float:
     return float(np.median(values))
-
-
-def robust_sd(values: Array) -> float:
-    """1.4826 times the median absolute deviation of values (K,): the standard deviation of normal ones."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def _mean_sd(errors: Array) -> float:

@@ -26,6 +26,7 @@ from limit import Bound, Mask, Measurement, cramer_rao
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.arrays import robust_sd
 from tasks.chemistry import chemistry_maps
 from tasks.coupling.kkr import outside_columns, window_matrix
 from tasks.coupling.projection import off_columns_basis
@@ -38,7 +39,7 @@ from tasks.ptycho.state import State
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import absorption_jump, electrons_per_formula, formula_of
 from tasks.simulation.specimen import Simulation, SimulationOptions, simulate, transmission_at
-from tasks.simulation.truth import Truth, assess, robust_sd, true_maps
+from tasks.simulation.truth import Truth, assess, true_maps
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import Status, at_edge_wavelength, find_prior, fit_spectra
 from tasks.xanes.mask import mask_pixels

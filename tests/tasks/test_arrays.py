@@ -1,8 +1,10 @@
 """Values return to the pixels they were taken from, and arrays of unlike length stand side by side."""
 
 import numpy as np
+import pytest
+from scipy.stats import median_abs_deviation
 
-from tasks.arrays import filled, gather, pad, scatter
+from tasks.arrays import filled, gather, pad, robust_sd, scatter
 
 
 def test_scattered_values_return_to_their_pixels() -> None:
@@ -35,3 +37,18 @@ def test_a_hole_is_filled_with_the_nearest_of_what_was_seen() -> None:
     assert found[2, 0] in (image[3, 0], image[2, 1])
     assert found[3, 4] in (image[2, 4], image[3, 3])
     assert filled(image, np.zeros((4, 5), bool)) is image
+
+
+def test_the_robust_one_is_the_standard_deviation_of_normal_values_whatever_some_of_them_are() -> None:
+    values = np.random.default_rng(0).normal(3.0, 0.2, 30_000)
+    assert robust_sd(values) == pytest.approx(0.2, rel=0.02)
+    assert robust_sd(values) == pytest.approx(median_abs_deviation(values, scale="normal"), rel=1e-5)
+    values[:300] = 1e9
+    assert robust_sd(values) == pytest.approx(0.2, rel=0.05)
+
+
+def test_a_centre_that_is_known_takes_the_place_of_the_median() -> None:
+    positive = np.abs(np.random.default_rng(1).normal(0.0, 0.2, 30_000))
+    assert robust_sd(positive, centre=0.0) == pytest.approx(0.2, rel=0.02)
+    assert robust_sd(positive) < 0.15
+    assert robust_sd(np.array([1.0, 2.0, 4.0]), centre=0.0) == pytest.approx(2 * 1.4826)

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.arrays import robust_sd
 from tasks.scattering import Absorber
 from tasks.xanes.references.files import read_spectra
 from tasks.xanes.references.xdi import Reference, ReferenceFormatError, require_absorber
@@ -162,7 +163,7 @@ def point_noise(energy_ev: Array, absorption: Array) -> float:
         axis=1,
     )
     residual = (value[:, 2] - np.sum(weight * value[:, (0, 1, 3, 4)], axis=1)) / np.sqrt(1 + np.sum(weight**2, axis=1))
-    return float(1.4826 * np.median(np.abs(residual)))
+    return robust_sd(residual, centre=0.0)
 
 
 def _first_peak(slope: Array, sigma: Array, grid_ev: Array, name: str) -> int:
