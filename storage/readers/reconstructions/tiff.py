@@ -3,13 +3,16 @@
 The text has a line an energy: the energy [eV] and, where the images are counts, I0; lines that begin with # are comments. What
 the numbers are is in the name of the images' file or folder (``transmission.tif``, ``optical_density/0001.tif``), or in a comment
 ``# quantity: transmission``; the words are those of the plain formats. Files follow each other by the numbers in their names. The
-pixel is that of the resolution tags, in centimetres, inches or ImageJ's unit; a resolution of a printer is none.
+pixel is that of the resolution tags, in centimetres, inches or ImageJ's unit; a resolution of a printer is none. Images are
+turned as their orientation tag says. Those whose zero is called white are refused: some programs keep inverted numbers then,
+others mean how to show them.
 
-Sources: TIFF 6.0 (Adobe, 1992), "XResolution", "ResolutionUnit"; ImageJ, "TIFF description" (``unit``).
+Sources: TIFF 6.0 (Adobe, 1992), "XResolution", "ResolutionUnit", "Orientation", "PhotometricInterpretation";
+ImageJ, "TIFF description" (``unit``).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from io import BytesIO
 from typing import Any, Final
@@ -38,6 +41,17 @@ DECIMAL_COMMA: Final = re.compile(r"\d+,\d+")
 """A line that may be one number or two."""
 UNITS_M: Final = {2: 0.0254, 3: 0.01}
 """``ResolutionUnit``: inch and centimetre [m]."""
+TURNS: Final[Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]]] = {
+    1: lambda image: image,
+    2: np.fliplr,
+    3: lambda image: np.rot90(image, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image, 2).T,
+    8: np.rot90,
+}
+"""What turns a stored image (Y, X) upright, by its tag ``Orientation``."""
 LEAST_PER_INCH: Final = 2500
 """No printer or screen has as many dots an inch; a program that knows no pixel size writes fewer."""
 
@@ -122,18 +136,24 @@ class TiffStack:
     Raises
     ------
     ValueError
-        Pages of different sizes or types, of colours, or that expand beyond all proportion.
+        Pages of different sizes or types, of colours, whose zero is white, or that expand beyond all proportion.
     """
 
     def __init__(self, archive: Archive, names: Sequence[str]) -> None:
         self._open = lru_cache(maxsize=1)(partial(_opened, archive))
         self._pages = [(name, page) for name in names for page in range(len(self._open(name).pages))]
-        kinds = {(tuple(page.shape), page.dtype) for page in (self.page(index) for index in range(len(self._pages)))}
+        pages = [self.page(index) for index in range(len(self._pages))]
+        kinds = {(_upright_shape(page), page.dtype) for page in pages}
         if len(self._pages) > MAX_IMAGES or len(kinds) != 1:
             raise ValueError(f"images must be of one size and type, got {sorted(map(str, kinds))[:3]} in {len(self._pages)}")
         ((frame, dtype),) = kinds
         if len(frame) != 2 or dtype is None:
             raise ValueError(f"images must be grey, (Y, X), got {frame}")
+        if any(page.photometric == tifffile.PHOTOMETRIC.MINISWHITE for page in pages):
+            raise ValueError(
+                "images say that zero is white (PhotometricInterpretation 0), and not whether their numbers are inverted: save "
+                "them with zero as black, and the numbers as they were measured"
+            )
         self.shape, self.dtype = (len(self._pages), *frame), np.dtype(dtype)
         expanded = float(np.prod(self.shape, dtype=np.float64)) * self.dtype.itemsize
         stored = sum(sum(self.page(index).databytecounts) for index in range(len(self._pages)))
@@ -147,13 +167,25 @@ class TiffStack:
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Read a slice of images."""
-        return np.stack([self.page(index).asarray() for index in range(*key.indices(self.shape[0]))])
+        pages = [self.page(index) for index in range(*key.indices(self.shape[0]))]
+        return np.stack([TURNS[_orientation(page)](page.asarray()) for page in pages])
 
     @property
     def description(self) -> str:
         """Text that ImageJ writes with the first image; "" of other programs."""
         first = self.page(0)
         return str(first.description) if first.is_imagej else ""
+
+
+def _orientation(page: Any) -> int:
+    """Orientation of a page, 1 to 8; 1, upright, where it states none that TIFF knows."""
+    stated = page.tags["Orientation"].value if "Orientation" in page.tags else 1
+    return int(stated) if stated in TURNS else 1
+
+
+def _upright_shape(page: Any) -> tuple[int, ...]:
+    shape = tuple(page.shape)
+    return shape[::-1] if len(shape) == 2 and _orientation(page) >= 5 else shape
 
 
 def _opened(archive: Archive, name: str) -> tifffile.TiffFile:

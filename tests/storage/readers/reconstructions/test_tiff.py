@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from storage.readers.image_format import open_images
 
@@ -115,3 +115,24 @@ def test_columns_are_read_whatever_separates_them(tmp_path: Path, text: str) -> 
         assert [source.faults for source in sources] == [()] * 3
         assert [source.i0 for source in sources] == [1, 2, 3]
         assert sources[0].energy_ev == 705
+
+
+@pytest.mark.parametrize("orientation", range(9))
+def test_images_are_turned_as_their_tag_says(tmp_path: Path, orientation: int) -> None:
+    stored = [tiff(image, extratags=[(274, "H", 1, orientation, True)]) for image in STACK]
+    upright = [np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(content)))) for content in stored]
+    assert upright[0].shape == ((20, 16) if orientation >= 5 else (16, 20))
+    images = {f"absorption_{number}": content for number, content in enumerate(stored)}
+    with open_images(write(tmp_path / "f", ENERGIES, **images)) as sources:
+        assert [source.faults for source in sources] == [()] * 3
+        for source, image in zip(sources, upright, strict=True):
+            assert source.image is not None
+            np.testing.assert_array_equal(source.image[()], image)
+
+
+def test_images_whose_zero_is_white_are_refused(tmp_path: Path) -> None:
+    """Pillow inverts them when it reads them, tifffile and ImageJ do not."""
+    file = BytesIO()
+    tifffile.imwrite(file, (1000 * STACK).astype(np.uint16), photometric="miniswhite")
+    with open_images(write(tmp_path / "f", absorption=file.getvalue())) as (source,):
+        assert ["zero is white (PhotometricInterpretation 0)" in fault.message for fault in source.faults] == [True]
