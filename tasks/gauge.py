@@ -105,7 +105,8 @@ def smooth_phase(image: NDArray[np.complex64], field: Mask | None = None) -> Arr
     turned = inside * np.exp(-1j * mean)
     phase = np.angle(turned)
     if not np.ptp(phase) <= np.pi and _jumps(phase, field):
-        phase = _unwrapped(turned, phase, np.ones(phase.shape, bool) if field is None else field)
+        inner = np.ones(phase.shape, bool) if field is None else field
+        return np.asarray(np.where(inner, _unwrapped(turned, phase, inner) + mean, 0.0), dtype=float)
     return np.asarray(phase + mean, dtype=float)
 
 

@@ -136,6 +136,15 @@ def test_thick_matter_is_unwrapped() -> None:
     assert phase[60, 50] - phase[12, 12] == pytest.approx(-5.5, abs=0.02)
 
 
+@pytest.mark.parametrize("depth", [0.7, 5.5])
+@pytest.mark.parametrize("turn", [0.0, 1.2, -3.0])
+@pytest.mark.parametrize("ramp", [0.0, 0.3])
+def test_outside_its_field_a_phase_is_zero_whether_it_was_unwrapped_or_not(depth: float, turn: float, ramp: float) -> None:
+    clean, _ = particle(depth=depth, radius=45)
+    tilted = clean * np.exp(1j * (turn + ramp * np.indices(clean.shape)[0]))
+    np.testing.assert_allclose(smooth_phase(noisy(tilted, 1), FIELD)[~FIELD], 0, atol=1e-6)
+
+
 @pytest.mark.parametrize("depth", [3.5, 2 * np.pi, 7.0, 9.0])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_strip_whose_edges_jump_over_half_a_turn_is_unwrapped(depth: float, axis: int) -> None:
