@@ -42,6 +42,8 @@ def plain_errors() -> Iterator[None]:
         for item in error.errors():
             show_error(f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}")
         raise typer.Exit(2) from None
+    except BrokenPipeError:  # `api.cli.__main__` ends quietly
+        raise
     except (PtyxasError, ServiceError, StorageError, TaskError, OSError, ValueError) as error:
         show_error(str(error))
         raise typer.Exit(1) from None

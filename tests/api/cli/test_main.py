@@ -1,5 +1,6 @@
 """The command ``ptyxas`` as a whole: its help, its version, and what it imports."""
 
+import errno
 import subprocess
 import sys
 from importlib import import_module
@@ -9,6 +10,7 @@ import typer
 from command_line import run
 
 from api.cli.main import COMMANDS
+from api.cli.terminal import plain_errors
 
 GROUPS = ("keys", "certs")
 """Commands that have commands of their own."""
@@ -89,3 +91,12 @@ def test_output_that_cannot_be_written_is_a_sentence(command: str) -> None:
     assert ended.stderr.startswith("the output cannot be written: ")
     assert "Traceback" not in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_has_what_it_wants_ends_a_command_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BrokenPipeError), plain_errors():  # which `api.cli.__main__` knows
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(typer.Exit), plain_errors():
+        raise FileNotFoundError("no such file")
+    assert "no such file" in capfd.readouterr().err
