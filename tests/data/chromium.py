@@ -36,7 +36,7 @@ class Tab:
         number = next(self._numbers)
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
         while True:
-            message = await self._socket.receive_json(timeout=20)
+            message = await self._socket.receive_json(timeout=60)
             if message.get("method") == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
                 self.complaints.append(message["params"]["entry"]["text"])
             if message.get("method") == "Runtime.exceptionThrown":
@@ -51,7 +51,7 @@ class Tab:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    async def until(self, expression: str, timeout_s: float = 15.0) -> None:
+    async def until(self, expression: str, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not await self.value(f"Boolean({expression})"):
             if time.monotonic() > deadline:
@@ -94,7 +94,7 @@ def open_browser(profile: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port.read_text().split()[0]}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def perform(browser: str, url: str, scene: Scene) -> None:

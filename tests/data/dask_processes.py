@@ -52,4 +52,4 @@ class External:
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=60)

@@ -105,7 +105,7 @@ class Containers:
         words = self._services[name].get("healthcheck", {}).get("test")
         words = words or json.loads(self._image["HEALTHCHECK"].split("CMD ", 1)[1])
         words = [self.here(word) for word in words if word != "CMD"]
-        return subprocess.run(words, env=self.environment(name), capture_output=True, timeout=30, check=False).returncode == 0
+        return subprocess.run(words, env=self.environment(name), capture_output=True, timeout=120, check=False).returncode == 0
 
     def log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text()
@@ -128,7 +128,7 @@ class Containers:
             process.wait(timeout=10)
 
 
-def wait_until(is_so: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
+def wait_until(is_so: Callable[[], bool], what: str, timeout_s: float = 300.0) -> None:
     until = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < until, f"not within {timeout_s} s: {what}"

@@ -26,9 +26,9 @@ security = Security(
     tls_client_key=os.environ["PTYXAS_SCHEDULER_TLS_KEY"], require_encryption=True,
 )
 address = os.environ["PTYXAS_SCHEDULER"]
-with Client(address, security=security, timeout=60) as client:
-    client.wait_for_workers(1, timeout=60)
-    print("RESULT", address.split(":")[0], client.submit(sum, [40, 2]).result(timeout=60), flush=True)
+with Client(address, security=security, timeout=300) as client:
+    client.wait_for_workers(1, timeout=300)
+    print("RESULT", address.split(":")[0], client.submit(sum, [40, 2]).result(timeout=300), flush=True)
 {then}
 """
 PTYXAS_DOUBLE = """#!/bin/bash
@@ -107,7 +107,7 @@ def test_the_job_ends_when_its_scheduler_dies(tmp_path: Path) -> None:
                 break
         [scheduler] = [one for one in psutil.Process(process.pid).children() if "scheduler" in one.cmdline()]
         scheduler.kill()
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 1, output
     assert "the scheduler, the workers or the database ended" in output
 
@@ -121,7 +121,7 @@ def test_the_job_is_a_working_cluster_with_a_certificate_and_a_database_of_its_o
     stale.parent.mkdir(parents=True)
     stale.write_text("a killed job left this")
     with job(tmp_path, then='print("CATALOGUE", os.environ["PTYXAS_DATABASE_URL"])', database_url="") as process:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     assert "RESULT tls 42" in output, output
     assert list((tmp_path / "data" / "slurm").iterdir()) == [], "the job's key outlived the job"

@@ -110,7 +110,7 @@ async def send_files(tab: Tab, files: list[Path]) -> None:
     await drop(tab, files[:9])
     await tab.until("document.querySelector('.uploads').textContent.includes(' of 9')")
     await drop(tab, files[9:])
-    await tab.until("document.querySelector('.card').textContent.includes('14 energies')", timeout_s=60)
+    await tab.until("document.querySelector('.card').textContent.includes('14 energies')", timeout_s=180)
     told = await tab.value("[...window.told]")
     assert any(line.startswith("5 of 14") for line in told), told
     assert "fault" not in await tab.value("document.querySelector('.uploads').innerHTML")
@@ -142,16 +142,16 @@ async def follow_cancel_and_go_on(tab: Tab) -> None:
     """See images and curves of R come without loading the page again; cancel; see them still; go on to the maps."""
     await tab.until("document.querySelector('#run')?.dataset.state")
     await tab.value("window.isTheSamePage = true")
-    await tab.until("document.querySelector('#viewer img')?.naturalWidth", timeout_s=120)
+    await tab.until("document.querySelector('#viewer img')?.naturalWidth", timeout_s=240)
     before = await tab.value(SEEN)
-    await tab.until(f"{SEEN} !== {before!r} && document.querySelectorAll('#energies .drawing path').length > 2", timeout_s=60)
+    await tab.until(f"{SEEN} !== {before!r} && document.querySelectorAll('#energies .drawing path').length > 2", timeout_s=180)
     assert await tab.value("window.isTheSamePage")
     await click(tab, "[data-act=cancel]")
-    await tab.until("document.querySelector('#run')?.dataset.state === 'cancelled'", timeout_s=30)
+    await tab.until("document.querySelector('#run')?.dataset.state === 'cancelled'", timeout_s=120)
     await tab.until("document.querySelector('#viewer img')?.naturalWidth")
     assert await tab.value("document.querySelectorAll('#energies tbody tr').length") > 2
     await click(tab, "[data-act=retry]")
-    await tab.until("['queued', 'running'].includes(document.querySelector('#run')?.dataset.state)", timeout_s=30)
+    await tab.until("['queued', 'running'].includes(document.querySelector('#run')?.dataset.state)", timeout_s=120)
     await tab.until("document.querySelector('canvas.map')?.getAttribute('aria-label')", timeout_s=240)
 
 
@@ -202,7 +202,7 @@ async def explore(tab: Tab) -> None:
 
 async def saved(folder: Path, suffix: str) -> Path:
     """The file of a kind that the browser has finished writing."""
-    for _ in range(200):
+    for _ in range(1200):
         if found := sorted(folder.glob(f"*{suffix}")):
             return found[0]
         await asyncio.sleep(0.05)

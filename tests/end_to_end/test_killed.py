@@ -1,6 +1,5 @@
 """The service killed in the middle of a reconstruction, and started again: nothing finished is computed twice."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from lab import BRIEF_OPTIONS, Array, Job, Lab, OpenLab, Writer, brief_specimen
 
+from service.execution.reporter import EVENTS_S
 from storage.atomic import PREFIX, abandoned
 
 Survivor = tuple[Lab, str, Job, dict[str, int], list[int]]
@@ -101,7 +101,9 @@ def test_nothing_finished_is_computed_twice(survivor: Survivor) -> None:
     computed = Counter(event["unit"] for event in job.events if event["kind"] == "unit" and event["computed"])
     assert [step for step, times in computed.items() if times > 1] == []
     assert sum(computed.values()) <= sum(stage["total"] for stage in job.view["stages"]) == len(now)
-    assert computed.total() >= len(now) - 4, "at most what was finished at the very moment goes untold"
+    last = max(finished.values())
+    n_untold = sum(last - written < 2e9 * EVENTS_S for written in finished.values())
+    assert computed.total() >= len(now) - max(4, n_untold), "at most what was finished right before goes untold"
 
 
 def test_a_listener_goes_on_after_the_last_event_it_saw(survivor: Survivor) -> None:
@@ -118,7 +120,7 @@ def test_nothing_half_way_has_its_place(survivor: Survivor) -> None:
     folders = {path for path in data.glob("units/*/*") if path.is_dir()}
     killed_at_work = {path for path in folders if path.name.startswith(PREFIX)}
     assert folders - killed_at_work == whole
-    assert len(killed_at_work) <= (os.cpu_count() or 1), "a worker was killed while it wrote, and no other since"
+    assert len(killed_at_work) <= 2, "a worker was killed while it wrote, and no other since"
     assert set(abandoned(data / "units", older_than_s=0)) == killed_at_work, "gc finds them once they are old"
     assert list((data / "uploads").iterdir()) == []
 

@@ -31,8 +31,9 @@ N_DEATHS = int(os.environ.get("PTYXAS_TEST_DEATHS", "1"))
 DEATHS = {"embedded": ["worker", "service"] * N_DEATHS, "external": ["scheduler"] * N_DEATHS}
 N_STEPS = 29
 """Ten energies in two rounds, the barrier between them, spectra, fit, maps, domains, results, figures in three steps."""
-LOOK_NS = 100_000_000
-"""Between a worker's look for the manifest and its line in the log another, an orphan, may put the step in its place."""
+LOOK_NS = 2_000_000_000
+"""Between a worker's look for the manifest and its line in the log another, an orphan, may put the step in its place; that is a
+moment, but seconds on a machine that is busy with others."""
 WAIT_S = 900
 """A disturbed run takes three minutes, and seven on a machine that is busy with others."""
 DASK = Path(sys.executable).with_name("dask")

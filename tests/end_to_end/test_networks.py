@@ -209,7 +209,10 @@ def test_nothing_finished_is_computed_twice(disturbed: Disturbed) -> None:
 
 
 def test_the_worker_that_was_cut_off_came_back(disturbed: Disturbed, network: Network) -> None:
-    assert network.restarts("second") >= 2
+    until = time.monotonic() + 120  # the run may have ended without it
+    while network.restarts("second") < 2:
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_nobody_without_a_certificate_is_let_in(network: Network) -> None:

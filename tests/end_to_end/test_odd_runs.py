@@ -23,7 +23,7 @@ WAIT_S: Final = 300.0
 """Bound of a good run: it takes seconds alone, and minutes beside others on a machine that is busy with more."""
 GRACE_S: Final = 5.0
 """Time that odd runs have to end by themselves after the good one has succeeded."""
-STOP_S: Final = 30.0
+STOP_S: Final = 120.0
 """Bound of an odd run after it was cancelled."""
 ENDED: Final = ("succeeded", "failed", "cancelled")
 

@@ -71,7 +71,7 @@ def test_the_body_is_streamed(client: httpx.Client, service: Any, dataset: dict[
 
     def blocks() -> Iterator[bytes]:
         yield SCAN
-        assert arrived.wait(5), "the first block waits for the last"
+        assert arrived.wait(60), "the first block waits for the last"
         go_on.set()
         yield SCAN
 

@@ -142,6 +142,13 @@ class Bench:
         """Keys of every step computed, in order."""
         return [line[0] for line in self.log()]
 
+    def seconds_of_a_run(self, run_id: str, *ids: str) -> float:
+        """How long a run of one round takes at present, from its submission to its end: a measure of how busy the machine is."""
+        began = time.monotonic()
+        self.submit(run_id, *ids, reconstruct={"cycles": 1}, kkr={"mode": "off"})
+        self.wait(run_id, "succeeded")
+        return time.monotonic() - began
+
     def messages(self, run_id: str = "run_1") -> list[str]:
         return [event.data["text"] for event in self.records.events(run_id, 0) if event.kind == "note"]
 

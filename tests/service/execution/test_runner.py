@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
+WAIT_S = 120.0
+"""What is waited for takes a second, but half a minute on a machine that is busy with others."""
 SHORT: dict[str, Any] = {"reconstruct": {"cycles": 20, "start_from": "optics"}, "kkr": {"start": 10, "every": 10}}
 """Options of a run of two rounds."""
 
@@ -126,19 +128,24 @@ def test_a_run_of_which_a_part_of_the_figures_fails_has_the_others(
 
 
 def test_cancelling_stops_running_steps_within_two_seconds(
-    make_bench: MakeBench, fake_work: FakeWork, wait_for_idle_workers: Callable[..., None]
+    make_bench: MakeBench, fake_work: FakeWork, run_input: MakeInput, wait_for_idle_workers: Callable[..., None]
 ) -> None:
-    bench = make_bench(fake_work(seconds=60))
+    """Or, on a machine that is busy with others, within twice the time that a short run takes there."""
+    idle = make_bench(one=run_input(1, "one"))
+    limit_s = max(2.0, 2 * idle.seconds_of_a_run("run_0", "one"))
+    idle.runner.stop()
+    bench = make_bench(fake_work(seconds=600))
+    before = bench.log()
     bench.submit("run_1", "a", **SHORT)
     bench.wait("run_1", "running")
-    until = time.monotonic() + 10
+    until = time.monotonic() + WAIT_S
     while bench.view("run_1").progress == 0 and time.monotonic() < until:
         time.sleep(0.05)
     assert bench.view("run_1").progress > 0, "no step reported its progress"
     bench.cancel("run_1")
-    bench.wait("run_1", "cancelled", timeout=2)
-    wait_for_idle_workers(timeout=2)
-    assert bench.log() == []
+    bench.wait("run_1", "cancelled", timeout=limit_s)
+    wait_for_idle_workers(timeout=limit_s)
+    assert bench.log() == before
 
 
 def test_a_run_that_is_cancelled_as_soon_as_it_was_submitted_computes_nothing_more(
@@ -148,8 +155,8 @@ def test_a_run_that_is_cancelled_as_soon_as_it_was_submitted_computes_nothing_mo
     bench.submit("run_1", "a", **SHORT)
     bench.wait("run_1", "running")
     bench.cancel("run_1")
-    bench.wait("run_1", "cancelled", timeout=5)
-    wait_for_idle_workers(timeout=10)
+    bench.wait("run_1", "cancelled")
+    wait_for_idle_workers()
     n_computed = len(bench.log())
     time.sleep(3)
     assert len(bench.log()) <= n_computed + 2
@@ -163,7 +170,7 @@ def test_a_worker_that_is_killed_costs_only_its_step(make_bench: MakeBench, fake
     assert cluster._client is not None
     (pid, *_) = cluster._client.run(os.getpid).values()
     os.kill(pid, signal.SIGKILL)
-    bench.wait("run_1", "succeeded", timeout=60)
+    bench.wait("run_1", "succeeded")
     keys = bench.computed()
     assert len(keys) == len(set(keys))
 
@@ -171,7 +178,7 @@ def test_a_worker_that_is_killed_costs_only_its_step(make_bench: MakeBench, fake
 def test_a_step_that_kills_every_worker_fails_the_run(make_bench: MakeBench, fake_work: FakeWork) -> None:
     bench = make_bench(fake_work(poison="couple-round1"))
     bench.submit("run_1", "a", **SHORT)
-    error = bench.wait("run_1", "failed", timeout=60).error
+    error = bench.wait("run_1", "failed").error
     assert error is not None
     assert "couple" in error
     assert "memory" in error
@@ -199,10 +206,10 @@ def test_a_short_run_ends_before_a_long_one_that_began_earlier(
     bench.submit("run_long", "long", reconstruct={"cycles": 100}, kkr={"start": 10, "every": 10})
     bench.wait_for_steps(4)
     bench.submit("run_short", "short", reconstruct={"cycles": 10})
-    bench.wait("run_short", "succeeded", timeout=10)
+    bench.wait("run_short", "succeeded")
     assert bench.view("run_long").state == "running"
     bench.cancel("run_long")
-    bench.wait("run_long", "cancelled", timeout=5)
+    bench.wait("run_long", "cancelled")
 
 
 def test_two_runs_that_want_the_same_step_compute_it_once(make_bench: MakeBench, fake_work: FakeWork) -> None:
@@ -222,7 +229,7 @@ def test_a_step_that_another_run_wants_goes_on_when_its_run_is_cancelled(make_be
     first = bench.wait_for_beginning("couple")
     second = {"run_1": "run_2", "run_2": "run_1"}[first]
     bench.cancel(first)
-    bench.wait(first, "cancelled", timeout=2)
+    bench.wait(first, "cancelled")
     bench.wait(second, "succeeded")
     assert bench.begun_by("couple") == [first], "the barrier was begun again"
     assert bench.runner.metrics.steps["couple", "lost"] == 0
@@ -267,7 +274,7 @@ def test_a_run_that_is_planned_for_long_holds_up_no_other_and_can_be_cancelled(
     release, load = threading.Event(), bench.load
 
     def wait(ids: Sequence[str], options: RunOptions) -> list[RunInput]:
-        assert "slow" not in ids or release.wait(60)
+        assert "slow" not in ids or release.wait(WAIT_S)
         return load(ids, options)
 
     monkeypatch.setattr(bench.runner, "_load_inputs", wait)
@@ -405,7 +412,7 @@ def test_a_lost_scheduler_is_waited_for_and_what_was_with_it_is_submitted_again(
     flaky = Flaky()
     bench = make_bench(None, flaky, a=run_input(1))
     bench.submit("run_1", "a", **SHORT)
-    until = time.monotonic() + 20
+    until = time.monotonic() + WAIT_S
     while not flaky.given and time.monotonic() < until:
         time.sleep(0.02)
     flaky.given.clear()

@@ -143,5 +143,5 @@ def test_who_begins_to_watch_waits_for_no_write() -> None:
             pass
 
     with ThreadPoolExecutor(1) as threads, recent.appending("run_1") as added:
-        threads.submit(watch).result(timeout=5)
+        threads.submit(watch).result(timeout=60)
         added.append(event(1))

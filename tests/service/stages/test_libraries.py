@@ -52,7 +52,10 @@ def test_modules_are_loaded_once_nothing_is_computed_and_in_their_order(tmp_path
 
 
 def test_a_step_waits_for_the_module_under_way_and_no_other_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "slow_ahead.py").write_text("import time\ntime.sleep(0.3)\nis_whole = True\n")
+    go_on = tmp_path / "go_on"
+    (tmp_path / "slow_ahead.py").write_text(
+        f"import os, time\nwhile not os.path.exists({str(go_on)!r}):\n    time.sleep(0.01)\nis_whole = True\n"
+    )
     (tmp_path / "next_ahead.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     computes = threading.Event()
@@ -61,6 +64,7 @@ def test_a_step_waits_for_the_module_under_way_and_no_other_is_begun(tmp_path: P
     while "slow_ahead" not in sys.modules:
         time.sleep(0.01)
     computes.set()
+    threading.Timer(0.2, go_on.touch).start()
     finish_import()
     assert sys.modules["slow_ahead"].is_whole
     time.sleep(0.3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.cookiejar
-import itertools
 import queue
 import subprocess
 import sys
@@ -32,7 +31,8 @@ from service.versions import software_versions
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
-WAIT_S = 120
+WAIT_S = 300
+"""A process starts in seconds, but in a minute or two on a machine that is busy with others."""
 
 
 def make_work() -> Work:
@@ -98,13 +98,13 @@ def test_embedded_workers_say_that_they_live_every_other_second(embedded: Cluste
     assert client is not None
     seen: set[float] = set()
     began = time.monotonic()
-    while len(seen) < 4:
+    while len(seen) < 5:
         (about,) = client.scheduler_info()["workers"].values()
         seen.add(about["last_seen"])
         assert time.monotonic() - began < WAIT_S
         time.sleep(0.1)
-    moments = sorted(seen)[1:]  # Dask decides of the first pause
-    assert min(after - before for before, after in itertools.pairwise(moments)) > 1.5
+    first, *_, last = moments = sorted(seen)[1:]  # Dask decides of the first pause
+    assert (last - first) / (len(moments) - 1) > 1.5, "on average: one that was late is followed by a short pause"
 
 
 def test_the_embedded_dashboard_asks_for_its_token(embedded: Cluster) -> None:
