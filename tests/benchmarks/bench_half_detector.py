@@ -4,6 +4,8 @@ A simulated particle of four energies, 14 x 14 positions of 256 x 256, pixel 15 
 optics, the others from it; once with ``half_detector="auto"``, once with ``"never"``::
 
     python tests/benchmarks/bench_half_detector.py --seeds 204 205 206 --photons 1e8 1e7
+
+``--size large`` is 24 x 24 positions, whose slow waves take longer to settle.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from tasks.simulation.specimen import SimulationOptions, simulate
 PARTICLE = SimulationOptions(
     energies_ev=(5420.0, 5480.0, 5500.0, 5540.0), n_positions_side=14, n_pixels=256, radius_m=0.72e-6, n_grains=14
 )
+PARTICLES = {"small": PARTICLE, "large": replace(PARTICLE, n_positions_side=24, radius_m=1.25e-6, n_grains=30)}
 REFERENCE, OTHERS = 1, (0, 2, 3)
 WAYS = {"never": ReconstructOptions(half_detector="never"), "auto": ReconstructOptions()}
 
@@ -42,11 +45,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[204, 205, 206])
     parser.add_argument("--photons", type=float, nargs="+", default=[1e8, 1e7])
+    parser.add_argument("--size", choices=list(PARTICLES), default="small")
     chosen = parser.parse_args()
     print(*(f"{name:>10}" for name in HEADER))
     for photons in chosen.photons:
         for seed in chosen.seeds:
-            specimen = Specimen(simulate(replace(PARTICLE, seed=seed, photons=photons)))
+            specimen = Specimen(simulate(replace(PARTICLES[chosen.size], seed=seed, photons=photons)))
             for way, options in WAYS.items():
                 numbers = (f"{number:10.3f}" for number in row(specimen, options))
                 print(f"{photons:10.0e}", f"{seed:10d}", f"{way:>10}", *numbers, flush=True)
