@@ -1,8 +1,9 @@
 """Finished steps: what a step computed, named by a digest of everything it was computed from.
 
-A step is a folder of two files, since runs of many energies have thousands of small steps, and every file is flushed to the
-disk: ``arrays.bin``, the bytes of all arrays one after another, and ``manifest.json``, which says what they are and holds the
-attributes. Each array has a digest, and so has the manifest, so that nothing damaged is ever taken for a result.
+A step is a folder of two files, since runs of many energies have thousands of small steps: ``arrays.bin``, the bytes of all
+arrays one after another, and ``manifest.json``, which says what they are and holds the attributes. Each array has a digest, and
+so has the manifest, so that nothing damaged is ever taken for a result. That is also why nobody waits for the disk: a power
+failure may cost the steps of the last moments, which are computed again.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.atomic import changed, is_there, remove_tree, size_of, staged
+from storage.atomic import changed, flush_later, is_there, remove_tree, size_of, staged
 from storage.errors import ArtifactDamagedError, ArtifactMissingError, DamagedError, InvalidNameError
 from storage.location import Location, folders_below
 from storage.manifest import MANIFEST
@@ -96,13 +97,15 @@ class ArtifactStore:
         if is_there(path) and not self.has(key):
             remove_tree(path)
         try:
-            with staged(path) as temporary:
+            with staged(path, flushed=False) as temporary:
                 stored = _write_arrays(temporary / ARRAYS, arrays)
                 about = {name: vars(array) for name, array in stored.items()}
                 step = {"key": key, "finished": time.time(), "arrays": about, "attributes": dict(attributes)}
                 (temporary / MANIFEST).write_bytes(_sealed(json.dumps(step).encode()))
         except FileExistsError:
-            pass
+            return
+        if isinstance(path, Path):
+            flush_later(path)
 
     def read(self, key: str, *names: str) -> dict[str, NDArray[Any]]:
         """Read arrays of a step; all of them where none is named.

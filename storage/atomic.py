@@ -4,6 +4,7 @@ In an object store it is built on this machine and written object by object, its
 """
 
 import contextlib
+import logging
 import math
 import os
 import shutil
@@ -13,12 +14,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
 from storage.location import MARKERS, Location, ObjectPath
 
 Item = TypeVar("Item")
+log = logging.getLogger(__name__)
 
 PREFIX = ".staging-"
 """Names of directories that are not yet, or no longer, part of the store."""
@@ -47,8 +50,14 @@ def staging_folder(place: Location) -> Iterator[Path]:
 
 
 @contextmanager
-def staged(final: Location) -> Iterator[Path]:
+def staged(final: Location, *, flushed: bool = True) -> Iterator[Path]:
     """Yield an empty folder that becomes ``final`` at once when the block ends well.
+
+    Parameters
+    ----------
+    final : Location
+    flushed : bool
+        Whether it survives a power failure from then on; where not, the caller sees to that (`flush_later`).
 
     Raises
     ------
@@ -59,6 +68,9 @@ def staged(final: Location) -> Iterator[Path]:
         final.parent.mkdir(parents=True, exist_ok=True)
     with staging_folder(final.parent) as temporary:
         yield temporary
+        if not flushed:
+            let_appear(temporary, final)
+            return
         if isinstance(final, Path):
             flush_tree(temporary)
         move_into_place(temporary, final)
@@ -66,6 +78,19 @@ def staged(final: Location) -> Iterator[Path]:
 
 def move_into_place(source: Path, final: Location) -> None:
     """Let ``source`` become ``final``, which must not exist, and make that durable.
+
+    Raises
+    ------
+    FileExistsError
+        ``final`` is already there.
+    """
+    let_appear(source, final)
+    if isinstance(final, Path):
+        flush(final.parent)
+
+
+def let_appear(source: Path, final: Location) -> None:
+    """Let ``source`` become ``final``, which must not exist.
 
     Raises
     ------
@@ -83,7 +108,6 @@ def move_into_place(source: Path, final: Location) -> None:
         if final.exists():
             raise FileExistsError(f"{final} is already there") from error
         raise
-    flush(final.parent)
 
 
 def send(source: Path, final: ObjectPath) -> None:
@@ -153,6 +177,36 @@ def flush_tree(root: Path) -> None:
     """Make every file and directory below ``root`` survive a power failure."""
     paths = [Path(directory, name) for directory, _, files in os.walk(root) for name in (*files, "")]
     side_by_side(flush, paths)
+
+
+def flush_later(folder: Path) -> None:
+    """Make a folder of files survive a power failure within moments, while the caller goes on.
+
+    This is for what is held to its digests whenever it is read and can be computed again. A folder that the disk refuses is
+    removed, so that nobody counts on it.
+    """
+    try:
+        _flusher().submit(_flush_or_remove, folder)
+    except RuntimeError:  # no room for a thread, or the process is about to end
+        _flush_or_remove(folder)
+
+
+@cache
+def _flusher() -> ThreadPoolExecutor:
+    """The one thread that flushes; a process that ends waits for it."""
+    return ThreadPoolExecutor(1, "flush")
+
+
+def _flush_or_remove(folder: Path) -> None:
+    try:
+        for path in (*folder.iterdir(), folder, folder.parent):
+            flush(path)
+    except FileNotFoundError:
+        pass  # deleted meanwhile
+    except OSError as error:
+        log.warning("%s cannot be written to the disk (%s); it is removed and computed again", folder, error)
+        with contextlib.suppress(OSError):
+            remove_tree(folder)
 
 
 def side_by_side(work: Callable[[Item], object], items: Iterable[Item]) -> None:

@@ -1,9 +1,13 @@
+import errno
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import storage.atomic
 from storage.artifacts import ARRAYS, ArtifactStore
 from storage.atomic import write_file
 from storage.errors import ArtifactMissingError, InvalidNameError
@@ -21,6 +25,11 @@ def artifacts(place: Location) -> ArtifactStore:
 def names_in(folder: Location) -> list[str]:
     """Names of what lies in a folder; none where it is gone."""
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def wait_for_flushes() -> None:
+    """Return once everything written until now is on the disk: one thread flushes, in order."""
+    storage.atomic._flusher().submit(lambda: None).result(timeout=30)
 
 
 def test_what_is_written_is_read(artifacts: ArtifactStore) -> None:
@@ -47,6 +56,58 @@ def test_what_is_written_is_read(artifacts: ArtifactStore) -> None:
 def test_a_step_is_two_files(artifacts: ArtifactStore) -> None:
     artifacts.write(KEY, {name: np.arange(3) for name in "abcdef"}, {"n": 1})
     assert names_in(artifacts.path(KEY)) == ["arrays.bin", MANIFEST]
+
+
+def test_a_writer_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    may_go_on = threading.Event()
+
+    def slowly(path: Path) -> None:
+        assert may_go_on.wait(30)
+        flushed.append(path)
+
+    monkeypatch.setattr(storage.atomic, "flush", slowly)
+    artifacts = ArtifactStore(tmp_path)
+    artifacts.write(KEY, {"a": np.arange(5)}, {})
+    np.testing.assert_array_equal(artifacts.read(KEY)["a"], np.arange(5))
+    assert not flushed
+    may_go_on.set()
+    folder = tmp_path / KEY[:2] / KEY
+    wait_for_flushes()
+    assert set(flushed) == {folder / ARRAYS, folder / MANIFEST, folder, folder.parent}
+
+
+def test_a_step_that_the_disk_refuses_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(storage.atomic, "flush", full)
+    artifacts = ArtifactStore(tmp_path)
+    artifacts.write(KEY, {"a": np.arange(5)}, {})
+    wait_for_flushes()
+    assert not artifacts.has(KEY)
+    assert "No space left on device" in caplog.text
+    assert artifacts.keys() == []
+
+
+def test_a_step_deleted_before_it_is_on_the_disk_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_go_on, flush = threading.Event(), storage.atomic.flush
+
+    def later(path: Path) -> None:
+        assert may_go_on.wait(30)
+        flush(path)
+
+    monkeypatch.setattr(storage.atomic, "flush", later)
+    artifacts = ArtifactStore(tmp_path)
+    artifacts.write(KEY, {"a": np.arange(5)}, {})
+    artifacts.delete(KEY)
+    may_go_on.set()
+    wait_for_flushes()
+    assert not caplog.records
 
 
 def test_arrays_need_not_be_contiguous_and_may_be_changed_once_read(artifacts: ArtifactStore) -> None:

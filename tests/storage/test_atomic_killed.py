@@ -95,7 +95,7 @@ def test_a_killed_ingest_leaves_whole_scans_only_and_can_be_repeated(
     assert not store.add_scan("ds_1", "pair", path).created
 
 
-@pytest.mark.parametrize("step", ["artifacts._write_arrays", "artifacts._sealed", "atomic.flush_tree", "atomic.move_into_place"])
+@pytest.mark.parametrize("step", ["artifacts._write_arrays", "artifacts._sealed", "atomic.let_appear"])
 def test_a_killed_writer_leaves_no_unit(tmp_path: Path, step: str) -> None:
     module, function = step.split(".")
     run_until_killed(UNIT, tmp_path, f"storage.{module}", function, 1)

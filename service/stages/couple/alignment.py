@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.stages.context import StageContext
 from service.stages.couple.correction import GAUGE, gauge_of, gauge_row
-from service.stages.couple.tile import Tile
+from service.stages.couple.tile import Tile, joined
 from service.stages.reconstruct import ReconstructStep
 from service.stages.scans import read_field_box
 from service.workflow.inputs import ScanInput
@@ -198,14 +198,13 @@ class FlattenStep(EnergiesStep):
     """
 
     part: ClassVar[str] = "-flatten"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     pixel_s: ClassVar[float] = FLATTENED_PIXEL_S
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         GAUGE,
         SHIFT,
         ArraySpec("absorption{tile}", ("energy", "y", "x"), F32, "1", "amplitude absorption in a tile and near it"),
         ArraySpec("phase{tile}", ("energy", "y", "x"), F32, "rad", "phase in a tile and near it"),
-        ArraySpec("phase", ("y", "x"), F64, "rad", "sum of the phases of these energies"),
         ArraySpec("sigma_absorption", ("energy",), F64, "1", "standard deviation of absorption in vacuum"),
         ArraySpec("sigma_phase", ("energy",), F64, "rad", "standard deviation of phase in vacuum"),
     )
@@ -228,7 +227,6 @@ class FlattenStep(EnergiesStep):
         arrays: dict[str, NDArray[Any]] = {
             "gauge": np.stack([gauge_row(one.gauge) for one in flat]),
             "shift_px": np.stack([one.shift_px for one in flat]),
-            "phase": phase.sum(axis=0, dtype=float),
             "sigma_absorption": rms_in_vacuum(absorption, shared.vacuum),
             "sigma_phase": rms_in_vacuum(phase, shared.vacuum),
         }
@@ -247,11 +245,12 @@ class SampleStep(Step):
     shared : StepRef
     flat : tuple of StepRef
         All energies, in order.
+    n_tiles : int
     """
 
     stage: ClassVar[str] = "couple"
     part: ClassVar[str] = "-sample"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("sample", ("y", "x"), BOOL, "1", "pixels of the specimen"),
         SHIFT,
@@ -259,16 +258,18 @@ class SampleStep(Step):
 
     shared: StepRef[ShareStep]
     flat: tuple[StepRef[FlattenStep], ...]
+    n_tiles: int
 
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.coupling.alignment import find_sample
 
         shared = context.read(self.shared, "field", "vacuum")
         shifts, phase = [], np.zeros(shared["field"].shape)
+        names = [f"phase{number}" for number in range(self.n_tiles)]
         for step in self.flat:
-            read = context.read(step, "shift_px", "phase")
+            read = context.read(step, "shift_px", *names)
             shifts.append(read["shift_px"])
-            phase += read["phase"]
+            phase += joined(read, "phase", self.n_tiles, len(phase)).sum(axis=0, dtype=float)
         shift_px = np.concatenate(shifts)
         return context.write({"sample": find_sample(phase / len(shift_px), **shared), "shift_px": shift_px})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,13 @@ from service.stages.context import StageContext
 from service.stages.couple.alignment import F32, FlattenStep, GridStep, SampleStep, grid_of
 from service.stages.couple.correction import CorrectionStep, gauge_of
 from service.stages.couple.projection import ConstrainStep
-from service.stages.couple.tile import Tile
+from service.stages.couple.tile import joined
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
+
+if TYPE_CHECKING:
+    from tasks.coupling.projection import Pair
 
 CORRECTED_PIXEL_S: Final = 0.2e-6
 """Estimated time for each pixel of an energy's canvas [s]."""
@@ -58,7 +61,7 @@ class CorrectStep(CorrectionStep):
 
         grid, read = grid_of(context.read(self.grid, "y_m", "x_m")), context.read(self.flat)
         edge = sample_edge(context.read(self.sample, "sample")["sample"])
-        before = joined_tiles(read, len(self.tiles), grid.shape[0])
+        before = joined_pair(read, len(self.tiles), grid.shape[0])
         after = [context.read(tile, f"absorption{self.group}", f"phase{self.group}") for tile in self.tiles]
         kept = Pair(*(np.concatenate([one[f"{name}{self.group}"] for one in after], axis=1) for name in ("absorption", "phase")))
         arrays: dict[str, NDArray[Any]] = {"gauge": read["gauge"]}
@@ -101,21 +104,15 @@ class CorrelateStep(Step):
         from tasks.ptycho.resolution import neighbour_frc
 
         grid, sample = grid_of(context.read(self.grid, "y_m", "x_m")), context.read(self.sample, "sample")["sample"]
-        pairs = [joined_tiles(context.read(step), self.n_tiles, grid.shape[0]) for step in self.flat]
+        pairs = [joined_pair(context.read(step), self.n_tiles, grid.shape[0]) for step in self.flat]
         images = [as_object(pair.absorption[i], pair.phase[i]) for pair in pairs[:1] for i in range(len(pair.phase))]
         images += [as_object(pair.absorption[0], pair.phase[0]) for pair in pairs[1:]]
         rings = Rings.of(sample, self.n_pixels, grid)
         return context.write({"frc": neighbour_frc(np.stack(images), rings.window, grid.pixel_size_m, rings.frequency_per_m)})
 
 
-def joined_tiles(flat: dict[str, NDArray[Any]], n_tiles: int, n_rows: int) -> Any:
-    """Absorption and phase of a `FlattenStep` as a whole, `tasks.coupling.projection.Pair` of (E, Y, X) arrays."""
+def joined_pair(flat: dict[str, NDArray[Any]], n_tiles: int, n_rows: int) -> Pair:
+    """Absorption and phase of a `FlattenStep` as a whole, (E, Y, X) arrays."""
     from tasks.coupling.projection import Pair
 
-    tiles = [Tile(number, n_tiles, n_rows) for number in range(n_tiles)]
-    return Pair(
-        *(
-            np.concatenate([flat[f"{name}{tile.number}"][:, tile.inner] for tile in tiles], axis=1)
-            for name in ("absorption", "phase")
-        )
-    )
+    return Pair(*(joined(flat, name, n_tiles, n_rows) for name in ("absorption", "phase")))

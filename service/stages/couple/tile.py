@@ -1,6 +1,11 @@
 """Rows of the common grid, which several workers can couple at a time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -35,3 +40,9 @@ class Tile:
     def inner(self) -> slice:
         """The tile's own rows among those near it."""
         return slice(self.rows.start - self.near.start, self.rows.stop - self.near.start)
+
+
+def joined(stored: Mapping[str, NDArray[Any]], name: str, n_tiles: int, n_rows: int) -> NDArray[Any]:
+    """(E, Y, X): an array of all rows, of which ``stored`` has each tile and the rows near it as ``name`` and its number."""
+    tiles = (Tile(number, n_tiles, n_rows) for number in range(n_tiles))
+    return np.concatenate([stored[f"{name}{tile.number}"][:, tile.inner] for tile in tiles], axis=1)
