@@ -20,6 +20,7 @@ from service.execution.runner import Runner
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RunRepository
+from service.records.run_steps import RunStepRepository
 from service.references import References
 from service.results.area_spectra import load_ahead
 from service.retention import Retention
@@ -53,7 +54,8 @@ class Service:
         runs = RunRepository(self._catalogue)
         datasets = DatasetRepository(self._catalogue, DatasetStore(paths.datasets))
         inputs = RunInputReader(datasets)
-        self._runner = Runner(runs, paths, loader(inputs, Limits(settings)), work.perform, keep_rounds=settings.keep_rounds)
+        steps, load = RunStepRepository(self._catalogue, inputs), loader(inputs, Limits(settings))
+        self._runner = Runner(runs, paths, load, work.perform, keep_rounds=settings.keep_rounds, kept_steps=steps)
         self._cluster = Cluster(settings, self._runner.hear_progress)
         self.datasets = Datasets(settings, datasets, self._runner.wake, runs.users_of)
         self.references = References(ReferenceStore(settings.location("references")))

@@ -6,31 +6,38 @@ go on while the service works: a step that a new run had counted on is then comp
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
 from pydantic import ValidationError
 
 from service.errors import InvalidInputError, NotFoundError
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
+from service.records.run_steps import RunStepRepository, RunSteps, numbers, short_keys
 from service.records.views import ENDED
 from service.settings import Settings
 from service.stages.context import DataPaths
 from service.stages.pipeline import build_graph, past_rounds
+from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
 from storage.atomic import abandoned, remove_tree, size_of, unmarked
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
 from storage.datasets.store import DatasetStore
-from storage.errors import ArtifactMissingError
+from storage.errors import ArtifactMissingError, CatalogueError
 from storage.location import Location
 from tasks.options.run import OPTIONS
 
 LEFTOVER_S: Final = 3600.0
 """A folder on its way into the store that nobody touched for this long has no writer any more."""
+
+AT_ONCE: Final = 200
+"""Runs whose steps are written down in one transaction."""
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +77,7 @@ class Retention:
         self._paths = DataPaths.of(settings)
         self._artifacts = ArtifactStore(self._paths.artifacts)
         self._inputs = RunInputReader(DatasetRepository(catalogue, DatasetStore(self._paths.datasets)))
+        self._kept = RunStepRepository(catalogue, self._inputs)
 
     def find(self, min_age_s: float, max_run_age_s: float | None = None) -> list[Garbage]:
         """Everything that may go.
@@ -115,41 +123,70 @@ class Retention:
 
     def _steps_beyond(self, runs: list[Row]) -> Iterator[Garbage]:
         """Steps that none of ``runs`` needs."""
-        known: set[str] = set()
-        needed: set[str] = set()
-        for run in runs:
-            try:
-                keys, past = self._keys_of(run)
-            except InvalidInputError as error:
-                log.warning(
-                    "all finished steps are kept, because the run may need any of them: %s", error, extra={"run": run["id"]}
-                )
-                return
-            known |= keys
-            needed |= keys - past
-        for key in set(self._artifacts.keys()) - needed:
+        try:
+            steps = self._steps_of(runs)
+        except InvalidInputError as error:
+            log.warning("all finished steps are kept, because a run may need any of them: %s", error)
+            return
+        stored = self._artifacts.keys()
+        short = numbers([short_keys(stored)])
+        is_needed = np.isin(short, numbers(steps[run["id"]].needed_in(run["state"]) for run in runs))
+        is_past = np.isin(short, numbers(one.past for one in steps.values()))
+        for place in np.flatnonzero(~is_needed):
+            key = stored[place]
             try:
                 age_s, n_bytes = time.time() - self._artifacts.finished(key), self._artifacts.n_bytes(key)
             except ArtifactMissingError:  # deleted while we looked
                 continue
-            yield Garbage("round" if key in known else "step", key, self._artifacts.path(key), n_bytes, age_s)
+            yield Garbage("round" if is_past[place] else "step", key, self._artifacts.path(key), n_bytes, age_s)
 
-    def _keys_of(self, run: Row) -> tuple[set[str], set[str]]:
-        """Keys of a run's steps, and of those it has left behind it; none where it can never go on.
+    def _steps_of(self, runs: list[Row]) -> dict[str, RunSteps]:
+        """Steps of every run: as they are kept in the catalogue, else from its graph, and then kept for the next time.
 
         Raises
         ------
         InvalidInputError
             A dataset is damaged, and nothing was known of it.
         """
+        bases = self._kept.bases(runs)  # before datasets are read: where one changes meanwhile, what is kept does not hold
+        steps = self._kept.known(runs, bases)
+        new: dict[str, tuple[str, RunSteps]] = {}
+        inputs_of = lru_cache(maxsize=1)(self._inputs.read_known)
+        for run in sorted((run for run in runs if run["id"] not in steps), key=lambda run: repr(run["datasets"])):
+            found = self._built(run, inputs_of)
+            steps[run["id"]] = found or RunSteps()
+            if found and run["state"] in ENDED and run["id"] in bases:
+                new[run["id"]] = bases[run["id"]], found
+            if len(new) >= AT_ONCE:
+                self._keep(new)
+        self._keep(new)
+        return steps
+
+    def _built(self, run: Row, inputs_of: Callable[[Sequence[str]], Sequence[RunInput]]) -> RunSteps | None:
+        """Steps of a run, from its graph; None where it can never go on.
+
+        Raises
+        ------
+        InvalidInputError
+        """
         try:
             options = OPTIONS.validate_python(run["options"])
-            inputs = self._inputs.read_known(run["datasets"])
+            inputs = inputs_of(tuple(run["datasets"]))
         except (NotFoundError, TypeError, ValidationError):  # its datasets are gone, or its row of the catalogue is damaged
-            return set(), set()
+            return None
+        except InvalidInputError as error:
+            raise InvalidInputError(f"run {run['id']}: {error}") from error
         graph = build_graph(inputs, options, run["id"])
-        keys = {step.key for step in graph.steps.values()}
-        return keys, past_rounds(graph) if run["state"] == "succeeded" else set()
+        return RunSteps.of({step.key for step in graph.steps.values()}, past_rounds(graph))
+
+    def _keep(self, new: dict[str, tuple[str, RunSteps]]) -> None:
+        """Keep the steps of these runs, where the catalogue has room for them: garbage is looked for when it has not."""
+        try:
+            if new:
+                self._kept.put(new)
+        except CatalogueError as error:
+            log.warning("which steps runs need could not be written down, and is found out again next time: %s", error)
+        new.clear()
 
     def _run_folders(self, kept: list[Row], expired: list[Row]) -> Iterator[Garbage]:
         folder = self._paths.runs

@@ -4,11 +4,14 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from service.errors import ServiceError
 from service.records.run_repository import RunRecord
+from service.records.run_steps import RunStepRepository, RunSteps
 from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
+from storage.errors import StorageError
 from tasks.options.run import RunOptions
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,14 @@ def make_plan(
 
     graph.unfinished(look)
     return Plan(inputs, graph, frozenset(key for key, is_there in answers.items() if is_there))
+
+
+def note_steps(kept: RunStepRepository, run_id: str, inputs: Sequence[RunInput], graph: Graph) -> None:
+    """Keep which steps a run that has ended refers to; where that fails, retention finds it out when it has to know."""
+    try:
+        kept.note(run_id, inputs, RunSteps.of({step.key for step in graph.steps.values()}, past_rounds(graph)))
+    except (ServiceError, StorageError) as error:
+        log.info("the steps of the run were not written down: %s", error, extra={"run": run_id})
 
 
 def remove_past_rounds(artifacts: ArtifactStore, graph: Graph, others: Iterable[Graph]) -> None:

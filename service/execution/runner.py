@@ -21,11 +21,12 @@ from typing import Any, Final
 
 from service.errors import SchedulerUnavailableError, ServiceError
 from service.execution.dask.task import Outcome, Work
-from service.execution.planning import LoadInputs, Plan, make_plan, remove_past_rounds
+from service.execution.planning import LoadInputs, Plan, make_plan, note_steps, remove_past_rounds
 from service.execution.reporter import PUBLISH_S, Reporter, wait_s
 from service.execution.submission import Executor, Submissions
 from service.execution.worker import StepResult
 from service.records.run_repository import RunRecord, RunRepository
+from service.records.run_steps import RunStepRepository
 from service.stages.context import DataPaths
 from service.workflow.progress import EndState, RunProgress, explain
 from service.workflow.step import Step
@@ -70,6 +71,8 @@ class Runner:
         What a worker runs for each step (`service.execution.worker.perform`).
     keep_rounds : bool
         Keep rounds that only later rounds needed when a run succeeds.
+    kept_steps : RunStepRepository, optional
+        Where the steps of runs that have ended are written down.
 
     Attributes
     ----------
@@ -77,7 +80,14 @@ class Runner:
     """
 
     def __init__(
-        self, records: RunRepository, paths: DataPaths, load_inputs: LoadInputs, work: Work, *, keep_rounds: bool = False
+        self,
+        records: RunRepository,
+        paths: DataPaths,
+        load_inputs: LoadInputs,
+        work: Work,
+        *,
+        keep_rounds: bool = False,
+        kept_steps: RunStepRepository | None = None,
     ) -> None:
         self._records = records
         self._paths = paths
@@ -87,6 +97,7 @@ class Runner:
         self._load_inputs = load_inputs
         self._work = work
         self._keep_rounds = keep_rounds
+        self._kept_steps = kept_steps
         self._runs: dict[str, RunProgress] = {}
         self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._reports: deque[dict[str, Any]] = deque()
@@ -244,6 +255,8 @@ class Runner:
         except Exception:
             log.exception("the run's end cannot be written down", extra={"run": run.run_id})
         self._runs.pop(run.run_id, None)
+        if self._kept_steps is not None:
+            self._planners.submit(note_steps, self._kept_steps, run.run_id, run.inputs, run.graph)
         if state == "succeeded" and not self._keep_rounds:
             self._planners.submit(remove_past_rounds, self._artifacts, run.graph, [one.graph for one in self._runs.values()])
 

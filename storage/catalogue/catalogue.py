@@ -8,6 +8,7 @@ import secrets
 from storage.catalogue.database import Database
 from storage.catalogue.datasets import DatasetTable
 from storage.catalogue.events import EventTable
+from storage.catalogue.run_steps import RunStepTable
 from storage.catalogue.runs import RunTable
 
 
@@ -23,6 +24,7 @@ class Catalogue:
     ----------
     datasets : DatasetTable
     runs : RunTable
+    run_steps : RunStepTable
     events : EventTable
 
     Raises
@@ -35,6 +37,7 @@ class Catalogue:
         self._database = Database(url)
         self.datasets = DatasetTable(self._database)
         self.runs = RunTable(self._database)
+        self.run_steps = RunStepTable(self._database)
         self.events = EventTable(self._database)
 
     def close(self) -> None:

@@ -151,6 +151,12 @@ class DatasetTable:
         rows = self._database.rows(select(datasets.c.id, datasets.c.stamp, datasets.c.n_scans))
         return {row["id"]: (row["stamp"], row["n_scans"]) for row in rows}
 
+    def sealed_versions(self) -> dict[str, str]:
+        """What every sealed and undamaged dataset was last read as: a text that is another one once it is read anew."""
+        columns = datasets.c.id, datasets.c.stamp, datasets.c.n_scans, datasets.c.updated
+        rows = self._database.rows(select(*columns).where(datasets.c.state == "sealed"))
+        return {row["id"]: f"{row['stamp']} {row['n_scans']} {row['updated']!r}" for row in rows}
+
 
 def insert_scans(connection: Connection, dataset_id: str, of_scans: Sequence[Mapping[str, Any]]) -> None:
     """Insert the rows of a dataset's scans."""

@@ -22,6 +22,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -138,6 +139,15 @@ run_datasets = Table(
     Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
     Column("dataset_id", String(128), primary_key=True),
     Index("run_datasets_by_dataset", "dataset_id"),
+)
+
+run_steps = Table(
+    "run_steps",
+    metadata,
+    Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("basis", String(64), nullable=False),
+    Column("needed", LargeBinary, nullable=False),
+    Column("past", LargeBinary, nullable=False),
 )
 
 events = Table(

@@ -1,10 +1,13 @@
 """Lists, searches, the page, metrics, an upload and a submission with thousands of datasets and runs.
 
-    python tests/benchmarks/bench_catalogue.py [--datasets 5000] [--runs 20000] [--folder /dev/shm]
+    python tests/benchmarks/bench_catalogue.py [--datasets 5000] [--runs 20000] [--folder /dev/shm] [--gc]
 
 Prints the median time of each, and the processor time of this process [ms]; requests are made within it, without a cluster.
 The datasets are one simulated measurement of 40 small scans again and again, as links to what the service looks at, the
 descriptions; one more has 400 energies. Their rows, which are written in one transaction, are those that the service writes.
+
+With ``--gc`` it prints, in place of requests, the time of ``ptyxas gc`` when the steps of no run are known, as after an upgrade,
+and when they are (some minutes).
 """
 
 import argparse
@@ -26,9 +29,14 @@ from sqlalchemy import insert
 
 from api.app import create_app
 from service.bootstrap import Service
+from service.records.dataset_repository import DatasetRepository
+from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RunRepository
 from service.retention import Retention
 from service.settings import Settings
+from service.stages.context import DataPaths
+from service.stages.pipeline import build_graph, past_rounds
+from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Database
 from storage.catalogue.datasets import DatasetTable, insert_scans
@@ -122,6 +130,31 @@ def fill_runs(url: str, n_runs: int, used: list[str]) -> None:
         connection.execute(insert(run_datasets), links)
 
 
+def fill_steps(service: Service, n_runs: int) -> int:
+    """Store what each of the last runs needs; the number of steps."""
+    paths = DataPaths.of(service.settings)
+    artifacts, options = ArtifactStore(paths.artifacts), RunOptions()
+    with closing(Catalogue(service.settings.catalogue_url)) as catalogue:
+        inputs = RunInputReader(DatasetRepository(catalogue, DatasetStore(paths.datasets)))
+        for run in catalogue.runs.page(limit=n_runs):
+            graph = build_graph(inputs.read(run["datasets"]), options, run["id"])
+            for key in {step.key for step in graph.steps.values()} - past_rounds(graph):
+                artifacts.write(key, {"x": np.ones(3)}, {})
+    return len(artifacts.keys())
+
+
+def measure_gc(service: Service) -> None:
+    """Print how long it takes to find garbage, first and again: of each run but those that go on the steps are then known."""
+    print(f"{fill_steps(service, 400)} finished steps")
+    with closing(Catalogue(service.settings.catalogue_url)) as catalogue:
+        for when in ("no run's steps known", "steps known"):
+            used = time.process_time()
+            elapsed = seconds(lambda: Retention(service.settings, catalogue).find(0.0))
+            print(f"ptyxas gc, {when}: {elapsed:.1f} s, {time.process_time() - used:.1f} s of the processor", flush=True)
+    size = Path(service.settings.data_dir, "catalogue.sqlite").stat().st_size
+    print(f"the catalogue has {size / 2**20:.0f} MiB")
+
+
 def median_ms(action: Callable[[], httpx.Response], n: int = 7) -> tuple[float, float]:
     """Median time and processor time of a request that must succeed [ms]; the first, which reads what changed, is left out."""
     times, processor = [], []
@@ -147,6 +180,7 @@ def main() -> None:
     parser.add_argument("--datasets", type=int, default=5000)
     parser.add_argument("--runs", type=int, default=20000)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--gc", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         service = Service(Settings(data_dir=Path(folder) / "data", port=8000))
@@ -162,6 +196,9 @@ def main() -> None:
         print(f"a start, leftovers of dead writers: {seconds(Retention(service.settings, catalogue).leftovers):.2f} s")
         print(f"a look of the run loop, every 2 s: {1e3 * seconds(RunRepository(catalogue).unfinished_runs):.1f} ms")
         catalogue.close()
+        if given.gc:
+            measure_gc(service)
+            return
         measure(client, first, large, ids)
 
 

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
 from storage.atomic import PREFIX
 from storage.catalogue.catalogue import Catalogue
+from storage.errors import CatalogueFullError
 from tasks.options.run import OPTIONS as OPTIONS_OF_RUNS
 from tasks.ptycho.scan import Canvas
 
@@ -45,7 +46,28 @@ class RetentionBench:
         self.repository = RunRepository(self.catalogue)
         self.artifacts = ArtifactStore(self.settings.artifacts_dir)
         self.retention = Retention(self.settings, self.catalogue)
-        monkeypatch.setattr(self.retention._inputs, "read_known", lambda ids: [run_input(name) for name in ids])
+        monkeypatch.setattr(self.retention._inputs, "read_known", self.read_known)
+        self.inputs = {"ds_a": run_input()}
+        self.n_read = 0
+        self.put_dataset("sealed")
+
+    def read_known(self, ids: Sequence[str]) -> list[RunInput]:
+        self.n_read += 1
+        return [self.inputs[name] for name in ids]
+
+    def put_dataset(self, state: str, stamp: str = "1") -> None:
+        """The row of the dataset that runs are on, as a look at its store would write it."""
+        texts = dict.fromkeys(("project", "title", "sample_name", "sample_group", "element", "edge"), "")
+        about: dict[str, Any] = {
+            "id": "ds_a",
+            "state": state,
+            "attributes": {},
+            "fault": None,
+            "stamp": stamp,
+            "created": 1.0,
+            "updated": 1.0,
+        }
+        self.catalogue.datasets.put({**texts, **about})
 
     def run(self, run_id: str, state: RunState, stages: Collection[str] | None = None) -> Graph:
         """A run whose units (of some stages only) are all there; its graph."""
@@ -61,12 +83,18 @@ class RetentionBench:
         return graph
 
     def names(self, **limits: Any) -> set[str]:
-        return {garbage.name for garbage in self.retention.find(**{"min_age_s": 0.0, **limits})}
+        """Names of all garbage, which is the same whether the steps of runs are known from before or not."""
+        found = [self.retention.find(**{"min_age_s": 0.0, **limits}) for _ in range(2)]
+        once, again = ({(garbage.kind, garbage.name) for garbage in each} for each in found)
+        assert once == again
+        return {name for _, name in once}
 
 
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RetentionBench]:
+@pytest.fixture(params=["sealed", "open"])
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[RetentionBench]:
+    """Only of runs on a sealed dataset are steps kept in the catalogue."""
     bench = RetentionBench(tmp_path, monkeypatch)
+    bench.put_dataset(request.param)
     yield bench
     bench.catalogue.close()
 
@@ -139,7 +167,7 @@ def test_all_steps_are_kept_while_nobody_knows_which_a_run_needs(
     dead.write_bytes(b"half")
     os.utime(dead, (1, 1))
 
-    def damaged(ids: list[str]) -> list[RunInput]:
+    def damaged(ids: Sequence[str]) -> list[RunInput]:
         raise InvalidInputError("dataset ds_a is damaged: scans/e0/zarr.json is empty")
 
     monkeypatch.setattr(bench.retention._inputs, "read_known", damaged)
@@ -163,3 +191,76 @@ def test_leftovers_of_dead_writers_are_found_and_those_of_living_ones_are_not(be
         bench.retention.remove(garbage)
     assert not any(path.exists() for path in (dead, upload, deleted))
     assert alive.is_dir()
+
+
+@pytest.fixture
+def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RetentionBench]:
+    """A bench whose dataset is sealed, with a run that succeeded and one that failed."""
+    bench = RetentionBench(tmp_path, monkeypatch)
+    bench.run("run_1", "succeeded")
+    bench.run("run_2", "failed", stages=())
+    yield bench
+    bench.catalogue.close()
+
+
+def test_graphs_are_built_once(sealed: RetentionBench) -> None:
+    sealed.retention.find(0.0)
+    assert sealed.n_read == 1  # both runs are on the same dataset
+    for _ in range(2):
+        assert sealed.names() == set()
+    assert sealed.n_read == 1
+    assert {row["run_id"] for row in sealed.catalogue.run_steps.rows()} == {"run_1", "run_2"}
+    sealed.repository.delete("run_2")
+    graph = build_graph([run_input()], OPTIONS, "run_1")
+    assert sealed.names() == past_rounds(graph)
+    assert sealed.n_read == 1
+    assert [row["run_id"] for row in sealed.catalogue.run_steps.rows()] == ["run_1"]
+
+
+def test_what_is_known_of_a_run_that_is_tried_again_does_not_take_its_rounds_away(sealed: RetentionBench) -> None:
+    sealed.repository.delete("run_2")
+    assert sealed.names()
+    assert sealed.repository.reopen_run("run_1", ("succeeded",))
+    assert sealed.names() == set()
+
+
+@pytest.mark.parametrize("change", ["program", "dataset"])
+def test_steps_of_another_version_of_the_program_or_of_the_dataset_are_found_out_again(
+    sealed: RetentionBench, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    assert sealed.names() == set()
+    sealed.inputs["ds_a"] = run_input("ds_b")  # other digests of the scans, so other keys
+    assert sealed.names() == set()
+    if change == "program":
+        monkeypatch.setattr("service.records.run_steps.code_digest", lambda: "another")
+    else:
+        sealed.put_dataset("sealed", "2")
+    graph = build_graph([run_input()], OPTIONS, "run_1")
+    assert sealed.names() == {step.key for step in graph.steps.values()}
+    assert sealed.n_read == 2
+
+
+def test_a_dataset_that_changes_while_garbage_is_looked_for_is_read_again_the_next_time(
+    sealed: RetentionBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed_meanwhile(ids: Sequence[str]) -> list[RunInput]:
+        found = sealed.read_known(ids)
+        sealed.put_dataset("sealed", "2")
+        return found
+
+    monkeypatch.setattr(sealed.retention._inputs, "read_known", changed_meanwhile)
+    for _ in range(3):
+        sealed.retention.find(0.0)
+    assert sealed.n_read == 2
+
+
+def test_garbage_is_found_where_the_catalogue_has_no_room(
+    sealed: RetentionBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(rows: object) -> None:
+        raise CatalogueFullError("there is no room on the disk for the catalogue to grow")
+
+    monkeypatch.setattr(sealed.catalogue.run_steps, "put", full)
+    sealed.artifacts.write("orphan", {"x": np.ones(3)}, {})
+    assert sealed.names() == {"orphan"}
+    assert "no room on the disk" in caplog.text

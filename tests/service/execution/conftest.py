@@ -14,6 +14,7 @@ from service.execution.runner import Runner
 from service.execution.submission import Executor
 from service.execution.worker import StepResult
 from service.records.run_repository import RunRepository
+from service.records.run_steps import RunStepRepository, RunSteps
 from service.records.views import RunView
 from service.settings import Settings
 from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
@@ -81,6 +82,16 @@ def made_up_work(
     return work
 
 
+class NotedSteps(RunStepRepository):
+    """Stands in for where the steps of runs that have ended are written down."""
+
+    def __init__(self) -> None:
+        self.noted: dict[str, tuple[Sequence[RunInput], RunSteps]] = {}
+
+    def note(self, run_id: str, inputs: Sequence[RunInput], steps: RunSteps) -> None:
+        self.noted[run_id] = inputs, steps
+
+
 class Bench:
     """One run loop with its catalogue and folders, over a cluster shared by all tests."""
 
@@ -90,7 +101,8 @@ class Bench:
         self.catalogue = Catalogue(f"sqlite:///{folder}/catalogue.sqlite")
         self.records = RunRepository(self.catalogue)
         self.datasets = datasets
-        self.runner = Runner(self.records, self.paths, self.load, work)
+        self.kept_steps = NotedSteps()
+        self.runner = Runner(self.records, self.paths, self.load, work, kept_steps=self.kept_steps)
 
     def load(self, ids: Sequence[str], options: RunOptions) -> list[RunInput]:
         return [self.datasets[name] for name in ids]

@@ -21,8 +21,9 @@ from service.errors import InvalidInputError, SchedulerUnavailableError
 from service.execution.dask.task import Outcome, TaskSpec
 from service.execution.reporter import EVENTS_S, PUBLISH_S
 from service.execution.worker import StepResult
+from service.records.run_steps import numbers, short_keys
 from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
-from service.stages.pipeline import build_graph
+from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
 from storage.errors import ArtifactMissingError, CatalogueUnavailableError
@@ -54,6 +55,12 @@ def test_a_run_computes_every_step_once_and_records_it(make_bench: MakeBench, ru
     assert sum(e.kind == "unit" and e.data["computed"] for e in events) == len(graph.steps)
     assert bench.records.events("run_1", events[3].id) == events[4:]
     bench.runner.stop()
+    past = past_rounds(graph)
+    needed = {step.key for step in graph.steps.values()} - past
+    inputs, steps = bench.kept_steps.noted["run_1"]
+    assert inputs == [run_input()]
+    assert set(numbers([steps.needed])) == set(numbers([short_keys(needed)]))
+    assert set(numbers([steps.past])) == set(numbers([short_keys(past)]))
     metrics = bench.runner.metrics
     assert metrics.steps["reconstruct", "computed"] == 24
     assert {fate for _, fate in metrics.steps} == {"computed"}

@@ -23,7 +23,7 @@ from alembic import op
 from sqlalchemy import Column, Text
 
 revision = "9999"
-down_revision = "0004"
+down_revision = "0005"
 
 
 def upgrade():
