@@ -19,6 +19,7 @@ from service.errors import (
     CatalogueFullError,
     CatalogueUnavailableError,
     ConflictError,
+    DataFolderError,
     DigestMismatchError,
     FieldError,
     ForbiddenPathError,
@@ -34,6 +35,8 @@ from service.errors import (
     TooCostlyError,
     TooLargeError,
     TooManyRunsError,
+    is_disk_full,
+    is_refused,
 )
 from tasks.errors import TaskError
 
@@ -91,7 +94,8 @@ TABLE: Final[dict[type[Exception], Problem]] = {
     ForbiddenPathError: Problem(403, "forbidden-path", "Outside the folders that may be read"),
     SchedulerUnavailableError: Problem(503, "scheduler-unavailable", "The Dask scheduler cannot be reached"),
     CatalogueUnavailableError: Problem(503, "catalogue-unavailable", "The catalogue cannot be used"),
-    ObjectStoreError: Problem(503, "storage-unavailable", "The object store does not answer, or refuses"),
+    ObjectStoreError: Problem(503, "storage-unavailable", "The storage does not answer, or refuses"),
+    DataFolderError: Problem(503, "storage-unavailable", "The storage does not answer, or refuses"),
     CatalogueBusyError: Problem(503, "catalogue-busy", "The catalogue is locked"),
     CatalogueFullError: Problem(507, "storage-full", "Too little free disk"),
     BusyError: Problem(503, "busy", "Too many such requests at the same time"),
@@ -177,9 +181,20 @@ def answer_http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def answer_internal_error(request: Request, error: Exception) -> JSONResponse:
-    """An error that is not in the table: the log gets its traceback, and the answer a number to find it by."""
+    """An error that is not in the table: the log gets its traceback, and the answer a number to find it by.
+
+    What the file system says, that it is full or takes nothing, is answered as that: it is the disk that needs help.
+    """
+    if is_disk_full(error):
+        LOGGER.warning("%s %s: %s", request.method, request.url.path, error)
+        return answer(TABLE[StorageFullError], "the disk is full: make room (see `ptyxas gc`), then ask again")
     incident = secrets.token_hex(4)
     LOGGER.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
+    if is_refused(error):
+        reason = "it is read-only, another user's, or its disk is broken"
+        return answer(
+            TABLE[DataFolderError], f"the data folder refuses: {reason}; the log names the file under incident {incident}"
+        )
     return answer(BY_STATUS[500], f"the service failed; its log has the reason under incident {incident}")
 
 

@@ -5,14 +5,15 @@ import fcntl
 import logging
 import os
 import shutil
+import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from service.api_keys import Key
 from service.datasets import Datasets
-from service.errors import ConflictError
+from service.errors import ConflictError, DataFolderError, StorageFullError, is_disk_full
 from service.execution import worker as work
 from service.execution.dask.cluster import Cluster
 from service.execution.metrics import Snapshot
@@ -33,8 +34,12 @@ from service.workflow.inputs import RunInput
 from service.workflow.quotas import Limits
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
+from storage.location import Location
 from storage.references import ReferenceStore
 from tasks.options.run import RunOptions
+
+SWEEP_S: Final = 6 * 3600.0
+"""How often what dead writers left is looked for, after the start."""
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +49,10 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        make_private(settings.data_dir)
         paths = DataPaths.of(settings)
-        for folder in (paths.datasets, paths.artifacts, paths.runs, settings.uploads_dir):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folders(settings.data_dir, (paths.datasets, paths.artifacts, paths.runs, settings.uploads_dir))
         self._lock: IO[bytes] | None = None
+        self._stopping = threading.Event()
         self._shows_dashboard = True
         self._catalogue = Catalogue(settings.catalogue_url)
         runs = RunRepository(self._catalogue)
@@ -65,6 +69,8 @@ class Service:
         """Start the cluster and the run loop; runs that an earlier service left unfinished go on."""
         self._lock = lock_folder(self.settings.data_dir)
         sweep(Retention(self.settings, self._catalogue))
+        self._stopping.clear()
+        threading.Thread(target=self._sweep_now_and_then, name="sweep", daemon=True).start()
         tidy_sockets(self.settings.data_dir / "sockets")
         start_ahead()
         self.datasets.start()
@@ -74,12 +80,21 @@ class Service:
 
     def stop(self) -> None:
         """Stop what was started; unfinished runs go on at the next start."""
+        self._stopping.set()
         self._runner.stop()
         self._cluster.stop()
         self.datasets.stop()
         self._catalogue.close()
         if self._lock is not None:
             self._lock.close()
+
+    def _sweep_now_and_then(self) -> None:
+        """Remove what workers that died left: a service that runs for months has some, and was itself killed at times."""
+        while not self._stopping.wait(SWEEP_S):
+            try:
+                sweep(Retention(self.settings, self._catalogue))
+            except Exception:
+                log.exception("what dead writers left could not be looked for; it will be again")
 
     def within(self, key: Key) -> "Service":
         """The same service as the holder of a key sees it: one project, and the dashboard for administrators only."""
@@ -119,6 +134,33 @@ class Service:
         return library_versions()
 
 
+def make_folders(data_dir: Path, folders: Iterable[Location]) -> None:
+    """Make the data folder and what has to be in it, and see that each takes a file.
+
+    Raises
+    ------
+    DataFolderError
+        One of them is read-only, another user's, or no folder.
+    StorageFullError
+    """
+    folder: Location = data_dir
+    try:
+        make_private(data_dir)
+        for folder in (data_dir, *folders):
+            folder.mkdir(parents=True, exist_ok=True)
+            if isinstance(folder, Path):
+                tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        if is_disk_full(error):
+            raise StorageFullError(f"the disk of {folder} is full: make room on it, then start again") from error
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise DataFolderError(f"{folder} has to be a folder: move what is there away, or choose another data_dir") from error
+        raise DataFolderError(
+            f"{folder} cannot be written ({error.strerror}): a data folder belongs to the user who runs the service, so that one "
+            "copied from elsewhere needs `chown -R`; or choose another data_dir"
+        ) from error
+
+
 def make_private(data_dir: Path) -> None:
     """Make ``data_dir``, and whatever this process and those it starts write from now on, readable by their owner only."""
     os.umask(0o077)
@@ -136,8 +178,14 @@ def lock_folder(data_dir: Path) -> IO[bytes]:
     ------
     ConflictError
         Another service has it: two would compute the same runs.
+    DataFolderError
+        The folder is another user's.
     """
-    file = (data_dir / "service.lock").open("ab")
+    path = data_dir / "service.lock"
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise DataFolderError(f"{path} cannot be written ({error.strerror}): it belongs to another user") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

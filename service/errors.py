@@ -42,6 +42,10 @@ class StorageFullError(ServiceError, OSError):
     """Too little free disk for what was asked."""
 
 
+class DataFolderError(ServiceError, OSError):
+    """A data folder that cannot be used: it is read-only, another user's, no folder, or its disk is broken."""
+
+
 class QuotaError(ServiceError, OSError):
     """More bytes than a project may store."""
 
@@ -72,6 +76,11 @@ class ForbiddenPathError(ServiceError, PermissionError):
 
 class SchedulerUnavailableError(ServiceError, ConnectionError):
     """The Dask scheduler cannot be reached."""
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether a file system says that it takes nothing: it is read-only, another user's, or broken."""
+    return isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 def is_disk_full(error: BaseException) -> bool:

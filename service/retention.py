@@ -25,7 +25,7 @@ from service.stages.context import DataPaths
 from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore
-from storage.atomic import abandoned, remove_tree, size_of, unmarked
+from storage.atomic import abandoned, discard, size_of, unmarked
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
 from storage.datasets.store import DatasetStore
@@ -109,17 +109,21 @@ class Retention:
         return [Garbage("leftover", path.name, path, size_of(path), age_of(path)) for path in paths]
 
     def remove(self, garbage: Garbage) -> None:
-        """Remove one thing; one that is gone already is no error."""
+        """Remove one thing; one that is gone already is no error.
+
+        Raises
+        ------
+        OSError
+            A leftover could not be removed.
+        """
         if garbage.kind in ("round", "step"):
             self._artifacts.delete(garbage.name)
             return
         if garbage.kind == "run":
-            self._catalogue.runs.delete(garbage.name)
             self._paths.remove_run(garbage.name)
-        if garbage.path.is_dir():
-            remove_tree(garbage.path)
+            self._catalogue.runs.delete(garbage.name)
         else:
-            garbage.path.unlink(missing_ok=True)
+            discard(garbage.path)
 
     def _steps_beyond(self, runs: list[Row]) -> Iterator[Garbage]:
         """Steps that none of ``runs`` needs."""

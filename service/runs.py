@@ -155,12 +155,16 @@ class Runs:
         return self.get(run_id)
 
     def delete(self, run_id: str) -> None:
-        """Forget a run, its events and its results; finished steps stay for whoever needs them."""
+        """Forget a run, its events and its results; finished steps stay for whoever needs them.
+
+        The results go first: that makes room where the disk is full, and a service killed in between still knows the run, so that
+        it can be deleted again.
+        """
         view = self.get(run_id)
         if not view.has_ended:
             raise ConflictError(f"run {run_id} is {view.state}: cancel it first")
-        self._repository.delete(run_id)
         self._paths.remove_run(run_id)
+        self._repository.delete(run_id)
         log.info("deleted", extra={"run": run_id, "project": self._owner})
 
     @property

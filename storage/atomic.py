@@ -28,6 +28,8 @@ PREFIX = ".staging-"
 N_AT_ONCE: Final = 8
 """Files that are flushed, or sent to an object store, at the same time."""
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
 def staging_folder(place: Location) -> Iterator[Path]:
@@ -144,7 +146,27 @@ def remove_tree(path: Location) -> None:
         return
     hidden = path.with_name(f"{PREFIX}{uuid.uuid4().hex}")
     os.rename(path, hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
+    try:
+        discard(hidden)
+    except OSError as error:
+        log.warning("%s is deleted, but still takes room as %s: %s", path, hidden.name, error)
+
+
+def discard(path: Location) -> None:
+    """Delete a file, or a folder with all in it, that nobody reads; of a link only the link goes. What is gone is no error.
+
+    Raises
+    ------
+    OSError
+        Something of it could not be removed.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if isinstance(path, ObjectPath):
+            remove_tree(path)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def write_file(path: Location, content: bytes, mode: int = 0o666) -> None:

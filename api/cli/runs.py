@@ -229,7 +229,8 @@ def show_a_run(found: dict[str, Any]) -> None:
     created = f"created {format_time(found['created'])} UTC"
     if found["started"] and found["finished"]:
         took = datetime.fromisoformat(found["finished"]) - datetime.fromisoformat(found["started"])
-        created += f", took {timedelta(seconds=round(took.total_seconds()))}"
+        # Where the machine's clock was put back meanwhile, nobody knows.
+        created += f", took {timedelta(seconds=round(took.total_seconds()))}" if took >= timedelta() else ""
     lines = (f"[bold]{safe(found['id'])}[/] {safe(found['name'])}", f"{safe(found['state'])}{reason}", created, f"datasets {on}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
     rows = [(one["name"], one["state"], f"{one['done']}/{one['total']}", one["note"] or "") for one in found["stages"]]

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import secrets
 import shutil
 from collections.abc import AsyncIterator
@@ -13,9 +14,12 @@ from typing import BinaryIO, Final, Protocol
 from service.errors import DigestMismatchError, FieldError, InvalidInputError, StorageFullError, TooLargeError, is_disk_full
 from service.settings import Settings
 from service.workflow.quotas import Arrival
+from storage.atomic import discard
 
 BLOCK_BYTES: Final = 1 << 20
 """Bytes gathered before they are hashed and written: a thread's work at a time, not a network packet's."""
+
+log = logging.getLogger(__name__)
 
 
 class Hash(Protocol):
@@ -48,9 +52,13 @@ class UploadReceiver:
         self._settings = settings
 
     def start(self) -> None:
-        """Throw away uploads that an earlier service left half-way."""
-        shutil.rmtree(self._settings.uploads_dir, ignore_errors=True)
-        self._settings.uploads_dir.mkdir(parents=True)
+        """Throw away uploads that an earlier service left half-way; their folder, which may be a link or a mount, stays."""
+        self._settings.uploads_dir.mkdir(parents=True, exist_ok=True)
+        for path in self._settings.uploads_dir.iterdir():
+            try:
+                discard(path)
+            except OSError as error:
+                log.warning("%s, left by an earlier service, could not be removed: %s", path, error)
 
     @asynccontextmanager
     async def received(self, stream: AsyncIterator[bytes], arrival: Arrival, announced: str | None) -> AsyncIterator[Received]:

@@ -1,13 +1,14 @@
 """The connection to the catalogue's database, and what SQLite needs to be safe."""
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Engine, Select, create_engine, event, select
+from sqlalchemy import URL, Engine, Select, create_engine, event, select
 from sqlalchemy.engine import Connection, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError
 
@@ -22,6 +23,8 @@ NETWORK_FILE_SYSTEMS: Final = (
 
 BUSY_TIMEOUT_S: Final = 30
 MOST_CHECKED_BYTES: Final = 32 << 20
+MIN_ROOM_BYTES: Final = 1 << 20
+"""With less of the disk free than this, SQLite cannot even open a catalogue."""
 
 Row: TypeAlias = dict[str, Any]
 """A row of a table, by the names of its columns."""
@@ -114,12 +117,26 @@ def connect(url: str) -> Engine:
             upgrade(connection)
     except DBAPIError as error:
         engine.dispose()
-        raise CatalogueError(f"the catalogue's database cannot be used: {error.orig}") from error
+        raise CatalogueError(f"the catalogue's database cannot be used: {error.orig}{likely_cause(parsed)}") from error
     except CatalogueError:
         engine.dispose()
         raise
     event.listen(engine, "handle_error", _name_outage, retval=True)
     return engine
+
+
+def likely_cause(url: URL) -> str:
+    """Why a SQLite catalogue cannot be opened, as far as its file and its disk tell, to follow what SQLite says; else ""."""
+    if url.get_backend_name() != "sqlite":
+        return ""
+    path = Path(url.database or "")
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}"
+    if shutil.disk_usage(path.parent).free < MIN_ROOM_BYTES:
+        return f"; the disk of {path.parent} is full: make room on it, then start again"
+    files = (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm")))
+    barred = next((file for file in files if file.exists() and not os.access(file, os.R_OK | os.W_OK)), None)
+    return f"; {barred} is read-only, or belongs to another user" if barred else ""
 
 
 def back_up(url: str, target: Path) -> None:

@@ -1,5 +1,6 @@
 """Every error is a problem of RFC 9457 with a stable code."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,29 @@ def test_limits_are_told_as_what_they_are(
 
     service.runs.submit = refuse
     assert str(error) in check_problem(client.post(RUNS, json={"datasets": [dataset["id"]]}), status, code)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code", "told"),
+    [
+        (errno.ENOSPC, 507, "storage-full", "make room"),
+        (errno.EDQUOT, 507, "storage-full", "make room"),
+        (errno.EROFS, 503, "storage-unavailable", "read-only"),
+        (errno.EACCES, 503, "storage-unavailable", "another user's"),
+        (errno.EIO, 503, "storage-unavailable", "broken"),
+        (errno.ENOENT, 500, "internal-error", "incident"),
+    ],
+)
+def test_what_the_file_system_says_is_answered_as_that(
+    client: httpx.Client, service: Any, number: int, status: int, code: str, told: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "as the system says it", "/secret/path")
+
+    service.datasets.create = refuse
+    detail = check_problem(client.post("/api/v1/datasets", json=DATASET), status, code)["detail"]
+    assert told in detail
+    assert "/secret" not in detail
 
 
 @pytest.mark.parametrize(

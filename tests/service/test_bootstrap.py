@@ -1,11 +1,15 @@
 """The whole service in one process tree: a small measurement goes in, pictures come out."""
 
 import asyncio
+import errno
 import io
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,8 +19,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from service.bootstrap import Service, sweep
-from service.errors import ConflictError
+from service import bootstrap
+from service.bootstrap import Service, lock_folder, sweep
+from service.errors import ConflictError, DataFolderError, StorageFullError
 from service.records.views import RunView
 from service.retention import Retention
 from service.settings import Settings
@@ -153,6 +158,78 @@ def test_what_dead_writers_left_is_gone_at_the_start(tmp_path: Path) -> None:
     service._catalogue.close()
     assert not dead.exists()
     assert alive.exists()
+
+
+def test_a_leftover_that_cannot_be_removed_is_not_called_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(data_dir=tmp_path, workers=1)
+    service = Service(settings)
+    dead = settings.data_dir / "datasets" / ".staging-dead"
+    dead.mkdir()
+    os.utime(dead, (1, 1))
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with caplog.at_level("INFO"):
+        sweep(Retention(settings, service._catalogue))
+    service._catalogue.close()
+    assert dead.exists()
+    assert ".staging-dead could not be removed" in caplog.text
+    assert "which a dead writer left" not in caplog.text
+
+
+def test_leftovers_of_a_service_that_goes_on_for_long_are_removed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = service.settings.artifacts_dir / "ab" / ".staging-dead"
+    dead.mkdir(parents=True)
+    os.utime(dead, (1, 1))
+    monkeypatch.setattr(bootstrap, "SWEEP_S", 0.05)
+    thread = threading.Thread(target=service._sweep_now_and_then)
+    thread.start()
+    until = time.monotonic() + 30
+    while dead.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    service._stopping.set()
+    thread.join()
+    service._stopping.clear()
+    assert not dead.exists()
+
+
+@pytest.mark.parametrize("name", ["", "datasets", "runs", "units", "uploads"])
+def test_a_file_where_a_folder_has_to_be_is_named(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "data"
+    if name:
+        folder.mkdir()
+    (folder / name).write_bytes(b"")
+    with pytest.raises(DataFolderError, match=f"{folder / name} has to be a folder"):
+        Service(Settings(data_dir=folder))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "told"),
+    [
+        (errno.EROFS, DataFolderError, "cannot be written .*chown"),
+        (errno.EACCES, DataFolderError, "cannot be written .*chown"),
+        (errno.ENOSPC, StorageFullError, "is full: make room"),
+    ],
+)
+def test_a_data_folder_that_takes_no_file_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception], told: str
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(expected, match=told):
+        Service(Settings(data_dir=tmp_path / "data"))
+
+
+def test_a_lock_of_another_user_is_named(tmp_path: Path) -> None:
+    (tmp_path / "service.lock").mkdir()
+    with pytest.raises(DataFolderError, match=r"service\.lock cannot be written"):
+        lock_folder(tmp_path)
 
 
 @pytest.mark.parametrize("mode", [None, 0o755, 0o777])

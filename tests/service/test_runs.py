@@ -13,6 +13,7 @@ from places import on_disk
 from published import write_published
 
 from service.errors import (
+    CatalogueFullError,
     ConflictError,
     IdempotencyError,
     InvalidInputError,
@@ -195,6 +196,27 @@ def test_a_run_at_work_is_not_deleted_and_a_deleted_one_is_gone(bench: RunBench)
     for call in calls:
         with pytest.raises(NotFoundError):
             call(run_id)
+
+
+def test_a_deletion_that_broke_off_leaves_a_run_to_delete_again_and_no_results(
+    bench: RunBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = bench.runs.submit(["ds_a"], options()).id
+    bench.end(run_id)
+    bench.publish(run_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRepository, "delete", raise_full)
+        with pytest.raises(CatalogueFullError):
+            bench.runs.delete(run_id)
+    assert not (bench.settings.runs_dir / run_id).exists(), "there is room again for the catalogue to grow"
+    assert bench.runs.get(run_id).state == "succeeded"
+    bench.runs.delete(run_id)
+    with pytest.raises(NotFoundError):
+        bench.runs.get(run_id)
+
+
+def raise_full(*_: object) -> None:
+    raise CatalogueFullError("no room")
 
 
 def test_results_are_read_only_once_sealed_and_only_by_their_keys(bench: RunBench) -> None:

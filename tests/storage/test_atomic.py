@@ -1,9 +1,21 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from storage.atomic import PREFIX, abandoned, is_there, move_into_place, remove_tree, size_of, staged, unmarked, write_file
+from storage.atomic import (
+    PREFIX,
+    abandoned,
+    discard,
+    is_there,
+    move_into_place,
+    remove_tree,
+    size_of,
+    staged,
+    unmarked,
+    write_file,
+)
 from storage.location import Location, ObjectPath
 from storage.manifest import MANIFEST
 
@@ -138,3 +150,24 @@ def test_what_dead_writers_left_is_found_by_age(tmp_path: Path) -> None:
     (old / f"{PREFIX}inside").write_text("")
     os.utime(old, (1, 1))
     assert abandoned(tmp_path, older_than_s=3600) == [old]
+
+
+def test_what_cannot_be_deleted_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for name in ("dataset", f"{PREFIX}dead"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    remove_tree(tmp_path / "dataset")
+    assert not (tmp_path / "dataset").exists()
+    assert "dataset is deleted, but still takes room as .staging-" in caplog.text
+    with pytest.raises(PermissionError):
+        discard(tmp_path / f"{PREFIX}dead")
+
+
+def test_what_is_gone_already_is_discarded_without_a_word(place: Location) -> None:
+    discard(place / "never")
+    assert not is_there(place / "never")

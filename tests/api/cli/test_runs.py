@@ -4,6 +4,7 @@ import dataclasses
 import json
 import webbrowser
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from command_line import run as run_command
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from api.cli.runs import path_of
+from api.cli.runs import path_of, show_a_run
 
 Ptyxas = Callable[..., tuple[int, str]]
 
@@ -112,6 +113,16 @@ def test_runs_and_datasets_are_shown_with_their_warnings(ptyxas: Ptyxas, run: di
     assert "a.cxi\t5420.0" in shown
     for item in (run, dataset):
         assert json.loads(ptyxas("show", item["id"], "--json")[1])["id"] == item["id"]
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(163, ", took 0:02:43"), (-32400, "")])
+def test_a_run_tells_how_long_it_took_unless_the_clock_was_put_back(
+    capsys: pytest.CaptureFixture[str], run: dict[str, Any], seconds: float, shown: str
+) -> None:
+    started = datetime(2026, 11, 27, 19, 39, tzinfo=UTC)
+    show_a_run(run | {"started": started.isoformat(), "finished": (started + timedelta(seconds=seconds)).isoformat()})
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("created"))
+    assert line.endswith(f"UTC{shown}")
 
 
 def test_a_run_is_cancelled_tried_again_and_deleted(ptyxas: Ptyxas, run: dict[str, Any], dataset: dict[str, Any]) -> None:

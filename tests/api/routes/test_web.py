@@ -1,6 +1,8 @@
 """The web page, as it is sent."""
 
 import re
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -48,6 +50,17 @@ def test_names_given_by_people_are_escaped(client: httpx.Client, dataset: dict[s
     name = '"><script>alert(1)</script>'
     client.post("/api/v1/runs", json={"datasets": [dataset["id"]], "name": name})
     assert "<script>alert" not in client.get("/").text
+
+
+def test_a_run_over_which_the_clock_was_put_back_shows_no_duration(
+    client: httpx.Client, service: Any, finished: dict[str, Any]
+) -> None:
+    view = service.runs.views[finished["id"]]
+    for seconds, is_shown in ((60.0, True), (-32400.0, False)):
+        service.runs.views[finished["id"]] = replace(
+            view, started=view.created, finished=view.created + timedelta(seconds=seconds)
+        )
+        assert ("· took" in client.get("/", params={"run": finished["id"]}).text) == is_shown
 
 
 def test_nothing_comes_from_elsewhere(client: httpx.Client, finished: dict[str, Any]) -> None:

@@ -76,6 +76,21 @@ def test_too_large_a_body_and_other_bytes_than_announced_are_refused(settings: S
     assert list(settings.uploads_dir.iterdir()) == []
 
 
+def test_the_folder_of_uploads_may_be_a_link_to_another_disk(settings: Settings, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "scratch"
+    (elsewhere / "built").mkdir(parents=True)
+    (elsewhere / "built" / "half").write_bytes(b"half")
+    kept = tmp_path / "kept"
+    kept.write_bytes(b"kept")
+    (elsewhere / "link").symlink_to(kept)
+    settings.uploads_dir.rmdir()
+    settings.uploads_dir.symlink_to(elsewhere)
+    UploadReceiver(settings).start()
+    assert settings.uploads_dir.is_symlink()
+    assert list(elsewhere.iterdir()) == []
+    assert kept.read_bytes() == b"kept", "of a link the link goes, and not what it leads to"
+
+
 def test_what_an_earlier_service_left_is_thrown_away(settings: Settings) -> None:
     (settings.uploads_dir / "half.part").write_bytes(b"half")
     UploadReceiver(settings).start()

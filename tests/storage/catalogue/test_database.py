@@ -1,12 +1,16 @@
+import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from storage.catalogue import database
 from storage.catalogue.catalogue import Catalogue
@@ -137,6 +141,29 @@ def test_a_full_disk_is_told_as_such_and_nothing_is_written(tmp_path: Path, cata
     assert other.runs.get("run_2") is None
     assert other.is_ready()
     other.close()
+
+
+@pytest.mark.parametrize(
+    ("n_free", "is_writable", "told"),
+    [
+        (0, True, "the disk of .* is full"),
+        (1 << 40, False, "c.db is read-only, or belongs to another user"),
+        (1 << 40, True, "x$"),
+    ],
+)
+def test_a_catalogue_that_does_not_open_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_free: int, is_writable: bool, told: str
+) -> None:
+    (tmp_path / "c.db").touch()
+    monkeypatch.setattr(database, "upgrade", fail_as_database)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=n_free))
+    monkeypatch.setattr(os, "access", lambda *_: is_writable)
+    with pytest.raises(CatalogueError, match=told):
+        Catalogue(f"sqlite:///{tmp_path}/c.db")
+
+
+def fail_as_database(_: object) -> None:
+    raise OperationalError("", {}, sqlite3.OperationalError("disk I/O error x"))
 
 
 def test_a_locked_catalogue_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
