@@ -1,4 +1,7 @@
-"""Dependencies and parameters that routes share."""
+"""Dependencies and parameters that routes share.
+
+The functions are asynchronous, although they wait for nothing: FastAPI calls others in a thread each, which takes longer.
+"""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -9,20 +12,20 @@ from service.api_keys import Key
 from service.bootstrap import Service
 
 
-def whole_service_of(request: Request) -> Service:
+async def whole_service_of(request: Request) -> Service:
     """The service of the application, with all projects."""
     service: Service = request.app.state.service
     return service
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The service restricted to the project of the request's key; every route gets this one."""
-    service = whole_service_of(request)
+    service = await whole_service_of(request)
     key: Key | None = getattr(request.state, "key", None)
     return service if key is None else service.within(key)
 
 
-def key_check_of(request: Request) -> Callable[[], bool]:
+async def key_check_of(request: Request) -> Callable[[], bool]:
     """A function that tells whether the request's key is still valid; always so where the service has no keys."""
     check: Callable[[], bool] = getattr(request.state, "is_key_valid", lambda: True)
     return check

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from api.dependencies import RunId, ServiceDep
 from api.openapi import problems
 from api.pagination import Paging, RunQuery, cursor_of
+from api.responses import send_answer
 from api.schemas import Page, RunAnswer, RunBody, RunChanges
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -40,10 +41,10 @@ def list_runs(
     return Page(items=[RunAnswer.model_validate(view) for view in page.items], next_cursor=cursor_of(page.end))
 
 
-@router.get("/{run_id}", responses=problems(404))
-def get_run(run_id: RunId, service: ServiceDep) -> RunAnswer:
+@router.get("/{run_id}", response_model=RunAnswer, responses=problems(404))
+def get_run(run_id: RunId, service: ServiceDep) -> Response:
     """State, stages and progress of a run."""
-    return RunAnswer.model_validate(service.runs.get(run_id))
+    return send_answer(RunAnswer.model_validate(service.runs.get(run_id)))
 
 
 @router.post("/{run_id}/cancel", status_code=202, responses=problems(404, 409))

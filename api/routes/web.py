@@ -107,7 +107,7 @@ async def answer_unknown(request: Request, error: Exception) -> Response:
     if answer.status_code != 404 or not is_page:
         return answer
     unknown = f"There is no page {request.url.path}." if isinstance(error, HTTPException) else str(error)
-    return await run_in_threadpool(page, service_of(request), request, 404, unknown=unknown)
+    return await run_in_threadpool(page, await service_of(request), request, 404, unknown=unknown)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._engine = connect(url)
+        self._reading = self._engine.execution_options(single=True)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -64,10 +65,10 @@ class Database:
         with self._engine.connect().execution_options(write=True) as connection, connection.begin():
             yield connection
 
-    def rows(self, query: Query) -> list[Row]:
-        """All rows of a query."""
-        with self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+    def rows(self, query: Query, **parameters: object) -> list[Row]:
+        """All rows of one query, which needs no transaction; ``parameters`` are those that it names."""
+        with self._reading.connect() as connection:
+            return [dict(row) for row in connection.execute(query, parameters).mappings()]
 
 
 def check_file(path: Path) -> None:
@@ -210,5 +211,6 @@ def _configure_sqlite(connection: Any, _: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("single", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write", False) else "BEGIN")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from storage.catalogue.database import Database, Row
@@ -57,6 +57,11 @@ class RunFilter:
 EVERY_RUN: Final = RunFilter()
 
 
+RUN: Final = select(runs).where(runs.c.id == bindparam("id"))
+"""Made once, because SQLAlchemy takes longer to make and recognise a query than SQLite to answer it."""
+RUN_OF: Final = RUN.where(runs.c.project == bindparam("project"))
+
+
 class RunTable:
     """Runs and idempotency keys."""
 
@@ -98,10 +103,10 @@ class RunTable:
 
     def get(self, run_id: str, project: str | None = None) -> Row | None:
         """A run, or None; also None where it is another project's."""
-        query = select(runs).where(runs.c.id == run_id)
-        if project is not None:
-            query = query.where(runs.c.project == project)
-        return next(iter(self._database.rows(query)), None)
+        found = (
+            self._database.rows(RUN, id=run_id) if project is None else self._database.rows(RUN_OF, id=run_id, project=project)
+        )
+        return next(iter(found), None)
 
     def page(
         self,

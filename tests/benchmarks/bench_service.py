@@ -1,8 +1,9 @@
-"""Clients upload and poll while a run computes; then one large upload against a plain copy with its SHA-256.
+"""Status calls; clients that upload and poll while a run computes; one large upload against a plain copy with its SHA-256.
 
-    python tests/benchmarks/bench_service.py [--clients 20] [--seconds 20] [--mebibytes 1024]
+    python tests/benchmarks/bench_service.py [--calls 4000] [--clients 20] [--seconds 20] [--mebibytes 1024]
 
-Prints the 95th percentile of status calls, errors and lost uploads, and rates with the service's growth of memory.
+Prints the processor time of a status call in the service's process, the 95th percentile of status calls, errors and lost uploads,
+and rates with the service's growth of memory.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 
 BLOCK = 1 << 20
 SPEC = {
@@ -147,6 +149,25 @@ def bench_clients(url: str, n_clients: int, seconds: float) -> list[str]:
     return faults
 
 
+def bench_status(url: str, pid: int, n_calls: int) -> None:
+    """Processor time of the service's process and wall-clock time of status calls of a run that was cancelled."""
+    service = psutil.Process(pid)
+    with httpx.Client(base_url=url, timeout=60) as client:
+        run_id = start_run(client)
+        client.post(f"/api/v1/runs/{run_id}/cancel").raise_for_status()
+        while client.get(f"/api/v1/runs/{run_id}").json()["state"] != "cancelled":
+            time.sleep(0.25)
+        found = []
+        for _ in range(5):
+            used, began = sum(service.cpu_times()[:2]), time.perf_counter()
+            for _ in range(n_calls // 5):
+                client.get(f"/api/v1/runs/{run_id}").raise_for_status()
+            spent = sum(service.cpu_times()[:2]) - used, time.perf_counter() - began
+            found.append([1e3 * seconds / (n_calls // 5) for seconds in spent])
+    processor, elapsed = np.median(found, axis=0)
+    print(f"a status call: {processor:.2f} ms of the service's processor time, {elapsed:.2f} ms until the answer")
+
+
 def bench_upload(url: str, pid: int, folder: Path, mebibytes: int) -> None:
     """One large upload against a plain copy with SHA-256."""
     source, block = folder / "source", os.urandom(BLOCK)
@@ -166,11 +187,13 @@ def bench_upload(url: str, pid: int, folder: Path, mebibytes: int) -> None:
 def main() -> None:
     """Run both and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=4000)
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--mebibytes", type=int, default=1024)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, serving(Path(name) / "data") as (url, pid):
+        bench_status(url, pid, given.calls)
         faults = bench_clients(url, given.clients, given.seconds)
         bench_upload(url, pid, Path(name), given.mebibytes)
     sys.exit(bool(faults))

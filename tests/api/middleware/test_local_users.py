@@ -68,6 +68,17 @@ def test_the_own_user_needs_no_token_unless_all_do(serving: tuple[Serving, bool]
         assert found.headers["WWW-Authenticate"].startswith("Basic")
 
 
+@pytest.mark.skipif(not HAS_TABLE, reason="this system has no table of sockets")
+def test_the_own_user_is_found_in_the_tables_where_the_kernel_does_not_answer(
+    serving: tuple[Serving, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, accepts_own_user = serving
+    asked: list[object] = []
+    monkeypatch.setattr("api.access.peer_user.user_by_netlink", lambda *ends: asked.append(ends))
+    assert httpx.get(f"{service.url}/thing").status_code == (200 if accepts_own_user else 401)
+    assert bool(asked) == accepts_own_user
+
+
 @pytest.mark.parametrize(
     ("authorization", "status"),
     [

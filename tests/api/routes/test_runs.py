@@ -1,7 +1,9 @@
 """Runs over HTTP."""
 
+from collections.abc import Callable
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -16,6 +18,26 @@ def test_a_run_has_defaults_for_everything(client: httpx.Client, dataset: dict[s
     assert (view["state"], view["progress"], view["datasets"]) == ("queued", 0.0, [dataset["id"]])
     assert view["options"]["reconstruct"]["cycles"] == "auto"
     assert {"name": "reconstruct", "done": 0, "total": 4, "state": "waiting", "note": None} in view["stages"]
+
+
+def test_a_status_call_takes_one_thread_and_answers_what_the_list_does(
+    client: httpx.Client, dataset: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service is asked in a thread, because the catalogue may be slow; what costs more threads costs more time."""
+    run_id = client.post(RUNS, json={"datasets": [dataset["id"]], "name": "one"}).json()["id"]
+    called: list[str] = []
+    in_thread = anyio.to_thread.run_sync
+
+    async def noted(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        called.append(getattr(function, "__name__", str(function)))
+        return await in_thread(function, *arguments, **options)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", noted)
+    answer = client.get(f"{RUNS}/{run_id}")
+    assert len(called) == 1, called
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == client.get(RUNS).json()["items"][0]
+    assert len(called) > 1  # so threads are seen here
 
 
 def test_options_are_taken(client: httpx.Client, dataset: dict[str, Any]) -> None:

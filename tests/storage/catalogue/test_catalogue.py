@@ -9,7 +9,7 @@ def test_it_says_whether_the_database_answers(catalogue: Catalogue, monkeypatch:
     def refuse() -> None:
         raise OSError("gone")
 
-    monkeypatch.setattr(catalogue._database._engine, "connect", refuse)
+    monkeypatch.setattr(catalogue._database._reading, "connect", refuse)
     assert not catalogue.is_ready()
 
 
