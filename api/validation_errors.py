@@ -47,9 +47,10 @@ def is_alternative(part: str | int) -> bool:
 
 
 def value_of(error: Mapping[str, Any]) -> str:
-    """The refused value, if it is short enough to help."""
+    """The refused value, if it is short enough to help; of several fields that do not fit together the message names them."""
     value = error.get("input")
-    if error["type"] == "missing" or value is None or isinstance(value, bytes):
+    is_said = error["type"] == "value_error" and isinstance(value, Mapping)
+    if error["type"] == "missing" or value is None or is_said or isinstance(value, bytes):
         return ""
     text = repr(value)
     return f", got {text}" if len(text) <= 80 else ""

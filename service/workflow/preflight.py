@@ -43,6 +43,7 @@ def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
     errors += size_errors(datasets, options)
     errors += phase_errors(datasets, options)
     errors += alignment_errors(datasets, options)
+    errors += named_energy_errors(datasets, options)
     if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
         errors += chemistry_errors(datasets, options) + model_errors(datasets, options) + reference_errors(datasets, options)
     if errors:
@@ -68,6 +69,25 @@ def alignment_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[
                     f"{dataset.id}; got {options.align.vacuum_box} as (y0, y1, x0, x1). Is it of another dataset?"
                 )
                 errors.append(FieldError("options.align.vacuum_box", message))
+    return errors
+
+
+def named_energy_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
+    """Why the energy that others shall start from cannot be the one meant: it lies far outside those that were measured."""
+    named = options.reconstruct.reference_energy_ev
+    if named == "post-edge":
+        return []
+    errors = []
+    for dataset in datasets:
+        if dataset.is_open or dataset.kind == "images" or len(dataset.scans) < 2:
+            continue
+        low, high = dataset.energies_ev[0], dataset.energies_ev[-1]
+        if not low - NEAR_EV <= named <= high + NEAR_EV:
+            message = (
+                f"reconstruct.reference_energy_ev must lie between the measured energies, {low:.1f} to {high:.1f} eV in dataset "
+                f"{dataset.id}; got {named:g}. Is it in eV?"
+            )
+            errors.append(FieldError("options.reconstruct.reference_energy_ev", message))
     return errors
 
 
@@ -102,7 +122,8 @@ def grid_errors(name: str, energies_ev: Sequence[float], absorber: Absorber, off
     if n < MIN_ENERGIES:
         return [
             f"{name} has {n} energies; the ten parameters of eq. 1 need at least {MIN_ENERGIES} "
-            "(a single energy is reconstructed without spectra)"
+            "(a single energy is reconstructed without spectra: for images alone, send each energy as a dataset of its own and "
+            "start a run on each)"
         ]
     low_ev, high_ev = energies_ev[0] + offset_ev, energies_ev[-1] + offset_ev
     if not low_ev < absorber.edge_energy_ev < high_ev:

@@ -3,7 +3,7 @@
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -108,6 +108,14 @@ class ScanSource:
     saturation_count: float | None = None
     faults: tuple[FieldError, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def not_beside(detector: str, linked: Sequence[str]) -> str:
+    """Warning that the frames are those of one detector, while others are linked to whose files were not sent with it."""
+    return (
+        f"the frames are those of {detector}; {', '.join(linked)} is in another file, which is not beside this one: if the "
+        f"diffraction patterns are there, send that file in the same ZIP, and leave {detector} out"
+    )
 
 
 def is_of_spectra(shape: tuple[int, ...]) -> bool:

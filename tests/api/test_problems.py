@@ -155,6 +155,21 @@ def test_an_answer_does_not_echo_all_that_was_sent(client: httpx.Client, body: d
     assert len(answer.json()["errors"]) <= 100
 
 
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"fit": {"pre_edge_ev": [1, 0]}}, "pre_edge_ev must be two ascending numbers below 0, got (1.0, 0.0)"),
+        ({"reconstruct": {"momentum_every": 1}}, "got momentum_every=1: leave it out, or choose the rule that uses it"),
+    ],
+)
+def test_fields_that_do_not_fit_together_are_told_once(
+    client: httpx.Client, dataset: dict[str, Any], chosen: dict[str, Any], said: str
+) -> None:
+    problem = check_problem(client.post(RUNS, json={"datasets": [dataset["id"]], "options": chosen}), 422, "invalid-input")
+    (error,) = problem["errors"]
+    assert error["message"].endswith(said)
+
+
 def test_nearest_class_of_the_table_decides() -> None:
     assert problem_of(ResultsNotReadyError("later")).code == "results-not-ready"
     assert problem_of(ConflictError("no")).code == "conflict"

@@ -4,7 +4,7 @@ A stack holds frames (E, P, ny, nx) and as many energies. Frames without light, 
 the flat field, ``data_white`` or cdtools' ``qe_mask``, is divided by. Without pixel sizes the ``basis_vectors`` (3, 2) of the
 detector give them, and without a distance the z of ``corner_position``, as in files of COSMIC. Diamond's variant has its
 frames at ``data/data``, as a raster (rows, columns, ny, nx) or one after another, positions at ``data/y`` and ``data/x``, and
-``detector_1/darkfield`` and ``flatfield``.
+``detector_1/darkfield`` and ``flatfield``. Frames of ``detector_2`` and more are not read, which a warning says.
 
 Sources: Maia, Nat. Methods 2012, 9, 854 (CXI); the NeXus definition NXcxi_ptycho. Positions are taken as they are, x
 the column and y the row of the array, as other readers of the format do; ``orientation`` is for beamlines that differ.
@@ -25,9 +25,11 @@ from storage.readers.corrections import corrected, told_of_monitor
 from storage.readers.energy_stack import split_energies, told_of_probes
 from storage.readers.fields import LENGTH, Fields
 from storage.readers.masks import CXI_BAD_BITS, NEXUS_BAD_BITS
-from storage.readers.record import Node, ScanSource
+from storage.readers.record import Node, ScanSource, is_of_spectra
 
 ENTRY = re.compile(r"entry_(\d+)")
+FURTHER_DATA: Final = re.compile(r"data_(?!1$)\d+")
+FURTHER_DETECTOR: Final = re.compile(r"detector_(?!1$)\d+")
 SOURCE, DETECTOR, BEAM = "instrument_1/source_1", "instrument_1/detector_1", "instrument_1/beam_1"
 SOURCE_ENERGY: Final = f"{SOURCE}/energy"
 BEAM_ENERGIES: Final = (f"{BEAM}/incident_beam_energy", f"{BEAM}/energy", f"{BEAM}/incident_energy")
@@ -83,6 +85,7 @@ def _read_entry(entry: h5py.Group, find: Callable[[str], Node | None], label: st
         mask, frame_masks = fields.masks(NEXUS_MASK, bad_bits=NEXUS_BAD_BITS)
     frames, mask = corrected(fields, fields.frames(*FRAMES), mask, dark=DARKS, flat=FLATS)
     told_of_monitor(fields, *MONITORS)
+    fields.warnings += _other_frames(entry)
     return ScanSource(
         label=label,
         frames=frames,
@@ -99,6 +102,25 @@ def _read_entry(entry: h5py.Group, find: Callable[[str], Node | None], label: st
         faults=tuple(fields.faults),
         warnings=tuple(fields.warnings),
     )
+
+
+def _other_frames(entry: h5py.Group) -> list[str]:
+    """A warning that names the frames of further detectors, which are not read; none where they are those of `FRAMES`."""
+    instrument = find_object(entry, "instrument_1")
+    further = [f"{name}/data" for name in child_names(entry) if FURTHER_DATA.fullmatch(name)]
+    if isinstance(instrument, h5py.Group):
+        further += [f"instrument_1/{name}/data" for name in child_names(instrument) if FURTHER_DETECTOR.fullmatch(name)]
+    read = next((path for path in FRAMES if find_node(entry, path) is not None), None)
+    nodes = {path: find_node(entry, path) for path in further}
+    others = [
+        path
+        for path, node in nodes.items()
+        if node is not None and len(node.shape) in (3, 4) and not is_of_spectra(node.shape)
+        if read is not None and find_object(entry, path) != find_object(entry, read)
+    ]
+    if not others:
+        return []
+    return [f"the frames are those of {read}; those of {', '.join(others)} are not read: leave in the file what is meant"]
 
 
 def _positions_m(fields: Fields, frames: Node | None) -> NDArray[np.float64] | None:

@@ -25,7 +25,7 @@ from storage.readers.axes import positions_of_axes
 from storage.readers.containers.hdf5 import NO_SIBLINGS, child_names, find_node, find_object
 from storage.readers.corrections import corrected
 from storage.readers.fields import Fields
-from storage.readers.record import Node, ScanSource, is_of_spectra
+from storage.readers.record import Node, ScanSource, is_of_spectra, not_beside
 
 INSTRUMENT: Final = "entry1/instrument"
 MOTORS: Final = tuple(f"{INSTRUMENT}/{motors}_s" for motors in ("t1_sxy/t1", "t1_sxyz/t1", "lab_sxy/lab"))
@@ -95,6 +95,8 @@ def read_diamond(file: h5py.File, siblings: Mapping[str, h5py.File] = NO_SIBLING
     elif not found:
         names = ", ".join(_linked(file))
         fields.fault("counts", f"the frames of {names} are in another file, which is not beside the scan; send both in one ZIP")
+    elif absent := [name for name in _linked(file) if find(f"{INSTRUMENT}/{name}/data") is None]:
+        fields.warnings.append(not_beside(found[0].split("/")[-2], absent))
     raw = fields.frames(found[0]) if found else None
     frames, mask = corrected(fields, raw, None, dark=(DARK_FRAMES,), flat=(FLAT,))
     if found and found[0].startswith(CAMERA) and not darks:

@@ -95,6 +95,26 @@ def test_known_compounds_and_calibration_are_judged_at_submission(stages: dict[s
     assert [fault.field for fault in refused.value.faults] == [field]
 
 
+@pytest.mark.parametrize("named", [5.465, 5403.0, 5514.0, 1e308])
+def test_a_reference_far_from_all_energies_is_refused(named: float) -> None:
+    chosen = options(reconstruct={"reference_energy_ev": named})
+    with pytest.raises(InvalidInputError, match=r"between the measured energies, 5405\.0 to 5512\.0 eV.*Is it in eV\?") as caught:
+        check_run([dataset(np.linspace(5405, 5512, 12))], chosen)
+    assert [fault.field for fault in caught.value.faults] == ["options.reconstruct.reference_energy_ev"]
+    check_run([dataset([5420.0])], chosen)
+    check_run([dataset([5420.0, 5421.0], is_open=True)], chosen)
+
+
+@pytest.mark.parametrize("named", [5404.5, 5460.0, 5512.9])
+def test_a_reference_may_be_named_near_a_measured_energy(named: float) -> None:
+    check_run([dataset(np.linspace(5405, 5512, 12))], options(reconstruct={"reference_energy_ev": named}))
+
+
+def test_a_few_energies_are_refused_with_what_to_do() -> None:
+    with pytest.raises(InvalidInputError, match=r"has 2 energies.*send each energy as a dataset of its own"):
+        check_run([dataset([5420.0, 5540.0])], options())
+
+
 @pytest.mark.parametrize("phase_energy_ev", ["lowest", 5405.0, 5404.5, 5460.0, 5512.9])
 def test_the_phase_may_be_taken_at_any_measured_energy(phase_energy_ev: Any) -> None:
     check_run([dataset(np.linspace(5405, 5512, 12))], options(chemistry={"phase_energy_ev": phase_energy_ev}))

@@ -412,3 +412,25 @@ def test_a_field_that_was_never_written_is_named(files: Any, tmp_path: Path, pla
         file.create_dataset(place, shape, dtype, **({"chunks": shape} if shape else {}))
     (fault,) = faults_of(path)
     assert "was never written" in fault
+
+
+@pytest.mark.parametrize("place", ["instrument_1/detector_2/data", "data_2/data"])
+def test_frames_of_another_detector_are_named_as_not_read(files: Any, tmp_path: Path, place: str) -> None:
+    path = files.cxi(tmp_path / "f")
+    with h5py.File(path, "r+") as file:
+        file[f"entry_1/{place}"] = files.measurement()["counts"][:, :8, :8]
+    source, frames = read(path)
+    assert source.faults == ()
+    np.testing.assert_array_equal(frames, files.measurement()["counts"])
+    (warning,) = source.warnings
+    assert f"those of {place} are not read" in warning
+
+
+def test_spectra_and_links_to_the_frames_are_no_other_detector(files: Any, tmp_path: Path) -> None:
+    path = files.cxi(tmp_path / "f")
+    with h5py.File(path, "r+") as file:
+        n = len(files.measurement()["counts"])
+        read_from = "data_1/data" if "entry_1/data_1/data" in file else "instrument_1/detector_1/data"
+        file["entry_1/data_2/data"] = h5py.SoftLink(f"/entry_1/{read_from}")
+        file["entry_1/instrument_1/detector_3/data"] = np.zeros((n, 1, 4096))
+    assert read(path)[0].warnings == ()

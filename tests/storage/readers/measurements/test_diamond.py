@@ -112,6 +112,14 @@ def test_frames_of_two_detectors_are_a_fault(tmp_path: Path) -> None:
     assert "several detectors" in faults(write(tmp_path / "f", form))["counts"]
 
 
+def test_a_detector_whose_file_was_not_sent_is_named(tmp_path: Path) -> None:
+    link = h5py.ExternalLink("/dls/raw/excalibur-1.hdf", "/entry/instrument/detector/data")
+    with open_scan(packed(tmp_path, scan={**I13, "entry1/instrument/excalibur/data": link})) as (source,):
+        np.testing.assert_array_equal(frames_of(source), COUNTS)
+        (warning,) = source.warnings
+        assert "the frames are those of merlin_sw_hdf; excalibur is in another file" in warning
+
+
 CXI: dict[str, Any] = {
     "entry_1/data/data": COUNTS.reshape(2, 3, 16, 16), "entry_1/instrument_1/beam_1/energy": 708.0,
     "entry_1/instrument_1/detector_1/distance": 0.1, "entry_1/instrument_1/detector_1/x_pixel_size": 55e-6,

@@ -111,3 +111,44 @@ def test_a_detectors_file_may_be_virtual_itself(tmp_path: Path, is_there: bool) 
         assert source.faults == ()
         assert source.frames is not None
         np.testing.assert_array_equal(source.frames[2:4], COUNTS[2:4])
+
+
+def test_frames_of_several_detectors_are_a_fault_wherever_they_are(tmp_path: Path) -> None:
+    for number, place in enumerate(
+        ("entry/measurement/merlin/frames", "entry/measurement/Eiger/data", "entry/instrument/Eiger/data")
+    ):
+        with open_scan(write(tmp_path / f"f{number}", **{place: COUNTS})) as (source,):
+            (fault,) = source.faults
+            assert fault.field == "counts"
+            assert "several detectors, " in fault.message
+            assert place in fault.message
+            assert "eiger1m" in fault.message
+    same = {
+        "entry/measurement/eiger1m/frames": None,
+        "entry/measurement/Eiger/data": COUNTS,
+        "entry/instrument/Eiger/data": COUNTS,
+    }
+    with open_scan(write(tmp_path / "same", **same)) as (source,):
+        assert source.faults == (), "one detector, in both of its places"
+
+
+def test_a_detector_whose_file_was_not_sent_is_named(tmp_path: Path) -> None:
+    master = write(tmp_path / "000012.h5", entry__measurement__eiger1m__frames=LINK)
+    with h5py.File(master, "r+") as file:
+        file["entry/measurement/merlin"] = h5py.ExternalLink("scan_000012_merlin.hdf5", "/entry/measurement/Merlin")
+    packed_with = tmp_path / "scan.zip"
+    with h5py.File(tmp_path / "scan_000012_eiger.hdf5", "w") as file:
+        file["entry/measurement/Eiger/data"] = COUNTS
+    with h5py.File(tmp_path / "scan_000012_merlin.hdf5", "w") as file:
+        file["entry/measurement/Merlin/frames"] = COUNTS
+    names = [master.name, "scan_000012_eiger.hdf5", "scan_000012_merlin.hdf5"]
+    for sent in (names[:2], names):
+        with zipfile.ZipFile(packed_with, "w") as archive:
+            for name in sent:
+                archive.write(tmp_path / name, name)
+        with open_scan(packed_with) as (source,):
+            if sent == names:
+                assert "several detectors" in source.faults[0].message
+            else:
+                assert source.faults == ()
+                assert "the frames are those of eiger1m; merlin is in another file" in " ".join(source.warnings)
