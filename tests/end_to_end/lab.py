@@ -51,6 +51,8 @@ BRIEF_OPTIONS: Final[dict[str, Any]] = {
 PRELOAD: Final = "DASK_DISTRIBUTED__WORKER__PRELOAD"
 UNDRAWN: Final = str(Path(__file__).with_name("undrawn.py"))
 """Where Dask's workers read what to load as they start, and what lets a run do without its figures."""
+N_WORKERS: Final = 2
+"""Workers of a service that is not told otherwise."""
 
 Writer = Callable[[Path, Scan], None]
 """Writes a scan to a file of one format."""
@@ -78,7 +80,7 @@ class ServiceProcess:
                 "--dashboard-port",
                 "0",
                 "--workers",
-                "2",
+                str(N_WORKERS),
                 *flags,
             ]
             environment = {PRELOAD: UNDRAWN} | os.environ | {"NO_COLOR": "1"}

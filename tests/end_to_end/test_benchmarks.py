@@ -32,9 +32,10 @@ def bench_service(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
 def test_clients_beside_a_run_and_a_large_upload(bench_service: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        bench_service("--clients", "3", "--seconds", "2", "--mebibytes", "4")
+        bench_service("--calls", "50", "--clients", "3", "--seconds", "2", "--mebibytes", "4")
     said = capsys.readouterr().out
     assert ended.value.code == 0, said
+    assert re.search(r"a status call: \d+\.\d\d ms of the service's processor time", said)
     assert int(re.findall(r"run running: (\d+) status calls", said)[0]) >= 3 * 8
     assert "errors and lost uploads: 0" in said
     assert re.search(r"PUT \d+ MiB/s", said)

@@ -9,6 +9,7 @@ from imaged import PIXEL_M, SIDE_PX, imaged
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.chemistry import electron_density
 from tasks.coupling.outliers import phase_warnings
 from tasks.coupling.spectra import align, couple
 from tasks.errors import EnergyGridError, RegistrationError, VacuumError
@@ -113,6 +114,19 @@ def test_off_leaves_spectra_as_measured_and_joint_brings_them_nearer_the_truth(m
         true = -np.log(np.abs(measured.truth(spectra.y_m, spectra.x_m)))
         errors[mode] = np.sqrt(np.mean((spectra.absorption - true)[:, spectra.sample_mask] ** 2))
     assert errors["joint"] < 0.97 * errors["off"]
+
+
+@pytest.mark.parametrize("mode", ["off", "joint"])
+def test_two_thirds_of_the_electron_densities_are_true_to_their_standard_error(mode: Literal["off", "joint"]) -> None:
+    """Of the lowest energy, as maps have them, under noise that is large beside what resampling makes of borders."""
+    noisy = Measured(0, noise=0.02)
+    spectra, _ = couple(noisy.objects, noisy.doses, noisy.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions(mode=mode))
+    true = electron_density(np.angle(noisy.truth(spectra.y_m, spectra.x_m)[0]), 0.0, ENERGY[0])
+    found = electron_density(spectra.phase[0], spectra.sigma_phase[0], ENERGY[0])
+    off = ((found.value - true.value) / found.sigma)[spectra.sample_mask]
+    assert off.size > 2000
+    assert 0.60 < np.mean(np.abs(off) < 1) < 0.76
+    assert abs(off.mean()) < 0.25
 
 
 def test_corrections_fix_gauge_and_take_back_the_other_energies_word(measured: Measured) -> None:
