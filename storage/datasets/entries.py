@@ -66,10 +66,10 @@ def examine_all(
 
 def inconsistencies(scan: ScanRecord | ScanInfo, others: Sequence[ScanRecord | ScanInfo]) -> Iterator[FieldError]:
     """Why a scan cannot stand beside others of its dataset: an energy measured twice, other frames, another geometry."""
-    for other in others:
-        if abs(scan.energy_ev - other.energy_ev) < SAME_ENERGY_EV:
-            where = f" as scan {other.name}" if isinstance(other, ScanInfo) else " twice in the file"
-            yield FieldError("energy_ev", f"duplicate energy: {scan.energy_ev:.3f} eV is there{where}")
+    same = next((other for other in others if abs(scan.energy_ev - other.energy_ev) < SAME_ENERGY_EV), None)
+    if same is not None:
+        where = f" as scan {same.name}" if isinstance(same, ScanInfo) else " twice in the file"
+        yield FieldError("energy_ev", f"duplicate energy: {scan.energy_ev:.3f} eV is there{where}")
     for other in others[:1]:
         if scan.n_pixels != other.n_pixels:
             yield FieldError("counts", f"frames of {scan.n_pixels} pixels a side; the other scans have {other.n_pixels}")

@@ -105,9 +105,8 @@ def image_inconsistencies(
     energy_ev: float, info: ImageInfo | None, others: Sequence[ImageRecord | ScanInfo]
 ) -> Iterator[FieldError]:
     """Why an image cannot stand beside others of its dataset: an energy measured twice, with and without a phase or an I0."""
-    for other in others:
-        if abs(energy_ev - other.energy_ev) < SAME_ENERGY_EV:
-            yield FieldError("energy_ev", f"duplicate energy: {energy_ev:.3f} eV is there already")
+    if any(abs(energy_ev - other.energy_ev) < SAME_ENERGY_EV for other in others):
+        yield FieldError("energy_ev", f"duplicate energy: {energy_ev:.3f} eV is there already")
     for theirs in (other.info if isinstance(other, ImageRecord) else other.image for other in others[:1]):
         if info is None or theirs is None:
             continue

@@ -4,6 +4,8 @@ Every energy is told apart from its neighbours, because figures of merit change 
 that outliers cannot move decides what is far (median absolute deviation; Hampel, JASA 69, 383 (1974)).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -30,6 +32,9 @@ RELATION_SLOPES = 0.65, 1.5
 """Slopes of the measured phase on the one that the absorption predicts; simulated specimens have 0.9 to 1.1."""
 LEAST_LIKENESS = 0.9
 """Correlation of the two below which their slope says little."""
+FAR_NOISIER = 5.0
+"""The phase of an energy is this many times noisier than that of most where its beam was lost; doses differ by less."""
+MOST_NAMED = 5
 MOST_WITHOUT_PHASE = 0.1
 """Share of the absorbing pixels whose phase is less than their absorption; matter's is several times as large."""
 
@@ -158,3 +163,18 @@ def is_far(excess: Array, least: float) -> NDArray[np.bool_]:
     """(E,) bool: beyond `FAR_SIGMAS` of the scatter of ``excess`` (E,) and beyond ``least``; never of too few."""
     is_enough = len(excess) >= LEAST_ENERGIES
     return np.abs(excess) > max(FAR_SIGMAS * robust_sd(excess), least) if is_enough else np.zeros(len(excess), bool)
+
+
+def noisiest(energy_ev: Sequence[float] | Array, sigma_phase: Array) -> str:
+    """The energies whose phase is far noisier in the vacuum than that of most, to end a sentence with; "" where there is none.
+
+    Parameters
+    ----------
+    energy_ev, sigma_phase : (E,) array [eV], [rad]
+    """
+    usual = float(np.median(sigma_phase))
+    bad = np.flatnonzero(sigma_phase > FAR_NOISIER * usual)
+    if not len(bad):
+        return ""
+    named = ", ".join(f"{energy_ev[index]:.1f} eV ({sigma_phase[index]:.2g} rad)" for index in bad[:MOST_NAMED])
+    return f" The noise is that of {named}, of the others {usual:.2g} rad: send a dataset without, if the beam was lost there"

@@ -4,8 +4,9 @@ The order matters: pixel size, gauge, drift, logarithm, Kramers-Kronig. Everythi
 complex object itself, in one interpolation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from scipy import ndimage
 from tasks.coupling.alignment import (
     EnergyObject,
     Object,
+    Shared,
     as_object,
     find_sample,
     flatten,
@@ -26,8 +28,10 @@ from tasks.coupling.alignment import (
     share,
 )
 from tasks.coupling.correction import Correction
+from tasks.coupling.outliers import noisiest
 from tasks.coupling.projection import Constrained, Pair, constrain
 from tasks.coupling.registration import Grid, common_grid, to_canvas
+from tasks.errors import RegistrationError, VacuumError
 from tasks.gauge import Gauge, field_box, field_of_view
 from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.ptycho.scan import Canvas
@@ -35,6 +39,7 @@ from tasks.scattering import Absorber
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,11 @@ def align(
     seen = [EnergyObject(*one) for one in zip(objects, doses, canvases, strict=True)]
     for one, energy in zip(seen, energy_ev, strict=True):
         require_finite(one.object, float(energy))
-    grid = common_grid(canvases, [field_box(field_of_view(dose)) for dose in doses])
-    own = [own_gauge(one, grid, options) for one in seen]
+    grid = common_grid(canvases, of_each(energy_ev, lambda at: field_box(field_of_view(doses[at]))))
+    own = of_each(energy_ev, lambda at: own_gauge(seen[at], grid, options))
     middle = reference_index(len(seen))
     reference = register_reference(seen[middle], own[middle], grid)
-    found = [register(one, gauge, reference, grid, options) for one, gauge in zip(seen, own, strict=True)]
+    found = of_each(energy_ev, lambda at: register(seen[at], own[at], reference, grid, options))
     shared = share(
         np.stack([one.shift_px for one in found]),
         np.mean([one.phase for one in found], axis=0),
@@ -116,8 +121,32 @@ def align(
         tuple(one.gauge for one in flat),
         shared.field,
         shared.vacuum,
-        find_sample(phase.mean(axis=0, dtype=float), shared.field, shared.vacuum),
+        _sample(phase, shared, energy_ev),
     )
+
+
+def of_each(energy_ev: Array, work: Callable[[int], Found]) -> list[Found]:
+    """What ``work`` finds of each energy, by its place; an energy without vacuum or likeness to the others is named.
+
+    Raises
+    ------
+    VacuumError, RegistrationError
+    """
+    found = []
+    for place, energy in enumerate(energy_ev):
+        try:
+            found.append(work(place))
+        except (VacuumError, RegistrationError) as error:
+            raise type(error)(f"{error} (This was found at {energy:.1f} eV.)") from error
+    return found
+
+
+def _sample(phase: NDArray[np.float32], shared: Shared, energy_ev: Array) -> Mask:
+    """(Y, X) bool: the specimen in the mean of phases (E, Y, X); energies that drown it in noise are named."""
+    try:
+        return find_sample(phase.mean(axis=0, dtype=float), shared.field, shared.vacuum)
+    except VacuumError as error:
+        raise VacuumError(f"{error}{noisiest(energy_ev, rms_in_vacuum(phase, shared.vacuum))}") from error
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from service.stages.couple.tile import Tile, joined
 from service.stages.reconstruct import ReconstructStep
 from service.stages.scans import read_field_box
 from service.workflow.inputs import ScanInput
-from service.workflow.step import Step, StepAttributes, StepRef
+from service.workflow.step import NOT_IN_KEY, Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
 from tasks.options.coupling import AlignOptions
 
@@ -242,6 +242,8 @@ class SampleStep(Step):
 
     Parameters
     ----------
+    energies : tuple of float
+        All energies [eV], as calibrated.
     shared : StepRef
     flat : tuple of StepRef
         All energies, in order.
@@ -256,12 +258,15 @@ class SampleStep(Step):
         SHIFT,
     )
 
+    energies: tuple[float, ...] = field(metadata=NOT_IN_KEY)
     shared: StepRef[ShareStep]
     flat: tuple[StepRef[FlattenStep], ...]
     n_tiles: int
 
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.coupling.alignment import find_sample
+        from tasks.coupling.outliers import noisiest
+        from tasks.errors import VacuumError
 
         shared = context.read(self.shared, "field", "vacuum")
         shifts, phase = [], np.zeros(shared["field"].shape)
@@ -271,7 +276,12 @@ class SampleStep(Step):
             shifts.append(read["shift_px"])
             phase += joined(read, "phase", self.n_tiles, len(phase)).sum(axis=0, dtype=float)
         shift_px = np.concatenate(shifts)
-        return context.write({"sample": find_sample(phase / len(shift_px), **shared), "shift_px": shift_px})
+        try:
+            sample = find_sample(phase / len(shift_px), **shared)
+        except VacuumError as error:
+            noise = np.concatenate([context.read(step, "sigma_phase")["sigma_phase"] for step in self.flat])
+            raise VacuumError(f"{error}{noisiest(self.energies, noise)}") from error
+        return context.write({"sample": sample, "shift_px": shift_px})
 
 
 def grid_of(read: dict[str, NDArray[Any]]) -> Grid:

@@ -87,7 +87,7 @@ def add_parts(graph: Graph, step: CouplingStep) -> Parts:
         graph.add(FlattenStep(**about, registered=found, shared=shared, n_tiles=n_tiles))
         for about, found in zip(own, registered, strict=True)
     )
-    sample = graph.add(SampleStep(label=label, shared=shared, flat=flat, n_tiles=n_tiles))
+    sample = graph.add(SampleStep(label=label, energies=energies, shared=shared, flat=flat, n_tiles=n_tiles))
     tiles: list[dict[str, Any]] = [
         {
             "label": f"-tile{tile + 1}of{n_tiles}{label}", "energies": energies, "tile": tile, "n_tiles": n_tiles,

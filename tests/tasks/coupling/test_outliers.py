@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.coupling.outliers import coupling_warnings, neighbours, phase_warnings, relation_warnings
+from tasks.coupling.outliers import coupling_warnings, neighbours, noisiest, phase_warnings, relation_warnings
 
 ENERGY_EV = np.linspace(5420, 5540, 40)
 
@@ -111,3 +111,13 @@ def test_a_phase_by_another_factor_than_the_relation_has_is_told(slope: float) -
     assert relation_warnings(np.random.default_rng(1).normal(0, 1, 40), predicted) == []
     assert relation_warnings(slope * rough[:3], predicted[:3]) == []
     assert relation_warnings(np.zeros(40), predicted) == []
+
+
+def test_far_noisier_energies_are_named_and_a_lower_dose_is_not() -> None:
+    sigma = np.full(40, 0.01)
+    sigma[:20] = 0.03
+    assert noisiest(ENERGY_EV, sigma) == ""
+    sigma[[3, 20]] = 2.0, 0.5
+    told = noisiest(ENERGY_EV, sigma)
+    assert f"{ENERGY_EV[3]:.1f} eV (2 rad), {ENERGY_EV[20]:.1f} eV (0.5 rad)" in told
+    assert "of the others" in told

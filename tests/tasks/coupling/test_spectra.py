@@ -290,6 +290,23 @@ def test_a_blank_field_or_a_dose_of_nothing_is_a_sentence() -> None:
             align(objects, [spoilt, *doses[1:]], canvases, THREE, AlignOptions())
 
 
+def test_an_energy_that_drowns_the_specimen_in_noise_is_named() -> None:
+    objects, doses, canvases = disc(0.1)
+    noise = np.random.default_rng(1).normal(0, 2.0, (N, N))
+    with pytest.raises(
+        VacuumError, match=r"must hold a specimen.* The noise is that of 5540\.0 eV \(.* rad\), of the others 0\.0"
+    ):
+        align([*objects[:2], np.exp(1j * noise).astype(np.complex64)], doses, canvases, THREE, AlignOptions(drift="none"))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_energy_without_light_is_named(place: int) -> None:
+    objects, doses, canvases = disc(2.0)
+    doses[place] = np.zeros((N, N), np.float32)
+    with pytest.raises(VacuumError, match=rf"\(This was found at {THREE[place]:.1f} eV\.\)"):
+        align(objects, doses, canvases, THREE, AlignOptions())
+
+
 def test_a_stated_vacuum_box_is_used_where_none_is_found() -> None:
     filled = disc(2.5, radius=31.0)
     with pytest.raises(VacuumError):

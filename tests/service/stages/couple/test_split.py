@@ -15,6 +15,7 @@ from scipy.special import erf
 from service.execution.worker import StepResult, perform
 from service.stages.context import DataPaths, StageContext, StepRequest
 from service.stages.couple import split
+from service.stages.couple.alignment import FlattenStep, SampleStep
 from service.stages.couple.correction import gauge_row, read_correction
 from service.stages.couple.split import groups_of, number_of_tiles
 from service.stages.pipeline import build_graph
@@ -22,6 +23,7 @@ from service.stages.reconstruct import ReconstructStep
 from service.stages.scans import FIELD_BOX, field_box_of
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
+from service.workflow.step import StepRef
 from storage.artifacts import ArtifactStore
 from tasks.gauge import Gauge
 from tasks.options.run import RunOptions
@@ -213,3 +215,20 @@ def test_an_object_that_is_no_number_is_named_by_its_energy(
     assert result.fate == "failed"
     assert "5420.0 eV" in result.message
     assert "diverge" in result.message
+
+
+def test_an_energy_that_drowns_the_specimen_in_noise_is_named(tmp_path: Path) -> None:
+    paths = DataPaths(tmp_path / "datasets", tmp_path / "units", tmp_path / "runs")
+    store, rng = ArtifactStore(paths.artifacts), np.random.default_rng(0)
+    everywhere, vacuum = np.ones((SIDE, SIDE), bool), np.indices((SIDE, SIDE))[1] < SIDE // 3
+    store.write("shared", {"field": everywhere, "vacuum": vacuum}, {})
+    for number, noise in enumerate((0.01, 0.01, 5.0)):
+        phase = rng.normal(0, noise, (1, SIDE, SIDE)).astype(np.float32)
+        arrays: dict[str, NDArray[Any]] = {"shift_px": np.zeros((1, 2)), "phase0": phase, "sigma_phase": np.array([noise])}
+        store.write(f"flat{number}", arrays, {})
+    flat = tuple(StepRef[FlattenStep](f"flat{number}", f"flat{number}") for number in range(3))
+    step = SampleStep(energies=(5420.0, 5470.0, 5540.0), shared=StepRef("shared", "shared"), flat=flat, n_tiles=1)
+    result = perform(StepRequest("run_1", step, paths), lambda _: None)
+    assert result.fate == "failed"
+    assert "must hold a specimen" in result.message
+    assert "The noise is that of 5540.0 eV (5 rad), of the others 0.01 rad" in result.message
