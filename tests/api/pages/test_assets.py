@@ -7,6 +7,8 @@ import httpx
 import pytest
 from chromium import CHROMIUM, Play, Tab
 
+OTHER = {"sample": {"formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}}
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
@@ -28,6 +30,31 @@ def test_a_run_is_followed_to_its_figures(play: Play, client: httpx.Client, serv
         await tab.until("document.querySelectorAll('.gallery figure').length === 2")
         await tab.until("document.querySelector('#explore canvas.map')")
         assert "open_datatree" in await tab.value("document.querySelector('#open-code').textContent")
+
+    play(f"{client.base_url}/?run={run['id']}", scene)
+
+
+def test_the_focus_stays_where_it_is_when_lists_are_refreshed(
+    play: Play, client: httpx.Client, run: dict[str, Any], dataset: dict[str, Any]
+) -> None:
+    other = client.post("/api/v1/datasets", json={**OTHER, "title": "other"}).json()["id"]
+    path = f"/datasets/{dataset['id']}"
+    parts = ("input[type=checkbox]", "a", "button[id^=rename]")
+
+    async def scene(tab: Tab) -> None:
+        await tab.value("import('/assets/refresh.js').then((module) => { window.refresh = module.refresh; })")
+        for number, part in enumerate(parts):
+            focused = f"document.querySelector('[data-item=\"{path}\"] {part}')"
+            await tab.value(f"{focused}.focus()")
+            assert client.patch(f"/api/v1{path}", json={"title": f"name {number}"}).is_success
+            assert await tab.value("window.refresh('#dataset-list')")
+            assert f"name {number}" in await tab.value(f"{focused}.closest('li').textContent")
+            assert await tab.value(f"document.activeElement === {focused}"), part
+        file = f"document.querySelector('[data-item=\"/datasets/{other}\"] input[type=file]')"
+        await tab.value(f"{file}.focus()")
+        assert client.patch(f"/api/v1{path}", json={"title": "the last"}).is_success
+        assert await tab.value("window.refresh('#dataset-list')")
+        assert await tab.value(f"document.activeElement === {file}")
 
     play(f"{client.base_url}/?run={run['id']}", scene)
 
