@@ -12,6 +12,7 @@ from tasks.errors import NoModelError
 from tasks.scattering import Absorber
 from tasks.xanes.fit import at_edge_wavelength, fit_spectra
 from tasks.xanes.model import PARAMETERS, eq1
+from tasks.xanes.unresolved import error_of_sum
 
 if TYPE_CHECKING:
     from tasks.xanes.models import SpectrumModel
@@ -98,7 +99,7 @@ class AreaFit:
 
 
 def mean_spectrum(
-    images: NDArray[np.floating], sigma: NDArray[np.floating] | None, inside: NDArray[np.bool_]
+    images: NDArray[np.floating], sigma: NDArray[np.floating] | None, inside: NDArray[np.bool_], blur_px: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean over the pixels of an area and its standard error, at each energy.
 
@@ -109,15 +110,16 @@ def mean_spectrum(
         Standard deviation of one pixel; the errors are NaN without it.
     inside : (Y, X) bool array
         At least one pixel.
+    blur_px : float
+        How errors of neighbouring pixels are correlated (`tasks.xanes.unresolved.blur_of`); 0 of independent ones.
 
     Returns
     -------
     mean, sigma : (E,) float64 arrays
-        Errors of different pixels are taken as independent.
     """
     mean = images[:, inside].mean(axis=1, dtype=np.float64)
     one = np.full(len(mean), np.nan) if sigma is None else np.asarray(sigma, dtype=np.float64)
-    return mean, one / np.sqrt(np.count_nonzero(inside))
+    return mean, one * (error_of_sum(inside.astype(np.float64), blur_px) / np.count_nonzero(inside))
 
 
 def fit_mean(
@@ -163,17 +165,17 @@ def describe_fit(
     return AreaFit(parameters, sigma, fine, curve, absorption - model.curve(energy_ev, values) * (edge_ev / energy_ev))
 
 
-def area_electrons(maps: Maps, inside: NDArray[np.bool_]) -> tuple[float, float] | None:
+def area_electrons(maps: Maps, inside: NDArray[np.bool_], blur_px: float = 0.0) -> tuple[float, float] | None:
     """Electrons per absorber over an area, its electrons over its absorber atoms, and one standard error; None without maps."""
     if not set(ELECTRON_MAPS) <= set(maps):
         return None
     electrons, electrons_sigma, atoms, jump, jump_sigma = (np.asarray(maps[name], np.float64) for name in ELECTRON_MAPS)
-    return area_ratio(Density(electrons, electrons_sigma), Density(atoms, np.abs(jump_sigma / jump * atoms)), inside)
+    return area_ratio(Density(electrons, electrons_sigma), Density(atoms, np.abs(jump_sigma / jump * atoms)), inside, blur_px)
 
 
-def area_pre_edge(maps: Maps, inside: NDArray[np.bool_]) -> tuple[float, float] | None:
+def area_pre_edge(maps: Maps, inside: NDArray[np.bool_], blur_px: float = 0.0) -> tuple[float, float] | None:
     """PE/dmu [eV] over an area, the sum of the pre-edge areas over that of the edge jumps, and one standard error."""
     if not set(PRE_EDGE_MAPS) <= set(maps):
         return None
     area, area_sigma, jump, jump_sigma = (np.asarray(maps[name], np.float64) for name in PRE_EDGE_MAPS)
-    return area_ratio(Density(area, area_sigma), Density(jump, jump_sigma), inside)
+    return area_ratio(Density(area, area_sigma), Density(jump, jump_sigma), inside, blur_px)

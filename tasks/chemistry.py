@@ -17,7 +17,7 @@ from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit
 from tasks.xanes.mask import kept
 from tasks.xanes.model import PARAMETERS, pre_edge_area, pre_edge_ratio
-from tasks.xanes.unresolved import unresolved_variance
+from tasks.xanes.unresolved import error_of_sum, unresolved_variance
 
 PAPER_JUMP: Final = 3.53
 """Step of f'' across the V K edge [electrons], of the paper."""
@@ -113,26 +113,27 @@ def ratio(above: Density, below: Density) -> tuple[NDArray[np.float64], NDArray[
     return value, np.hypot(above.sigma, value * below.sigma) / base
 
 
-def area_ratio(above: Density, below: Density, area: NDArray[np.bool_]) -> tuple[float, float]:
+def area_ratio(above: Density, below: Density, area: NDArray[np.bool_], blur_px: float = 0.0) -> tuple[float, float]:
     """Quotient over an area, the sum of one density over the sum of the other, and its standard error.
 
-    A mean of ratios would be led by the pixels with the least in them. Pixels where either density is NaN are left out,
-    and errors of different pixels are taken as independent.
+    A mean of ratios would be led by the pixels with the least in them. Pixels where either density is NaN are left out.
 
     Parameters
     ----------
     above, below : Density
-    area : bool array of their shape
+    area : bool array of their shape (Y, X)
         True inside.
+    blur_px : float
+        How errors of neighbouring pixels are correlated (`tasks.xanes.unresolved.blur_of`); 0 of independent ones.
     """
     inside = area & np.isfinite(above.value) & np.isfinite(below.value)
-    value, sigma = ratio(_total(above, inside), _total(below, inside))
+    value, sigma = ratio(_total(above, inside, blur_px), _total(below, inside, blur_px))
     return float(value), float(sigma)
 
 
-def _total(density: Density, inside: NDArray[np.bool_]) -> Density:
-    errors = np.square(density.sigma[inside])
-    return Density(np.asarray(np.sum(density.value[inside])), np.sqrt(np.asarray(np.sum(errors))))
+def _total(density: Density, inside: NDArray[np.bool_], blur_px: float) -> Density:
+    sigma = error_of_sum(np.where(inside, density.sigma, 0.0), blur_px)
+    return Density(np.asarray(np.sum(density.value[inside])), np.asarray(sigma))
 
 
 def chemistry_maps(

@@ -69,7 +69,7 @@ class AreaSpectrumAnswer(Answer):
     energy_ev: Numbers
     absorption: Numbers
     absorption_sigma: Numbers
-    """Standard error, which takes the errors of different pixels as independent."""
+    """Standard error; noise of neighbouring pixels is as correlated as the attribute ``blur_px`` of the results' maps says."""
     phase: Numbers
     phase_sigma: Numbers
     fit: AreaFitAnswer | None

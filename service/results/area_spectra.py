@@ -98,11 +98,12 @@ def read_area_spectrum(store: ResultsStore, area: Area, field: str) -> AreaSpect
     spectra = read_arrays(store, group, {"energy", "absorption", "phase", "sigma_absorption", "sigma_phase"}, window)
     maps = read_arrays(store, f"{area.dataset}/maps", names, window)
     energy_ev = np.asarray(spectra["energy"], np.float64)
+    blur_px = float(store.attributes(f"{area.dataset}/maps").get("blur_px", 0.0)) if maps else 0.0
     (absorption, absorption_sigma), (phase, phase_sigma) = (
-        mean_spectrum(spectra[name], spectra.get(f"sigma_{name}"), inside) for name in ("absorption", "phase")
+        mean_spectrum(spectra[name], spectra.get(f"sigma_{name}"), inside, blur_px) for name in ("absorption", "phase")
     )
     fit, refused = fitted(energy_ev, absorption, absorption_sigma, maps, inside, model)
-    told = {"electron_ratio": area_electrons(maps, inside), "pre_edge_ratio": area_pre_edge(maps, inside)}
+    told = {"electron_ratio": area_electrons(maps, inside, blur_px), "pre_edge_ratio": area_pre_edge(maps, inside, blur_px)}
     return AreaSpectrum(
         area.dataset,
         area.name,

@@ -106,6 +106,7 @@ def read_dataset(store: ResultsStore, dataset: RunInput, options: RunOptions) ->
         references=texts(store, f"{dataset.id}/references", "reference") if mixture else (),
         components=components,
         kk_slope=store.attributes(f"{dataset.id}/spectra").get("kk_slope"),
+        blur_px=store.attributes(f"{dataset.id}/maps").get("blur_px", 0.0) if maps else 0.0,
     )
 
 

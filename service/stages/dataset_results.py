@@ -69,6 +69,8 @@ class DatasetResults:
     """Maps of scores and of factors, by the names of the results store; none for a standard."""
     kk_slope: float | None = None
     """Slope of the measured phase on the one predicted from the absorption; None of absorption alone."""
+    blur_px: float = 0.0
+    """How errors of neighbouring pixels are correlated (`tasks.xanes.unresolved.blur_of`); 0 without maps."""
 
     @property
     def probe_pixel_size_m(self) -> Array:
@@ -138,6 +140,7 @@ class RunResultsStep(Step):
             warnings=context.attributes(spectra)["warnings"],
             components=own,
             kk_slope=context.attributes(spectra).get("kk_slope"),
+            blur_px=float(context.attributes(maps).get("blur_px", 0.0)),
         )
 
     def _read_grouped(self, context: StageContext, dataset: str) -> dict[str, Array]:

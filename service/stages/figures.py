@@ -38,7 +38,7 @@ class DrawnFiguresStep(RunResultsStep):
     """
 
     stage: ClassVar[str] = "figures"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     is_optional: ClassVar[bool] = True
     arrays: ClassVar[tuple[ArraySpec, ...]] = (ArraySpec(PNG + "{figure}", ("byte",), ("uint8",), "1", "PNG file of a figure"),)
 
@@ -92,7 +92,7 @@ class FiguresStep(RunResultsStep):
     """
 
     stage: ClassVar[str] = "figures"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     is_optional: ClassVar[bool] = True
 
     run_id: str
@@ -207,6 +207,7 @@ def specimen_of(found: DatasetResults) -> Specimen:
         kramers_kronig=kramers_kronig_of(found),
         sigma_absorption=found.spectra.get("sigma_absorption"),
         sigma_phase=found.spectra.get("sigma_phase"),
+        blur_px=found.blur_px,
     )
 
 

@@ -38,7 +38,7 @@ class ResultsStep(RunResultsStep):
     """Publish a run: write the results store, sealed by one rename. It stores no arrays of its own."""
 
     stage: ClassVar[str] = "results"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
 
     run_id: str
 
@@ -98,7 +98,7 @@ def dataset_groups(found: DatasetResults) -> dict[str, Group]:
     if found.convergence or found.resolution:
         groups[f"{dataset.id}/reconstruction"] = reconstruction_group(found)
     if found.maps:
-        groups[f"{dataset.id}/maps"] = Group(plane, dict(found.maps), about)
+        groups[f"{dataset.id}/maps"] = Group(plane, dict(found.maps), about | {"blur_px": found.blur_px})
     if found.mixture:
         coords = {**plane, "reference": np.array(found.references)}
         arrays = {name: single_precision(values) for name, values in found.mixture.items()}

@@ -19,7 +19,8 @@ class AreaSpectrum:
         ``specimen``, or ``domain-1`` and so on.
     n_pixels : int
     energy_ev, absorption, sigma : (E,) float64 array
-        Amplitude absorption; the standard error takes the errors of different pixels as independent, NaN where not known.
+        Amplitude absorption and its standard error, NaN where not known: neighbouring pixels are as correlated as the
+        attribute ``blur_px`` of the maps says.
     phase : (E,) float64 array or None
         [rad]; None of images without a phase.
     """
@@ -41,12 +42,28 @@ def area_spectra(source: Source, dataset: str) -> list[AreaSpectrum]:
     sigma = np.full(len(energy_ev), np.nan)
     if source.has(group, "sigma_absorption"):
         sigma = source.read(group, "sigma_absorption").astype(np.float64)
+    maps = dataset_group(dataset, "maps")
+    blur_px = float(source.store.attributes(maps).get("blur_px", 0.0)) if source.has(maps, "mask") else 0.0
     found = []
     for row, (name, inside) in enumerate(areas.items()):
         n_pixels = int(np.count_nonzero(inside))
         phase = means["phase"][row] if "phase" in means else None
-        found.append(AreaSpectrum(name, n_pixels, energy_ev, means["absorption"][row], sigma / np.sqrt(n_pixels), phase))
+        error = sigma * (error_of_sum(inside, blur_px) / n_pixels)
+        found.append(AreaSpectrum(name, n_pixels, energy_ev, means["absorption"][row], error, phase))
     return found
+
+
+def error_of_sum(inside: NDArray[np.bool_], blur_px: float) -> float:
+    """Standard error of a sum over pixels (Y, X) that have an error of 1 each.
+
+    As `tasks.xanes.unresolved.error_of_sum` has it: errors at a distance d have a correlation of exp(-d^2 / (4 blur_px^2)).
+    """
+    counted = inside.astype(np.float64)
+    if blur_px <= 0.0:
+        return float(np.sqrt(counted.sum()))
+    steps = [np.subtract.outer(np.arange(n), np.arange(n)) for n in inside.shape]
+    along_y, along_x = (np.exp(-(step**2) / (4 * blur_px**2)) for step in steps)
+    return float(np.sqrt(np.sum(counted * (along_y @ counted @ along_x))))
 
 
 def _areas(source: Source, dataset: str) -> dict[str, NDArray[np.bool_]]:

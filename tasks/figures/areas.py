@@ -78,7 +78,7 @@ def area_spectra(study: Study, specimen: Specimen) -> Figure:
         for area, colour in zip(areas, AREA_COLOURS, strict=False):
             inside = area_mask(area, specimen.absorption.shape)
             one = specimen.sigma_absorption if name == "absorption" else specimen.sigma_phase
-            spectrum, sigma = tasks.areas.mean_spectrum(specimen.image(name), one, inside)
+            spectrum, sigma = tasks.areas.mean_spectrum(specimen.image(name), one, inside, specimen.blur_px)
             fit = study.fitted(specimen.energy_ev, spectrum, sigma) if name == "absorption" else None
             plot_spectrum(axes, specimen.energy_ev, spectrum, sigma, colour, fit, plain_text(area.name))
         axes.set_ylabel(axis_label(name))
@@ -123,7 +123,8 @@ def with_error(value: float, sigma: float) -> str:
 
 def area_electrons(specimen: Specimen, area: Area) -> tuple[float, float] | None:
     """Electrons per absorber over the kept pixels of an area, and one standard error; None without the maps."""
-    return tasks.areas.area_electrons(specimen.maps, area_mask(area, specimen.absorption.shape) & specimen.kept())
+    inside = area_mask(area, specimen.absorption.shape) & specimen.kept()
+    return tasks.areas.area_electrons(specimen.maps, inside, specimen.blur_px)
 
 
 def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area, ...]) -> None:

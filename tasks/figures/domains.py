@@ -29,6 +29,7 @@ from tasks.figures.panel import (
 from tasks.figures.quantities import axis_label, density_label
 from tasks.figures.study import PooledDomains, Specimen, Study
 from tasks.figures.style import DOMAIN_COLOURS, INK, MM_PER_INCH, PAGE_MM, new_figure
+from tasks.xanes.unresolved import error_of_sum
 
 _MAX_POINTS = 6000
 _N_BINS = 400
@@ -278,14 +279,14 @@ def mean_spectra(study: Study, domains: PooledDomains) -> Figure:
 
 
 def _mean_errors(study: Study, n_domains: int, n_energies: int) -> NDArray[np.float64]:
-    """(k, E) standard errors of the domains' mean absorption, errors of pixels taken as independent; NaN where unknown."""
+    """(k, E) standard errors of the domains' mean absorption; NaN where unknown."""
     variance = np.zeros((n_domains, n_energies))
     n_pixels = np.zeros((n_domains, 1))
     for specimen in grouped_specimens(study):
-        sizes = np.bincount(np.asarray(specimen.label).ravel(), minlength=n_domains + 1)[1 : n_domains + 1, None]
-        sigma = np.full(n_energies, np.nan) if specimen.sigma_absorption is None else np.asarray(specimen.sigma_absorption)
-        variance += sizes * sigma**2
-        n_pixels += sizes
+        inside = (np.arange(1, n_domains + 1)[:, None, None] == np.asarray(specimen.label)).astype(np.float64)
+        summed = np.array([[error_of_sum(pixels, specimen.blur_px)] for pixels in inside])
+        variance += (summed * (np.nan if specimen.sigma_absorption is None else np.asarray(specimen.sigma_absorption))) ** 2
+        n_pixels += inside.sum(axis=(1, 2))[:, None]
     return np.asarray(np.sqrt(variance) / np.maximum(n_pixels, 1))
 
 

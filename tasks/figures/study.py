@@ -101,6 +101,8 @@ class Specimen:
     kramers_kronig : KramersKronig, optional
     sigma_absorption, sigma_phase : (E,) arrays, optional
         Standard deviation of one pixel of ``absorption`` [1] and ``phase`` [rad].
+    blur_px : float
+        How errors of neighbouring pixels are correlated (`tasks.xanes.unresolved.blur_of`); 0 of independent ones.
     mixture : (R, Y, X) array, optional
         Share of each of the study's references in every pixel; NaN where masked.
     areas : tuple of Area
@@ -122,6 +124,7 @@ class Specimen:
     kramers_kronig: KramersKronig | None = None
     sigma_absorption: NDArray[Any] | None = None
     sigma_phase: NDArray[Any] | None = None
+    blur_px: float = 0.0
     mixture: NDArray[Any] | None = None
     areas: tuple[Area, ...] = ()
 

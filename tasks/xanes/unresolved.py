@@ -1,9 +1,11 @@
 """What a pixel does not resolve: the error of a map of states where two states meet."""
 
+import math
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -67,6 +69,28 @@ def blur_of(images: NDArray[np.floating], kept: Mask) -> float:
         found.append(_neighbour_correlation(curvature, kept))
     correlation = float(np.median(found)) if found else 0.0
     return float(np.sqrt(-0.25 / np.log(correlation))) if 0.0 < correlation < 1.0 else 0.0
+
+
+def error_of_sum(errors: Array, blur_px: float) -> float:
+    """Standard error of a sum over pixels whose errors are as correlated as white noise that a Gaussian has blurred.
+
+    Errors of pixels at a distance d have a correlation of exp(-d^2 / (4 s^2)), with the standard deviation s of the Gaussian
+    (`blur_of`). Over many pixels the error is 2 sqrt(pi) s times that of independent ones. Errors that are alike over more pixels
+    than the blur reaches are not counted.
+
+    Parameters
+    ----------
+    errors : (Y, X) float64 array
+        Standard error of every pixel, 0 of those that are left out.
+    blur_px : float
+        0 of independent errors.
+    """
+    if blur_px <= 0.0:
+        return float(np.sqrt(np.sum(errors**2)))
+    reach = np.arange(-math.ceil(8 * blur_px), math.ceil(8 * blur_px) + 1)
+    correlation = np.exp(-(reach**2) / (4 * blur_px**2))
+    along_y = ndimage.convolve1d(errors, correlation, axis=0, mode="constant")
+    return float(np.sqrt(np.sum(errors * ndimage.convolve1d(along_y, correlation, axis=1, mode="constant"))))
 
 
 def _neighbour_correlation(values: Array, kept: Mask) -> float:

@@ -38,8 +38,13 @@ def true_parameters(shape: tuple[int, int]) -> NDArray[np.float64]:
     return found
 
 
-def write_published(path: Path, dataset_ids: Sequence[str], shape: tuple[int, int] = (40, 50), n_energies: int = 14) -> None:
-    """Write and seal the results of one run on several datasets, which all look alike; a rim of 4 pixels is vacuum."""
+def write_published(
+    path: Path, dataset_ids: Sequence[str], shape: tuple[int, int] = (40, 50), n_energies: int = 14, **of_maps: float
+) -> None:
+    """Write and seal the results of one run on several datasets, which all look alike; a rim of 4 pixels is vacuum.
+
+    ``of_maps`` are further attributes of the maps.
+    """
     plane = {"y": np.arange(shape[0]) * PIXEL_SIZE_M, "x": np.arange(shape[1]) * PIXEL_SIZE_M}
     about = {"title": "made up", "group": "g", "formula": "LiVO2", "absorber": {"element": "V", "edge": "K"}}
     energy = energies(n_energies)
@@ -58,7 +63,7 @@ def write_published(path: Path, dataset_ids: Sequence[str], shape: tuple[int, in
             "sigma_phase": np.full(n_energies, SIGMA_PHASE, np.float32),
         }
         tree[f"{dataset_id}/spectra"] = Group({"energy": energy, **plane}, arrays, about)
-        tree[f"{dataset_id}/maps"] = Group(plane, published_maps(parameters, kept), about)
+        tree[f"{dataset_id}/maps"] = Group(plane, published_maps(parameters, kept), about | of_maps)
         label = np.where(kept, 1 + (np.arange(shape[1]) > shape[1] // 2), 0).astype(np.int8)
         tree[f"{dataset_id}/reconstruction"] = reconstruction(energy)
         tree[f"{dataset_id}/domains"] = Group(plane, {"label": label}, about)

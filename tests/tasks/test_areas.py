@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from published import EDGE_EV, energies, published_maps, true_parameters
+from scipy import ndimage
 
 from tasks.areas import AreaModel, area_electrons, area_pre_edge, fit_mean, mean_spectrum, pixel_fit
 from tasks.errors import EnergyGridError, NoModelError
 from tasks.scattering import Absorber
 from tasks.xanes.model import PARAMETERS, eq1
+from tasks.xanes.unresolved import blur_of
 
 ENERGY_EV = energies(25)
 SHAPE = (30, 40)
@@ -26,6 +28,35 @@ def test_the_mean_has_the_error_of_one_pixel_over_the_root_of_their_number() -> 
     assert error == pytest.approx(sigma / np.sqrt(500))
     assert np.sqrt(np.mean(((mean - 3) / error) ** 2)) == pytest.approx(1, abs=0.4)
     assert np.isnan(mean_spectrum(images, None, inside)[1]).all()
+
+
+def test_the_error_of_a_mean_is_its_scatter_where_neighbours_share_noise() -> None:
+    """Boxes of white noise that a Gaussian has blurred, against the error from the blur that is found in the same images."""
+    rng = np.random.default_rng(2)
+    white = rng.normal(size=(60, 66, 66))
+    images = ndimage.gaussian_filter(white, (0, 0.7, 0.7), mode="wrap")
+    blur_px = blur_of(images, np.ones((66, 66), bool))
+    assert blur_px == pytest.approx(0.7, rel=0.05)
+    sigma = np.full(60, images.std())
+    for side in (1, 2, 6):
+        inside = np.zeros((66, 66), bool)
+        inside[:side, :side] = True
+        error = mean_spectrum(images, sigma, inside, blur_px)[1][0]
+        scatter = images.reshape(60, 66 // side, side, 66 // side, side).mean(axis=(2, 4)).std()
+        assert error == pytest.approx(scatter, rel=0.05), side
+    assert error > 2 * sigma[0] / 6  # what independent pixels would have
+
+
+def test_ratios_count_what_neighbours_share() -> None:
+    maps = published_maps(TRUTH, np.ones(SHAPE, bool))
+    inside = np.zeros(SHAPE, bool)
+    inside[5:25, 5:30] = True
+    for ratio in (area_electrons, area_pre_edge):
+        alone, shared = ratio(maps, inside), ratio(maps, inside, 0.7)
+        assert alone is not None
+        assert shared is not None
+        assert shared[0] == alone[0]
+        assert shared[1] / alone[1] == pytest.approx(2 * np.sqrt(np.pi) * 0.7, rel=0.1)  # less at the area's border
 
 
 def test_the_fit_of_a_mean_finds_the_parameters_and_lies_on_the_spectrum() -> None:

@@ -82,6 +82,20 @@ def test_an_area_is_read_with_its_errors_fit_and_ratios(store: ResultsStore) -> 
     assert found.ratios["electron_ratio"][0] == pytest.approx(38)
 
 
+def test_errors_count_what_neighbouring_pixels_share(store: ResultsStore, tmp_path: Path) -> None:
+    write_published(tmp_path / "results.zarr", ["ds_a"], SHAPE, n_energies=20, blur_px=0.7)
+    blurred, box = ResultsStore(tmp_path / "results.zarr"), Area("ds_a", "A", box=(5, 5, 14, 24))
+    alone, shared = (read_area_spectrum(one, box, "areas.0") for one in (store, blurred))
+    factor = pytest.approx(2 * np.sqrt(np.pi) * 0.7, rel=0.1)  # less at the border of the area
+    assert shared.absorption_sigma[0] / alone.absorption_sigma[0] == factor
+    assert shared.phase_sigma[0] / alone.phase_sigma[0] == factor
+    for name in ("electron_ratio", "pre_edge_ratio"):
+        assert shared.ratios[name][1] / alone.ratios[name][1] == factor
+    assert read_area_spectrum(blurred, Area("ds_a", "B", pixel=(9, 9)), "areas.0").absorption_sigma == pytest.approx(
+        np.full(20, SIGMA_ABSORPTION)
+    )
+
+
 def test_a_pixel_without_maps_is_fitted_and_one_with_maps_has_their_fit(store: ResultsStore) -> None:
     kept = read_area_spectrum(store, Area("ds_a", pixel=(15, 20)), "areas.0")
     assert kept.fit is not None

@@ -166,6 +166,7 @@ def test_maps_find_the_edges_that_were_put_in(study: Run) -> None:
     for name in get_args(Descriptor):
         assert np.nanmedian(maps[f"{name}_sigma"].values) > 0, name
     assert maps["edge_energy"].attrs["units"] == "eV"
+    assert 0 <= maps.attrs["blur_px"] < 2
 
 
 def test_domains_are_pooled_over_datasets_and_their_shares_sum_to_one(study: Run) -> None:

@@ -90,6 +90,20 @@ def test_spectra_of_domains_are_normalised_by_their_own_jump(study: Study) -> No
     np.testing.assert_allclose(half_way, [5474.2, 5475.6, 5477.3, 5479.0], atol=0.8)
 
 
+def test_errors_of_domains_count_what_neighbouring_pixels_share(study: Study) -> None:
+    def bars(blur_px: float) -> Any:
+        blurred = replace(study, specimens=tuple(replace(one, blur_px=blur_px) for one in study.specimens))
+        left = panels(mean_spectra(blurred, pooled(blurred)))[0]
+        drawn = [one.lines[2][0].get_segments() for one in left.containers if isinstance(one, ErrorbarContainer)]
+        return np.array([segments[0][1, 1] - segments[0][0, 1] for segments in drawn])
+
+    alone, shared = bars(0.0), bars(0.6)
+    assert alone.size == 4
+    assert (alone > 0).all()
+    assert (shared > 1.3 * alone).all()
+    assert (shared < 2.01 * np.sqrt(np.pi) * 0.6 * alone).all()
+
+
 def sorted_rise(line: Any) -> tuple[np.ndarray, np.ndarray]:
     x, y = line.get_xdata(), line.get_ydata()
     rising = slice(np.argmax(x > 5472.5), np.argmax(y) + 1)

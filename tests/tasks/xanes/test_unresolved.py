@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import ndtr
 
-from tasks.xanes.unresolved import BLUR_PX, UNRESOLVED, blur_of, unresolved_variance
+from tasks.xanes.unresolved import BLUR_PX, UNRESOLVED, blur_of, error_of_sum, unresolved_variance
 
 Array = NDArray[np.float64]
 
@@ -91,3 +91,14 @@ def test_the_variance_is_the_squared_error_where_two_states_meet_in_a_blurred_im
     told = [noise**2 + np.mean([unresolved_variance(one, variance, blur)[1, 1] for one in pixels]) for blur in (0.7, 0.0)]
     assert squared / told[0] == pytest.approx(1.0, abs=0.1)
     assert squared / told[1] > 1.5
+
+
+@pytest.mark.parametrize("blur_px", [0.0, 0.1, 0.6, 2.0])
+def test_the_error_of_a_sum_counts_every_pair_of_pixels(blur_px: float) -> None:
+    rng = np.random.default_rng(3)
+    errors = np.where(rng.random((9, 14)) < 0.7, rng.uniform(0.5, 2.0, (9, 14)), 0.0)
+    places = np.argwhere(errors)
+    squared = np.sum((places[:, None] - places[None]) ** 2, axis=2)
+    correlation = np.exp(-squared / (4 * blur_px**2)) if blur_px else (squared == 0).astype(float)
+    one = errors[tuple(places.T)]
+    assert error_of_sum(errors, blur_px) == pytest.approx(np.sqrt(one @ correlation @ one), rel=1e-6)
