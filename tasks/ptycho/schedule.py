@@ -33,9 +33,9 @@ Without it a probe a third too wide on a sparse scan diverges; photon noise alon
 FINAL_STEP = 0.1
 """The object's step in the last cycle, as a share of alpha."""
 
-MAX_DECAY_CYCLES = 30
-"""Cycles of the step decay that ``cycles="auto"`` takes at most: 30 leave what 50 do to half a percent of A's error (simulated
-specimens at 1e8 photons a frame), because the noise of the last visits is averaged in a few cycles."""
+MAX_DECAY_CYCLES = 15
+"""Cycles of the step decay that ``cycles="auto"`` takes at most: 15 leave what 30 do to one percent of A's error (simulated
+specimens at 1e6 to 1e8 photons a frame), because the noise of the last visits is averaged in a few cycles."""
 
 AVERAGED_CYCLES = 10
 """Cycles over which R is averaged to see whether it still falls."""

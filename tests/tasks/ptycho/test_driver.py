@@ -196,9 +196,9 @@ def test_object_step_settles_over_the_last_third() -> None:
     assert object_step_size(89, ReconstructOptions(cycles=90, settle=0)) == 1.0
 
 
-def test_the_step_decay_of_auto_takes_thirty_cycles_at_most() -> None:
+def test_the_step_decay_of_auto_takes_fifteen_cycles_at_most() -> None:
     auto = ReconstructOptions(cycles="auto")
-    for n_cycles, decaying in ((45, 15), (90, 30), (300, 30)):
+    for n_cycles, decaying in ((30, 10), (45, 15), (300, 15)):
         steps = [object_step_size(cycle, auto, n_cycles) for cycle in range(n_cycles)]
         assert steps[-1] == pytest.approx(0.1)
         assert sum(step < 1 for step in steps) == decaying
