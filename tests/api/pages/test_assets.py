@@ -34,6 +34,24 @@ def test_a_run_is_followed_to_its_figures(play: Play, client: httpx.Client, serv
     play(f"{client.base_url}/?run={run['id']}", scene)
 
 
+def test_no_image_is_asked_for_of_a_dataset_without_a_reconstructed_energy(
+    play: Play, client: httpx.Client, service: Any, run: dict[str, Any], dataset: dict[str, Any]
+) -> None:
+    service.runs.advance(run["id"], 2)
+    caption = "document.querySelector('#viewer figcaption').textContent"
+
+    async def scene(tab: Tab) -> None:
+        await tab.until("document.querySelector('#viewer img').naturalWidth")
+        await tab.value("import('/assets/run/viewer.js').then((module) => { window.show = module.showImage; })")
+        await tab.value("window.show([{ dataset: 'ds_other' }])")
+        assert await tab.value(caption) == "No energy of this dataset has been reconstructed yet."
+        assert not await tab.value("document.querySelector('#viewer img').hasAttribute('src')")
+        await tab.value(f"window.show([{{ dataset: 'ds_other' }}, {{ dataset: '{dataset['id']}' }}])")
+        await tab.until("document.querySelector('#viewer img').naturalWidth")
+
+    play(f"{client.base_url}/?run={run['id']}", scene)
+
+
 def test_the_focus_stays_where_it_is_when_lists_are_refreshed(
     play: Play, client: httpx.Client, run: dict[str, Any], dataset: dict[str, Any]
 ) -> None:

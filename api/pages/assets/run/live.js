@@ -27,7 +27,7 @@ export function start() {
   });
   if (isLive) for (const kind of ["state", "stage", "progress", "unit", "note"]) source.addEventListener(kind, due);
   for (const kind of ["change", "input"]) {
-    document.addEventListener(kind, (event) => { if (event.target.closest("#viewer") && table?.items.length) showImage(); });
+    document.addEventListener(kind, (event) => { if (event.target.closest("#viewer") && table?.items.length) showImage(table.items); });
   }
 }
 
@@ -52,7 +52,7 @@ async function showResults() {
 async function update() {
   // a run that has just begun has neither section: the page is asked for them
   if (!$("#energies") && await refresh("#partial") && $("#energies")) table = new EnergyTable($("#energies"), $("#run").dataset.run);
-  if (await table?.update()) await showImage();
+  if (await table?.update()) await showImage(table.items);
 }
 
 /** `work`, at most once every `MIN_INTERVAL_MS`, and once more after the last call. */

@@ -2,22 +2,28 @@
 import { API } from "../api.js";
 import { $ } from "../refresh.js";
 
-/** Draw the chosen image; only where the page has a viewer. */
-export async function showImage() {
+/** Draw the chosen image, of one of `energies` ([{dataset}, ...]) that were reconstructed; only where the page has a viewer. */
+export async function showImage(energies) {
   const viewer = $("#viewer");
   if (!viewer) return;
   const form = $("form", viewer);
   const dataset = form.elements.dataset;
   const choice = $("[name=variable]:checked", form);
   const source = dataset.selectedOptions ? dataset.selectedOptions[0] : dataset;
-  const energies = JSON.parse(source.dataset.energies);
+  const energiesEv = JSON.parse(source.dataset.energies);
   const slider = form.elements.energy;
-  slider.max = Math.max(energies.length - 1, 0);
-  slider.closest("label").hidden = energies.length < 2;
-  const energy = energies[Number(slider.value)];
+  slider.max = Math.max(energiesEv.length - 1, 0);
+  slider.closest("label").hidden = energiesEv.length < 2;
+  const energy = energiesEv[Number(slider.value)];
   const shown = energy === undefined ? "" : `${energy.toFixed(1)} eV`;
   form.elements.shown.textContent = shown;
   slider.setAttribute("aria-valuetext", shown);
+  if (!energies.some((one) => one.dataset === dataset.value)) {
+    drawing?.abort();
+    $("img", viewer).removeAttribute("src");
+    $("figcaption", viewer).textContent = "No energy of this dataset has been reconstructed yet.";
+    return;
+  }
   const title = `${choice.parentElement.textContent.trim()} at ${shown}`;
   const query = new URLSearchParams({ width: 900, ...(shown ? { energy_ev: energy } : {}) });
   await drawImage(viewer, `/runs/${$("#run").dataset.run}/images/${dataset.value}/${choice.value}.png?${query}`, title);
