@@ -28,8 +28,6 @@ PREFIX = ".staging-"
 N_AT_ONCE: Final = 8
 """Files that are flushed, or sent to an object store, at the same time."""
 
-log = logging.getLogger(__name__)
-
 
 @contextmanager
 def staging_folder(place: Location) -> Iterator[Path]:
