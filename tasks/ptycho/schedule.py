@@ -34,7 +34,7 @@ FINAL_STEP = 0.1
 """The object's step in the last cycle, as a share of alpha."""
 
 MAX_DECAY_CYCLES = 15
-"""Cycles of the step decay that ``cycles="auto"`` takes at most: 15 leave what 30 do to one percent of A's error (simulated
+"""Cycles of the step decay that ``cycles="auto"`` takes at most: 14 leave what 30 do to one percent of A's error (simulated
 specimens at 1e6 to 1e8 photons a frame), because the noise of the last visits is averaged in a few cycles."""
 
 AVERAGED_CYCLES = 10
