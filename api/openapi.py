@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.security import HTTPBearer
 
 from api.problems import MEDIA_TYPE
-from api.schemas import ProblemAnswer
+from api.schemas.answers import ProblemAnswer
 
 Answers: TypeAlias = dict[int | str, dict[str, Any]]
 """What the document says of each answer of a route, by its status."""

@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 from fastapi import Query
 from pydantic import BeforeValidator
 
-from api.schemas import Line
+from api.schemas.text import Line
 from service.errors import FieldError, InvalidInputError
 from service.records.views import DatasetFilter, DatasetState, PageKey, RunFilter, RunState
 

@@ -2,6 +2,7 @@
 
 import copy
 import fcntl
+import gc
 import logging
 import os
 import shutil
@@ -28,6 +29,7 @@ from service.retention import Retention
 from service.runs import Runs
 from service.settings import Settings
 from service.stages.context import DataPaths
+from service.stages.libraries import pass_over_loaded
 from service.uploads.sandbox import start_ahead, tidy_sockets
 from service.versions import library_versions
 from service.workflow.inputs import RunInput
@@ -76,7 +78,7 @@ class Service:
         self.datasets.start()
         self._cluster.start()
         self._runner.start(self._cluster)
-        threading.Thread(target=load_ahead, name="load-ahead", daemon=True).start()
+        threading.Thread(target=load_libraries, name="load-ahead", daemon=True).start()
 
     def stop(self) -> None:
         """Stop what was started; unfinished runs go on at the next start."""
@@ -85,6 +87,7 @@ class Service:
         self._cluster.stop()
         self.datasets.stop()
         self._catalogue.close()
+        gc.unfreeze()
         if self._lock is not None:
             self._lock.close()
 
@@ -203,6 +206,12 @@ def loader(reader: RunInputReader, limits: Limits) -> Callable[[Sequence[str], R
         return datasets
 
     return load
+
+
+def load_libraries() -> None:
+    """Load ahead what the first spectrum needs; no collection of garbage looks at it, nor at what was loaded before, again."""
+    load_ahead()
+    pass_over_loaded()
 
 
 def sweep(retention: Retention) -> None:

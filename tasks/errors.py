@@ -21,6 +21,10 @@ class VacuumError(TaskError, ValueError):
     """Too little empty space around the specimen to fix the gauge of the object."""
 
 
+class BlankReferenceError(VacuumError):
+    """The energy against which the others are registered shows no specimen; no other energy is to blame."""
+
+
 class RegistrationError(TaskError, ValueError):
     """Images of neighbouring energies that could not be brought onto one grid."""
 

@@ -9,7 +9,8 @@ from api.dependencies import DatasetId, ScanName, ServiceDep, Theme
 from api.openapi import PNG, Answers, problems, upload_of
 from api.pagination import DatasetQuery, Paging, cursor_of
 from api.responses import send_drawing
-from api.schemas import DatasetAnswer, DatasetBody, DatasetChanges, Page, RegisterBody, ScanAnswer
+from api.schemas.answers import DatasetAnswer, Page, ScanAnswer
+from api.schemas.requests import DatasetBody, DatasetChanges, RegisterBody
 from service.uploads.formats import IMAGE_FORMATS, SCAN_FORMATS
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])

@@ -5,7 +5,8 @@ from pydantic import BaseModel
 
 from api.dependencies import RunId, ServiceDep
 from api.openapi import problems
-from api.schemas import Answer, Number, Numbers
+from api.schemas.answers import Answer
+from api.schemas.numbers import Number, Numbers
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 

@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from api.dependencies import DatasetId, RunId, ServiceDep, Theme
 from api.openapi import PDF, PNG, SVG, problems
 from api.responses import send_drawing, send_file
-from api.schemas import FigureAnswer, FigureList, ImageQuery
+from api.schemas.answers import FigureAnswer, FigureList
+from api.schemas.requests import ImageQuery
 from service.results.figures import MEDIA_TYPES
 
 router = APIRouter(prefix="/runs", tags=["figures"])

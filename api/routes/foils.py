@@ -7,7 +7,8 @@ from pydantic import Field
 
 from api.dependencies import DatasetId, ServiceDep
 from api.openapi import problems
-from api.schemas import Answer, Body
+from api.schemas.answers import Answer
+from api.schemas.body import Body
 from tasks.scattering import Absorber
 from tasks.xanes.references.foil import calibrate
 from tasks.xanes.references.xdi import MAX_BYTES

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from api.dependencies import ServiceDep, WholeServiceDep
 from api.middleware.metrics import exposition
 from api.openapi import BEARER, problems
-from api.schemas import HealthAnswer, VersionAnswer
+from api.schemas.answers import HealthAnswer, VersionAnswer
 
 router = APIRouter(tags=["health"])
 

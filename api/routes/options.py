@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from api.schemas import OptionsAnswer
+from api.schemas.answers import OptionsAnswer
 from tasks.options.run import OPTIONS, RunOptions
 
 router = APIRouter(tags=["options"])

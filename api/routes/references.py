@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from api.dependencies import ServiceDep
 from api.openapi import problems, upload_of
-from api.schemas import Answer
+from api.schemas.answers import Answer
 
 router = APIRouter(prefix="/references", tags=["references"])
 

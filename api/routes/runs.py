@@ -8,7 +8,8 @@ from api.dependencies import RunId, ServiceDep
 from api.openapi import problems
 from api.pagination import Paging, RunQuery, cursor_of
 from api.responses import send_answer
-from api.schemas import Page, RunAnswer, RunBody, RunChanges
+from api.schemas.answers import Page, RunAnswer
+from api.schemas.requests import RunBody, RunChanges
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 

@@ -7,7 +7,10 @@ from pydantic import BaseModel, Field, model_validator
 
 from api.dependencies import RunId, ServiceDep
 from api.openapi import problems
-from api.schemas import Answer, Body, DatasetName, Line, Number, Numbers
+from api.schemas.answers import Answer
+from api.schemas.body import Body
+from api.schemas.numbers import Number, Numbers
+from api.schemas.text import DatasetName, Line
 from service.results.area_spectra import Area
 
 router = APIRouter(prefix="/runs", tags=["results"])

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from api.dependencies import DatasetId, ServiceDep, service_of
 from api.pages.templating import TEMPLATES
 from api.problems import answer_http_error, answer_known_error
-from api.schemas import Line
+from api.schemas.text import Line
 from service.bootstrap import Service
 from service.errors import NotFoundError, ResultsDamagedError, ResultsNotReadyError
 from service.records.views import DatasetFilter, DatasetView, FigureView, RunFilter, RunView

@@ -67,6 +67,7 @@ class RunRepository:
         self._events = catalogue.events
         self._last_progress: dict[str, tuple[object, object]] = {}
         self._recent = RecentEvents()
+        self._unfinished: dict[str, RunRecord] = {}
 
     def open_run(
         self, run_id: str, name: str, dataset_ids: Sequence[str], options: RunOptions, project: str = DEFAULT_PROJECT
@@ -88,14 +89,17 @@ class RunRepository:
         return row["run_id"], row["body_digest"]
 
     def unfinished_runs(self) -> list[RunRecord]:
-        """Runs that are queued or running, oldest first; one whose row cannot be read is written down as failed."""
-        records = []
+        """Runs that are queued or running, oldest first; one whose row cannot be read is written down as failed.
+
+        What is asked for every other second is read once: datasets and options of a run do not change.
+        """
+        known, self._unfinished = self._unfinished, {}
         for row in reversed(self._runs.page(matching=RunFilter(states=UNFINISHED))):
             try:
-                records.append(RunRecord(row["id"], tuple(row["datasets"]), OPTIONS.validate_python(row["options"])))
+                self._unfinished[row["id"]] = known.get(row["id"]) or record_of(row)
             except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
                 self.end_run(row["id"], "failed", f"the run's row of the catalogue is damaged: {error}")
-        return records
+        return list(self._unfinished.values())
 
     def begin_run(self, run_id: str) -> bool:
         """A run starts, or goes on after a restart; False where it has ended, or is gone."""
@@ -218,6 +222,11 @@ class RunRepository:
     def users_of(self, dataset_id: str) -> list[str]:
         """Runs on a dataset that have not ended."""
         return [row["id"] for row in self._runs.page(matching=RunFilter(states=UNFINISHED, dataset=dataset_id))]
+
+
+def record_of(row: Row) -> RunRecord:
+    """A row of the catalogue as a `RunRecord`."""
+    return RunRecord(row["id"], tuple(row["datasets"]), OPTIONS.validate_python(row["options"]))
 
 
 def view_of(row: Row, dashboard_url: str | None) -> RunView:

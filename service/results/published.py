@@ -115,7 +115,7 @@ class PublishedResults:
     ) -> bytes:
         """Any array over y and x as a PNG; until results are published, absorption and phase as far as they have come.
 
-        Parameters as in `api.schemas.ImageQuery`; ``plain`` draws the pixels alone.
+        Parameters as in `api.schemas.requests.ImageQuery`; ``plain`` draws the pixels alone.
 
         Raises
         ------

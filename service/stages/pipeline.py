@@ -37,9 +37,9 @@ from service.stages.results import ResultsStep
 from service.stages.spectra import JoinSpectraStep, SpectraStep
 from service.workflow.graph import Graph
 from service.workflow.inputs import MIN_ENERGIES, RunInput, ScanInput, energy_label
+from service.workflow.reference_energy import reference_scan
 from service.workflow.step import Step, StepRef
 from tasks.options.domains import NEED_PHASE, Descriptor, DomainOptions
-from tasks.options.reconstruct import ReconstructOptions
 from tasks.options.run import RunOptions
 from tasks.ptycho.probe import ProbeSpec
 from tasks.scattering import Absorber
@@ -67,10 +67,6 @@ ONLY_IMAGES: Final = "all datasets are images, which need no reconstruction"
 ONLY_STANDARDS: Final = "all datasets are standards, which are no part of the domains"
 PIXELS_A_TILE: Final = 40_000
 """A tile is fitted in seconds, so that a cancelled run does not keep a worker for long."""
-MIN_WARM_CYCLES: Final = 16
-"""With fewer cycles, the eight of the quick image that a start from a reference needs do not pay."""
-SAME_ENERGY_EV: Final = 1e-3
-"""An energy so near to the one named is taken for it before all energies are known."""
 
 States = tuple[StepRef[ReconstructStep], ...]
 CouplingT = TypeVar("CouplingT", bound=CouplingStep)
@@ -82,7 +78,8 @@ def build_graph(datasets: Sequence[RunInput], options: RunOptions, run_id: str) 
     Parameters
     ----------
     datasets : sequence of RunInput
-        In the order of the run. While one is open only first rounds can be wired, because what follows needs all energies.
+        In the order of the run, with the energies that the options leave out. While one is open only first rounds can be wired,
+        because what follows needs all energies.
     options : RunOptions
     run_id : str
         Results and figures belong to one run; all other steps are shared by every run that has the same key.
@@ -112,29 +109,30 @@ def wire(datasets: Sequence[RunInput], options: RunOptions, run_id: str) -> Grap
     """The graph of `build_graph`, without the cost of what is to come."""
     graph = Graph(stages=STAGE_NAMES, awaits_scans=any(dataset.is_open for dataset in datasets))
     chains: list[Chain] = []
-    for number, dataset in enumerate(datasets, start=1):
+    kept = [dataset.without(options.align.leave_out_ev) for dataset in datasets]
+    for number, (measured, dataset) in enumerate(zip(datasets, kept, strict=True), start=1):
         label = f"-dataset{number}" if len(datasets) > 1 else ""
-        states = () if dataset.kind == "images" else add_rounds(graph, dataset, options, label)
+        reference = reference_scan(measured, dataset.scans, options.reconstruct)
+        states = () if dataset.kind == "images" else add_rounds(graph, dataset, reference, options, label)
         chain = Chain(dataset, label, states)
         chains.append(add_spectroscopy(graph, chain, options) if dataset.is_spectrum else chain)
     if graph.awaits_scans:
         return graph
-    if all(dataset.kind == "images" for dataset in datasets):
+    if all(dataset.kind == "images" for dataset in kept):
         graph.skipped = dict.fromkeys(RECONSTRUCTING_STAGES, ONLY_IMAGES)
-    if not all(dataset.is_spectrum for dataset in datasets):
+    if not all(dataset.is_spectrum for dataset in kept):
         graph.skipped |= dict.fromkeys(SPECTRAL_STAGES, f"one energy only; spectra need at least {MIN_ENERGIES}")
     add_pooled(graph, chains, options, run_id)
     return graph
 
 
-def add_rounds(graph: Graph, dataset: RunInput, options: RunOptions, label: str) -> States:
+def add_rounds(graph: Graph, dataset: RunInput, reference: ScanInput | None, options: RunOptions, label: str) -> States:
     """Add the rounds of every energy and the couplings between them; the last round of each energy."""
     find_orientation, use_pilot = dataset.measurement.get("orientation") == "auto", options.reconstruct.start_from == "pilot"
     if not dataset.scans or (dataset.is_open and (find_orientation or use_pilot)):
         return ()  # orientation and pilot come from the lowest energy, and a lower one may arrive
     orientation = graph.add(orientation_step(dataset, label)) if find_orientation else None
     pilot = graph.add(pilot_step(dataset, options, label, orientation)) if use_pilot else None
-    reference = reference_scan(dataset, options.reconstruct)
     started: dict[str, StepRef[ReconstructStep]] = {}
     first, *later = options.rounds()
     for scan in sorted(dataset.scans, key=lambda scan: scan is not reference):  # the others need its step
@@ -173,26 +171,6 @@ def round_step(
         n_cycles=n_cycles,
         orientation=orientation,
     )
-
-
-def reference_scan(dataset: RunInput, options: ReconstructOptions) -> ScanInput | None:
-    """The scan whose reconstruction the other energies start from; None where all start from the optics.
-
-    While scans may still arrive, only one at the very energy that was named is known to be the reference. Until then every
-    energy starts from the optics, and all but the reference are reconstructed again once it is known, so that the results
-    do not depend on the order in which energies arrive.
-    """
-    if options.start_from != "reference" or options.max_cycles < MIN_WARM_CYCLES:
-        return None
-    named = options.reference_energy_ev
-    if named != "post-edge":
-        nearest = min(dataset.scans, key=lambda scan: abs(scan.energy_ev - named))
-        return None if dataset.is_open and abs(nearest.energy_ev - named) > SAME_ENERGY_EV else nearest
-    if dataset.is_open:
-        return None
-    edge_ev = Absorber(**dataset.absorber).edge_energy_ev
-    above = [scan for scan in dataset.scans if scan.energy_ev > edge_ev] or dataset.scans
-    return above[len(above) // 2]
 
 
 def orientation_step(dataset: RunInput, label: str) -> OrientationStep:

@@ -1,13 +1,15 @@
 """Inputs of a run: what its graph depends on of each dataset and scan."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tasks.ptycho.scan import Canvas
 
 MIN_ENERGIES: Final = 10
 """Fewest energies of a spectrum: eq. 1 has ten parameters."""
+SAME_ENERGY_EV: Final = 0.05
+"""Energies are the same where they differ by no more than this; steps at the edge are ten times as large."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,15 @@ class RunInput:
     def is_spectrum(self) -> bool:
         """Whether all energies have arrived and there are enough of them for spectra."""
         return not self.is_open and len(self.scans) >= MIN_ENERGIES
+
+    def has_energy(self, energy_ev: float) -> bool:
+        """Whether it was measured at an energy [eV]."""
+        return any(abs(measured - energy_ev) <= SAME_ENERGY_EV for measured in self.energies_ev)
+
+    def without(self, energies_ev: Sequence[float]) -> "RunInput":
+        """The same dataset as if nothing had been measured at these energies [eV]."""
+        kept = (scan for scan in self.scans if all(abs(scan.energy_ev - one) > SAME_ENERGY_EV for one in energies_ev))
+        return replace(self, scans=tuple(kept)) if energies_ev else self
 
 
 def energy_label(energy_ev: float) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from service.errors import FieldError, InvalidInputError
-from service.workflow.inputs import MIN_ENERGIES, RunInput
+from service.workflow.inputs import MIN_ENERGIES, SAME_ENERGY_EV, RunInput
 from tasks.chemistry import f2_step
 from tasks.errors import TaskError
 from tasks.formula import composition
@@ -16,9 +16,6 @@ from tasks.options.run import RunOptions
 from tasks.scattering import Absorber
 from tasks.xanes.models import check_model_energies, spectrum_model
 from tasks.xanes.references.normalisation import read_reference
-
-SAME_ENERGY_EV: Final = 0.05
-"""Energies of two datasets are the same where they differ by no more than this; steps at the edge are ten times as large."""
 
 NEAR_EV: Final = 1.0
 """How far outside the measured energies the energy of the phase may be stated [eV]: the nearest is taken."""
@@ -35,6 +32,8 @@ def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
     InvalidInputError
     """
     errors = [] if datasets else [FieldError("datasets", "a run needs at least one dataset, got none")]
+    errors += left_out_errors(datasets, options)
+    datasets = [dataset.without(options.align.leave_out_ev) for dataset in datasets]
     for number, dataset in enumerate(datasets):
         errors += [
             FieldError(f"datasets.{number}", message) for message in energy_errors(dataset, options.align.energy_offset_ev)
@@ -69,6 +68,23 @@ def alignment_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[
                     f"{dataset.id}; got {options.align.vacuum_box} as (y0, y1, x0, x1). Is it of another dataset?"
                 )
                 errors.append(FieldError("options.align.vacuum_box", message))
+    return errors
+
+
+def left_out_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:
+    """Why energies cannot be left out: no dataset was measured there."""
+    measured = sorted({energy_ev for dataset in datasets for energy_ev in dataset.energies_ev})
+    if not measured or any(dataset.is_open for dataset in datasets):
+        return []
+    errors = []
+    for index, energy_ev in enumerate(options.align.leave_out_ev):
+        if not any(dataset.has_energy(energy_ev) for dataset in datasets):
+            nearest = min(measured, key=lambda one: abs(one - energy_ev))
+            message = (
+                f"align.leave_out_ev must hold energies that were measured, in eV; got {energy_ev:g}, and the nearest is "
+                f"{nearest:g} eV"
+            )
+            errors.append(FieldError(f"options.align.leave_out_ev.{index}", message))
     return errors
 
 

@@ -119,6 +119,7 @@ def run_cost(datasets: Sequence[RunInput], options: RunOptions) -> float:
     if reconstruct.start_from == "pilot":
         pilot = n_modes * equivalent_cycles(reconstruct, reconstruct.pilot_cycles)
     n_couplings = len(options.rounds()) - 1
+    datasets = [dataset.without(options.align.leave_out_ev) for dataset in datasets]
     return sum(
         n_cycles * sum(frame_pixels(scan) for scan in dataset.scans)
         + pilot * sum(frame_pixels(scan) for scan in dataset.scans[:1])

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.coupling.reference import Reference
 from tasks.coupling.registration import DriftReference, Grid, Placement, coarse_shift, to_canvas
-from tasks.errors import EnergyGridError, RegistrationError, VacuumError
+from tasks.errors import BlankReferenceError, EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge, anchored, field_of_view, find_empty, find_vacuum, measure_gauge, require_vacuum, smooth_phase
 from tasks.options.coupling import AlignOptions
 from tasks.ptycho.scan import Canvas
@@ -124,11 +125,6 @@ CONJUGATE: Final = (
 """What makes an object whose phase is upside down."""
 
 
-def reference_index(n_energies: int) -> int:
-    """Place of the energy against which all are registered."""
-    return n_energies // 2
-
-
 def own_gauge(seen: EnergyObject, grid: Grid, options: AlignOptions) -> OwnGauge:
     """Field, vacuum and gauge of one object; the vacuum is the stated box, else what is empty in the object itself.
 
@@ -165,20 +161,21 @@ def _own_vacuum(image: Object, field: Mask, min_fraction: float) -> Mask:
         ) from error
 
 
-def register_reference(seen: EnergyObject, own: OwnGauge, grid: Grid) -> Registered:
-    """The energy against which the others are registered."""
-    return _registered(seen, own, _in_gauge(seen, own.gauge), grid, np.zeros(2))
+def register_reference(seen: EnergyObject, own: OwnGauge, grid: Grid, energy_ev: float) -> Reference:
+    """The object at an energy [eV] as what the others are registered against."""
+    found = _registered(seen, own, _in_gauge(seen, own.gauge), grid, np.zeros(2))
+    return Reference(energy_ev, found.phase, found.field)
 
 
-def register(seen: EnergyObject, own: OwnGauge, reference: Registered, grid: Grid, options: AlignOptions) -> Registered:
+def register(seen: EnergyObject, own: OwnGauge, reference: Reference, grid: Grid, options: AlignOptions) -> Registered:
     """The drift of one energy against the reference: whole pixels, then fractions.
 
     Raises
     ------
     RegistrationError
         The images do not resemble each other.
-    VacuumError
-        They show nothing.
+    BlankReferenceError
+        The reference shows nothing.
     """
     image, shift = _in_gauge(seen, own.gauge), np.zeros(2)
     if options.drift == "find":
@@ -188,8 +185,7 @@ def register(seen: EnergyObject, own: OwnGauge, reference: Registered, grid: Gri
         try:
             shift = _refined(image, seen.canvas, grid, DriftReference(reference.phase, weight), shift, REGISTER_STEPS)
         except RegistrationError:
-            vacuum = _held(own.vacuum, Placement.of(seen.canvas, grid, np.zeros(2)))
-            find_sample(reference.phase, reference.field, vacuum)
+            _require_specimen(reference, _held(own.vacuum, Placement.of(seen.canvas, grid, np.zeros(2))))
             raise  # there is a specimen, and it is another
     return _registered(seen, own, image, grid, shift)
 
@@ -277,6 +273,17 @@ def find_sample(mean_phase: Array, field: Mask, vacuum: Mask) -> Mask:
             f"{noise:.2g} rad. Is the field blank, or the specimen outside it?"
         )
     return np.asarray(ndimage.binary_fill_holes(matter) & field & ~vacuum)
+
+
+def _require_specimen(reference: Reference, vacuum: Mask) -> None:
+    """Raise `BlankReferenceError` where the reference shows nothing beside the vacuum (Y, X)."""
+    try:
+        find_sample(reference.phase, reference.field, vacuum)
+    except VacuumError as error:
+        raise BlankReferenceError(
+            f"{error} (This is the energy in the middle, {reference.energy_ev:.1f} eV, against which all others are registered. "
+            "If the beam was lost there, leave it out: align.leave_out_ev.)"
+        ) from error
 
 
 def as_object(absorption: NDArray[np.float32], phase: NDArray[np.float32]) -> NDArray[np.complex64]:

@@ -20,7 +20,6 @@ from tasks.coupling.alignment import (
     find_sample,
     flatten,
     own_gauge,
-    reference_index,
     register,
     register_reference,
     require_ascending,
@@ -30,8 +29,9 @@ from tasks.coupling.alignment import (
 from tasks.coupling.correction import Correction
 from tasks.coupling.outliers import noisiest
 from tasks.coupling.projection import Constrained, Pair, constrain
+from tasks.coupling.reference import reference_index
 from tasks.coupling.registration import Grid, common_grid, to_canvas
-from tasks.errors import RegistrationError, VacuumError
+from tasks.errors import BlankReferenceError, RegistrationError, VacuumError
 from tasks.gauge import Gauge, field_box, field_of_view
 from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.ptycho.scan import Canvas
@@ -98,7 +98,7 @@ def align(
     grid = common_grid(canvases, of_each(energy_ev, lambda at: field_box(field_of_view(doses[at]))))
     own = of_each(energy_ev, lambda at: own_gauge(seen[at], grid, options))
     middle = reference_index(len(seen))
-    reference = register_reference(seen[middle], own[middle], grid)
+    reference = register_reference(seen[middle], own[middle], grid, float(energy_ev[middle]))
     found = of_each(energy_ev, lambda at: register(seen[at], own[at], reference, grid, options))
     shared = share(
         np.stack([one.shift_px for one in found]),
@@ -136,8 +136,10 @@ def of_each(energy_ev: Array, work: Callable[[int], Found]) -> list[Found]:
     for place, energy in enumerate(energy_ev):
         try:
             found.append(work(place))
+        except BlankReferenceError:
+            raise
         except (VacuumError, RegistrationError) as error:
-            raise type(error)(f"{error} (This was found at {energy:.1f} eV.)") from error
+            raise type(error)(f"{error} (This was found at {energy:.1f} eV, which align.leave_out_ev can leave out.)") from error
     return found
 
 

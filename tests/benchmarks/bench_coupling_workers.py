@@ -1,12 +1,14 @@
 """The coupling of all energies on a service's Dask: wall and processor time on one worker and on two, and the longest step.
 
-python tests/benchmarks/bench_coupling_workers.py [ENERGIES] [PIXELS]
+One worker and two take turns, so that a machine that changes its speed meanwhile does it to both.
+
+    python tests/benchmarks/bench_coupling_workers.py --energies 40 --pixels 608 --turns 3
 """
 
+import argparse
 import json
 import queue
 import resource
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -128,29 +130,45 @@ def warm_up() -> None:
     import tasks.ptycho.resolution  # noqa: F401
 
 
+def in_folder(graph: Graph, side: int, n_workers: int) -> tuple[float, list[dict[str, Any]]]:
+    """`measure` in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        paths = DataPaths(*(Path(folder).resolve() / name for name in ("datasets", "units", "runs")))
+        write_states(paths, graph, side)
+        return measure(graph, paths, n_workers)
+
+
+def show(graph: Graph, n_workers: int, wall: float, found: list[dict[str, Any]]) -> None:
+    """Print a table of the kinds of steps."""
+    kinds: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for one in found:
+        step = graph.steps[one["name"]]
+        kinds[step.stage + step.part].append(one)
+    cpu, storage = (sum(one[key] for one in found) for key in ("cpu", "storage"))
+    print(f"{n_workers} workers: {wall:.1f} s, {cpu:.1f} s of processors, {storage:.1f} s of storage", flush=True)
+    for kind, ones in kinds.items():
+        longest = max(one["seconds"] for one in ones)
+        print(f"  {kind:18} {len(ones):3} steps {sum(one['cpu'] for one in ones):6.2f} s  longest {longest:.2f} s"
+              f"  storage {1e3 * sum(one['storage'] for one in ones) / len(ones):.0f} ms each")  # fmt: skip
+
+
 def main() -> None:
-    """Print a table, and the kinds of steps."""
-    n_energies, side = (int(text) for text in (*sys.argv[1:], "40", "608")[:2]) if len(sys.argv) > 2 else (40, 608)
-    options = TypeAdapter(RunOptions).validate_python(OPTIONS)
-    walls = {}
-    for n_workers in (1, 2):
-        with tempfile.TemporaryDirectory(dir=".") as folder:
-            paths = DataPaths(*(Path(folder).resolve() / name for name in ("datasets", "units", "runs")))
-            graph = build_graph([dataset(n_energies, side)], options, "run")
-            write_states(paths, graph, side)
-            walls[n_workers], found = measure(graph, paths, n_workers)
-        kinds: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-        for one in found:
-            step = graph.steps[one["name"]]
-            kinds[step.stage + step.part].append(one)
-        total = {key: sum(one[key] for one in found) for key in ("cpu", "storage")}
-        print(f"{n_workers} workers: {walls[n_workers]:.1f} s, {total['cpu']:.1f} s of processors", end=", ")
-        print(f"{total['storage']:.1f} s of storage")
-        for kind, ones in kinds.items():
-            longest = max(one["seconds"] for one in ones)
-            print(f"  {kind:18} {len(ones):3} steps {sum(one['cpu'] for one in ones):6.2f} s  longest {longest:.2f} s"
-                  f"  storage {1e3 * sum(one['storage'] for one in ones) / len(ones):.0f} ms each")  # fmt: skip
-    print(json.dumps({"energies": n_energies, "pixels": side, "speed_up": walls[1] / walls[2]}))
+    """Print the tables of all turns, and how much faster two workers are."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--energies", type=int, default=40)
+    parser.add_argument("--pixels", type=int, default=608)
+    parser.add_argument("--turns", type=int, default=1)
+    given = parser.parse_args()
+    graph = build_graph([dataset(given.energies, given.pixels)], TypeAdapter(RunOptions).validate_python(OPTIONS), "run")
+    walls: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(given.turns):
+        for n_workers, taken in walls.items():
+            wall, found = in_folder(graph, given.pixels, n_workers)
+            taken.append(wall)
+            show(graph, n_workers, wall, found)
+    by_turn = [one / two for one, two in zip(*walls.values(), strict=True)]
+    speed_up = sum(walls[1]) / sum(walls[2])
+    print(json.dumps({"energies": given.energies, "pixels": given.pixels, "speed_up": speed_up, "by_turn": by_turn}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Final
 from distributed import Worker, WorkerPlugin
 
 from service.execution.dask.task import NICENESS, lower_priority, prepare_numerics
-from service.stages.libraries import load_ahead
+from service.stages.libraries import load_ahead, pass_over_loaded
 from service.versions import differences, software_versions
 
 MOST_MEMORY_SHARE: Final = 0.25
@@ -61,6 +61,7 @@ class LoadAhead(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
             prepare_numerics()
             lower_priority(NICENESS)
             load_ahead(lambda: bool(worker.state.executing_count), has_memory_left)
+            pass_over_loaded()
 
         threading.Thread(target=load, name=self.name, daemon=True).start()
 

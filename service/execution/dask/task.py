@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Final, Literal
 
 from distributed import Future, Worker, WorkerPlugin, get_worker
+from distributed.protocol import pickle as dask_pickle
 from distributed.scheduler import KilledWorker
 
 from service.execution.worker import StepResult
@@ -104,11 +105,24 @@ class TaskSpec:
 
 @dataclass(frozen=True)
 class TaskCall:
-    """Arguments of `run_task` in one object, into which Dask does not look: it takes strings that equal a key for results."""
+    """Arguments of `run_task` in one object, into which Dask does not look: it takes strings that equal a key for results.
+
+    The work and its request are pickled once, by Dask's own rules; the client, the scheduler and the worker would each do it.
+    """
 
     topic: str
-    work: Work
-    request: Any
+    pickled: bytes
+
+    @classmethod
+    def of(cls, topic: str, work: Work, request: Any) -> "TaskCall":
+        """The call of ``work(request, report, is_cancelled)``."""
+        return cls(topic, dask_pickle.dumps((work, request)))
+
+    @property
+    def work_and_request(self) -> tuple[Work, Any]:
+        """What is called, and with what."""
+        found: tuple[Work, Any] = dask_pickle.loads(self.pickled)
+        return found
 
 
 class TaskReports(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
@@ -174,7 +188,8 @@ def run_task(call: TaskCall, *inputs: None) -> None:
     def report(message: dict[str, Any]) -> None:
         worker.log_event(call.topic, {**message, "task": key})
 
-    found = call.work(call.request, report, lambda: is_released(worker, key))
+    work, request = call.work_and_request
+    found = work(request, report, lambda: is_released(worker, key))
     results = (found,) if isinstance(found, StepResult) else tuple(found)
     if any(result.fate != "done" for result in results):
         raise WorkFailedError(key, results)

@@ -59,7 +59,8 @@ class GridStep(Step):
     states: tuple[StepRef[ReconstructStep], ...]
 
     def run(self, context: StageContext) -> StepAttributes:
-        from tasks.coupling.alignment import EnergyObject, own_gauge, reference_index, register_reference, require_finite
+        from tasks.coupling.alignment import EnergyObject, own_gauge, register_reference, require_finite
+        from tasks.coupling.reference import reference_index
         from tasks.coupling.registration import common_grid
 
         canvases = [scan.canvas for scan in self.scans]
@@ -67,7 +68,8 @@ class GridStep(Step):
         middle = reference_index(len(self.states))
         seen = EnergyObject(**context.read(self.states[middle], "object", "dose"), canvas=canvases[middle])
         require_finite(seen.object, self.scans[middle].energy_ev)
-        reference = register_reference(seen, own_gauge(seen, grid, self.align), grid)
+        own = own_gauge(seen, grid, self.align)
+        reference = register_reference(seen, own, grid, self.scans[middle].energy_ev)
         return context.write({"y_m": grid.y_m, "x_m": grid.x_m, "phase": reference.phase, "field": reference.field})
 
 
@@ -111,7 +113,13 @@ class EnergiesStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterStep(EnergiesStep):
-    """The gauge that each object shows by itself, and its drift against the reference."""
+    """The gauge that each object shows by itself, and its drift against the reference.
+
+    Parameters
+    ----------
+    reference_ev : float
+        Energy of the reference [eV].
+    """
 
     part: ClassVar[str] = "-register"
     version: ClassVar[int] = 2
@@ -123,12 +131,15 @@ class RegisterStep(EnergiesStep):
         ArraySpec("field", ("y", "x"), BOOL, "1", "pixels that all of these energies see"),
     )
 
+    reference_ev: float = field(metadata=NOT_IN_KEY)
+
     def run(self, context: StageContext) -> StepAttributes:
-        from tasks.coupling.alignment import Registered, own_gauge, register, require_finite
+        from tasks.coupling.alignment import own_gauge, register, require_finite
+        from tasks.coupling.reference import Reference
 
         read = context.read(self.grid)
         grid = grid_of(read)
-        reference = Registered(np.zeros(2), read["phase"], read["field"])
+        reference = Reference(self.reference_ev, read["phase"], read["field"])
         gauges, found = [], []
         for seen, scan in zip(self.objects(context), self.scans, strict=True):
             require_finite(seen.object, scan.energy_ev)

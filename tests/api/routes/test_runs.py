@@ -66,6 +66,27 @@ def test_numbers_that_are_not_finite_are_refused_by_field(
     assert client.get(RUNS).json()["items"] == []
 
 
+@pytest.mark.parametrize("truth", [True, False])
+@pytest.mark.parametrize(
+    ("stage", "name", "place"),
+    [
+        ("reconstruct", "cycles", ""), ("reconstruct", "alpha", ""), ("kkr", "gamma", ""), ("domains", "n_domains", ""),
+        ("align", "vacuum_box", ".1"),
+    ],
+)  # fmt: skip
+def test_a_boolean_is_no_number(
+    client: httpx.Client, dataset: dict[str, Any], stage: str, name: str, place: str, truth: bool
+) -> None:
+    value = [0, truth, 4, 9] if place else truth
+    refused = client.post(RUNS, json={"datasets": [dataset["id"]], "options": {stage: {name: value}}})
+    assert refused.status_code == 422
+    fault = refused.json()["errors"][0]
+    assert fault["field"].startswith(f"options.{stage}.{name}")
+    if truth:  # pydantic reads it as 1, which is within most limits
+        assert (fault["field"], str(truth) in fault["message"]) == (f"options.{stage}.{name}{place}", True)
+    assert client.get(RUNS).json()["items"] == []
+
+
 @pytest.mark.parametrize(
     "box", [[5, 1, 0, 9], [0, 9, 5, 1], [3, 3, 0, 9], [0, 9, 4, 4], [-1, 9, 0, 9], [0, 9, -2, 9], [0, 9, 0], [0, 10**400, 0, 9]]
 )

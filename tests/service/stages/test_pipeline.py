@@ -221,6 +221,34 @@ def test_the_reference_may_be_named_and_is_then_the_nearest_energy() -> None:
     assert len(names_of_warm(graph)) == 11
 
 
+def without(*energies_ev: float, **stages: Any) -> Graph:
+    """The graph of a dataset of 12 energies when some are left out."""
+    return build_graph([dataset(12)], options(align={"leave_out_ev": energies_ev}, **stages), "run_1")
+
+
+def test_what_is_left_out_takes_no_part_and_the_other_energies_are_not_reconstructed_again() -> None:
+    whole, found = without(), without(5470.0, 5420.0)
+    dropped = {f"reconstruct-{energy}.0eV-round1" for energy in (5470, 5420)}
+    assert {step.name for step in reconstructions(whole)} - {step.name for step in reconstructions(found)} == dropped
+    assert keys(found, "reconstruct") < keys(whole, "reconstruct")
+    assert len(found.steps["spectra"].needs) == 10
+    assert found.cost < whole.cost
+
+
+def test_the_nearest_energy_takes_the_place_of_a_reference_that_is_left_out() -> None:
+    named = {"reconstruct": {"reference_energy_ev": 5441.0}}
+    for graph, reference in ((without(5500.0), 5490), (without(5500.0, 5490.0), 5510), (without(5440.0, **named), 5430)):
+        assert {step.needs for step in reconstructions(graph)} == {(), (f"reconstruct-{reference}.0eV-round1",)}
+
+
+def test_energies_are_left_out_of_a_live_run_and_of_the_next_rounds_too() -> None:
+    chosen = options(align={"leave_out_ev": [5430.0]}, **ROUNDS)
+    live, whole = (build_graph([dataset(12, is_open=is_open)], chosen, "run_1") for is_open in (True, False))
+    assert {step.energy_ev for step in reconstructions(live)} == {5420.0 + 10 * i for i in range(12) if i != 1}
+    assert len(reconstructions(whole)) == 7 * 11
+    assert len(whole.steps["couple-round1"].needs) == 11
+
+
 def test_a_reference_below_the_edge_is_better_than_none() -> None:
     below = dataclasses.replace(dataset(3), absorber={"element": "Fe", "edge": "K"})
     graph = build_graph([below], options(), "run_1")

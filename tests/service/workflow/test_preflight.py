@@ -110,6 +110,24 @@ def test_a_reference_may_be_named_near_a_measured_energy(named: float) -> None:
     check_run([dataset(np.linspace(5405, 5512, 12))], options(reconstruct={"reference_energy_ev": named}))
 
 
+@pytest.mark.parametrize(("named", "words"), [(5.431, "5420 eV"), (5431.0, "5430.91 eV"), (9000.0, "5540 eV")])
+def test_energies_that_were_not_measured_cannot_be_left_out(named: float, words: str) -> None:
+    chosen = options(align={"leave_out_ev": [5420.0, named]})
+    with pytest.raises(InvalidInputError, match=f"were measured, in eV; got .*nearest is {words}") as caught:
+        check_run([dataset(GRID), dataset(GRID, "ds_b")], chosen)
+    assert [fault.field for fault in caught.value.faults] == ["options.align.leave_out_ev.1"]
+    check_run([dataset(GRID[:3], is_open=True)], chosen)
+
+
+def test_what_is_left_is_judged_as_if_no_more_had_been_measured() -> None:
+    check_run([dataset(GRID)], options(align={"leave_out_ev": GRID[[0, 5]].tolist()}))
+    check_run([dataset(GRID), dataset(np.delete(GRID, 5), "ds_b")], options(align={"leave_out_ev": [GRID[5] + 0.04]}))
+    with pytest.raises(InvalidInputError, match="has 9 energies"):
+        check_run([dataset(GRID)], options(align={"leave_out_ev": GRID[:3].tolist()}))
+    with pytest.raises(InvalidInputError, match="has no scans"):
+        check_run([dataset(GRID)], options(align={"leave_out_ev": GRID.tolist()}))
+
+
 def test_a_few_energies_are_refused_with_what_to_do() -> None:
     with pytest.raises(InvalidInputError, match=r"has 2 energies.*send each energy as a dataset of its own"):
         check_run([dataset([5420.0, 5540.0])], options())

@@ -50,6 +50,13 @@ def test_all_that_is_computed_counts(reconstruct: dict[str, Any], kkr: dict[str,
     assert run_cost([made_up_input(12)], options) == pytest.approx(cost, rel=1e-12)
 
 
+def test_energies_that_are_left_out_cost_nothing() -> None:
+    options = TypeAdapter(RunOptions).validate_python(
+        {"reconstruct": {"cycles": 100}, "align": {"leave_out_ev": [5421.0, 5430.0]}}
+    )
+    assert run_cost([made_up_input(12)], options) == COST * 10 / 12
+
+
 def test_what_adds_to_the_cost_is_named() -> None:
     options = TypeAdapter(RunOptions).validate_python(
         {"reconstruct": {"cycles": 100, "probe_modes": 3, "frame_flux": True}, "kkr": {"start": 50}}

@@ -12,7 +12,7 @@ from scipy import ndimage
 from tasks.chemistry import electron_density
 from tasks.coupling.outliers import phase_warnings
 from tasks.coupling.spectra import align, couple
-from tasks.errors import EnergyGridError, RegistrationError, VacuumError
+from tasks.errors import BlankReferenceError, EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge
 from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.options.reconstruct import ReconstructOptions
@@ -303,7 +303,15 @@ def test_an_energy_that_drowns_the_specimen_in_noise_is_named() -> None:
 def test_an_energy_without_light_is_named(place: int) -> None:
     objects, doses, canvases = disc(2.0)
     doses[place] = np.zeros((N, N), np.float32)
-    with pytest.raises(VacuumError, match=rf"\(This was found at {THREE[place]:.1f} eV\.\)"):
+    with pytest.raises(VacuumError, match=rf"\(This was found at {THREE[place]:.1f} eV, which"):
+        align(objects, doses, canvases, THREE, AlignOptions())
+
+
+def test_a_blank_energy_in_the_middle_is_blamed_for_what_no_other_can_be_registered_against() -> None:
+    objects, doses, canvases = disc(2.0)
+    noise = np.random.default_rng(1).normal(0, 0.2, (N, N))
+    objects[1] = np.exp(1j * noise).astype(np.complex64)
+    with pytest.raises(BlankReferenceError, match=r"middle, 5470\.0 eV, against which all.*leave it out: align\.leave_out_ev"):
         align(objects, doses, canvases, THREE, AlignOptions())
 
 
