@@ -28,7 +28,8 @@ def fault_of(request: Request, error: Mapping[str, Any]) -> FieldError:
         return FieldError("", f"the body is not JSON: {error.get('ctx', {}).get('error', error['msg'])}")
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return FieldError(field, unknown_name(str(location[-1]), known_names(request, location)))
-    message = error["msg"].removeprefix("Value error, ")
+    is_no_list = error["type"] in ("tuple_type", "list_type")
+    message = "Input should be a list, such as [1, 2]" if is_no_list else error["msg"].removeprefix("Value error, ")
     return FieldError(field or location[0], f"{message}{value_of(error)}")
 
 

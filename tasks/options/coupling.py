@@ -1,14 +1,19 @@
 """Options of what brings the energies together: alignment, and the Kramers-Kronig constraint."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from tasks.options.config import CONFIG, MOST_CYCLES
 
 MOST_LEFT_OUT: Final = 1000
 Index = Annotated[int, Field(ge=0, le=100_000)]
+
+
+def as_list(value: Any) -> Any:
+    """A number alone as a list of one."""
+    return [value] if isinstance(value, int | float) else value
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -27,7 +32,9 @@ class AlignOptions:
     energy_offset_ev: Annotated[float, Field(ge=-50, le=50)] = 0.0
     """Calibration: added to every energy [eV] before it meets the tables. The tabulated edge of a metal foil minus the
     edge found on the beamline; ``ptyxas submit --foil`` takes it from the foil's spectrum."""
-    leave_out_ev: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(max_length=MOST_LEFT_OUT)] = ()
+    leave_out_ev: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...], Field(max_length=MOST_LEFT_OUT), BeforeValidator(as_list)
+    ] = ()
     """Measured energies [eV], before calibration, that the run does without, such as one at which the beam was lost. What was
     finished of the others is used again."""
 

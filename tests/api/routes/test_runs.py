@@ -158,3 +158,10 @@ def test_a_run_gets_another_name(client: httpx.Client, run: dict[str, Any]) -> N
     assert client.get(path).json()["name"] == "second look"
     assert client.patch(path, json={"name": ""}).status_code == 422
     assert client.patch(f"{RUNS}/run_none", json={"name": "x"}).status_code == 404
+
+
+def test_what_is_no_list_is_told_what_one_looks_like(client: httpx.Client, dataset: dict[str, Any]) -> None:
+    refused = client.post(RUNS, json={"datasets": [dataset["id"]], "options": {"align": {"vacuum_box": 5}}})
+    assert [(fault["field"], fault["message"]) for fault in refused.json()["errors"]] == [
+        ("options.align.vacuum_box", "Input should be a list, such as [1, 2], got 5")
+    ]
