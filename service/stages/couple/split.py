@@ -135,9 +135,10 @@ def groups_of(scans: Sequence[ScanInput]) -> Iterator[slice]:
 
 
 def number_of_tiles(n_rows: int, n_energies: int) -> int:
-    """Tiles into which the rows of all energies are cut."""
+    """Tiles into which the rows of all energies are cut: one, or an even number, because workers often come in pairs."""
     fewest, most = ROWS_OF_TILES
-    return max(1, math.ceil(n_rows / min(most, max(fewest, TILED_ROWS // n_energies))))
+    n_tiles = math.ceil(n_rows / min(most, max(fewest, TILED_ROWS // n_energies)))
+    return 1 if n_tiles < 2 else n_tiles + n_tiles % 2
 
 
 def label_of(scans: Sequence[ScanInput], label: str) -> str:

@@ -116,7 +116,7 @@ def test_groups_are_neither_too_small_nor_too_many(n_energies: int, side: int, e
     assert [i for group in groups for i in range(group.start, group.stop)] == list(range(n_energies))
 
 
-@pytest.mark.parametrize(("n_rows", "n_energies", "expected"), [(608, 40, 7), (608, 400, 19), (64, 12, 1), (2000, 40, 21)])
+@pytest.mark.parametrize(("n_rows", "n_energies", "expected"), [(608, 40, 8), (608, 400, 20), (64, 12, 1), (2000, 40, 22)])
 def test_tiles_take_little_memory(n_rows: int, n_energies: int, expected: int) -> None:
     assert number_of_tiles(n_rows, n_energies) == expected
 
@@ -163,7 +163,7 @@ def test_the_graph_shows_the_exchanges(in_parts: None, options_of: Options) -> N
     parts = Counter(step.part for step in graph.steps.values() if step.stage == "couple")
     # once between the rounds, once for the spectra
     assert parts == {
-        "-grid": 2, "-register": 8, "-share": 2, "-flatten": 8, "-sample": 2, "-assess": 6, "-weights": 2, "-constrain": 6,
+        "-grid": 2, "-register": 8, "-share": 2, "-flatten": 8, "-sample": 2, "-assess": 8, "-weights": 2, "-constrain": 8,
         "-correct": 4, "-correlate": 4,
     }  # fmt: skip
     register = graph.steps["couple-register-5420.0eV-to-5450.0eV-round1"]
@@ -193,7 +193,7 @@ def test_only_what_the_mode_of_the_constraint_changes_is_computed_again(in_parts
 def test_a_cancelled_part_stops_and_a_lost_input_is_named(in_parts: None, coupled: Callable[[str], Any], tmp_path: Path) -> None:
     paths, graph = coupled("parts")
     empty = dataclasses.replace(paths, artifacts=tmp_path)
-    for name in ("couple-register-5420.0eV-to-5450.0eV-round1", "couple-assess-tile1of3-round1"):
+    for name in ("couple-register-5420.0eV-to-5450.0eV-round1", "couple-assess-tile1of4-round1"):
         request = StepRequest("run_1", graph.steps[name], empty)
         assert perform(request, lambda _: None, lambda: True).fate == "cancelled"
         assert perform(request, lambda _: None).fate == "lost"
