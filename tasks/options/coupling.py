@@ -13,7 +13,7 @@ Index = Annotated[int, Field(ge=0, le=100_000)]
 
 def as_list(value: Any) -> Any:
     """A number alone as a list of one."""
-    return [value] if isinstance(value, int | float) else value
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 @dataclass(frozen=True, config=CONFIG)

@@ -2,7 +2,7 @@
 
 One worker and two take turns, so that a machine that changes its speed meanwhile does it to both.
 
-    python tests/benchmarks/bench_coupling_workers.py --energies 40 --pixels 608 --turns 3
+    python tests/benchmarks/bench_coupling_workers.py --energies 40 --pixels 608 --turns 4
 """
 
 import argparse
@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--energies", type=int, default=40)
     parser.add_argument("--pixels", type=int, default=608)
-    parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=4)
     given = parser.parse_args()
     graph = build_graph([dataset(given.energies, given.pixels)], TypeAdapter(RunOptions).validate_python(OPTIONS), "run")
     walls: dict[int, list[float]] = {1: [], 2: []}

@@ -1,5 +1,6 @@
 """What a worker loads while it has nothing to do."""
 
+import gc
 import logging
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.stages.libraries import finish_import, load_ahead
+from service.stages.libraries import finish_import, load_ahead, pass_over_loaded
 
 ROOT = Path(__file__).resolve().parents[3]
 LOADED_AHEAD = """
@@ -97,3 +98,13 @@ def test_no_library_is_left_that_a_run_would_wait_for() -> None:
     assert {"jax", "numba", "scipy", "sklearn", "matplotlib", "xraydb", "zarr"} <= set(loaded)
     assert set(left) <= {"tasks"}
     assert "dask_ml" not in loaded
+
+
+def test_no_collection_looks_at_what_is_loaded_until_all_is_given_back() -> None:
+    before = gc.get_freeze_count()
+    try:
+        pass_over_loaded()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
+    assert gc.get_freeze_count() == 0

@@ -43,6 +43,6 @@ def test_no_such_preset(given: Any) -> None:
 def test_one_energy_may_be_left_out_without_brackets() -> None:
     for given in (5478, 5478.0, [5478]):
         assert OPTIONS.validate_python({"align": {"leave_out_ev": given}}).align.leave_out_ev == (5478.0,)
-    for wrong in ("5478,5480", -5478.0, [0.0], [5478.0] * 1001):
+    for wrong in ("5478,5480", True, -5478.0, [0.0], [5478.0] * 1001):
         with pytest.raises(ValidationError, match=r"align\.leave_out_ev"):
             OPTIONS.validate_python({"align": {"leave_out_ev": wrong}})

@@ -1,6 +1,7 @@
 """The tasks that are with a scheduler, over a client that only notes what it is told."""
 
 import pickle
+import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -112,6 +113,17 @@ def test_threads_release_a_second_time_just_once(client: NotedClient, monkeypatc
     with ThreadPoolExecutor(n_threads) as threads:
         list(threads.map(release, range(n_threads)))
     assert sorted(client.released[len(keys) :]) == sorted(set(keys) - {"task-7"})
+
+
+@pytest.mark.parametrize(("status", "is_at_once"), [("finished", True), ("cancelled", True), ("error", False)])
+def test_only_a_failure_is_told_in_a_thread(client: NotedClient, status: str, is_at_once: bool) -> None:
+    """Its exception is fetched through Dask's loop, which would wait for itself; a thread for each task that ended costs time."""
+    SubmittedTasks(client, "topic", is_queued=True)
+    executor = NotedFuture._cb_executor  # type: ignore[attr-defined]
+    future, told = NotedFuture("one", client), queue.SimpleQueue[threading.Thread]()
+    future.status = status
+    executor.submit(lambda future: told.put(threading.current_thread()), future)
+    assert (told.get(timeout=10) is threading.current_thread()) is is_at_once
 
 
 def test_results_belong_to_tasks_that_are_wanted(client: NotedClient) -> None:
