@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from service.execution.worker import StepResult, perform
+from service.execution.worker import GIVEN_UP_S, StepResult, perform
 from service.stages.context import IsCancelled, Report, StageContext, StepRequest, never
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.step import Step
@@ -72,10 +72,10 @@ def perform_together(batch: Batch, report: Report, is_cancelled: IsCancelled = n
     try:
         for part in parts(missing, memory_bytes()):
             results |= compute(part)
-    except CancelledError as error:
-        cancelled = StepResult("cancelled", message=str(error))
-        return [results.get(request.step.name, cancelled) for request in batch.requests]
-    except Exception:
+    except Exception as error:
+        if isinstance(error, CancelledError) or contexts[0].is_given_up(within_s=GIVEN_UP_S):
+            cancelled = StepResult("cancelled", message=str(error))
+            return [results.get(request.step.name, cancelled) for request in batch.requests]
         log.exception("a batch of %d steps of run %s; they are computed one by one", len(contexts), batch.requests[0].run_id)
     return [results.get(request.step.name) or perform(request, report, is_cancelled) for request in batch.requests]
 

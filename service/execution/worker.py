@@ -5,12 +5,16 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from service.errors import ServiceError, is_disk_full
 from service.stages.context import IsCancelled, Report, StageContext, StepRequest, never
 from storage.errors import ArtifactMissingError, StorageError
 from tasks.errors import CancelledError, TaskError
+
+GIVEN_UP_S: Final = 1.0
+"""Time within which a worker hears that a step was given up. A run that was cancelled can be deleted at once, and its folder goes
+from under the step that publishes it: an error of a step that nobody wants is none."""
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,8 @@ def perform(request: StepRequest, report: Report, is_cancelled: IsCancelled = ne
     except MemoryError:
         return StepResult("failed", message="out of memory: give workers more of it, or run fewer of them")
     except Exception as error:
+        if context.is_given_up(within_s=GIVEN_UP_S):
+            return StepResult("cancelled", message=f"{request.step.name} is no longer wanted, and was cut off: {error}")
         return StepResult("failed", message=unexpected(request, error))
     return StepResult("done", True, context.seconds, context.storage_s, attributes=attributes)
 

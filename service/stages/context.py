@@ -25,6 +25,9 @@ REPORT_S: Final = 0.5
 CANCEL_CHECK_S: Final = 0.2
 """Shortest time between two questions whether the step is cancelled: cycles of small frames take milliseconds."""
 
+GIVEN_UP_CHECK_S: Final = 0.02
+"""Time between two questions whether a step that failed was given up."""
+
 Report = Callable[[dict[str, Any]], None]
 """Receives the progress of running work, one small JSON-able dictionary at a time."""
 IsCancelled = Callable[[], bool]
@@ -200,6 +203,13 @@ class StageContext:
         """Raise CancelledError where no run wants the result any more."""
         if self._is_cancelled():
             raise CancelledError(f"{self.request.step.name} is no longer wanted: its run was cancelled, or has failed")
+
+    def is_given_up(self, within_s: float) -> bool:
+        """Whether no run wants the result any more, or that is heard within some seconds: the word of it takes its time."""
+        until = time.monotonic() + within_s
+        while not (is_given_up := self._is_cancelled()) and time.monotonic() < until:
+            time.sleep(GIVEN_UP_CHECK_S)
+        return is_given_up
 
     @contextmanager
     def _storing(self) -> Iterator[None]:

@@ -105,6 +105,7 @@ class FiguresStep(RunResultsStep):
         others, warnings = draw(context, {name: figure for name, figure in figures.items() if name not in tried})
         pngs |= others
         listed = [{"name": name, "title": one.title, "dataset": one.dataset} for name, one in figures.items() if name in pngs]
+        context.check_stop()
         FigureStore(context.paths.figures(self.run_id)).write({name: pngs[name] for name in figures if name in pngs}, listed)
         return context.write({}, warnings=warnings, n_figures=len(listed))
 

@@ -52,8 +52,10 @@ class ResultsStep(RunResultsStep):
                 "versions": library_versions(),
                 "timings_s": timings(context, self.inputs),
             }
+            groups = groups_of(context, self)
+            context.check_stop()
             try:
-                write_results(path, groups_of(context, self), attributes)
+                write_results(path, groups, attributes)
             except ResultsError:
                 # A worker of a service that died may have come first: what it sealed is the same.
                 if not ResultsStore(path).is_sealed():

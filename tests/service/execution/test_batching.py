@@ -121,6 +121,16 @@ def test_a_cancelled_batch_computes_nothing(datasets: DatasetRepository, steps: 
     assert not any(ArtifactStore(paths.artifacts).has(step.key) for step in steps)
 
 
+def test_a_batch_that_was_given_up_and_fails_is_not_computed_one_by_one(
+    datasets: DatasetRepository, steps: list[ReconstructStep], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoilt = [replace(steps[0], previous=StepRef("nothing", "nothing-reconstruct")), steps[1]]
+    heard = iter((False, False))  # as each begins; from then on it is given up
+    requests = requests_of(spoilt, paths_at(datasets, tmp_path))
+    results = perform_together(Batch(requests), lambda _: None, lambda: next(heard, True))
+    assert ([result.fate for result in results], caplog.text) == (["cancelled"] * 2, "")
+
+
 def test_a_batch_is_split_by_memory(datasets: DatasetRepository, steps: list[ReconstructStep], tmp_path: Path) -> None:
     contexts = [StageContext(request, lambda _: None) for request in requests_of(steps, paths_at(datasets, tmp_path))]
     one = step_bytes(steps[0])

@@ -5,19 +5,36 @@ import pickle
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+import pytest
 
+from service.execution.worker import perform
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
-from service.stages.context import DataPaths, StepRequest
+from service.stages.context import DataPaths, StageContext, StepRequest
 from service.stages.pipeline import build_graph
+from service.workflow.step import Step, StepAttributes
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
 from tasks.options.run import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[3]
+
+@dataclass(frozen=True, kw_only=True)
+class BrokenStep(Step):
+    """A step that fails in a way that no stage foresees."""
+
+    stage: ClassVar[str] = "results"
+    version: ClassVar[int] = 1
+
+    def run(self, context: StageContext) -> StepAttributes:
+        raise FileNotFoundError("could not find zarr.json")
+
+
 FIRST_STEP = """
 import pickle, sys
 from pathlib import Path
@@ -57,3 +74,14 @@ def test_the_first_reconstruction_waits_for_nothing_that_only_later_stages_need(
     loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout.split()
     assert "jax" in loaded
     assert {"matplotlib", "numba", "skimage", "sklearn", "xraydb"}.isdisjoint(loaded)
+
+
+def test_an_error_of_a_step_that_was_given_up_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    request = StepRequest("run_1", BrokenStep(), DataPaths(tmp_path, tmp_path, tmp_path))
+    heard = iter((False, False, False))  # before the step begins, and twice once it has failed
+    result = perform(request, lambda _: None, lambda: next(heard, True))
+    assert (result.fate, caplog.text) == ("cancelled", "")
+    assert "no longer wanted" in result.message
+    result = perform(request, lambda _: None)
+    assert (result.fate, "Traceback" in caplog.text) == ("failed", True)
+    assert "FileNotFoundError: could not find zarr.json" in result.message
