@@ -24,6 +24,7 @@ from tasks.options.run import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[3]
 
+
 @dataclass(frozen=True, kw_only=True)
 class BrokenStep(Step):
     """A step that fails in a way that no stage foresees."""
