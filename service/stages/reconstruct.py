@@ -115,7 +115,6 @@ class ReconstructStep(Step):
 
         round_, reconstruction = self.prepare(context)
         state, warnings = run(reconstruction), reconstruction.warnings
-        del reconstruction  # it holds the square roots of all counts, and `prtf` makes its own
         return round_.finish(context, state, warnings)
 
     def prepare(self, context: StageContext) -> tuple[Round, Reconstruction]:
@@ -164,14 +163,12 @@ class Round:
     def finish(self, context: StageContext, state: State, told: Sequence[str] = ()) -> StepAttributes:
         """Write the final state of the round, with what is computed from it and what the reconstruction has told."""
         from tasks.ptycho.beam import hidden_beam_warnings
-        from tasks.ptycho.resolution import prtf
         from tasks.ptycho.scan import illumination
 
         scan, options, measured = self.step.scan, self.step.options, self.measured
         arrays = {name: np.asarray(getattr(state, name)) for name in STATE_ARRAYS}
         arrays["positions_m"] = state.placement(scan.n_positions).positions_m(measured, scan.canvas)
         arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
-        arrays["prtf"] = prtf(measured, scan.canvas, state, options.subpixel)
         numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
         numbers[FIELD_BOX] = field_box_of(arrays["dose"])
         numbers |= self.guess | {TOLD: [*self.guess[TOLD], *told], "photons": measured.mean_photons}

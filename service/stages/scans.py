@@ -99,7 +99,7 @@ def first_probe(measured: Scan, supplied: Probe | None, optics: ProbeSpec | None
     """(M, N, N) complex64: the probe that came with the scan unless optics were described, with the beam's power."""
     from tasks.ptycho.beam import fit_to_beam
 
-    mean, good = measured.mean_pattern()
+    mean, good = measured.mean_pattern
     if supplied is not None and (optics is None or optics.kind == "supplied"):
         return fit_to_beam(supplied, mean, good, centre=False)
     guess = initial_probe(optics or ProbeSpec(), measured.energy_ev, measured.pixel_size_m, measured.n_pixels, 1.0)

@@ -73,7 +73,7 @@ def is_bright_in_the_middle(scan: Scan) -> bool:
     """Whether frames are large enough to be halved and hold nearly all their light in the middle."""
     if scan.n_pixels < SMALLEST_FRAME_PX or scan.n_pixels % 4:
         return False
-    mean, _ = scan.mean_pattern()
+    mean, _ = scan.mean_pattern
     inside = float(np.sum(mean[_middle(scan.n_pixels), _middle(scan.n_pixels)]))
     return inside > 0 and float(np.sum(mean)) - inside < MOST_LIGHT_OUTSIDE * inside
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from tasks.errors import WarmStartError
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.coherence import ASKED_AFTER, EXCESS, MOST_MODES, PAYS, TRIAL_CYCLES, has_stalled, sampled_noise_misfit
+from tasks.ptycho.agreement import sampled_noise_misfit
+from tasks.ptycho.coherence import ASKED_AFTER, EXCESS, MOST_MODES, PAYS, TRIAL_CYCLES, has_stalled
 from tasks.ptycho.convergence import COMPARED_CYCLES, CONVERGED, Averages
 from tasks.ptycho.half_detector import SHRINKING, OnHalfDetector, coarser, half_inputs
 from tasks.ptycho.kernels.cycle import place_frames

@@ -8,16 +8,9 @@ have in common is signal. Resolution is the full period at which a curve meets i
 import itertools
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from tasks.ptycho.kernels.cycle import Frames, prepare
-from tasks.ptycho.kernels.propagation import displace, far_field
-from tasks.ptycho.scan import Canvas, Scan
-from tasks.ptycho.state import State
 
 Array = NDArray[np.float64]
 
@@ -31,51 +24,6 @@ RINGS_BELOW = 2
 def detector_frequencies(n_pixels: int, pixel_size_m: float) -> Array:
     """(N // 2 + 1,) float64: spatial frequency of the rings about the beam, from 0 to Nyquist [1/m]."""
     return np.arange(n_pixels // 2 + 1) / (n_pixels * pixel_size_m)
-
-
-def prtf(scan: Scan, canvas: Canvas, state: State, subpixel: bool = True) -> NDArray[np.float32]:
-    """Phase-retrieval transfer function of one energy, ``sum |F| sqrt(I) / sum I`` over each ring and all frames.
-
-    It is 1 where the modelled amplitude is the measured one. Where the mean count falls below one photon it falls like
-    the mean's root, as a model cannot know which pixel a photon will hit. (Of several reconstructions from random
-    starts, as Chapman et al., J. Opt. Soc. Am. A 23, 1179 (2006) take it, it would be the modulus of the mean.)
-
-    Parameters
-    ----------
-    scan : Scan
-    canvas : Canvas
-    state : State
-    subpixel : bool
-        As in the reconstruction.
-
-    Returns
-    -------
-    (N // 2 + 1,) float32
-        At `detector_frequencies`; NaN in a ring without a good pixel or a photon.
-    """
-    frames, _ = prepare(scan, canvas, subpixel, state.placement(len(scan.counts)))
-    explained, measured = _sum_over_frames(jnp.asarray(state.object), jnp.asarray(state.probe), frames)
-    n = scan.n_pixels
-    ring = ring_numbers((n, n), 1.0, 1 / n).ravel()
-    above, below = (np.bincount(ring, np.asarray(total, float).ravel())[: n // 2 + 1] for total in (explained, measured))
-    return np.asarray(np.divide(above, below, out=np.full(n // 2 + 1, np.nan), where=below > 0), np.float32)
-
-
-@jax.jit
-def _sum_over_frames(object_: jax.Array, probe: jax.Array, frames: Frames) -> tuple[jax.Array, jax.Array]:
-    """(N, N) float32 each: ``sum_p |F| sqrt(I)`` and ``sum_p I`` over good pixels, beam centre at [0, 0]."""
-    size = frames.amplitude.shape[1:]
-    spectrum = jnp.fft.fft2(probe)
-
-    def add(total: tuple[jax.Array, jax.Array], p: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
-        wave = far_field(jax.lax.dynamic_slice(object_, frames.corner[p], size) * displace(spectrum, frames.ramp[p]))
-        measured = frames.gain[p] * jnp.maximum(frames.amplitude[p], 0)
-        model = jnp.sqrt(jnp.sum(wave.real**2 + wave.imag**2, axis=0))
-        return (total[0] + model * measured, total[1] + measured**2), None
-
-    nothing = jnp.zeros(size, jnp.float32)
-    explained, measured = jax.lax.scan(add, (nothing, nothing), jnp.arange(len(frames.corner)))[0]
-    return explained, measured
 
 
 def ring_numbers(shape: tuple[int, int], pixel_size_m: float, ring_width_per_m: float) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,13 @@ class Scan:
 
     @property
     def mean_photons(self) -> float:
-        """Mean sum of a frame's counts over good pixels; reads all frames."""
-        mean, good = self.mean_pattern()
+        """Mean sum of a frame's counts over good pixels."""
+        mean, good = self.mean_pattern
         return float(np.sum(mean, where=good))
 
+    @cached_property
     def mean_pattern(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """(N, N) each: mean of each pixel's good counts, 0 where none was good; and whether any was good."""
+        """(N, N) each: mean of each pixel's good counts, 0 where none was good; and whether any was good. All frames are read."""
         total, n_good = np.zeros(self.mask.shape), np.zeros(self.mask.shape, int)
         for _, counts, good in self.blocks():
             total += np.sum(counts, axis=0, where=good, dtype=float)

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.coherence import noise_misfit
+from tasks.ptycho.agreement import agreement
 from tasks.ptycho.kernels.cycle import Frames, gather_probe_over_cycle, prepare, update_probe_by_position
 from tasks.ptycho.scan import Canvas, Scan
 from tasks.ptycho.state import ComplexArray, State, orthogonalised, with_modes
@@ -179,14 +179,16 @@ def terminate(state: State, n_cycles: int) -> bool:
 
 
 def postprocess(state: State, inputs: CycleInputs) -> State:
-    """The final state: NumPy arrays, orthogonal modes, and the R that photon noise leaves."""
-    noise = noise_misfit(jnp.asarray(state.object), jnp.asarray(state.probe), inputs.frames) / inputs.photons
+    """The final state: NumPy arrays, orthogonal modes, and how it agrees with the frames."""
+    agrees = agreement(jnp.asarray(state.object), jnp.asarray(state.probe), inputs.frames)
+    noise = agrees.noise_misfit / inputs.photons
     state = replace(
         state,
         object=np.asarray(state.object),
         probe=np.asarray(state.probe),
         probe_momentum_buffer=np.asarray(state.probe_momentum_buffer),
         object_momentum_buffer=np.asarray(state.object_momentum_buffer),
+        prtf=agrees.prtf,
         noise_error=noise if math.isfinite(noise) else None,
     )
     return orthogonalised(state) if len(state.probe) > 1 else state

@@ -37,6 +37,8 @@ class State:
     """(P, 2) float64: corrections of the positions [px]; empty until the first correction."""
     scale: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     """(P,) float64: each frame's amplitude relative to the scan's; empty until the first correction."""
+    prtf: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    """(N // 2 + 1,) float32: phase-retrieval transfer function (`tasks.ptycho.agreement`); empty before the first end."""
     stops_after: int | None = None
     """Number of cycles after which the reconstruction ends early because R has converged; None while it has not."""
     first_cycle: int = 0

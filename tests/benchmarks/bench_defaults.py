@@ -162,7 +162,7 @@ def print_beam_stops(cycles: int) -> None:
         for radius_px, arm_px in stops:
             hidden = (np.hypot(y, x) < radius_px) | ((np.abs(x) < arm_px / 2) & (y > 0))
             stopped = replace(scan, mask=scan.mask & ~hidden)
-            one = simulation, stopped, canvas, fit_to_beam(guess, *stopped.mean_pattern())
+            one = simulation, stopped, canvas, fit_to_beam(guess, *stopped.mean_pattern)
             soon, late = (object_error(one, reconstruct(one, n)) for n in (cycles, 4 * cycles))
             share = scan.counts.sum(where=hidden) / scan.counts.sum()
             print(f"{width_m * 1e9:>5.0f} nm {radius_px:>10} {arm_px:>9} {share:>7.0%} {soon:>12.4f} {late:>12.4f}")

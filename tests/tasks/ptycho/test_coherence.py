@@ -1,21 +1,19 @@
-"""What photon noise leaves of the misfit is known; a mode is added where the beam lacked coherence, and only there."""
+"""A mode is added where the beam lacked coherence, and only there."""
 
 from dataclasses import replace
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.options.reconstruct import ReconstructOptions
-from tasks.ptycho.coherence import ASKED_AFTER, BRIGHT, SAMPLED_FRAMES, noise_misfit, sampled_noise_misfit, share_left
+from tasks.ptycho.coherence import ASKED_AFTER
 from tasks.ptycho.driver import run
-from tasks.ptycho.kernels.cycle import prepare
 from tasks.ptycho.probe import initial_probe, power_fractions
 from tasks.ptycho.reconstruction import Reconstruction
-from tasks.ptycho.scan import Canvas, Placement, Scan, plan_canvas
+from tasks.ptycho.scan import Canvas, Scan, plan_canvas
 from tasks.ptycho.solver import init
 from tasks.ptycho.state import State, orthogonalised
 from tasks.simulation.specimen import SimulationOptions, simulate
@@ -57,49 +55,6 @@ def reconstruct(one: Case, cycles: int, **options: Any) -> State:
     scan, canvas, probe = one
     chosen = ReconstructOptions(cycles=cycles, **options)
     return run(Reconstruction(scan, canvas, init(canvas, probe, chosen), cycles, chosen))
-
-
-def test_the_noise_of_a_root_is_a_quarter_where_it_is_bright_and_twice_the_mean_where_it_is_dark() -> None:
-    share = share_left()
-    step = BRIGHT / (len(share) - 1)
-    assert share[-1] * BRIGHT**2 == pytest.approx(0.25, rel=0.005)
-    assert share[1] == pytest.approx(2 - 2 * step, rel=0.01)
-
-
-@pytest.mark.parametrize("photons", [1e3, 1e5, 1e7])
-def test_what_photon_noise_leaves_is_what_counts_of_the_model_leave(photons: float) -> None:
-    """Poisson counts of a known model, dark to bright, with frames of unlike flux and pixels that are masked."""
-    rng = np.random.default_rng(3)
-    scan, canvas, probe = case(0, photons)
-    scale = rng.uniform(0.8, 1.2, len(scan.counts))
-    placement = Placement(np.zeros((len(scale), 2)), scale)
-    mask = rng.random(scan.mask.shape) > 0.2
-    object_ = np.exp(-0.1 + 0.5j * ndimage.gaussian_filter(rng.normal(size=canvas.shape), 2)).astype(np.complex64)
-    n = scan.n_pixels
-    corners = np.rint(canvas.corners_px(scan.positions_m, n)).astype(int)
-    whole = replace(scan, positions_m=np.asarray(canvas.origin_m) + (corners + n // 2) * canvas.pixel_size_m, mask=mask)
-    far = np.array([np.fft.fft2(object_[y : y + n, x : x + n] * probe[0], norm="ortho") for y, x in corners])
-    mean = scale[:, None, None] ** 2 * np.abs(np.fft.fftshift(far, axes=(1, 2))) ** 2
-    left = []
-    for _ in range(40):
-        counts = rng.poisson(mean)
-        misfit = (np.sqrt(counts) - np.sqrt(mean)) ** 2 / scale[:, None, None] ** 2
-        left.append(float(np.sum(misfit * mask)))
-    frames, _ = prepare(replace(whole, counts=counts.astype(np.uint32)), canvas, True, placement)
-    assert noise_misfit(jnp.asarray(object_), jnp.asarray(probe), frames) == pytest.approx(np.mean(left), rel=0.01)
-
-
-def test_the_noise_of_a_long_scan_is_told_by_some_of_its_frames() -> None:
-    """Frames that differ in flux along the scan."""
-    scan, canvas, probe = case(0, 1e5)
-    n = 4 * SAMPLED_FRAMES // len(scan.counts) + 1
-    long = replace(scan, counts=np.tile(scan.counts, (n, 1, 1)), positions_m=np.tile(scan.positions_m, (n, 1)))
-    placement = Placement(np.zeros((len(long.counts), 2)), np.linspace(0.8, 1.2, len(long.counts)))
-    frames, _ = prepare(long, canvas, True, placement)
-    model = jnp.ones(canvas.shape, jnp.complex64), jnp.asarray(probe)
-    assert sampled_noise_misfit(*model, frames) == pytest.approx(noise_misfit(*model, frames), rel=0.01)
-    few = frames._replace(**{name: value[:100] for name, value in frames._asdict().items() if name != "copy_ramp"})
-    assert sampled_noise_misfit(*model, few) == noise_misfit(*model, few)
 
 
 def test_a_partially_coherent_probe_is_told_by_its_modes() -> None:

@@ -44,7 +44,7 @@ def test_the_mean_pattern_counts_a_pixel_only_where_it_was_good() -> None:
     mask[0, 0] = False
     scan = Scan(counts, np.zeros((40, 2)), mask, 5420.0, 0.5, 75e-6)
     assert len(list(scan.blocks())) > 1
-    mean, good = scan.mean_pattern()
+    mean, good = scan.mean_pattern
     assert mean[0, :5] == pytest.approx([0, 7, 0, 8, 7])
     assert good[0, :4].tolist() == [False, True, False, True]
     assert good[1:].all()

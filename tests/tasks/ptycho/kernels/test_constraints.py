@@ -105,7 +105,7 @@ def test_a_stop_behind_which_photons_are_counted_costs_a_fifth_at_most(
     y, x = np.indices((N, N)) - N // 2
     stopped = masked(scan, (np.hypot(y, x) < radius_px) | ((np.abs(x) < arm_px / 2) & (y > 0)))
     assert np.sum(scan.counts, where=~stopped.mask) > hidden * scan.counts.sum()
-    guess = fit_to_beam(guess, *stopped.mean_pattern())
+    guess = fit_to_beam(guess, *stopped.mean_pattern)
     assert object_error((scan, canvas, object_, guess, particle), stopped) < 1.2 * undamaged
 
 
@@ -123,6 +123,6 @@ def test_a_beam_centre_off_by_pixels(known: Known, undamaged: float, shift: tupl
     """Nobody said so: the first guess of the probe is centre_on_beam at where the frames have the beam."""
     scan, canvas, object_, guess, particle = known
     moved = replace(scan, counts=np.roll(scan.counts, shift, (1, 2)))
-    to_it = centre_on_beam(guess, *moved.mean_pattern())
+    to_it = centre_on_beam(guess, *moved.mean_pattern)
     assert object_error((scan, canvas, object_, to_it, particle), moved) < 1.25 * undamaged
-    np.testing.assert_array_equal(centre_on_beam(guess, *scan.mean_pattern()), guess)
+    np.testing.assert_array_equal(centre_on_beam(guess, *scan.mean_pattern), guess)
