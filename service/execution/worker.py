@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from service.errors import ServiceError, is_disk_full
 from service.stages.context import IsCancelled, Report, StageContext, StepRequest, never
+from service.workflow.step import Step
 from storage.errors import ArtifactMissingError, StorageError
 from tasks.errors import CancelledError, TaskError
 
@@ -58,7 +59,7 @@ def perform(request: StepRequest, report: Report, is_cancelled: IsCancelled = ne
     except ArtifactMissingError as error:  # removed while the run counted on it: it is computed again
         return StepResult("lost", message=str(error))
     except (TaskError, StorageError, ServiceError) as error:
-        return StepResult("failed", message=str(error))
+        return StepResult("failed", message=foreseen(request.step, error))
     except MemoryError:
         return StepResult("failed", message="out of memory: give workers more of it, or run fewer of them")
     except Exception as error:
@@ -66,6 +67,14 @@ def perform(request: StepRequest, report: Report, is_cancelled: IsCancelled = ne
             return StepResult("cancelled", message=f"{request.step.name} is no longer wanted, and was cut off: {error}")
         return StepResult("failed", message=unexpected(request, error))
     return StepResult("done", True, context.seconds, context.storage_s, attributes=attributes)
+
+
+def foreseen(step: Step, error: Exception) -> str:
+    """Message about an error that the stage foresees; a run can do without the energy that a step concerns."""
+    option = "align.leave_out_ev"
+    if step.energy_ev is None or option in str(error):
+        return str(error)
+    return f"{error} ({option} lets a run do without {step.energy_ev:.1f} eV.)"
 
 
 def unexpected(request: StepRequest, error: Exception) -> str:

@@ -26,10 +26,13 @@ WORKER_ENVIRONMENT: Final = {
     "NUMBA_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "NPROC": "1",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-"""One thread a worker: two layers of threads on the same cores only get in each other's way.
+"""One thread a worker: two layers of threads on the same cores only get in each other's way; and memory in large pages.
 
-``NPROC`` is what XLA takes for the number of cores; without it every elementwise pass is split among threads."""
+``NPROC`` is what XLA takes for the number of cores; without it every elementwise pass is split among threads. The GNU C library
+asks the kernel for pages of 2 MiB, if it is told to before the process starts: a cycle of the reconstruction goes through tens of
+MB, more than a processor finds in pages of 4 KiB without looking them up."""
 TOPIC: Final = "ptyxas-topic"
 """Annotation of a task: the topic of its reports."""
 EXCEPTION_S: Final = 10.0

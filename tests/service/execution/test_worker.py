@@ -20,6 +20,7 @@ from service.stages.pipeline import build_graph
 from service.workflow.step import Step, StepAttributes
 from storage.catalogue.catalogue import Catalogue
 from storage.datasets.store import DatasetStore
+from tasks.errors import TaskError
 from tasks.options.run import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,12 +28,21 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @dataclass(frozen=True, kw_only=True)
 class BrokenStep(Step):
-    """A step that fails in a way that no stage foresees."""
+    """A step that fails, in a way that no stage foresees or in one that this one does."""
 
     stage: ClassVar[str] = "results"
     version: ClassVar[int] = 1
 
+    error: str = ""
+    at_ev: float | None = None
+
+    @property
+    def energy_ev(self) -> float | None:
+        return self.at_ev
+
     def run(self, context: StageContext) -> StepAttributes:
+        if self.error:
+            raise TaskError(self.error)
         raise FileNotFoundError("could not find zarr.json")
 
 
@@ -86,3 +96,19 @@ def test_an_error_of_a_step_that_was_given_up_is_none(tmp_path: Path, caplog: py
     result = perform(request, lambda _: None)
     assert (result.fate, "Traceback" in caplog.text) == ("failed", True)
     assert "FileNotFoundError: could not find zarr.json" in result.message
+
+
+@pytest.mark.parametrize(
+    ("error", "at_ev", "told"),
+    [
+        ("no photon", 5470.03, "no photon (align.leave_out_ev lets a run do without 5470.0 eV.)"),
+        ("no photon", None, "no photon"),
+        ("leave it out: align.leave_out_ev", 5470.03, "leave it out: align.leave_out_ev"),
+    ],
+)
+def test_a_step_that_fails_for_one_energy_says_how_to_do_without_it(
+    tmp_path: Path, error: str, at_ev: float | None, told: str
+) -> None:
+    request = StepRequest("run_1", BrokenStep(error=error, at_ev=at_ev), DataPaths(tmp_path, tmp_path, tmp_path))
+    result = perform(request, lambda _: None)
+    assert (result.fate, result.message) == ("failed", told)

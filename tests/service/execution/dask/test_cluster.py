@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import queue
 import signal
 import subprocess
@@ -141,6 +142,14 @@ def attributes_of(ended: Ended) -> dict[str, Any]:
     return dict(outcome.results[0].attributes)
 
 
+def has_large_pages() -> bool:
+    """Whether the kernel grants large pages to whoever asks, and the C library can ask."""
+    granted = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    name, version = platform.libc_ver()
+    can_ask = name == "glibc" and tuple(map(int, version.split(".")[:2])) >= (2, 35)
+    return can_ask and granted.exists() and "[never]" not in granted.read_text()
+
+
 def test_a_worker_computes_in_one_thread() -> None:
     """XLA starts its threads, one a core as it thinks, when it first computes."""
     program = """
@@ -153,6 +162,20 @@ print([file.read_text().strip() for file in pathlib.Path("/proc/self/task").glob
         done = subprocess.run([sys.executable, "-c", program], env=os.environ | more, capture_output=True, text=True, check=True)
         count[name] = int(done.stdout)
     assert count == {"worker": 1, "three cores": 3}
+
+
+@pytest.mark.skipif(not has_large_pages(), reason="this system grants no large pages")
+def test_arrays_of_a_worker_lie_in_large_pages() -> None:
+    program = """
+import pathlib, jax.numpy
+held = jax.numpy.ones(2**24).block_until_ready()  # 64 MiB
+lines = pathlib.Path("/proc/self/smaps_rollup").read_text().splitlines()
+print(next(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | WORKER_ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 32 * 1024, "kB"
 
 
 def test_the_scheduler_knows_which_task_reads_which(one_worker: Cluster) -> None:
