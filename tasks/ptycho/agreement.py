@@ -10,6 +10,7 @@ from jax.scipy.ndimage import map_coordinates
 from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
+from tasks.ptycho.kernels.constraints import intensity
 from tasks.ptycho.kernels.cycle import Frames
 from tasks.ptycho.kernels.propagation import displace, far_field
 from tasks.ptycho.resolution import ring_numbers
@@ -84,7 +85,7 @@ def _sum_over_frames(object_: jax.Array, probe: jax.Array, frames: Frames, share
 
     def add(total: Sums, p: jax.Array) -> tuple[Sums, None]:
         wave = far_field(jax.lax.dynamic_slice(object_, frames.corner[p], size) * displace(spectrum, frames.ramp[p]))
-        mean = jnp.sum(wave.real**2 + wave.imag**2, axis=0)
+        mean = intensity(wave)
         amplitude = jnp.sqrt(mean)
         measured = frames.gain[p] * jnp.maximum(frames.amplitude[p], 0)
         root = amplitude / frames.gain[p]

@@ -69,9 +69,8 @@ def test_the_arrays_are_those_of_a_file_system(stored: Stored, undisturbed: dict
 def test_nothing_but_the_catalogue_is_in_the_data_folder(stored: Stored) -> None:
     lab, _, _, _ = stored
     files = [path for path in lab.serving.data_dir.rglob("*") if path.is_file() and "dask" not in path.parts]
-    kept = {
-        path.name for path in files if not any(part.startswith(STAGING) for part in path.parts)
-    }  # of the worker that was killed
+    of_the_killed = [path for path in files if any(part.startswith(STAGING) for part in path.parts)]
+    kept = {path.name for path in files if path not in of_the_killed}
     assert "catalogue.sqlite" in kept
     assert not {name for name in kept if name.endswith((".bin", ".png", ".part")) or name == "zarr.json"}
 

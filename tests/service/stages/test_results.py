@@ -25,6 +25,8 @@ from service.stages.spectra import SpectraStep
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
 from storage.artifacts import ArtifactStore
+from storage.errors import ResultsError
+from storage.figures import FigureStore
 from storage.results import ResultsStore
 from tasks.figures import gallery
 from tasks.figures.gallery import Drawing, drawing
@@ -284,6 +286,18 @@ def test_a_figure_that_cannot_be_drawn_is_a_warning_and_costs_no_other(study: Ru
     reason = "the figure elbow (T) cannot be drawn: IndexError: tuple index out of range"
     assert stored_warnings(artifacts, step) == [reason]
     assert listed_figures(paths) == [name for name in before if name != "elbow"]
+
+
+@pytest.mark.parametrize("name", ["results", "figures"])
+def test_a_run_that_is_cancelled_meanwhile_publishes_nothing(study: Run, name: str) -> None:
+    paths, graph = study
+    step = dataclasses.replace(graph.steps[name], run_id="run_cancelled")  # type: ignore[call-arg]  # both steps have a run
+    heard = iter((False,))  # as the step begins
+    result = perform(StepRequest("run_cancelled", step, paths), lambda _: None, lambda: next(heard, True))
+    assert result.fate == "cancelled"
+    assert not ResultsStore(paths.results("run_cancelled")).is_sealed()
+    with pytest.raises(ResultsError, match="not written"):
+        FigureStore(paths.figures("run_cancelled")).listed()
 
 
 def test_pictures_of_published_arrays_know_their_unit_and_energy(study: Run) -> None:
