@@ -27,6 +27,8 @@ PREFIX = ".staging-"
 """Names of directories that are not yet, or no longer, part of the store."""
 N_AT_ONCE: Final = 8
 """Files that are flushed, or sent to an object store, at the same time."""
+DEPTH: Final = 3
+"""Levels of folders in which writers leave something."""
 
 
 @contextmanager
@@ -240,17 +242,17 @@ def side_by_side(work: Callable[[Item], object], items: Iterable[Item]) -> None:
             work(item)
 
 
-def abandoned(root: Path, older_than_s: float, depth: int = 3) -> list[Path]:
+def abandoned(root: Path, older_than_s: float) -> list[Path]:
     """Return what writers that died left below ``root``, untouched for ``older_than_s`` seconds.
 
-    Directories are looked into ``depth`` levels down: what is deeper belongs to finished arrays.
+    Directories are looked into `DEPTH` levels down: what is deeper belongs to finished arrays.
     """
     limit = time.time() - older_than_s
     found = []
     for directory, names, files in os.walk(root):
         staging = [name for name in names if name.startswith(PREFIX)]
         found += [Path(directory, name) for name in (*staging, *files) if name.startswith(PREFIX)]
-        is_deepest = len(Path(directory).relative_to(root).parts) >= depth - 1
+        is_deepest = len(Path(directory).relative_to(root).parts) >= DEPTH - 1
         names[:] = [] if is_deepest else [name for name in names if name not in staging]
     return sorted(path for path in found if changed(path) < limit)
 

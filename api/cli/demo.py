@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 DEMO_MARKER: Final = ".ptyxas-demo"
 """A file that marks a folder as one that a demonstration made, which the next may empty."""
 
+START_TIMEOUT_S: Final = 120.0
+"""Longest wait for the service to answer requests."""
+
 commands = typer.Typer()
 
 
@@ -226,7 +229,7 @@ class ServerThread(threading.Thread):
     def _has_started(self) -> bool:
         return self._server is not None and self._server.started
 
-    def wait_for_url(self, timeout_s: float = 120.0) -> str:
+    def wait_for_url(self) -> str:
         """The address of the service, once it answers requests.
 
         Raises
@@ -234,7 +237,7 @@ class ServerThread(threading.Thread):
         ServiceError
             The server ended, or did not start in time. Any other error with which it could not be opened is raised as it is.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + START_TIMEOUT_S
         while self._server is None or not self._server.started:
             if self._error is not None:
                 raise self._error

@@ -1,6 +1,6 @@
 """Datasets on disk: one specimen's scans, each visible whole or not at all."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +127,14 @@ class DatasetStore:
         """
         return self._folder(dataset_id).scan(name)
 
-    def scans(self, dataset_id: str, known: Iterable[ScanInfo] = ()) -> list[ScanInfo]:
-        """All scans of a dataset, by ascending energy; those that are ``known`` are not read again.
+    def scans(self, dataset_id: str) -> list[ScanInfo]:
+        """All scans of a dataset, by ascending energy.
 
         Raises
         ------
         DatasetNotFoundError, DatasetDamagedError
         """
-        return self._folder(dataset_id).scans(known)
+        return self._folder(dataset_id).scans()
 
     def add_scan(
         self,

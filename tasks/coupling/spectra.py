@@ -191,39 +191,24 @@ class Spectra:
         return Grid(self.y_m, self.x_m, float(self.y_m[1] - self.y_m[0]))
 
 
-def couple(
-    objects: Sequence[NDArray[np.complex64]],
-    doses: Sequence[NDArray[np.float32]],
-    canvases: Sequence[Canvas],
-    energy_ev: Array,
-    absorber: Absorber,
-    formula: str,
-    align_options: AlignOptions,
-    kkr_options: KKROptions,
+def impose(
+    aligned: Aligned, canvases: Sequence[Canvas], absorber: Absorber, formula: str, kkr_options: KKROptions
 ) -> tuple[Spectra, list[Correction]]:
-    """Objects of all energies to spectra that obey Kramers-Kronig, and the correction each reconstruction should take back.
+    """Impose Kramers-Kronig on aligned objects: spectra that obey it, and the correction each reconstruction should take back.
 
     Parameters
     ----------
-    objects, doses, canvases, energy_ev
-        As `align` takes them.
+    aligned : Aligned
+    canvases : E Canvas
     absorber, formula
         Whose tables stand in outside the measured window.
-    align_options : AlignOptions
     kkr_options : KKROptions
         ``gamma`` scales the corrections, not the spectra.
 
     Raises
     ------
-    VacuumError, RegistrationError, EnergyGridError, FormulaError
+    EnergyGridError, FormulaError
     """
-    return impose(align(objects, doses, canvases, energy_ev, align_options), canvases, absorber, formula, kkr_options)
-
-
-def impose(
-    aligned: Aligned, canvases: Sequence[Canvas], absorber: Absorber, formula: str, kkr_options: KKROptions
-) -> tuple[Spectra, list[Correction]]:
-    """Impose Kramers-Kronig on aligned objects; spectra and corrections as `couple` returns them."""
     before = Pair(aligned.absorption.astype(float), aligned.phase.astype(float))
     found = constrain(before, aligned.energy_ev, absorber, formula, aligned.field, aligned.sample, kkr_options)
     edge = sample_edge(aligned.sample)

@@ -25,6 +25,9 @@ DEPENDENT: Final = 1e-13
 """Least eigenvalue of the scaled information over the greatest, from which on two parameters are one."""
 MAX_PASSES: Final = 30
 """Of the exchange, over all chosen candidates."""
+N_STARTS: Final = 4
+SEED: Final = 0
+"""Of the starts that are drawn at random."""
 MAX_STEPS: Final = 2000
 """Of the allocation."""
 TOLERANCE: Final = 1e-7
@@ -80,13 +83,11 @@ def loss(covariances: Array, criterion: Criterion) -> Array:
     return np.asarray(np.linalg.slogdet(covariances)[1].mean(axis=0) / n_wanted)
 
 
-def choose(
-    experiment: Experiment, n: int, criterion: Criterion, fixed: Sequence[int] = (), seed: int = 0, n_starts: int = 4
-) -> Indices:
+def choose(experiment: Experiment, n: int, criterion: Criterion, fixed: Sequence[int] = ()) -> Indices:
     """The ``n`` different candidates, measured equally long, whose loss is least; ``fixed`` ones are among them.
 
     Exchange (Fedorov 1972): while it helps, one of the chosen is given up for the candidate that serves best in its
-    place. The best end of several starts is taken: one spread evenly, the others drawn at random.
+    place. The best end of `N_STARTS` is taken: one spread evenly, the others drawn at random.
 
     Raises
     ------
@@ -101,10 +102,10 @@ def choose(
             f"among {n_candidates} candidates, got {n}"
         )
     white = _whitened(experiment)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     free = np.setdiff1d(np.arange(n_candidates), fixed)
     starts = [free[np.rint(np.linspace(0, len(free) - 1, n - len(fixed))).astype(np.int64)]]
-    starts += [rng.choice(free, n - len(fixed), replace=False) for _ in range(n_starts - 1)]
+    starts += [rng.choice(free, n - len(fixed), replace=False) for _ in range(N_STARTS - 1)]
     ends = [_exchanged(white, np.array([*fixed, *start]), len(fixed), criterion) for start in starts]
     return np.sort(min(ends, key=lambda end: end[0])[1])
 

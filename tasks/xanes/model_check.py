@@ -36,11 +36,10 @@ NOTABLE_RESIDUAL: Final = 0.02
 """... if it is more than this many edge jumps as well."""
 
 ADVICE: Final = "eq. 1 describes K edges of 3d metals; here the maps that come from the fit may mean something else"
+"""What follows from it, at the end of every sentence."""
 
 
-def model_warnings(
-    fit: SpectrumFit, status: NDArray[np.int8], sigma_vacuum: float, edge_energy_ev: float, advice: str = ADVICE
-) -> list[str]:
+def model_warnings(fit: SpectrumFit, status: NDArray[np.int8], sigma_vacuum: float, edge_energy_ev: float) -> list[str]:
     """Sentences that say why the model does not hold in a specimen; none where it does.
 
     Parameters
@@ -53,8 +52,6 @@ def model_warnings(
         Standard deviation of the absorption in vacuum, in the unit of the absorption.
     edge_energy_ev : float
         Tabulated edge of the absorber [eV], which bounds are relative to.
-    advice : str
-        What follows from it, at the end of every sentence.
     """
     fitted = kept(status) | (status == Status.MASKED_JUMP)
     jump = fit.parameters[PARAMETERS.index("edge_jump")]
@@ -68,7 +65,7 @@ def model_warnings(
     n_failed = int(np.count_nonzero(status[judged] == Status.NOT_CONVERGED))
     if n_failed > MOST_AT_BOUND * n_pixels:
         found.append(f"the fit did not converge in {n_failed / n_pixels:.0%} of the pixels")
-    return [f"{sentence} (of {n_pixels} pixels): {advice}" for sentence in found]
+    return [f"{sentence} (of {n_pixels} pixels): {ADVICE}" for sentence in found]
 
 
 def neighbour_warnings(energy_ev: NDArray[np.float64], absorber: Absorber, model: str) -> list[str]:

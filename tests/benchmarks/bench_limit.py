@@ -30,7 +30,7 @@ from tasks.arrays import robust_sd
 from tasks.chemistry import chemistry_maps
 from tasks.coupling.kkr import outside_columns, window_matrix
 from tasks.coupling.projection import off_columns_basis
-from tasks.coupling.spectra import Spectra, couple
+from tasks.coupling.spectra import Spectra, align, impose
 from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.options.spectra import ChemistryOptions, FitOptions
 from tasks.ptycho.probe import ProbeSpec, kb_profile
@@ -122,7 +122,7 @@ def robust(standard_errors: Array) -> float:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One simulation through the default analysis: every energy's final state, and what `couple` makes of them."""
+    """One simulation through the default analysis: every energy's final state, and the spectra that follow."""
 
     specimen: Specimen
     states: list[State]
@@ -146,8 +146,8 @@ class Analysis:
         scans = zip(canvases, simulation.scans, states, strict=True)
         doses = [illumination(canvas, scan.positions_m, state.probe) for canvas, scan, state in scans]
         objects, formula = [state.object for state in states], formula_of(simulation.specimen.states[0], simulation.absorber)
-        energies, absorber = simulation.energies_ev, simulation.absorber
-        return couple(objects, doses, canvases, energies, absorber, formula, AlignOptions(), KKROptions(mode=mode))[0]
+        aligned = align(objects, doses, canvases, simulation.energies_ev, AlignOptions())
+        return impose(aligned, canvases, simulation.absorber, formula, KKROptions(mode=mode))[0]
 
 
 def redrawn(simulation: Simulation, seed: int) -> Simulation:

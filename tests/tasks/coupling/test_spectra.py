@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.chemistry import electron_density
+from tasks.coupling.correction import Correction
 from tasks.coupling.outliers import phase_warnings
-from tasks.coupling.spectra import align, couple
+from tasks.coupling.spectra import Aligned, Spectra, align, impose
 from tasks.errors import BlankReferenceError, EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge
 from tasks.options.coupling import AlignOptions, KKROptions
@@ -66,6 +67,12 @@ class Measured:
             ]
         )
 
+    def aligned(self) -> Aligned:
+        return align(self.objects, self.doses, self.canvases, ENERGY, AlignOptions())
+
+    def coupled(self, options: KKROptions) -> tuple[Spectra, list[Correction]]:
+        return impose(self.aligned(), self.canvases, V, "LiVO2", options)
+
 
 @pytest.fixture(scope="module")
 def measured() -> Measured:
@@ -73,7 +80,7 @@ def measured() -> Measured:
 
 
 def test_drift_is_found_to_a_twentieth_of_a_pixel(measured: Measured) -> None:
-    found = align(measured.objects, measured.doses, measured.canvases, ENERGY, AlignOptions())
+    found = measured.aligned()
     true = (measured.drift_m - measured.drift_m.mean(axis=0)) / found.grid.pixel_size_m
     assert np.sqrt(np.mean((found.shift_px - true) ** 2)) < 0.05
     assert np.abs(found.shift_px - true).max() < 0.1
@@ -82,7 +89,7 @@ def test_drift_is_found_to_a_twentieth_of_a_pixel(measured: Measured) -> None:
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.study)])
 def test_objects_come_to_one_grid_one_gauge_one_place(seed: int) -> None:
     measured = Measured(seed)
-    found = align(measured.objects, measured.doses, measured.canvases, ENERGY, AlignOptions())
+    found = measured.aligned()
     error = np.log(found.images / measured.truth(found.grid.y_m, found.grid.x_m))
     inside = found.sample & found.field
     assert np.abs(error[:, inside].mean(axis=1)).max() < 1e-3
@@ -92,7 +99,7 @@ def test_objects_come_to_one_grid_one_gauge_one_place(seed: int) -> None:
 
 
 def test_pixel_is_the_finest_and_fields_are_nan_outside(measured: Measured) -> None:
-    spectra, _ = couple(measured.objects, measured.doses, measured.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions())
+    spectra, _ = measured.coupled(KKROptions())
     assert spectra.y_m[1] - spectra.y_m[0] == pytest.approx(min(c.pixel_size_m for c in measured.canvases))
     assert spectra.absorption.dtype == np.float32
     assert np.isfinite(spectra.absorption[:, spectra.sample_mask]).all()
@@ -108,9 +115,7 @@ def test_off_leaves_spectra_as_measured_and_joint_brings_them_nearer_the_truth(m
     errors = {}
     modes: tuple[Literal["off", "joint"], ...] = ("off", "joint")
     for mode in modes:
-        spectra, _ = couple(
-            measured.objects, measured.doses, measured.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions(mode=mode)
-        )
+        spectra, _ = measured.coupled(KKROptions(mode=mode))
         true = -np.log(np.abs(measured.truth(spectra.y_m, spectra.x_m)))
         errors[mode] = np.sqrt(np.mean((spectra.absorption - true)[:, spectra.sample_mask] ** 2))
     assert errors["joint"] < 0.97 * errors["off"]
@@ -120,7 +125,7 @@ def test_off_leaves_spectra_as_measured_and_joint_brings_them_nearer_the_truth(m
 def test_two_thirds_of_the_electron_densities_are_true_to_their_standard_error(mode: Literal["off", "joint"]) -> None:
     """Of the lowest energy, as maps have them, under noise that is large beside what resampling makes of borders."""
     noisy = Measured(0, noise=0.02)
-    spectra, _ = couple(noisy.objects, noisy.doses, noisy.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions(mode=mode))
+    spectra, _ = noisy.coupled(KKROptions(mode=mode))
     true = electron_density(np.angle(noisy.truth(spectra.y_m, spectra.x_m)[0]), 0.0, ENERGY[0])
     found = electron_density(spectra.phase[0], spectra.sigma_phase[0], ENERGY[0])
     off = ((found.value - true.value) / found.sigma)[spectra.sample_mask]
@@ -130,9 +135,7 @@ def test_two_thirds_of_the_electron_densities_are_true_to_their_standard_error(m
 
 
 def test_corrections_fix_gauge_and_take_back_the_other_energies_word(measured: Measured) -> None:
-    _, corrections = couple(
-        measured.objects, measured.doses, measured.canvases, ENERGY, V, "LiVO2", AlignOptions(), KKROptions(gamma=1.0)
-    )
+    _, corrections = measured.coupled(KKROptions(gamma=1.0))
     probe = np.ones((1, 96, 96), np.complex64)
     state = init(measured.canvases[3], probe, ReconstructOptions())
     state = replace(state, object=measured.objects[3])

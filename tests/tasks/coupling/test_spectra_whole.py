@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.chemistry import chemistry_maps
-from tasks.coupling.spectra import Spectra, couple
+from tasks.coupling.spectra import Spectra, align, impose
 from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.options.spectra import ChemistryOptions, FitOptions
@@ -43,8 +43,8 @@ def spectra_of(simulation: Simulation, formula: str) -> Spectra:
         objects.append(state.object)
         doses.append(illumination(canvas, scan.positions_m, state.probe))
         canvases.append(canvas)
-    energies = simulation.energies_ev
-    return couple(objects, doses, canvases, energies, simulation.absorber, formula, AlignOptions(), KKROptions())[0]
+    aligned = align(objects, doses, canvases, simulation.energies_ev, AlignOptions())
+    return impose(aligned, canvases, simulation.absorber, formula, KKROptions())[0]
 
 
 def maps_of(spectra: Spectra, absorber: Absorber) -> dict[str, NDArray[Any]]:
