@@ -98,7 +98,7 @@ class Datasets:
         """
         faults = spec_faults(spec)
         if faults:
-            raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+            raise InvalidInputError.of(*faults)
         dataset_id = f"ds_{secrets.token_hex(8)}"
         about = {"project": self._owner, "provenance": {"created": datetime.now(UTC).isoformat()}}
         self._repository.store.create(dataset_id, {**with_defaults(spec), **about})
@@ -298,7 +298,7 @@ class Datasets:
             if len(faults) >= MOST_FAULTS:
                 break
         if faults:
-            raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+            raise InvalidInputError.of(*faults)
 
     def _take_in(
         self, dataset: DatasetRecord, name: str, file: str | OpenFile | OpenFolder, sha256: str | None = None

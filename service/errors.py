@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Sequence
+from typing import Self
 
 from storage.errors import CatalogueBusyError as CatalogueBusyError
 from storage.errors import CatalogueFullError as CatalogueFullError
@@ -28,6 +29,11 @@ class InvalidInputError(ServiceError, ValueError):
     def __init__(self, message: str, faults: Sequence[FieldError] = ()) -> None:
         super().__init__(message)
         self.faults = tuple(faults)
+
+    @classmethod
+    def of(cls, *faults: FieldError) -> Self:
+        """The error of which the faults are all that there is to say."""
+        return cls("; ".join(fault.message for fault in faults), faults)
 
 
 class IdempotencyError(InvalidInputError):

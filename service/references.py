@@ -120,7 +120,7 @@ class References:
             message = f"a run may have {MOST_REFERENCES} references, got {len(names)} by name and {len(xdi)} as text"
             faults.append(FieldError("options.references.names", message))
         if faults:
-            raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+            raise InvalidInputError.of(*faults)
         found = tuple(text for text in texts.values() if text is not None)
         return replace(options, references=replace(options.references, names=(), xdi=(*xdi, *found)))
 
@@ -139,7 +139,7 @@ class References:
         try:
             found = read_spectra(content, name)
         except TaskError as error:
-            raise InvalidInputError(str(error), [FieldError("body", str(error))]) from error
+            raise InvalidInputError.of(FieldError("body", str(error))) from error
         named = {name if len(found) == 1 else f"{name}.{number}": one for number, one in enumerate(found, 1)}
         texts = {key: xdi_text(one) for key, one in named.items()}
         self._check(texts)
@@ -157,7 +157,7 @@ class References:
         if n_kept > MOST_KEPT:
             faults.append(FieldError("body", f"the project would keep {n_kept} references; it may keep {MOST_KEPT}"))
         if faults:
-            raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+            raise InvalidInputError.of(*faults)
 
 
 def view_of(name: str, reference: Reference) -> ReferenceView:

@@ -78,7 +78,7 @@ def whole(record: DatasetRecord) -> DatasetRecord:
     """
     if record.fault is not None:
         message = f"dataset {record.id} is damaged: {record.fault}; restore it from a copy, or send its scans again"
-        raise InvalidInputError(message, [FieldError("datasets", message)])
+        raise InvalidInputError.of(FieldError("datasets", message))
     return record
 
 

@@ -64,7 +64,7 @@ def write_export(
         FORMATS[form].write(Source(store, run_id, datasets if dataset is None else [dataset]), path)
         file = path.open("rb")
     except ExportError as error:
-        raise InvalidInputError(str(error), [FieldError(error.field, str(error))]) from error
+        raise InvalidInputError.of(FieldError(error.field, str(error))) from error
     except OSError as error:
         if is_disk_full(error):
             raise StorageFullError("the disk filled up while the export was written; nothing of it was kept") from error

@@ -29,5 +29,4 @@ def read_content_digest(header: str | None) -> str | None:
                 break
             if len(announced) == 32:
                 return announced.hex()
-    message = "Content-Digest must read sha-256=:<base64 of 32 bytes>:"
-    raise InvalidInputError(message, [FieldError("Content-Digest", message)])
+    raise InvalidInputError.of(FieldError("Content-Digest", "Content-Digest must read sha-256=:<base64 of 32 bytes>:"))

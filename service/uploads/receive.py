@@ -83,7 +83,7 @@ class UploadReceiver:
             found = await self._write(stream, path, arrival)
             if announced is not None and announced != found.sha256:
                 message = f"the bytes received have sha-256 {found.sha256}, announced was {announced}"
-                raise DigestMismatchError(message, [FieldError("Content-Digest", message)])
+                raise DigestMismatchError.of(FieldError("Content-Digest", message))
             yield found
         finally:
             path.unlink(missing_ok=True)
@@ -105,7 +105,7 @@ class UploadReceiver:
                     check_free_disk(self._settings)
             await asyncio.to_thread(write_block, file, digest, bytes(block))
         if n_bytes == 0:
-            raise InvalidInputError("the body is empty", [FieldError("body", "the body is empty")])
+            raise InvalidInputError.of(FieldError("body", "the body is empty"))
         return Received(path, digest.hexdigest())
 
 

@@ -111,7 +111,7 @@ def names_of(files: Sequence[Path]) -> Mapping[str, Path]:
         if len(same) > 1
     ]
     if faults:
-        raise InvalidInputError("; ".join(fault.message for fault in faults), faults)
+        raise InvalidInputError.of(*faults)
     return {name: same[0] for name, same in found.items()}
 
 

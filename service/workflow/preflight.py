@@ -46,7 +46,7 @@ def check_run(datasets: Sequence[RunInput], options: RunOptions) -> None:
     if any(dataset.is_open or len(dataset.scans) > 1 for dataset in datasets):
         errors += chemistry_errors(datasets, options) + model_errors(datasets, options) + reference_errors(datasets, options)
     if errors:
-        raise InvalidInputError("; ".join(error.message for error in errors), errors)
+        raise InvalidInputError.of(*errors)
 
 
 def alignment_errors(datasets: Sequence[RunInput], options: RunOptions) -> list[FieldError]:

@@ -91,7 +91,7 @@ class Limits:
             f"{additions(options)} cost {cost:.3g}; a run may cost {ceiling:.3g} (max_run_cost): take fewer cycles, energies or "
             "datasets, or leave out what adds to them"
         )
-        raise TooCostlyError(message, [FieldError("options.reconstruct.cycles", message)])
+        raise TooCostlyError.of(FieldError("options.reconstruct.cycles", message))
 
 
 class Arrival:
