@@ -27,8 +27,7 @@ from service.references import References
 from service.results.area_spectra import load_ahead
 from service.retention import Retention
 from service.runs import Runs
-from service.settings import Settings
-from service.stages.context import DataPaths
+from service.settings import DataPaths, Settings
 from service.stages.libraries import pass_over_loaded
 from service.uploads.sandbox import start_ahead, tidy_sockets
 from service.versions import library_versions

@@ -20,8 +20,7 @@ from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_steps import RunStepRepository, RunSteps, numbers, short_keys
 from service.records.views import ENDED
-from service.settings import Settings
-from service.stages.context import DataPaths
+from service.settings import DataPaths, Settings
 from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore

@@ -15,8 +15,7 @@ from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RETRIED, RunRepository
 from service.records.views import EventView, Page, PageKey, RunFilter, RunState, RunView
 from service.results.published import PublishedResults
-from service.settings import Settings
-from service.stages.context import DataPaths
+from service.settings import DataPaths, Settings
 from service.stages.dataset_results import RunResultsStep
 from service.stages.pipeline import build_graph
 from service.uploads.receive import check_free_disk

@@ -1,7 +1,9 @@
-"""Everything an operator can set: environment ``PTYXAS_<NAME>`` or ``ptyxas serve --<name>``."""
+"""Everything an operator can set, environment ``PTYXAS_<NAME>`` or ``ptyxas serve --<name>``, and where the data then are."""
 
 import ipaddress
 import os
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -9,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage.atomic import remove_tree, write_file
 from storage.location import Location, ObjectPath, bucket_of
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -143,16 +146,6 @@ class Settings(BaseSettings):
         return self.data_dir.resolve() / "token"
 
     @property
-    def artifacts_dir(self) -> Path:
-        """Finished steps, by key, where they are on a file system."""
-        return self._folder("units")
-
-    @property
-    def runs_dir(self) -> Path:
-        """Published results and figures, one folder a run, where they are on a file system."""
-        return self._folder("runs")
-
-    @property
     def compiled_dir(self) -> Path:
         """Code that JAX compiled for the embedded workers, one folder a kind of processor; it may be removed at any time."""
         return self.data_dir.resolve() / "compiled"
@@ -168,11 +161,52 @@ class Settings(BaseSettings):
             return self.data_dir.resolve() / name
         return ObjectPath(*bucket_of(self.storage), spool=self.uploads_dir) / name
 
-    def _folder(self, name: str) -> Path:
-        found = self.location(name)
-        if isinstance(found, ObjectPath):
-            raise ValueError(f"{name} are in the object store {self.storage}, not in a folder")
-        return found
+
+@dataclass(frozen=True)
+class DataPaths:
+    """What the service and all workers see alike; ``stop_flags``, beside the results if not given, is for the service alone."""
+
+    datasets: Location
+    artifacts: Location
+    runs: Location
+    stop_flags: Path | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of a service."""
+        datasets, artifacts, runs = (settings.location(name) for name in ("datasets", "units", "runs"))
+        return cls(datasets, artifacts, runs, settings.data_dir.resolve() / "runs")
+
+    def run_dir(self, run_id: str) -> Location:
+        """Folder of one run's results and figures."""
+        return self.runs / run_id
+
+    def remove_run(self, run_id: str) -> None:
+        """Remove all that there is of a run."""
+        for folder in {self.run_dir(run_id), self.stop_flag(run_id).parent}:
+            with suppress(FileNotFoundError):
+                remove_tree(folder)
+
+    def results(self, run_id: str) -> Location:
+        """Results store of a run, once it is published."""
+        return self.run_dir(run_id) / "results.zarr"
+
+    def figures(self, run_id: str) -> Location:
+        """Folder of a run's figures, a `storage.figures.FigureStore`."""
+        return self.run_dir(run_id) / "figures"
+
+    def stop_flag(self, run_id: str) -> Location:
+        """File whose existence tells the run loop to cancel the run, also after a restart."""
+        return (self.stop_flags or self.runs) / run_id / "stop"
+
+    def raise_stop_flag(self, run_id: str) -> None:
+        """Ask the run loop to cancel the run."""
+        self.stop_flag(run_id).parent.mkdir(parents=True, exist_ok=True)
+        write_file(self.stop_flag(run_id), b"")
+
+    def lower_stop_flag(self, run_id: str) -> None:
+        """Let the run go on."""
+        self.stop_flag(run_id).unlink(missing_ok=True)
 
 
 def address_parts(address: str) -> tuple[str, str]:

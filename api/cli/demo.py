@@ -23,7 +23,7 @@ from api.cli.simulate import Measurement, measure
 from api.cli.terminal import console, plain_errors, print_facts
 from api.client.ptyxas import Client
 from service.errors import ConflictError, ServiceError
-from service.settings import Settings
+from service.settings import DataPaths, Settings
 from storage.results import ResultsStore
 from tasks.simulation.specimen import Simulation, SimulationOptions
 from tasks.simulation.truth import STATES, Assessment, assess
@@ -95,7 +95,7 @@ class Demo:
                 run = self._run(client, self._upload(client, measured), measured, {})
             _, found = assess_run(measured.simulation, settings, run)
             self.console.print(errors_table(found))
-            self._show_addresses(url, run["id"], settings.runs_dir / run["id"], time.monotonic() - begun)
+            self._show_addresses(url, run["id"], DataPaths.of(settings), time.monotonic() - begun)
             if keep:
                 self.console.print(f"serving {url} until Ctrl-C")
                 with contextlib.suppress(KeyboardInterrupt):
@@ -149,10 +149,10 @@ class Demo:
     def _show_address(self, url: str) -> None:
         self.console.print(f"serving {url}, its page and its API")
 
-    def _show_addresses(self, url: str, run_id: str, published: Path, seconds: float) -> None:
+    def _show_addresses(self, url: str, run_id: str, paths: DataPaths, seconds: float) -> None:
         lines = {
-            "results": published / "results.zarr",
-            "figures": published / "figures",
+            "results": paths.results(run_id),
+            "figures": paths.figures(run_id),
             "page": f"{url}/?run={run_id}",
             "dashboard": f"{url}/dask",
             "notebook": f'xr.open_datatree("{url}/api/v1/runs/{run_id}/results.zarr", engine="zarr")',
@@ -251,7 +251,7 @@ def assess_run(
     simulation: Simulation, settings: Settings, run: dict[str, Any], number: int = 0
 ) -> tuple[ResultsStore, Assessment]:
     """A run's results, and the errors of one dataset's published maps against the truth."""
-    store = ResultsStore(settings.runs_dir / run["id"] / "results.zarr")
+    store = ResultsStore(DataPaths.of(settings).results(run["id"]))
 
     def read(group: str, name: str, index: tuple[int, ...] = ()) -> Any:
         return np.asarray(store.read(f"{run['datasets'][number]}/{group}", name, index)[0])

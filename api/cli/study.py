@@ -21,7 +21,8 @@ from api.cli.simulate import Measurement, measure
 from api.cli.terminal import console, plain_errors, safe
 from api.client.ptyxas import Client
 from service.errors import ServiceError
-from service.settings import Settings
+from service.settings import DataPaths, Settings
+from storage.location import Location
 from storage.results import ResultsStore
 from tasks.domains.kmeans import elbow
 from tasks.simulation.chemical_states import formula_of, reference_text
@@ -137,10 +138,11 @@ class ParticleStudy:
                 run = show_run(client, client.submit(ids, self._run_options(measured), "study")["id"], self.console)
             if run["state"] != "succeeded":
                 raise ServiceError(f"run {run['id']} has {run['state']}, so there are no results to compare with the truth")
-        results = settings.runs_dir / run["id"]
+        paths = DataPaths.of(settings)
+        results, figures = paths.results(run["id"]), paths.figures(run["id"])
         if gallery is not None:
-            fill_gallery(results / "figures", ids[0], gallery)
-        self.console.print(safe(f"results      {results / 'results.zarr'}\nfigures      {results / 'figures'}"), soft_wrap=True)
+            fill_gallery(figures, ids[0], gallery)
+        self.console.print(safe(f"results      {results}\nfigures      {figures}"), soft_wrap=True)
         return self._compare(measured, settings, run, time.monotonic() - begun)
 
     def specimens(self) -> dict[str, SimulationOptions]:
@@ -181,7 +183,7 @@ class ParticleStudy:
     def _compare(self, measured: dict[str, Measurement], settings: Settings, run: dict[str, Any], seconds: float) -> Findings:
         particles = {name: one.simulation for name, one in measured.items() if name != STANDARD}
         found = [assess_run(simulation, settings, run, number) for number, simulation in enumerate(particles.values())]
-        store = ResultsStore(settings.runs_dir / run["id"] / "results.zarr")
+        store = ResultsStore(DataPaths.of(settings).results(run["id"]))
         return Findings(
             names=list(particles),
             found=np.asarray(store.read("domains", "fraction")[0]),
@@ -202,7 +204,7 @@ def findings_table(findings: Findings) -> Table:
     return table
 
 
-def fill_gallery(figures: Path, dataset: str, gallery: Path) -> None:
+def fill_gallery(figures: Location, dataset: str, gallery: Path) -> None:
     """Write reduced copies of the study's figures, and of one dataset's, into a folder."""
     gallery.mkdir(parents=True, exist_ok=True)
     listed = json.loads((figures / "figures.json").read_text(encoding="utf-8"))

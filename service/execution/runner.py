@@ -27,7 +27,7 @@ from service.execution.submission import Executor, Submissions
 from service.execution.worker import StepResult
 from service.records.run_repository import RunRecord, RunRepository
 from service.records.run_steps import RunStepRepository
-from service.stages.context import DataPaths
+from service.settings import DataPaths
 from service.workflow.progress import EndState, RunProgress, explain
 from service.workflow.step import Step
 from service.workflow.warnings import RunWarnings

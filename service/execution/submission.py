@@ -15,7 +15,8 @@ from service.execution.dask.task import Outcome, TaskSpec, Work
 from service.execution.priorities import FairShare
 from service.execution.task_table import Task, TaskTable
 from service.execution.worker import StepResult
-from service.stages.context import DataPaths, StepRequest
+from service.settings import DataPaths
+from service.stages.context import StepRequest
 from service.workflow.progress import RunProgress
 from service.workflow.step import Step, digest
 from storage.artifacts import ArtifactStore

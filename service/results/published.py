@@ -12,8 +12,7 @@ from service.results.energy_table import EnergyRow, partial_rows, published_rows
 from service.results.exports import Exported, write_export
 from service.results.figures import Form, draw_figure
 from service.results.previews import PARTIAL, draw, read_image, read_partial_image
-from service.settings import Settings
-from service.stages.context import DataPaths
+from service.settings import DataPaths, Settings
 from service.stages.pipeline import build_graph
 from service.uploads.receive import check_free_disk
 from service.workflow.graph import Graph

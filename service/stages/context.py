@@ -3,21 +3,18 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from service.settings import Settings
+from service.settings import DataPaths
 from service.workflow.step import Step, StepAttributes, StepRef
 from storage.artifacts import ArtifactStore
-from storage.atomic import remove_tree, write_file
 from storage.datasets.store import DatasetStore
 from storage.errors import ArtifactMissingError, LayoutError
 from storage.layout import ArraySpec
-from storage.location import Location
 from tasks.errors import CancelledError
 
 REPORT_S: Final = 0.5
@@ -32,53 +29,6 @@ Report = Callable[[dict[str, Any]], None]
 """Receives the progress of running work, one small JSON-able dictionary at a time."""
 IsCancelled = Callable[[], bool]
 """Whether the result of running work is no longer wanted, so that the work should stop."""
-
-
-@dataclass(frozen=True)
-class DataPaths:
-    """What the service and all workers see alike; ``stop_flags``, beside the results if not given, is for the service alone."""
-
-    datasets: Location
-    artifacts: Location
-    runs: Location
-    stop_flags: Path | None = None
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Those of a service."""
-        datasets, artifacts, runs = (settings.location(name) for name in ("datasets", "units", "runs"))
-        return cls(datasets, artifacts, runs, settings.data_dir.resolve() / "runs")
-
-    def run_dir(self, run_id: str) -> Location:
-        """Folder of one run's results and figures."""
-        return self.runs / run_id
-
-    def remove_run(self, run_id: str) -> None:
-        """Remove all that there is of a run."""
-        for folder in {self.run_dir(run_id), self.stop_flag(run_id).parent}:
-            with suppress(FileNotFoundError):
-                remove_tree(folder)
-
-    def results(self, run_id: str) -> Location:
-        """Results store of a run, once it is published."""
-        return self.run_dir(run_id) / "results.zarr"
-
-    def figures(self, run_id: str) -> Location:
-        """Folder of a run's figures, a `storage.figures.FigureStore`."""
-        return self.run_dir(run_id) / "figures"
-
-    def stop_flag(self, run_id: str) -> Location:
-        """File whose existence tells the run loop to cancel the run, also after a restart."""
-        return (self.stop_flags or self.runs) / run_id / "stop"
-
-    def raise_stop_flag(self, run_id: str) -> None:
-        """Ask the run loop to cancel the run."""
-        self.stop_flag(run_id).parent.mkdir(parents=True, exist_ok=True)
-        write_file(self.stop_flag(run_id), b"")
-
-    def lower_stop_flag(self, run_id: str) -> None:
-        """Let the run go on."""
-        self.stop_flag(run_id).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

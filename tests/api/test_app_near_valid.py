@@ -14,8 +14,8 @@ from near_valid import NEAR, QUICK, UNFORESEEN, npz, options
 
 from api.app import create_app
 from service.execution.worker import perform
-from service.settings import Settings
-from service.stages.context import DataPaths, StepRequest
+from service.settings import DataPaths, Settings
+from service.stages.context import StepRequest
 from service.stages.pipeline import build_graph
 from service.workflow.step import Step
 from tasks.options.run import OPTIONS

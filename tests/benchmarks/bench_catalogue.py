@@ -33,8 +33,7 @@ from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RunRepository
 from service.retention import Retention
-from service.settings import Settings
-from service.stages.context import DataPaths
+from service.settings import DataPaths, Settings
 from service.stages.pipeline import build_graph, past_rounds
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import Catalogue

@@ -27,8 +27,8 @@ from scipy.special import erf
 from service.execution.dask.cluster import Cluster
 from service.execution.dask.task import Outcome, TaskSpec
 from service.execution.worker import StepResult, perform
-from service.settings import Settings
-from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
+from service.settings import DataPaths, Settings
+from service.stages.context import IsCancelled, Report, StepRequest
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.stages.scans import FIELD_BOX, field_box_of

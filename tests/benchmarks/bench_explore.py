@@ -70,16 +70,16 @@ def publish(folder: Path, side: int, n_energies: int) -> None:
     """A data folder with two finished runs of one dataset."""
     settings = Settings(data_dir=folder)
     for run in (RUN, OTHER):
-        (settings.runs_dir / run).mkdir(parents=True)
+        (settings.data_dir / "runs" / run).mkdir(parents=True)
     catalogue = Catalogue(settings.catalogue_url)
     runs = RunRepository(catalogue)
     for run in (RUN, OTHER):
         runs.open_run(run, "bench", [DATASET], RunOptions())
         runs.begin_run(run)
         runs.end_run(run, "succeeded", None)
-        FigureStore(settings.runs_dir / run / "figures").write({}, [])
+        FigureStore(settings.data_dir / "runs" / run / "figures").write({}, [])
     catalogue.close()
-    results = [settings.runs_dir / run / "results.zarr" for run in (RUN, OTHER)]
+    results = [settings.data_dir / "runs" / run / "results.zarr" for run in (RUN, OTHER)]
     write_published(results[0], [DATASET], (side, side), n_energies)
     shutil.copytree(results[0], results[1])
 

@@ -29,8 +29,7 @@ from scipy.optimize import nnls
 from service.execution.dask.cluster import Cluster
 from service.execution.dask.task import WORKER_ENVIRONMENT, Outcome, TaskSpec
 from service.execution.worker import StepResult
-from service.settings import Settings
-from service.stages.context import DataPaths
+from service.settings import DataPaths, Settings
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.stages.scans import FRAME_PIXEL_S

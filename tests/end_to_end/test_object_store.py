@@ -13,8 +13,7 @@ from lab import BRIEF_OPTIONS, Array, Job, Lab, OpenLab, Writer, brief_specimen
 
 from api.cli.administration.maintenance import all_stores
 from api.client.ptyxas import PREFIX
-from service.settings import Settings
-from service.stages.context import DataPaths
+from service.settings import DataPaths, Settings
 from storage.artifacts import ArtifactStore
 from storage.atomic import PREFIX as STAGING
 from storage.datasets.store import DatasetStore

@@ -150,7 +150,7 @@ def test_a_long_reconstruction_lets_go_of_its_worker_within_two_seconds(service:
 def test_what_dead_writers_left_is_gone_at_the_start(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, workers=1)
     service = Service(settings)
-    dead, alive = settings.artifacts_dir / "ab" / ".staging-dead", settings.location("datasets") / ".staging-alive"
+    dead, alive = settings.data_dir / "units" / "ab" / ".staging-dead", settings.location("datasets") / ".staging-alive"
     for path in (dead, alive):
         path.mkdir(parents=True)
     os.utime(dead, (1, 1))
@@ -182,7 +182,7 @@ def test_a_leftover_that_cannot_be_removed_is_not_called_removed(
 
 
 def test_leftovers_of_a_service_that_goes_on_for_long_are_removed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    dead = service.settings.artifacts_dir / "ab" / ".staging-dead"
+    dead = service.settings.data_dir / "units" / "ab" / ".staging-dead"
     dead.mkdir(parents=True)
     os.utime(dead, (1, 1))
     monkeypatch.setattr(bootstrap, "SWEEP_S", 0.05)

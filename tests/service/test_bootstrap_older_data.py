@@ -46,7 +46,7 @@ def test_datasets_are_whole_and_can_be_analysed(service: Service) -> None:
 
 
 def test_results_open(service: Service) -> None:
-    root = service.settings.runs_dir / PUBLISHED / "results.zarr"
+    root = service.settings.data_dir / "runs" / PUBLISHED / "results.zarr"
     with xr.open_datatree(root, engine="zarr") as tree:
         assert list(tree.children[DATASET].children) == ["reconstruction", "spectra"]
     with xr.open_dataset(root, group=f"{DATASET}/reconstruction", engine="zarr") as group:
@@ -76,6 +76,6 @@ def test_a_run_that_was_interrupted_goes_on_from_its_beginning(service: Service)
     options = OPTIONS.validate_python(dict(run.options))
     assert (options.reconstruct.cycles, options.reconstruct.start_from) == (100_000, "optics")
     graph = build_graph(service.runs._inputs.read([DATASET]), options, INTERRUPTED)
-    artifacts = ArtifactStore(service.settings.artifacts_dir)
-    assert list(service.settings.artifacts_dir.glob("*/*/unit.json"))
+    artifacts = ArtifactStore(service.settings.data_dir / "units")
+    assert list((service.settings.data_dir / "units").glob("*/*/unit.json"))
     assert [step.name for step in graph.steps.values() if artifacts.has(step.key)] == []

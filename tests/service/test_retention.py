@@ -40,11 +40,11 @@ class RetentionBench:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.settings = Settings(data_dir=tmp_path)
-        for folder in (self.settings.artifacts_dir, self.settings.runs_dir, self.settings.uploads_dir):
+        for folder in (self.settings.data_dir / "units", self.settings.data_dir / "runs", self.settings.uploads_dir):
             folder.mkdir()
         self.catalogue = Catalogue(self.settings.catalogue_url)
         self.repository = RunRepository(self.catalogue)
-        self.artifacts = ArtifactStore(self.settings.artifacts_dir)
+        self.artifacts = ArtifactStore(self.settings.data_dir / "units")
         self.retention = Retention(self.settings, self.catalogue)
         monkeypatch.setattr(self.retention._inputs, "read_known", self.read_known)
         self.inputs = {"ds_a": run_input()}
@@ -79,7 +79,7 @@ class RetentionBench:
         for unit in graph.steps.values():
             if stages is None or unit.stage in stages:
                 self.artifacts.write(unit.key, {"x": np.ones(8)}, {"stage": unit.stage})
-        (self.settings.runs_dir / run_id).mkdir()
+        (self.settings.data_dir / "runs" / run_id).mkdir()
         return graph
 
     def names(self, **limits: Any) -> set[str]:
@@ -143,7 +143,7 @@ def test_runs_go_at_the_age_they_are_given_and_not_before_they_end(bench: Retent
     for garbage in bench.retention.find(0.0, max_run_age_s=DAY_S):
         bench.retention.remove(garbage)
     assert [row["id"] for row in bench.catalogue.runs.page()] == ["run_busy"]
-    assert not (bench.settings.runs_dir / "run_old").exists()
+    assert not (bench.settings.data_dir / "runs" / "run_old").exists()
 
 
 @pytest.mark.parametrize(("column", "content"), [("options", "{"), ("options", "[1]"), ("datasets", "5"), ("datasets", "null")])
@@ -177,9 +177,9 @@ def test_all_steps_are_kept_while_nobody_knows_which_a_run_needs(
 
 
 def test_leftovers_of_dead_writers_are_found_and_those_of_living_ones_are_not(bench: RetentionBench) -> None:
-    folder = bench.settings.artifacts_dir / "ab"
+    folder = bench.settings.data_dir / "units" / "ab"
     dead, alive = folder / f"{PREFIX}dead", folder / f"{PREFIX}alive"
-    upload, deleted = bench.settings.uploads_dir / "x.part", bench.settings.runs_dir / ".deleted-1"
+    upload, deleted = bench.settings.uploads_dir / "x.part", bench.settings.data_dir / "runs" / ".deleted-1"
     for path in (dead, alive, deleted):
         path.mkdir(parents=True)
     upload.write_bytes(b"half")

@@ -29,8 +29,7 @@ from service.records.run_repository import RunRepository
 from service.records.views import RunFilter, RunState
 from service.results.area_spectra import Area
 from service.runs import Runs
-from service.settings import Settings
-from service.stages.context import DataPaths
+from service.settings import DataPaths, Settings
 from service.stages.pipeline import build_graph
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput, ScanInput
@@ -191,7 +190,7 @@ def test_a_run_at_work_is_not_deleted_and_a_deleted_one_is_gone(bench: RunBench)
     bench.end(run_id)
     bench.publish(run_id)
     bench.runs.delete(run_id)
-    assert not (bench.settings.runs_dir / run_id).exists()
+    assert not (bench.settings.data_dir / "runs" / run_id).exists()
     calls: list[Callable[[str], object]] = [bench.runs.get, bench.runs.follow, bench.runs.delete, bench.runs.results.figures]
     for call in calls:
         with pytest.raises(NotFoundError):
@@ -208,7 +207,7 @@ def test_a_deletion_that_broke_off_leaves_a_run_to_delete_again_and_no_results(
         patch.setattr(RunRepository, "delete", raise_full)
         with pytest.raises(CatalogueFullError):
             bench.runs.delete(run_id)
-    assert not (bench.settings.runs_dir / run_id).exists(), "there is room again for the catalogue to grow"
+    assert not (bench.settings.data_dir / "runs" / run_id).exists(), "there is room again for the catalogue to grow"
     assert bench.runs.get(run_id).state == "succeeded"
     bench.runs.delete(run_id)
     with pytest.raises(NotFoundError):
@@ -241,7 +240,7 @@ def test_figures_are_served_by_their_listed_names_only(bench: RunBench) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
     bench.publish(run_id)
     assert [figure.title for figure in bench.runs.results.figures(run_id)] == ["Elbow"]
-    listed = bench.settings.runs_dir / run_id / "figures" / "figures.json"
+    listed = bench.settings.data_dir / "runs" / run_id / "figures" / "figures.json"
     hidden = listed.rename(listed.with_name("not-yet"))
     with pytest.raises(ResultsNotReadyError, match="queued: its figures are not published"):
         bench.runs.results.figures(run_id)
@@ -313,10 +312,10 @@ def test_a_run_that_succeeded_and_lost_its_results_is_computed_again(bench: RunB
     steps, artifacts = bench.graph(run_id).steps, ArtifactStore(bench.paths.artifacts)
     for name in ("domains", "results", "figures"):
         artifacts.write(steps[name].key, {}, {})
-    LOSSES[lost](bench.settings.runs_dir / run_id)
+    LOSSES[lost](bench.settings.data_dir / "runs" / run_id)
     assert bench.runs.retry(run_id).state == "queued"
     assert artifacts.keys() == [steps["domains"].key], "or nothing would be published again"
-    assert not (bench.settings.runs_dir / run_id).exists()
+    assert not (bench.settings.data_dir / "runs" / run_id).exists()
 
 
 @pytest.mark.parametrize("lost", [name for name in LOSSES if "figure" not in name])
@@ -324,7 +323,7 @@ def test_results_that_are_lost_or_damaged_are_named_and_never_drawn_as_fill(benc
     run_id = bench.runs.submit(["ds_a"], options()).id
     bench.publish(run_id)
     bench.end(run_id)
-    LOSSES[lost](bench.settings.runs_dir / run_id)
+    LOSSES[lost](bench.settings.data_dir / "runs" / run_id)
     with pytest.raises(ResultsDamagedError, match="again"):
         bench.runs.results.file(run_id, "ds_a/maps/edge_energy/c/0/0")
     with pytest.raises(ResultsDamagedError):
@@ -336,7 +335,7 @@ def test_figures_that_are_lost_are_named(bench: RunBench, lost: str) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
     bench.publish(run_id)
     bench.end(run_id)
-    LOSSES[lost](bench.settings.runs_dir / run_id)
+    LOSSES[lost](bench.settings.data_dir / "runs" / run_id)
     with pytest.raises(ResultsDamagedError, match="again"):
         bench.runs.results.figure(run_id, "elbow")
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings
+from service.settings import DataPaths, Settings
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PTYXAS_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("PTYXAS_WORKERS", "3")
     settings = Settings()
-    assert settings.artifacts_dir == tmp_path / "units"
+    assert DataPaths.of(settings).artifacts == tmp_path / "units"
     assert settings.workers == 3
     assert settings.catalogue_url == f"sqlite:///{tmp_path}/catalogue.sqlite"
 

@@ -11,8 +11,7 @@ import typer
 
 from api.cli.terminal import console, format_bytes, plain_errors, print_table, safe, show_error
 from service.retention import MEANINGS, Garbage, Kind, Retention
-from service.settings import Settings
-from service.stages.context import DataPaths
+from service.settings import DataPaths, Settings
 from storage.artifacts import ArtifactStore
 from storage.atomic import is_there, size_of
 from storage.catalogue.catalogue import Catalogue
@@ -128,7 +127,7 @@ def require_data_dir(settings: Settings) -> None:
     ------
     ValueError
     """
-    if settings.storage is None and not settings.artifacts_dir.is_dir():
+    if settings.storage is None and not DataPaths.of(settings).artifacts.is_dir():
         raise ValueError(f"{settings.data_dir} is not the data_dir of a service: it has no finished steps")
 
 

@@ -16,8 +16,8 @@ from service.execution.worker import StepResult
 from service.records.run_repository import RunRepository
 from service.records.run_steps import RunStepRepository, RunSteps
 from service.records.views import RunView
-from service.settings import Settings
-from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
+from service.settings import DataPaths, Settings
+from service.stages.context import IsCancelled, Report, StepRequest
 from service.workflow.inputs import RunInput, ScanInput
 from storage.catalogue.catalogue import Catalogue
 from tasks.options.run import OPTIONS, RunOptions

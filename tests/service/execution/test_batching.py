@@ -20,8 +20,8 @@ from service.execution.worker import perform
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
 from service.records.run_repository import RunRepository
-from service.settings import Settings
-from service.stages.context import DataPaths, StageContext, StepRequest
+from service.settings import DataPaths, Settings
+from service.stages.context import StageContext, StepRequest
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.step import StepRef

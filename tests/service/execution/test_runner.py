@@ -22,7 +22,8 @@ from service.execution.dask.task import Outcome, TaskSpec
 from service.execution.reporter import EVENTS_S, PUBLISH_S
 from service.execution.worker import StepResult
 from service.records.run_steps import numbers, short_keys
-from service.stages.context import DataPaths, IsCancelled, Report, StepRequest
+from service.settings import DataPaths
+from service.stages.context import IsCancelled, Report, StepRequest
 from service.stages.pipeline import build_graph, past_rounds
 from service.workflow.inputs import RunInput
 from storage.artifacts import ArtifactStore

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from service.execution.dask.task import Work
 from service.execution.worker import StepResult
-from service.stages.context import DataPaths, IsCancelled, Report, StepRequest, never
+from service.settings import DataPaths
+from service.stages.context import IsCancelled, Report, StepRequest, never
 from service.stages.couple import split
 from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput, ScanInput

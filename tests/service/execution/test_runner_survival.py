@@ -27,8 +27,7 @@ SERVICE = textwrap.dedent(
     from service.records.run_repository import RunRepository
     from service.execution.runner import Runner
     from service.execution.dask.cluster import Cluster
-    from service.settings import Settings
-    from service.stages.context import DataPaths
+    from service.settings import DataPaths, Settings
     from storage.catalogue.catalogue import Catalogue
     from tasks.ptycho.scan import Canvas
 

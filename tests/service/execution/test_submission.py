@@ -15,7 +15,8 @@ from service.execution.dask.cluster import GPU_WORKER
 from service.execution.dask.task import Outcome, TaskSpec
 from service.execution.submission import MAX_KILLS, Submissions
 from service.execution.worker import StepResult, perform
-from service.stages.context import DataPaths, StepRequest
+from service.settings import DataPaths
+from service.stages.context import StepRequest
 from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput, ScanInput
 from service.workflow.progress import RunProgress

@@ -15,7 +15,8 @@ import pytest
 from service.execution.worker import perform
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
-from service.stages.context import DataPaths, StageContext, StepRequest
+from service.settings import DataPaths
+from service.stages.context import StageContext, StepRequest
 from service.stages.pipeline import build_graph
 from service.workflow.step import Step, StepAttributes
 from storage.catalogue.catalogue import Catalogue

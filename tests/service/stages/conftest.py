@@ -11,7 +11,8 @@ import pytest
 from service.execution.worker import StepResult, perform
 from service.records.dataset_repository import DatasetRepository
 from service.records.run_inputs import RunInputReader
-from service.stages.context import DataPaths, Report, StepRequest
+from service.settings import DataPaths
+from service.stages.context import Report, StepRequest
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput
 from storage.catalogue.catalogue import Catalogue

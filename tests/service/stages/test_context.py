@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from service.stages.context import DataPaths, StageContext, StepRequest, check_arrays, stored_warnings
+from service.settings import DataPaths
+from service.stages.context import StageContext, StepRequest, check_arrays, stored_warnings
 from service.workflow.step import Step, StepAttributes
 from storage.artifacts import ArtifactStore
 from storage.errors import LayoutError

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.stages.context import DataPaths, StageContext, StepRequest
+from service.settings import DataPaths
+from service.stages.context import StageContext, StepRequest
 from service.stages.dataset_results import convergence
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.step import Step, StepAttributes, StepRef

@@ -10,7 +10,8 @@ import pytest
 from imaged import PIXEL_M, imaged
 
 from service.execution.worker import perform
-from service.stages.context import DataPaths, StepRequest
+from service.settings import DataPaths
+from service.stages.context import StepRequest
 from service.stages.pipeline import build_graph
 from storage.artifacts import ArtifactStore
 from storage.datasets.store import DatasetStore

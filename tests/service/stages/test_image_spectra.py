@@ -11,7 +11,7 @@ import zarr
 from imaged import PIXEL_M, imaged
 
 from service.errors import InvalidInputError
-from service.stages.context import DataPaths
+from service.settings import DataPaths
 from service.stages.pipeline import build_graph
 from service.workflow.graph import Graph
 from service.workflow.inputs import RunInput

@@ -13,7 +13,7 @@ from imaged import PIXEL_M, imaged
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from service.stages.context import DataPaths
+from service.settings import DataPaths
 from service.stages.pipeline import build_graph
 from service.workflow.preflight import check_run
 from storage.datasets.store import DatasetStore

@@ -9,7 +9,8 @@ import pytest
 
 from service.execution.worker import StepResult, perform
 from service.results.previews import read_partial_image
-from service.stages.context import DataPaths, StepRequest, stored_warnings
+from service.settings import DataPaths
+from service.stages.context import StepRequest, stored_warnings
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep, convergence_warnings
 from service.stages.scans import FIELD_BOX

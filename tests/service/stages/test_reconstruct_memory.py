@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.stages.context import DataPaths, StepRequest
+from service.settings import DataPaths
+from service.stages.context import StepRequest
 from service.stages.pipeline import build_graph
 from service.workflow.inputs import RunInput
 from storage.datasets.store import DatasetStore

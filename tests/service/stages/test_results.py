@@ -16,7 +16,8 @@ from scipy.special import erf
 from service.execution.worker import StepResult, perform
 from service.results.figures import published_study
 from service.results.previews import read_image
-from service.stages.context import DataPaths, StageContext, StepRequest, stored_warnings
+from service.settings import DataPaths
+from service.stages.context import StageContext, StepRequest, stored_warnings
 from service.stages.figures import FiguresStep, study_of
 from service.stages.fit import FitStep
 from service.stages.pipeline import build_graph

@@ -12,7 +12,7 @@ from places import on_disk
 from pydantic import TypeAdapter
 
 from service.execution.worker import StepResult
-from service.stages.context import DataPaths
+from service.settings import DataPaths
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.graph import Graph

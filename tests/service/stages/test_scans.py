@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from service.execution.worker import StepResult, perform
-from service.stages.context import DataPaths, StepRequest
+from service.settings import DataPaths
+from service.stages.context import StepRequest
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep
 from service.stages.scans import FIELD_BOX, as_scan, field_box_of, first_probe, read_field_box

@@ -23,14 +23,14 @@ from tasks.options.run import RunOptions
 def folder(tmp_path: Path) -> Path:
     """A data folder with one run, its sealed results and one unit that nobody needs."""
     settings = Settings(data_dir=tmp_path / "data")
-    settings.artifacts_dir.mkdir(parents=True)
-    ArtifactStore(settings.artifacts_dir).write("orphan", {"x": np.ones(1000)}, {})
+    (settings.data_dir / "units").mkdir(parents=True)
+    ArtifactStore(settings.data_dir / "units").write("orphan", {"x": np.ones(1000)}, {})
     catalogue = Catalogue(settings.catalogue_url)
     RunRepository(catalogue).open_run("run_1", "first", ["ds_gone"], RunOptions())
     catalogue.close()
     plane = {"y": np.arange(8) * 1e-8, "x": np.arange(8) * 1e-8}
     tree = {"ds_a/maps": Group(plane, {"edge_energy": np.ones((8, 8), np.float32)})}
-    write_results(settings.runs_dir / "run_1" / "results.zarr", tree, {})
+    write_results(settings.data_dir / "runs" / "run_1" / "results.zarr", tree, {})
     store = DatasetStore(settings.location("datasets"))
     store.create("ds_a", {"title": "a"})
     positions_m = np.stack(np.meshgrid(np.arange(2.0), np.arange(3.0)), -1).reshape(-1, 2) * 1e-7

@@ -13,7 +13,8 @@ from scipy import ndimage
 from scipy.special import erf
 
 from service.execution.worker import StepResult, perform
-from service.stages.context import DataPaths, StageContext, StepRequest
+from service.settings import DataPaths
+from service.stages.context import StageContext, StepRequest
 from service.stages.couple import split
 from service.stages.couple.alignment import FlattenStep, SampleStep
 from service.stages.couple.correction import gauge_row, read_correction
