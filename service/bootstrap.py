@@ -17,6 +17,7 @@ from service.datasets import Datasets
 from service.errors import ConflictError, DataFolderError, StorageFullError, is_disk_full
 from service.execution import worker as work
 from service.execution.dask.cluster import Cluster
+from service.execution.libraries import pass_over_loaded
 from service.execution.metrics import Snapshot
 from service.execution.runner import Runner
 from service.records.dataset_repository import DatasetRepository
@@ -28,7 +29,6 @@ from service.results.area_spectra import load_ahead
 from service.retention import Retention
 from service.runs import Runs
 from service.settings import DataPaths, Settings
-from service.stages.libraries import pass_over_loaded
 from service.uploads.sandbox import start_ahead, tidy_sockets
 from service.versions import library_versions
 from service.workflow.inputs import RunInput

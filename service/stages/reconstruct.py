@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from service.stages.context import StageContext
-from service.stages.couple.correction import CorrectionStep, read_correction
+from service.stages.correction import CorrectionStep, read_correction
 from service.stages.orientation import OrientationStep, read_orientation
 from service.stages.scans import (
     FIELD_BOX,

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
+from service.stages.correction import gauge_of
 from service.stages.couple.alignment import FlattenStep, GridStep, SampleStep, ShareStep, grid_of
-from service.stages.couple.correction import gauge_of
 from service.stages.couple.outcome import CorrelateStep
 from service.stages.couple.projection import ConstrainStep, WeightsStep
 from service.stages.couple.step import CouplingStep, align_energies, impose_on, kk_attributes, spectra_arrays

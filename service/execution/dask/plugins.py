@@ -11,7 +11,7 @@ from typing import Final
 from distributed import Worker, WorkerPlugin
 
 from service.execution.dask.task import NICENESS, lower_priority, prepare_numerics
-from service.stages.libraries import load_ahead, pass_over_loaded
+from service.execution.libraries import load_ahead, pass_over_loaded
 from service.versions import differences, software_versions
 
 MOST_MEMORY_SHARE: Final = 0.25

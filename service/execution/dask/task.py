@@ -15,9 +15,9 @@ from distributed import Future, Worker, WorkerPlugin, get_worker
 from distributed.protocol import pickle as dask_pickle
 from distributed.scheduler import KilledWorker
 
+from service.execution.libraries import finish_import
 from service.execution.worker import StepResult
 from service.stages.context import IsCancelled, Report
-from service.stages.libraries import finish_import
 
 WORKER_ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",

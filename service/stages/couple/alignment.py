@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
-from service.stages.couple.correction import GAUGE, gauge_of, gauge_row
+from service.stages.correction import GAUGE, gauge_of, gauge_row
 from service.stages.couple.tile import Tile, joined
 from service.stages.reconstruct import ReconstructStep
 from service.stages.scans import read_field_box

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
+from service.stages.correction import CorrectionStep, gauge_of
 from service.stages.couple.alignment import F32, FlattenStep, GridStep, SampleStep, grid_of
-from service.stages.couple.correction import CorrectionStep, gauge_of
 from service.stages.couple.projection import ConstrainStep
 from service.stages.couple.tile import joined
 from service.workflow.inputs import ScanInput

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from service.stages.correction import CorrectionStep
 from service.stages.couple.alignment import FlattenStep, GridStep, RegisterStep, SampleStep, ShareStep
-from service.stages.couple.correction import CorrectionStep
 from service.stages.couple.outcome import CorrectStep, CorrelateStep
 from service.stages.couple.projection import AssessStep, ConstrainStep, WeightsStep
 from service.stages.couple.step import CoupleStep, CouplingStep

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.stages.context import StageContext
-from service.stages.couple.correction import CorrectionStep, gauge_row
+from service.stages.correction import CorrectionStep, gauge_row
 from service.stages.reconstruct import ReconstructStep
 from service.workflow.inputs import ScanInput
 from service.workflow.step import Step, StepAttributes, StepRef

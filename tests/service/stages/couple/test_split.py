@@ -15,9 +15,9 @@ from scipy.special import erf
 from service.execution.worker import StepResult, perform
 from service.settings import DataPaths
 from service.stages.context import StageContext, StepRequest
+from service.stages.correction import gauge_row, read_correction
 from service.stages.couple import split
 from service.stages.couple.alignment import FlattenStep, SampleStep
-from service.stages.couple.correction import gauge_row, read_correction
 from service.stages.couple.split import groups_of, number_of_tiles
 from service.stages.pipeline import build_graph
 from service.stages.reconstruct import ReconstructStep

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from service.stages.libraries import finish_import, load_ahead, pass_over_loaded
+from service.execution.libraries import finish_import, load_ahead, pass_over_loaded
 
 ROOT = Path(__file__).resolve().parents[3]
 LOADED_AHEAD = """
 import sys
-from service.stages.libraries import load_ahead
+from service.execution.libraries import load_ahead
 load_ahead(lambda: False)
 before = set(sys.modules)
 from tasks.coupling.spectra import align, impose
