@@ -18,9 +18,8 @@ from service.results.published import PublishedResults
 from service.settings import DataPaths, Settings
 from service.stages.dataset_results import RunResultsStep
 from service.stages.pipeline import build_graph
-from service.uploads.receive import check_free_disk
 from service.workflow.graph import Graph
-from service.workflow.quotas import Limits
+from service.workflow.quotas import Limits, check_free_disk
 from storage.artifacts import ArtifactStore
 from storage.catalogue.catalogue import new_id
 from storage.catalogue.runs import EVERY_RUN

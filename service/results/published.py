@@ -14,8 +14,8 @@ from service.results.figures import Form, draw_figure
 from service.results.previews import PARTIAL, draw, read_image, read_partial_image
 from service.settings import DataPaths, Settings
 from service.stages.pipeline import build_graph
-from service.uploads.receive import check_free_disk
 from service.workflow.graph import Graph
+from service.workflow.quotas import check_free_disk
 from storage.artifacts import ArtifactStore
 from storage.errors import ResultsDamagedError as StoredResultsDamagedError
 from storage.errors import ResultsError

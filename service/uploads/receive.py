@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import logging
 import secrets
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import BinaryIO, Final, Protocol
 
 from service.errors import DigestMismatchError, FieldError, InvalidInputError, StorageFullError, TooLargeError, is_disk_full
 from service.settings import Settings
-from service.workflow.quotas import Arrival
+from service.workflow.quotas import Arrival, check_free_disk
 from storage.atomic import discard
 
 BLOCK_BYTES: Final = 1 << 20
@@ -107,17 +106,6 @@ class UploadReceiver:
         if n_bytes == 0:
             raise InvalidInputError.of(FieldError("body", "the body is empty"))
         return Received(path, digest.hexdigest())
-
-
-def check_free_disk(settings: Settings) -> None:
-    """Refuse what needs room when too little of the disk is free.
-
-    Raises
-    ------
-    StorageFullError
-    """
-    if shutil.disk_usage(settings.data_dir).free < settings.min_free_bytes:
-        raise StorageFullError(f"less than {settings.min_free_bytes} bytes of disk are free")
 
 
 def write_block(file: BinaryIO, digest: Hash, block: bytes) -> None:

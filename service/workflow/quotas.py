@@ -1,13 +1,14 @@
-"""What one project may use: stored bytes, runs at the same time, and the size of a run."""
+"""What one project may use: stored bytes, runs at the same time, and the size of a run; and what the disk has room for."""
 
 import math
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from service.errors import FieldError, QuotaError, TooCostlyError, TooManyRunsError
+from service.errors import FieldError, QuotaError, StorageFullError, TooCostlyError, TooManyRunsError
 from service.settings import Settings
 from service.workflow.inputs import RunInput, ScanInput
 from tasks.options.reconstruct import ReconstructOptions
@@ -105,6 +106,17 @@ class Arrival:
         """Count bytes that have arrived; raises QuotaError where they are too many."""
         self.n_bytes += n_bytes
         self._limits.take(self._project, n_bytes, self._n_stored)
+
+
+def check_free_disk(settings: Settings) -> None:
+    """Refuse what needs room when too little of the disk is free.
+
+    Raises
+    ------
+    StorageFullError
+    """
+    if shutil.disk_usage(settings.data_dir).free < settings.min_free_bytes:
+        raise StorageFullError(f"less than {settings.min_free_bytes} bytes of disk are free")
 
 
 def run_cost(datasets: Sequence[RunInput], options: RunOptions) -> float:

@@ -1,14 +1,15 @@
 """What a project may use, with the numbers in every refusal."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from service.errors import QuotaError, TooCostlyError, TooManyRunsError
+from service.errors import QuotaError, StorageFullError, TooCostlyError, TooManyRunsError
 from service.settings import Settings
 from service.workflow.inputs import RunInput, ScanInput
-from service.workflow.quotas import Limits, run_cost
+from service.workflow.quotas import Limits, check_free_disk, run_cost
 from tasks.options.run import RunOptions
 from tasks.ptycho.scan import Canvas
 
@@ -91,3 +92,9 @@ def test_uploads_under_way_count_together_and_give_back_what_they_took() -> None
             other.take(1)
     with limits.arrival("p", 0) as later:
         later.take(100)
+
+
+def test_what_needs_room_is_refused_while_too_little_of_the_disk_is_free(tmp_path: Path) -> None:
+    check_free_disk(Settings(data_dir=tmp_path, min_free_bytes=0))
+    with pytest.raises(StorageFullError, match="less than 1152921504606846976 bytes of disk are free"):
+        check_free_disk(Settings(data_dir=tmp_path, min_free_bytes=1 << 60))
