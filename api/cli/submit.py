@@ -178,7 +178,7 @@ def check_energies(files: Sequence[Path], absorber: "Absorber") -> None:
         Energies that are measured twice, too few, or do not enclose the edge.
     """
     from service.workflow.preflight import grid_errors
-    from storage.datasets.entries import SAME_ENERGY_EV
+    from storage.datasets.entries import DUPLICATE_ENERGY_EV
     from storage.errors import StorageError
     from storage.readers.format import open_scan
 
@@ -191,7 +191,7 @@ def check_energies(files: Sequence[Path], absorber: "Absorber") -> None:
             return
     found.sort()
     for (energy_ev, name), (next_ev, other) in pairwise(found):
-        if next_ev - energy_ev < SAME_ENERGY_EV:
+        if next_ev - energy_ev < DUPLICATE_ENERGY_EV:
             raise ValueError(f"{name} and {other} were measured at the same energy, {energy_ev:.3f} eV")
     for message in grid_errors("the measurement", [energy_ev for energy_ev, _ in found], absorber):
         raise ValueError(message)

@@ -8,8 +8,9 @@ from tasks.ptycho.scan import Canvas
 
 MIN_ENERGIES: Final = 10
 """Fewest energies of a spectrum: eq. 1 has ten parameters."""
-SAME_ENERGY_EV: Final = 0.05
-"""Energies are the same where they differ by no more than this; steps at the edge are ten times as large."""
+MATCHING_ENERGY_EV: Final = 0.05
+"""Energies of two datasets, or one that a user names, match to this [eV]: wider than a duplicate within a dataset, for a
+monochromator returns to an energy less exactly than it is read; steps at the edge are ten times as large."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,11 @@ class RunInput:
 
     def has_energy(self, energy_ev: float) -> bool:
         """Whether it was measured at an energy [eV]."""
-        return any(abs(measured - energy_ev) <= SAME_ENERGY_EV for measured in self.energies_ev)
+        return any(abs(measured - energy_ev) <= MATCHING_ENERGY_EV for measured in self.energies_ev)
 
     def without(self, energies_ev: Sequence[float]) -> "RunInput":
         """The same dataset as if nothing had been measured at these energies [eV]."""
-        kept = (scan for scan in self.scans if all(abs(scan.energy_ev - one) > SAME_ENERGY_EV for one in energies_ev))
+        kept = (scan for scan in self.scans if all(abs(scan.energy_ev - one) > MATCHING_ENERGY_EV for one in energies_ev))
         return replace(self, scans=tuple(kept)) if energies_ev else self
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from service.errors import FieldError, InvalidInputError
-from service.workflow.inputs import MIN_ENERGIES, SAME_ENERGY_EV, RunInput
+from service.workflow.inputs import MATCHING_ENERGY_EV, MIN_ENERGIES, RunInput
 from tasks.chemistry import f2_step
 from tasks.errors import TaskError
 from tasks.formula import composition
@@ -174,10 +174,10 @@ def mismatches(datasets: Sequence[RunInput]) -> list[str]:
     sealed = [dataset for dataset in datasets if not dataset.is_open and dataset.scans]
     for dataset in sealed[1:]:
         first, other = sealed[0].energies_ev, dataset.energies_ev
-        same = len(first) == len(other) and all(abs(a - b) <= SAME_ENERGY_EV for a, b in zip(first, other, strict=True))
+        same = len(first) == len(other) and all(abs(a - b) <= MATCHING_ENERGY_EV for a, b in zip(first, other, strict=True))
         if not same:
             found.append(
-                f"datasets of one run are measured at the same energies (to {SAME_ENERGY_EV} eV): {sealed[0].id} has "
+                f"datasets of one run are measured at the same energies (to {MATCHING_ENERGY_EV} eV): {sealed[0].id} has "
                 f"{len(first)} from {first[0]:.1f} eV, {dataset.id} has {len(other)} from {other[0]:.1f} eV"
             )
     return found

@@ -11,8 +11,8 @@ from storage.readers.record import ScanSource
 
 RecordT = TypeVar("RecordT")
 
-SAME_ENERGY_EV: Final = 0.01
-"""Energies nearer than this are one energy, measured twice [eV]."""
+DUPLICATE_ENERGY_EV: Final = 0.01
+"""Energies of one dataset nearer than this are one, measured twice [eV]; no two that were meant to differ are that near."""
 
 SAME_LENGTH: Final = 1e-3
 """Distances and pixel sizes of a dataset's scans agree to this fraction."""
@@ -66,7 +66,7 @@ def examine_all(
 
 def inconsistencies(scan: ScanRecord | ScanInfo, others: Sequence[ScanRecord | ScanInfo]) -> Iterator[FieldError]:
     """Why a scan cannot stand beside others of its dataset: an energy measured twice, other frames, another geometry."""
-    same = next((other for other in others if abs(scan.energy_ev - other.energy_ev) < SAME_ENERGY_EV), None)
+    same = next((other for other in others if abs(scan.energy_ev - other.energy_ev) < DUPLICATE_ENERGY_EV), None)
     if same is not None:
         where = f" as scan {same.name}" if isinstance(same, ScanInfo) else " twice in the file"
         yield FieldError("energy_ev", f"duplicate energy: {scan.energy_ev:.3f} eV is there{where}")

@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from storage.datasets.counts import FULL_SCALES, MIN_PILED, NO_COUNTS, SURE_FULL_SCALE, is_piled_up
-from storage.datasets.entries import SAME_ENERGY_EV
+from storage.datasets.entries import DUPLICATE_ENERGY_EV
 from storage.datasets.ingest import create_array
 from storage.datasets.scans import ImageInfo, ScanInfo
 from storage.datasets.stored_scan import manifest_of, told_as_damage
@@ -105,7 +105,7 @@ def image_inconsistencies(
     energy_ev: float, info: ImageInfo | None, others: Sequence[ImageRecord | ScanInfo]
 ) -> Iterator[FieldError]:
     """Why an image cannot stand beside others of its dataset: an energy measured twice, with and without a phase or an I0."""
-    if any(abs(energy_ev - other.energy_ev) < SAME_ENERGY_EV for other in others):
+    if any(abs(energy_ev - other.energy_ev) < DUPLICATE_ENERGY_EV for other in others):
         yield FieldError("energy_ev", f"duplicate energy: {energy_ev:.3f} eV is there already")
     for theirs in (other.info if isinstance(other, ImageRecord) else other.image for other in others[:1]):
         if info is None or theirs is None:
