@@ -13,6 +13,11 @@ SIGMA_OF_DEVIATION: Final = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation, 1 / Phi^-1(3/4)."""
 
 
+def nth_part(n: int, number: int, n_parts: int) -> slice:
+    """Part ``number`` of ``n`` things in a row; all parts together are all of them, each once, and differ by no more than one."""
+    return slice(number * n // n_parts, (number + 1) * n // n_parts)
+
+
 def pad(arrays: Sequence[Array], fill: float = np.nan) -> Array:
     """(K, L, ...) of K arrays (L_k, ...), L the longest of them; ``fill`` after the end of the shorter ones."""
     whole = np.full((len(arrays), max(map(len, arrays)), *arrays[0].shape[1:]), fill, arrays[0].dtype)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.stages.context import StageContext
 from service.workflow.step import NOT_IN_KEY, Step, StepAttributes, StepRef
 from storage.layout import ArraySpec
-from tasks.arrays import scatter
+from tasks.arrays import nth_part, scatter
 from tasks.options.spectra import FitOptions
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class FitStep(Step):
         energy_ev, sample, sigma = read["energy_ev"], read["sample_mask"], read["sigma_absorption"]
         edge_ev = self.absorber.edge_energy_ev
         absorption = at_edge_wavelength(energy_ev, read["absorption"], edge_ev)
-        rows = tile_rows(sample.shape[0], self.tile, self.n_tiles)
+        rows = nth_part(sample.shape[0], self.tile, self.n_tiles)
         inside = sample[rows].ravel()
         pixels = absorption[:, rows].reshape(len(energy_ev), -1)[:, inside]
         context.check_stop()
@@ -139,8 +139,3 @@ class FitStep(Step):
             at_edge_wavelength(energy_ev, values, edge_ev) for values in (-phase, read["sigma_absorption"], read["sigma_phase"])
         )
         return fit_pairs(Pairs(energy_ev, absorption, electrons, sigma_a, sigma_phi, columns), edge_ev, prior)
-
-
-def tile_rows(n_rows: int, tile: int, n_tiles: int) -> slice:
-    """Rows of one tile; all tiles together are all rows, each once."""
-    return slice(tile * n_rows // n_tiles, (tile + 1) * n_rows // n_tiles)

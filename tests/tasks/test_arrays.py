@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import median_abs_deviation
 
-from tasks.arrays import filled, gather, pad, robust_sd, scatter
+from tasks.arrays import filled, gather, nth_part, pad, robust_sd, scatter
+
+
+@pytest.mark.parametrize(("n", "n_parts"), [(100, 7), (5, 8), (64, 1)])
+def test_parts_are_all_of_it_once(n: int, n_parts: int) -> None:
+    parts = [range(n)[nth_part(n, number, n_parts)] for number in range(n_parts)]
+    assert [one for part in parts for one in part] == list(range(n))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def test_scattered_values_return_to_their_pixels() -> None:

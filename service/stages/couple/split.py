@@ -15,6 +15,7 @@ from service.stages.couple.step import CoupleStep, CouplingStep
 from service.workflow.graph import Graph
 from service.workflow.inputs import ScanInput, energy_label
 from service.workflow.step import StepRef
+from tasks.arrays import nth_part
 from tasks.coupling.reference import reference_index
 
 SPLIT_PIXELS: Final = 1_000_000
@@ -130,8 +131,7 @@ def groups_of(scans: Sequence[ScanInput]) -> Iterator[slice]:
     largest = max(math.prod(scan.canvas.shape) for scan in scans)
     size = max(math.ceil(GROUP_PIXELS / largest), math.ceil(len(scans) / MOST_GROUPS))
     n_groups = math.ceil(len(scans) / size)
-    for number in range(n_groups):
-        yield slice(number * len(scans) // n_groups, (number + 1) * len(scans) // n_groups)
+    yield from (nth_part(len(scans), number, n_groups) for number in range(n_groups))
 
 
 def number_of_tiles(n_rows: int, n_energies: int) -> int:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.arrays import nth_part
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -27,7 +29,7 @@ class Tile:
     @property
     def rows(self) -> slice:
         """Rows of the tile; all tiles together are all rows, each once."""
-        return slice(self.number * self.n_rows // self.n_tiles, (self.number + 1) * self.n_rows // self.n_tiles)
+        return nth_part(self.n_rows, self.number, self.n_tiles)
 
     @property
     def near(self) -> slice:
