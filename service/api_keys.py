@@ -78,7 +78,7 @@ class ApiKeys:
 
     def find(self, secret: str) -> Key | None:
         """The valid key of that secret; every key is compared, in constant time, so that the time taken reveals nothing."""
-        given, found = digest_of(secret), None
+        given, found = digest_of_key(secret), None
         for key in self._current():
             if hmac.compare_digest(given, key.digest):
                 found = key
@@ -111,10 +111,10 @@ class ApiKeys:
 def make_key() -> tuple[str, str]:
     """A new key and its digest."""
     key = f"ptyxas_{secrets.token_urlsafe(32)}"
-    return key, digest_of(key)
+    return key, digest_of_key(key)
 
 
-def digest_of(key: str) -> str:
+def digest_of_key(key: str) -> str:
     """SHA-256 of ``key``, in hexadecimal."""
     return hashlib.sha256(key.encode()).hexdigest()
 

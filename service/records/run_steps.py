@@ -5,10 +5,9 @@ damaged, it does not hold, and who asks has to build the graph.
 """
 
 import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from service.records.run_inputs import RunInputReader
 from service.records.views import ENDED
 from service.versions import code_digest
 from service.workflow.inputs import RunInput
+from service.workflow.step import digest
 from storage.catalogue.catalogue import Catalogue
 from storage.catalogue.database import Row
 
@@ -89,7 +89,7 @@ class RunStepRepository:
             names = run["datasets"] if isinstance(run["datasets"], list) else []
             of_datasets = [(name, versions[name]) for name in names if isinstance(name, str) and name in versions]
             if names and len(of_datasets) == len(names):
-                found[run["id"]] = digest_of([code_digest(), *of_datasets])
+                found[run["id"]] = digest([code_digest(), *of_datasets])
         return found
 
     def known(self, runs: Iterable[Row], bases: Mapping[str, str]) -> dict[str, RunSteps]:
@@ -111,8 +111,3 @@ def short_keys(keys: Iterable[str]) -> bytes:
 def numbers(short: Iterable[bytes]) -> NDArray[np.uint64]:
     """Every short key of these as a number, in their order."""
     return np.frombuffer(b"".join(short), np.uint64)
-
-
-def digest_of(value: Any) -> str:
-    """SHA-256 [40 hexadecimal digits] of what JSON can hold."""
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:40]

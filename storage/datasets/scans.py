@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from storage.atomic import size_of, write_file
 from storage.errors import DatasetDamagedError, InvalidNameError
 from storage.location import Location, ObjectPath, zarr_store
+from storage.manifest import digest_of_file
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 """Names that are safe as file names and in addresses."""
@@ -106,15 +107,14 @@ def check_name(name: str) -> str:
     return name
 
 
-def digest_of(path: Path) -> str:
+def digest_of_path(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of a folder's files, as hexadecimal digits."""
     if path.is_dir():
         digest = hashlib.sha256()
         for file in sorted(file for file in path.rglob("*") if file.is_file()):
-            digest.update(f"{file.relative_to(path)}\0{digest_of(file)}\n".encode())
+            digest.update(f"{file.relative_to(path)}\0{digest_of_path(file)}\n".encode())
         return digest.hexdigest()
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return digest_of_file(path).sha256
 
 
 def attributes_of(path: Location) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from storage.datasets.scans import (
     NAME,
     ScanInfo,
     check_name,
-    digest_of,
+    digest_of_path,
     folders_in,
     scan_stamp_of,
     stamp_of,
@@ -157,7 +157,7 @@ class DatasetStore:
         check : callable, optional
             Further checks of each scan.
         sha256 : str, optional
-            `digest_of` the path, where it is known already.
+            `digest_of_path` the path, where it is known already.
         known : sequence of ScanInfo
             Scans of the dataset that the caller knows: they need not be read, however many there are.
 
@@ -171,7 +171,7 @@ class DatasetStore:
         """
         dataset = self._folder(dataset_id)
         check_name(name)
-        return Upload(dataset, name, sha256 or digest_of(path), known).add(path, check)
+        return Upload(dataset, name, sha256 or digest_of_path(path), known).add(path, check)
 
     def read_scan(self, dataset_id: str, name: str, orientation: int = 0) -> dict[str, Any]:
         """Read one scan; ``orientation`` turns its frames once more, block by block.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.api_keys import ApiKeys, Key, Scope, change_keys, digest_of, make_key, read_keys, write_keys
+from service.api_keys import ApiKeys, Key, Scope, change_keys, digest_of_key, make_key, read_keys, write_keys
 
 DIGEST = "0" * 64
 
@@ -38,7 +38,7 @@ def test_keys_are_long_and_differ() -> None:
     (one, digest), (other, _) = make_key(), make_key()
     assert one != other
     assert len(one) > 40
-    assert digest == digest_of(one)
+    assert digest == digest_of_key(one)
 
 
 def test_what_is_written_is_read_and_is_its_owners_alone(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_changed_file_is_read_again_and_no_key_is_valid_while_it_cannot_be(tmp
     write_keys(path, [Key(first, "one"), Key(second, "two", last_day=date(2020, 1, 1))])
     keys = ApiKeys(path)
     assert keys.find(one) == Key(first, "one")
-    assert [keys.find(secret) for secret in (two, "", digest_of(one), first)] == [None] * 4
+    assert [keys.find(secret) for secret in (two, "", digest_of_key(one), first)] == [None] * 4
     write_keys(path, [Key(second, "two")])
     assert keys.find(one) is None
     assert keys.find(two) == Key(second, "two")

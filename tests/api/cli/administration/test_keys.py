@@ -6,7 +6,7 @@ import pytest
 from command_line import run
 
 from api.cli.terminal import plain
-from service.api_keys import digest_of, read_keys
+from service.api_keys import digest_of_key, read_keys
 
 
 def test_keys_are_added_listed_and_revoked(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_keys_are_added_listed_and_revoked(tmp_path: Path) -> None:
     assert code == 0
     secret = shown.strip()
     [key] = read_keys(path)
-    assert (key.digest, key.name, key.project, key.scope) == (digest_of(secret), "beam line", "xanes", "read")
+    assert (key.digest, key.name, key.project, key.scope) == (digest_of_key(secret), "beam line", "xanes", "read")
     assert secret not in path.read_text()
     assert run("keys", "add", "other", "--file", path)[0] == 0
     listed = run("keys", "list", "--file", path)[1]
