@@ -1,6 +1,6 @@
 """Mean spectra of areas of a specimen, the run's model fitted to them, and ratios of sums over them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,7 +119,23 @@ def mean_spectrum(
     """
     mean = images[:, inside].mean(axis=1, dtype=np.float64)
     one = np.full(len(mean), np.nan) if sigma is None else np.asarray(sigma, dtype=np.float64)
-    return mean, one * (error_of_sum(inside.astype(np.float64), blur_px) / np.count_nonzero(inside))
+    return mean, one * error_of_mean(inside, blur_px)
+
+
+def means(images: Iterable[NDArray[np.floating]], areas: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.float64]]:
+    """(E,) means of E images (Y, X), which come one by one, over the finite pixels of each area (Y, X); NaN where it has none."""
+    found: dict[str, list[float]] = {name: [] for name in areas}
+    for image in images:
+        finite = np.isfinite(image)
+        for name, inside in areas.items():
+            values = image[inside & finite]
+            found[name].append(float(values.mean(dtype=np.float64)) if values.size else np.nan)
+    return {name: np.array(row) for name, row in found.items()}
+
+
+def error_of_mean(inside: NDArray[np.bool_], blur_px: float) -> float:
+    """Standard error of a mean over an area (Y, X) whose pixels have an error of 1 each, correlated as `error_of_sum` says."""
+    return error_of_sum(inside.astype(np.float64), blur_px) / float(np.count_nonzero(inside))
 
 
 def fit_mean(

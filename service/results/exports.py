@@ -3,11 +3,12 @@
 import contextlib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from service.errors import FieldError, InvalidInputError, NotFoundError, StorageFullError, is_disk_full
+from service.results.mean_spectra import mean_spectra
 from storage.errors import ExportError
 from storage.exports.formats import FORMATS
 from storage.exports.source import Source
@@ -61,7 +62,10 @@ def write_export(
         raise NotFoundError(f"run {run_id} is not on a dataset {dataset}")
     path = folder / f"{secrets.token_hex(16)}.part"
     try:
-        FORMATS[form].write(Source(store, run_id, datasets if dataset is None else [dataset]), path)
+        source = Source(store, run_id, datasets if dataset is None else [dataset])
+        if FORMATS[form].has_spectra:
+            source = replace(source, spectra={one: mean_spectra(source, one) for one in source.datasets})
+        FORMATS[form].write(source, path)
         file = path.open("rb")
     except ExportError as error:
         raise InvalidInputError.of(FieldError(error.field, str(error))) from error

@@ -29,12 +29,15 @@ class ExportFormat:
         What the file holds, for people.
     write : callable
         Writes results to a path in a folder of its own. It raises ExportError where they do not fit into the format.
+    has_spectra : bool
+        Whether it writes the mean spectra of a `Source`.
     """
 
     suffix: str
     media_type: str
     title: str
     write: Callable[[Source, Path], None]
+    has_spectra: bool = False
 
 
 HDF5: Final = "application/x-hdf5"
@@ -44,8 +47,8 @@ FORMATS: Final[Mapping[str, ExportFormat]] = {
     "nexus": ExportFormat(".nxs", HDF5, "NeXus (HDF5): everything", write_nexus),
     "netcdf": ExportFormat(".nc", "application/x-netcdf", "netCDF-4: everything", write_netcdf),
     "tiff": ExportFormat(".zip", ZIP, "TIFF (ZIP): maps and image stacks", write_tiff),
-    "csv": ExportFormat(".zip", ZIP, "CSV (ZIP): domains, fractions, spectra", write_csv),
-    "xdi": ExportFormat(".zip", ZIP, "XDI (ZIP): spectra of specimens and domains", write_xdi),
+    "csv": ExportFormat(".zip", ZIP, "CSV (ZIP): domains, fractions, spectra", write_csv, has_spectra=True),
+    "xdi": ExportFormat(".zip", ZIP, "XDI (ZIP): spectra of specimens and domains", write_xdi, has_spectra=True),
     "cxi": ExportFormat(".cxi", HDF5, "CXI: objects and probes of one dataset", write_cxi_images),
     "ptychodus": ExportFormat(".zip", ZIP, "ptychodus (ZIP): products of one dataset, one an energy", write_ptychodus),
     "ptyr": ExportFormat(".ptyr", HDF5, "ptypy: objects and probes of one dataset", write_ptypy),

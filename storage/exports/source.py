@@ -1,10 +1,11 @@
 """The results of a run as exports read them: group by group, and large arrays block by block."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import ExportError
@@ -19,6 +20,29 @@ Node = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class MeanSpectrum:
+    """Mean over the pixels of one area of a dataset, at each energy (E,).
+
+    Attributes
+    ----------
+    name : str
+        ``specimen``, or ``domain-1`` and so on.
+    n_pixels : int
+    energy_ev, absorption, sigma : (E,) float64 array
+        Amplitude absorption and its standard error, NaN where not known.
+    phase : (E,) float64 array or None
+        [rad]; None of images without a phase.
+    """
+
+    name: str
+    n_pixels: int
+    energy_ev: NDArray[np.float64]
+    absorption: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    phase: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
 class Source:
     """Sealed results, and what of them is exported.
 
@@ -28,11 +52,14 @@ class Source:
     run_id : str
     datasets : sequence of str
         Those that are exported.
+    spectra : mapping
+        Of each exported dataset, mean spectra of its areas, for the formats that state them.
     """
 
     store: ResultsStore
     run_id: str
     datasets: Sequence[str]
+    spectra: Mapping[str, Sequence[MeanSpectrum]] = field(default_factory=dict)
 
     def groups(self) -> list[str]:
         """Groups that several datasets share, then those of each exported dataset."""

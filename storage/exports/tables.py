@@ -7,7 +7,6 @@ from typing import Final
 
 from storage.exports.archive import new_archive
 from storage.exports.source import Source
-from storage.exports.spectra import area_spectra
 from storage.layout import dataset_group
 
 Row = Sequence[object]
@@ -31,9 +30,8 @@ def _cell(value: object) -> object:
 
 
 def _spectra(source: Source, dataset: str) -> Iterator[Row]:
-    areas = area_spectra(source, dataset)
     columns: dict[str, Iterable[object]] = {"energy [eV]": source.read(dataset_group(dataset, "spectra"), "energy").tolist()}
-    for area in areas:
+    for area in source.spectra[dataset]:
         columns |= {f"{area.name} absorption": area.absorption.tolist(), f"{area.name} absorption error": area.sigma.tolist()}
         if area.phase is not None:
             columns[f"{area.name} phase [rad]"] = area.phase.tolist()

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from storage.exports.archive import new_archive
-from storage.exports.source import Source
-from storage.exports.spectra import AreaSpectrum, area_spectra
+from storage.exports.source import MeanSpectrum, Source
 from storage.layout import dataset_group
 
 
@@ -18,14 +17,14 @@ def write_xdi(source: Source, path: Path) -> None:
     with new_archive(path) as archive:
         for dataset in source.datasets:
             about = source.store.attributes(dataset_group(dataset, "spectra"))
-            for spectrum in area_spectra(source, dataset):
+            for spectrum in source.spectra[dataset]:
                 with archive.member(f"{dataset}/{spectrum.name}.xdi") as file:
                     lines = _lines(source, dataset, spectrum, about["absorber"], about["title"], about["formula"])
                     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _lines(
-    source: Source, dataset: str, spectrum: AreaSpectrum, absorber: dict[str, str], title: str, formula: str
+    source: Source, dataset: str, spectrum: MeanSpectrum, absorber: dict[str, str], title: str, formula: str
 ) -> Iterator[str]:
     """Lines of one file."""
     sigmas = [2 * sigma for sigma in spectrum.sigma]

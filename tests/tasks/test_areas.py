@@ -5,7 +5,7 @@ import pytest
 from published import EDGE_EV, energies, published_maps, true_parameters
 from scipy import ndimage
 
-from tasks.areas import AreaModel, area_electrons, area_pre_edge, fit_mean, mean_spectrum, pixel_fit
+from tasks.areas import AreaModel, area_electrons, area_pre_edge, fit_mean, mean_spectrum, means, pixel_fit
 from tasks.errors import EnergyGridError, NoModelError
 from tasks.scattering import Absorber
 from tasks.xanes.model import PARAMETERS, eq1
@@ -45,6 +45,17 @@ def test_the_error_of_a_mean_is_its_scatter_where_neighbours_share_noise() -> No
         scatter = images.reshape(60, 66 // side, side, 66 // side, side).mean(axis=(2, 4)).std()
         assert error == pytest.approx(scatter, rel=0.05), side
     assert error > 2 * sigma[0] / 6  # what independent pixels would have
+
+
+def test_means_of_images_that_come_one_by_one_leave_out_what_was_not_seen() -> None:
+    images = np.random.default_rng(3).normal(size=(3, 4, 5)).astype(np.float32)
+    whole, corner = np.ones((4, 5), bool), np.zeros((4, 5), bool)
+    corner[0, 0] = True
+    images[1, 0, 0] = np.nan
+    found = means(iter(images), {"whole": whole, "corner": corner})
+    assert found["whole"] == pytest.approx(np.nanmean(images, axis=(1, 2)), rel=1e-5)
+    np.testing.assert_array_equal(found["corner"], images[:, 0, 0])
+    assert means(iter(images), {}) == {}
 
 
 def test_ratios_count_what_neighbours_share() -> None:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from published import write_published
 
 from storage.exports.formats import FORMATS
-from storage.exports.source import Source
+from storage.exports.source import MeanSpectrum, Source
 from storage.results import ResultsStore
 
 
@@ -18,6 +19,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ResultsStore:
     return ResultsStore(path)
 
 
+def source_of_one(store: ResultsStore) -> Source:
+    """The first dataset, and spectra of three areas that nothing but their numbers tells apart."""
+    energy_ev = store.read("ds_a/spectra", "energy")[0]
+    steps = np.arange(energy_ev.size) / 7
+    areas = enumerate(("specimen", "domain-1", "domain-2"))
+    spectra = [MeanSpectrum(name, 9 - n, energy_ev, n + steps, 0.1 * n + steps, -n - steps) for n, name in areas]
+    return Source(store, "run_1", ["ds_a"], {"ds_a": spectra})
+
+
 @pytest.fixture
 def both(store: ResultsStore) -> Source:
     """Both datasets."""
@@ -27,7 +37,7 @@ def both(store: ResultsStore) -> Source:
 @pytest.fixture
 def one(store: ResultsStore) -> Source:
     """The first dataset alone."""
-    return Source(store, "run_1", ["ds_a"])
+    return source_of_one(store)
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +45,6 @@ def exported(store: ResultsStore, tmp_path_factory: pytest.TempPathFactory) -> d
     """The first dataset in every format."""
     folder = tmp_path_factory.mktemp("exported")
     for name, form in FORMATS.items():
-        form.write(Source(store, "run_1", ["ds_a"]), folder / name)
+        form.write(source_of_one(store), folder / name)
     assert sorted(path.name for path in folder.iterdir()) == sorted(FORMATS), "nothing else is left"
     return {name: folder / name for name in FORMATS}
