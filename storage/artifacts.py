@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from storage.atomic import changed, flush_later, is_there, remove_tree, size_of, staged
 from storage.errors import ArtifactDamagedError, ArtifactMissingError, DamagedError, InvalidNameError
-from storage.location import Location, folders_below
-from storage.manifest import MANIFEST
+from storage.location import MANIFEST, Location, folders_below
 
 KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}")
 """Keys are digests, so they need no more than this."""

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
-from storage.location import MARKERS, Location, ObjectPath
+from storage.location import MARKERS, WRITTEN_ONCE, Location, ObjectPath
 
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def send(source: Path, final: ObjectPath) -> None:
 
 def is_there(path: Location) -> bool:
     """Whether something was moved to ``path``: in an object store, whether its marker is there."""
-    return path.exists() if isinstance(path, Path) else any((path / name).is_file() for name in MARKERS[:2])
+    return path.exists() if isinstance(path, Path) else any((path / name).is_file() for name in WRITTEN_ONCE)
 
 
 def remove_tree(path: Location) -> None:
@@ -263,7 +263,7 @@ def unmarked(root: ObjectPath, pattern: str, older_than_s: float) -> list[Object
     return sorted(
         path
         for path, objects in root.grouped(pattern).items()
-        if not any(name in ("", *MARKERS[:2]) for name, _ in objects) and max(status.st_mtime for _, status in objects) < limit
+        if not any(name in ("", *WRITTEN_ONCE) for name, _ in objects) and max(status.st_mtime for _, status in objects) < limit
     )
 
 

@@ -24,8 +24,14 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
     from zarr.storage import ObjectStore
 
-MARKERS: Final = ("manifest.json", "seal.json", "zarr.json")
-"""Names of markers: the first of these that a folder holds is written last, and removed first."""
+MANIFEST: Final = "manifest.json"
+"""The marker of scans and finished steps: lists their files."""
+SEAL: Final = "seal.json"
+"""The marker of results: lists theirs."""
+WRITTEN_ONCE: Final = (MANIFEST, SEAL)
+"""Markers of what is whole once it appears: of these folders, one without its marker is unfinished, or was given up."""
+MARKERS: Final = (*WRITTEN_ONCE, "zarr.json")
+"""The first of these that a folder holds is its marker: written last, and removed first. A dataset's is its ``zarr.json``."""
 URL: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*?))?/?")
 NO_BUCKET: Final = "NoSuchBucket"
 """What a server says where the bucket itself is missing, and not an object."""

@@ -18,8 +18,6 @@ from zarr.storage import LocalStore, ObjectStore, WrapperStore
 from storage.errors import DamagedError
 from storage.location import Location
 
-MANIFEST: Final = "manifest.json"
-"""Name of the file that holds a manifest; written last: what has none is unfinished."""
 METADATA: Final = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 """Names of files that Zarr asks for to find out whether they are there."""
 

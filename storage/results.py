@@ -18,14 +18,12 @@ from storage.atomic import is_there, staged, write_file
 from storage.chunks import plan_tiles
 from storage.errors import DamagedError, LayoutError, ResultsDamagedError, ResultsError
 from storage.layout import COORDINATES, ArraySpec, results_group
-from storage.location import Location
+from storage.location import SEAL, Location
 from storage.manifest import FileDigest, Files, VerifiedStore, as_json, check, describe, find_damage, from_json
 from storage.readers.record import Node
 
 Values: TypeAlias = NDArray[Any] | Node
 
-SEAL: Final = "seal.json"
-"""Name of the manifest of a results store; written last, so a store without it is unfinished."""
 COMPRESSOR: Final = ZstdCodec(level=-1)
 """Finds what repeats, and leaves the digits of noise as they are: a fifth larger than by the default level, and read six times as
 fast, so that the spectrum of a pixel, for which all images are read, does not wait."""

@@ -10,8 +10,7 @@ from typing import Any
 from storage.atomic import is_there
 from storage.datasets.scans import ScanInfo, attributes_of, check_name, folders_in, info_of
 from storage.errors import DatasetNotFoundError
-from storage.location import Location
-from storage.manifest import MANIFEST
+from storage.location import MANIFEST, Location
 
 
 @dataclass(frozen=True)

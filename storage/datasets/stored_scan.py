@@ -15,8 +15,8 @@ from storage.atomic import write_file
 from storage.chunks import plan_tiles
 from storage.datasets.framing import reorient
 from storage.errors import DamagedError, DatasetDamagedError
-from storage.location import Location
-from storage.manifest import MANIFEST, Files, VerifiedStore, as_json, describe, find_damage, from_json
+from storage.location import MANIFEST, Location
+from storage.manifest import Files, VerifiedStore, as_json, describe, find_damage, from_json
 
 ARRAYS: Final = ("counts", "positions_m", "mask", "probe")
 """Arrays of a scan, in the order of its digest."""

@@ -11,8 +11,7 @@ import storage.atomic
 from storage.artifacts import ARRAYS, ArtifactStore
 from storage.atomic import write_file
 from storage.errors import ArtifactMissingError, InvalidNameError
-from storage.location import Location
-from storage.manifest import MANIFEST
+from storage.location import MANIFEST, Location
 
 KEY = "3f" * 32
 

@@ -16,8 +16,7 @@ from storage.atomic import (
     unmarked,
     write_file,
 )
-from storage.location import Location, ObjectPath
-from storage.manifest import MANIFEST
+from storage.location import MANIFEST, Location, ObjectPath
 
 
 def test_what_is_staged_is_there_when_the_block_ends(place: Location, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import xarray as xr
 
 from storage.atomic import write_file
 from storage.errors import LayoutError, ResultsDamagedError, ResultsError
-from storage.location import Location
-from storage.results import SEAL, Group, ResultsStore, plain, write_results
+from storage.location import SEAL, Location
+from storage.results import Group, ResultsStore, plain, write_results
 
 E, Y, X = 3, 4, 5
 

@@ -13,7 +13,7 @@ from storage.datasets.framing import reorient
 from storage.datasets.store import DatasetStore
 from storage.datasets.stored_scan import manifest_of, read_turned
 from storage.errors import DatasetDamagedError
-from storage.manifest import MANIFEST
+from storage.location import MANIFEST
 
 
 @pytest.fixture(params=["with its manifest", "from before manifests"])
