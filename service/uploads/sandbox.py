@@ -40,8 +40,8 @@ from storage.readers.format import needs_others
 
 MAX_ANSWER_BYTES: Final = 1 << 20
 MAX_OPEN_FILES: Final = 512
-MAX_EXPANSION: Final = 200
-"""A file that unpacks to more than this many times its size is an attack, not a measurement."""
+MAX_OUTPUT_RATIO: Final = 200
+"""A child may write this many times its file's size: what unpacks to more is an attack, not a measurement."""
 MIN_OUTPUT_BYTES: Final = 1 << 30
 NICENESS: Final = 2
 """Priority of parsing: behind those who ask the service something, before numerical work."""
@@ -121,7 +121,7 @@ def ingest(request: IngestRequest, memory_bytes: int, timeout_s: float) -> tuple
     StorageFullError
         The disk filled up.
     """
-    output_bytes = max(MIN_OUTPUT_BYTES, MAX_EXPANSION * request.n_bytes)
+    output_bytes = max(MIN_OUTPUT_BYTES, MAX_OUTPUT_RATIO * request.n_bytes)
     return read_reply(ask_child(read_file, request, request.datasets, IngestLimits(memory_bytes, timeout_s, output_bytes)))
 
 

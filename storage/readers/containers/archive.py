@@ -11,11 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from storage.errors import FieldError, HostileFileError, UnknownFormatError
+from storage.readers.containers.limits import expands_too_far
 from storage.readers.record import DAMAGE
 
 MAX_MEMBERS: Final = 100_000
-MAX_EXPANSION: Final = 1000
-SMALL_BYTES: Final = 64 * 2**20
 MAX_UNPACKED: Final = 20
 """Largest ratio of an archive's unpacked files to its own size, where they are unpacked to disk."""
 METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -116,7 +115,7 @@ def _member_fault(member: zipfile.ZipInfo) -> str:
         return "is encrypted"
     if member.compress_type not in METHODS:
         return f"is compressed by method {member.compress_type}; store or deflate it"
-    if member.file_size > SMALL_BYTES and member.file_size > MAX_EXPANSION * member.compress_size:
+    if expands_too_far(member.file_size, member.compress_size):
         return f"expands from {member.compress_size} bytes to {member.file_size / 2**20:.0f} MiB"
     return ""
 
@@ -130,7 +129,7 @@ def unpack(archive: Archive, folder: Path) -> None:
         They would take far more room than the archive.
     """
     total = sum(member.file_size for member in archive.members.values())
-    if total > max(SMALL_BYTES, MAX_UNPACKED * os.stat(str(archive.file.filename)).st_size):
+    if expands_too_far(total, os.stat(str(archive.file.filename)).st_size, MAX_UNPACKED):
         raise HostileFileError([FieldError("file", f"unpacks to {total / 2**20:.0f} MiB, over {MAX_UNPACKED} to 1")])
     for name, member in archive.members.items():
         target = folder / name

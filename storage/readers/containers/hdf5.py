@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import FieldError, HostileFileError, InvalidScanError, UnknownFormatError
+from storage.readers.containers.limits import MAX_CHUNK_BYTES, array_faults
 from storage.readers.containers.virtual import ITSELF, VirtualArray, mappings_of, virtual_faults
 from storage.readers.record import DAMAGE
 from storage.readers.units import decoded
@@ -36,15 +37,6 @@ NOT_BESIDE: Final = "is in {!r}, which is not beside it; send both in one ZIP, o
 
 MAX_OBJECTS: Final = 5_000
 MAX_DEPTH: Final = 32
-MAX_CHUNK_BYTES: Final = 256 * 2**20
-"""One chunk is decompressed whole, so it bounds the memory that reading one frame takes."""
-MAX_EXPANSION: Final = 1000
-"""Largest ratio of an array's size to its bytes in the file."""
-SMALL_BYTES: Final = 64 * 2**20
-"""Arrays up to this size may compress as well as they like [bytes]."""
-MAX_OVERHEAD: Final = 1.25
-"""A compressed chunk is at most this many times as large as its content: more is no chunk but an attack on the decoder."""
-SMALL_CHUNK_BYTES: Final = 2**16
 
 
 class Hdf5Array:
@@ -222,17 +214,13 @@ def _dataset_faults(dataset: h5py.Dataset, external: bool) -> Iterator[str]:
             yield f"filter {code} is not one of those allowed: {', '.join(FILTERS.values())}"
     if sum(code in COMPRESSORS for code in filters) > 1:
         yield "is compressed more than once: chunks that unpack to chunks can grow beyond any limit"
-    itemsize = dataset.dtype.itemsize
+    itemsize, chunk_bytes, largest = dataset.dtype.itemsize, 0.0, 0
     if layout == h5py.h5d.CHUNKED:
         chunk_bytes = _n_bytes(creation.get_chunk(), itemsize)
         if chunk_bytes > MAX_CHUNK_BYTES:
             yield f"chunks of {dataset.chunks} are over {MAX_CHUNK_BYTES // 2**20} MiB; use chunks of a few frames"
         largest = max((chunk.size for chunk in stored_chunks(dataset)), default=0)
-        if largest > MAX_OVERHEAD * chunk_bytes + SMALL_CHUNK_BYTES:
-            yield f"a chunk takes {largest} bytes in the file and holds {chunk_bytes:.0f}: it unpacks to more than it declares"
-    expanded, stored = _n_bytes(dataset.shape or (), itemsize), dataset.id.get_storage_size()
-    if expanded > SMALL_BYTES and expanded > MAX_EXPANSION * stored:
-        yield f"expands from {stored} bytes to {expanded / 2**20:.0f} MiB, over {MAX_EXPANSION} to 1"
+    yield from array_faults(_n_bytes(dataset.shape or (), itemsize), dataset.id.get_storage_size(), chunk_bytes, largest)
 
 
 def _n_bytes(shape: tuple[int, ...], itemsize: int) -> float:

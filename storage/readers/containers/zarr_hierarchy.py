@@ -22,6 +22,7 @@ from zarr.storage import LocalStore, ZipStore
 
 from storage.errors import FieldError, HostileFileError
 from storage.readers.containers.archive import is_clutter, open_archive
+from storage.readers.containers.limits import MAX_CHUNK_BYTES, array_faults
 from storage.readers.record import DAMAGE, Node
 
 CODECS: Final = {"bytes", "blosc", "zstd", "gzip", "crc32c", "transpose", "sharding_indexed"}
@@ -31,12 +32,6 @@ DATA_TYPES: Final = {
     "complex128",
 }  # fmt: skip
 MAX_METADATA_BYTES: Final = 2**20
-MAX_CHUNK_BYTES: Final = 256 * 2**20
-MAX_EXPANSION: Final = 1000
-SMALL_BYTES: Final = 64 * 2**20
-MAX_OVERHEAD: Final = 1.25
-"""A compressed chunk is at most this many times as large as its content: more is no chunk but an attack on the decoder."""
-SMALL_CHUNK_BYTES: Final = 2**16
 
 Metadata = Mapping[str, Any]
 ReadEnd = Callable[[str, int], bytes]
@@ -266,11 +261,7 @@ def _array_faults(node: Metadata, stored: list[int]) -> Iterator[str]:
     chunk_bytes = float(np.prod(chunk, dtype=np.float64)) * itemsize
     if chunk_bytes > MAX_CHUNK_BYTES:
         yield f"chunks of {chunk} are over {MAX_CHUNK_BYTES // 2**20} MiB"
-    if max(stored, default=0) > MAX_OVERHEAD * chunk_bytes + SMALL_CHUNK_BYTES:
-        yield f"a chunk takes {max(stored)} bytes in the file and holds {chunk_bytes:.0f}: it unpacks to more than it declares"
-    expanded = float(np.prod(shape, dtype=np.float64)) * itemsize
-    if expanded > SMALL_BYTES and expanded > MAX_EXPANSION * sum(stored):
-        yield f"expands from {sum(stored)} bytes to {expanded / 2**20:.0f} MiB, over {MAX_EXPANSION} to 1"
+    yield from array_faults(float(np.prod(shape, dtype=np.float64)) * itemsize, sum(stored), chunk_bytes, max(stored, default=0))
 
 
 def _codec_chains(codecs: list[Mapping[str, Any]]) -> Iterator[list[str]]:

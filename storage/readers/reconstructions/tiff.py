@@ -22,6 +22,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from storage.readers.containers.archive import Archive
+from storage.readers.containers.limits import expands_too_far
 from storage.readers.fields import Fields
 from storage.readers.images import MAX_IMAGES, ImageQuantity, ImageSource, split_stack
 from storage.readers.reconstructions.plain import NAMES
@@ -32,10 +33,9 @@ IMAGES: Final = (".tif", ".tiff")
 TEXTS: Final = (".txt", ".csv", ".dat")
 MAX_TEXT_BYTES: Final = 2**22
 MAX_TIFF_BYTES: Final = 2**31
-SMALL_BYTES: Final = 64 * 2**20
-MAX_EXPANSION: Final = 300
-"""Largest ratio of the images to their bytes in the files, above `SMALL_BYTES`; deflate alone reaches 1000."""
 """A file of images is decoded in memory."""
+MAX_IMAGE_EXPANSION: Final = 300
+"""Largest ratio of the images to their bytes in the files, where they are not small; deflate alone reaches 1000."""
 QUANTITY: Final = re.compile(r"#.*?\bquantity\s*[:=]\s*(\w+)", re.IGNORECASE)
 DECIMAL_COMMA: Final = re.compile(r"\d+,\d+")
 """A line that may be one number or two."""
@@ -157,8 +157,8 @@ class TiffStack:
         self.shape, self.dtype = (len(self._pages), *frame), np.dtype(dtype)
         expanded = float(np.prod(self.shape, dtype=np.float64)) * self.dtype.itemsize
         stored = sum(sum(self.page(index).databytecounts) for index in range(len(self._pages)))
-        if expanded > SMALL_BYTES and expanded > MAX_EXPANSION * stored:
-            raise ValueError(f"images expand from {stored} bytes to {expanded / 2**20:.0f} MiB, over {MAX_EXPANSION} to 1")
+        if expands_too_far(expanded, stored, MAX_IMAGE_EXPANSION):
+            raise ValueError(f"images expand from {stored} bytes to {expanded / 2**20:.0f} MiB, over {MAX_IMAGE_EXPANSION} to 1")
 
     def page(self, index: int) -> Any:
         """Page ``index`` of all files."""

@@ -23,7 +23,7 @@ def test_an_archive_is_unpacked_into_its_folder(files: Any, tmp_path: Path) -> N
 def test_an_archive_that_unpacks_to_far_more_than_itself_is_refused(
     files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.readers.containers.archive.SMALL_BYTES", 1000)
+    monkeypatch.setattr("storage.readers.containers.limits.SMALL_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "f", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a", np.random.default_rng(0).bytes(100) * 300)
     with open_archive(tmp_path / "f") as archive, pytest.raises(HostileFileError, match="over 20 to 1"):
