@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,7 @@ from api.cli.terminal import (
     show_warning,
 )
 from api.client.ptyxas import LOCAL, Client
+from storage.datasets.dataset_kind import DatasetKind
 
 if TYPE_CHECKING:
     from tasks.scattering import Absorber
@@ -38,7 +39,7 @@ Element = Annotated[str, typer.Option(help="Absorbing element.")]
 Edge = Annotated[str, typer.Option(help="Its absorption edge.")]
 Probe = Annotated[str, typer.Option(help="Probe as JSON; by default as the files say.")]
 Distance = Annotated[float | None, typer.Option(help="Specimen to detector; by default as the files say.")]
-Kind = Annotated[Literal["diffraction", "images"], typer.Option(help="What the files hold: patterns, or images from elsewhere.")]
+Kind = Annotated[DatasetKind, typer.Option(help="What the files hold: patterns, or images from elsewhere.")]
 PixelSize = Annotated[float | None, typer.Option(help="Pixel of the detector, or of images; by default as the files say.")]
 Describe = Annotated[
     list[str] | None, typer.Option("--describe", help="Anything else of POST /datasets, e.g. bad_frames=leave_out; repeatable.")
@@ -197,7 +198,7 @@ def check_energies(files: Sequence[Path], absorber: "Absorber") -> None:
         raise ValueError(message)
 
 
-def pixel_of(kind: str, size_m: float | None) -> dict[str, float | None]:
+def pixel_of(kind: DatasetKind, size_m: float | None) -> dict[str, float | None]:
     """The size of a pixel as ``POST /datasets`` takes it: of images, or of the detector."""
     return {"pixel_size_m" if kind == "images" else "detector_pixel_size_m": size_m}
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from service.errors import FieldError
-from service.records.descriptions import StoredDescription, description_faults
+from service.records.descriptions import Measurement, StoredDescription, description_faults
 from service.records.scan_cache import ScanCache, StampedScans, in_step
 from service.records.views import DatasetState, DatasetView, Page, ScanView, moment
 from storage.catalogue.catalogue import Catalogue
@@ -278,11 +278,7 @@ def view_of(record: DatasetRecord) -> DatasetView:
         state=record.state,
         sample=about.get("sample", {}),
         absorber=about.get("absorber", {}),
-        distance_m=about.get("distance_m"),
-        detector_pixel_size_m=about.get("detector_pixel_size_m"),
-        probe=about.get("probe"),
-        orientation=about.get("orientation", 0),
-        kind=about.get("kind", "diffraction"),
+        **Measurement.model_validate(about).model_dump(),
         labels=tuple(about.get("labels", ())),
         scans=tuple(scan_view(scan) for scan in record.scans),
         created=moment(record.created),

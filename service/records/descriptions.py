@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from service.api_keys import DEFAULT_PROJECT
 from service.errors import FieldError
+from storage.datasets.dataset_kind import DatasetKind, holds_images
 from tasks.errors import TaskError
 from tasks.formula import composition
 from tasks.ptycho.probe import ProbeSpec
@@ -44,7 +45,17 @@ class Provenance(Stored):
     created: Moment
 
 
-class StoredDescription(Stored):
+class Measurement(Stored):
+    """How a dataset was measured; the defaults are those of every dataset that says nothing of it."""
+
+    kind: DatasetKind = "diffraction"
+    distance_m: float | None = None
+    detector_pixel_size_m: float | None = None
+    probe: dict[str, Any] | None = None
+    orientation: int | Literal["auto"] = 0
+
+
+class StoredDescription(Measurement):
     """The attributes of a dataset's store."""
 
     title: str
@@ -53,11 +64,6 @@ class StoredDescription(Stored):
     provenance: Provenance
     sealed: bool
     project: Annotated[str, Field(max_length=64)] = DEFAULT_PROJECT
-    distance_m: float | None = None
-    detector_pixel_size_m: float | None = None
-    probe: dict[str, Any] | None = None
-    orientation: int | Literal["auto"] = 0
-    kind: Literal["diffraction", "images"] = "diffraction"
     labels: tuple[Annotated[str, Field(max_length=64)], ...] = ()
 
 
@@ -106,15 +112,15 @@ def edge_energy_ev(attributes: Mapping[str, Any]) -> float | None:
 
 
 DETECTOR_FIELDS: Final[Mapping[str, Any]] = {
-    "distance_m": None, "detector_pixel_size_m": None, "probe": None, "orientation": 0, "beam_centre_px": None, "n_pixels": None,
-    "saturation_count": None, "bad_frames": "refuse",
-}  # fmt: skip
+    **Measurement().model_dump(exclude={"kind"}),
+    **{"beam_centre_px": None, "n_pixels": None, "saturation_count": None, "bad_frames": "refuse"},
+}
 """What is stated of diffraction patterns only, and what it is where nothing is stated."""
 
 
 def kind_faults(spec: Mapping[str, Any]) -> list[FieldError]:
     """Fields of a new dataset's description that have no meaning for its kind."""
-    if spec.get("kind", "diffraction") == "images":
+    if holds_images(spec):
         stated = [name for name, default in DETECTOR_FIELDS.items() if spec.get(name, default) != default]
         return [FieldError(name, f"{name} has no meaning for images, which have no detector: leave it out") for name in stated]
     if spec.get("pixel_size_m") is None:
@@ -124,7 +130,7 @@ def kind_faults(spec: Mapping[str, Any]) -> list[FieldError]:
 
 def with_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A new dataset's attributes, every name present."""
-    defaults = {"kind": "diffraction", "distance_m": None, "detector_pixel_size_m": None, "probe": None, "orientation": 0}
     sample = {"name": "", "group": "", "standard": False, **spec["sample"]}
     absorber = Absorber(**spec["absorber"])
-    return {**defaults, **spec, "sample": sample, "absorber": {"element": absorber.element, "edge": absorber.edge}}
+    about = {"sample": sample, "absorber": {"element": absorber.element, "edge": absorber.edge}}
+    return {**Measurement().model_dump(), **spec, **about}

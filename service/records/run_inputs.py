@@ -7,6 +7,7 @@ import numpy as np
 
 from service.errors import FieldError, InvalidInputError, NotFoundError
 from service.records.dataset_repository import DatasetRecord, DatasetRepository
+from service.records.descriptions import Measurement
 from service.workflow.inputs import RunInput, ScanInput
 from service.workflow.preflight import check_run
 from service.workflow.warnings import gathered
@@ -97,7 +98,7 @@ def run_input(record: DatasetRecord) -> RunInput:
         is_open=record.state == "open",
         standard=bool(sample.get("standard", False)),
         warnings=gathered({info.name: info.warnings for info in record.scans}),
-        kind=record.attributes.get("kind", "diffraction"),
+        kind=Measurement.model_validate(record.attributes).kind,
         has_phase=all(image.has_phase for image in images),
         is_normalised=bool(images) and all(image.is_normalised for image in images),
     )

@@ -11,6 +11,7 @@ from service.workflow.warnings import gathered
 from storage.catalogue.datasets import DatasetFilter as DatasetFilter
 from storage.catalogue.paging import PageKey as PageKey
 from storage.catalogue.runs import RunFilter as RunFilter
+from storage.datasets.dataset_kind import DatasetKind as DatasetKind
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RUN_STATES: Final[tuple[RunState, ...]] = get_args(RunState)
@@ -19,7 +20,6 @@ ENDED: Final = tuple(state for state in RUN_STATES if state not in UNFINISHED)
 MOST_EVENTS: Final = 1000
 """Events of a run that are read at once."""
 DatasetState = Literal["open", "sealed", "damaged"]
-DatasetKind = Literal["diffraction", "images"]
 
 View = TypeVar("View")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from storage.datasets.dataset_kind import DatasetKind
 from tasks.ptycho.scan import Canvas
 
 MIN_ENERGIES: Final = 10
@@ -41,8 +42,7 @@ class RunInput:
         A known compound: it is mapped like the others, but is no part of the domains.
     warnings : tuple of str
         What was decided or assumed about the scans, one sentence each.
-    kind : str
-        ``diffraction`` or ``images``.
+    kind : DatasetKind
     has_phase : bool
         Whether there are complex objects, or will be; else there is absorption alone.
     is_normalised : bool
@@ -59,7 +59,7 @@ class RunInput:
     is_open: bool = False
     standard: bool = False
     warnings: tuple[str, ...] = ()
-    kind: str = "diffraction"
+    kind: DatasetKind = "diffraction"
     has_phase: bool = True
     is_normalised: bool = False
 

@@ -19,11 +19,6 @@ def conflicts(info: ScanInfo, others: Sequence[ScanInfo]) -> Iterator[FieldError
     return inconsistencies(info, others) if info.image is None else image_inconsistencies(info.energy_ev, info.image, others)
 
 
-def holds_images(attributes: Mapping[str, Any]) -> bool:
-    """Whether the attributes are those of a dataset of images, not of diffraction patterns."""
-    return attributes.get("kind") == "images"
-
-
 def write_scans(
     path: Path,
     name: str,

@@ -9,10 +9,10 @@ import zarr
 from numpy.typing import NDArray
 
 from storage.atomic import remove_tree, staged
+from storage.datasets.dataset_kind import holds_images
 from storage.datasets.folder import DatasetFolder
 from storage.datasets.images import read_image
 from storage.datasets.ingest import Check
-from storage.datasets.kinds import holds_images
 from storage.datasets.scans import (
     NAME,
     ScanInfo,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.atomic import flush_tree, is_there, move_into_place, remove_tree, staging_folder
+from storage.datasets.dataset_kind import holds_images
 from storage.datasets.folder import DatasetFolder
 from storage.datasets.ingest import Check
-from storage.datasets.kinds import conflicts, holds_images, write_images, write_scans
+from storage.datasets.kinds import conflicts, write_images, write_scans
 from storage.datasets.scans import ScanInfo, info_of
 from storage.errors import DatasetNotFoundError, DatasetSealedError, InvalidScanError, ScanConflictError, StorageError
 from storage.location import Location

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.records.descriptions import StoredDescription, description_faults
+from service.records.descriptions import StoredDescription, description_faults, kind_faults, with_defaults
 
 WHOLE: dict[str, Any] = {
     "title": "p",
@@ -34,3 +34,16 @@ def test_what_the_first_release_wrote_is_enough_and_times_are_utc() -> None:
 )
 def test_what_is_wrong_is_named(changed: dict[str, Any], field: str) -> None:
     assert (description_faults({**WHOLE, **changed}) or "").startswith(field)
+
+
+def test_a_new_dataset_states_every_name_as_an_old_one_that_lacks_it_is_read() -> None:
+    written = with_defaults({name: WHOLE[name] for name in ("title", "sample", "absorber")})
+    assert list(written) == [
+        *("kind", "distance_m", "detector_pixel_size_m", "probe", "orientation"), "title", "sample", "absorber",
+    ]  # fmt: skip
+    assert StoredDescription.model_validate(WHOLE | written) == StoredDescription.model_validate(WHOLE)
+
+
+def test_images_have_no_detector() -> None:
+    stated = {"kind": "images", "orientation": 0, "bad_frames": "refuse", "distance_m": 2.0, "n_pixels": 64}
+    assert [fault.field for fault in kind_faults(stated)] == ["distance_m", "n_pixels"]
