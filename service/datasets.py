@@ -6,14 +6,14 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from service.api_keys import DEFAULT_PROJECT
-from service.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
+from service.errors import ConflictError, InvalidInputError, NotFoundError
 from service.records.dataset_repository import DatasetRecord, DatasetRepository, scan_view, view_of
 from service.records.descriptions import edge_energy_ev, spec_faults, with_defaults
 from service.records.views import DatasetFilter, DatasetView, Page, PageKey, ScanView
@@ -22,18 +22,14 @@ from service.uploads.content_digest import read_content_digest
 from service.uploads.open_files import OpenFile, OpenFolder
 from service.uploads.overview import draw_scan
 from service.uploads.receive import UploadReceiver
-from service.uploads.registered import names_of, opened, registered_files, safe_name
-from service.uploads.sandbox import IngestRequest, belong_together, ingest
+from service.uploads.registered import registered_files, safe_name
+from service.uploads.sandbox import IngestRequest, ingest
 from service.workflow.quotas import Limits
 from storage.catalogue.datasets import EVERY_DATASET
 from storage.errors import StorageError
 
 N_INGESTS: Final = 4
 """Files parsed at the same time."""
-MOST_TOGETHER: Final = 200
-"""Files that are open for one reading: the process that reads gets no more than 250 from another."""
-MOST_FAULTS: Final = 20
-"""Once so much is wrong with files of a folder, no more of them are read."""
 
 log = logging.getLogger(__name__)
 
@@ -142,15 +138,20 @@ class Datasets:
         InvalidInputError
             With what is wrong with each file, by its name.
         """
-        files = registered_files(path, self._settings.register_roots, self._owner)
+        registered = registered_files(path, self._settings.register_roots, self._owner)
+        limits = self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s
         with self._limits.arrival(self._project, self._n_stored()) as arrival:
-            arrival.take(sum(file.stat().st_size for file in files))
+            arrival.take(sum(file.stat().st_size for file in registered.files))
             view = self.create(spec)
+
+            def take_in(name: str, file: OpenFile | OpenFolder) -> None:
+                self._take_in(self._record(view.id), name, file)
+
             try:
-                if view.kind == "diffraction" and self._belong_together(files):
-                    self._take_in_together(view.id, safe_name(Path(path).resolve().name), files)
+                if view.kind == "diffraction" and registered.belong_together(self._repository.store.root, *limits):
+                    registered.take_in_together(safe_name(Path(path).resolve().name), take_in)
                 else:
-                    self._take_in_registered(view.id, names_of(files))
+                    registered.take_in_each(take_in)
             except Exception:
                 self._remove(view.id)
                 raise
@@ -240,15 +241,12 @@ class Datasets:
             raise NotFoundError(f"there is no dataset {dataset_id} any more: it was deleted") from error
 
     def _record(self, dataset_id: str) -> DatasetRecord:
-        record = self._repository.get(dataset_id, self._project)
-        if record is None:
-            raise NotFoundError(f"there is no dataset {dataset_id}")
-        return record
+        return self._repository.find(dataset_id, self._project)
 
     def _whole(self, dataset_id: str) -> DatasetRecord:
         record = self._record(dataset_id)
-        if record.fault is not None:
-            raise ConflictError(f"dataset {dataset_id} is damaged: {record.fault}; restore it from a copy, or delete it")
+        if record.damage is not None:
+            raise ConflictError(record.damage)
         return record
 
     def _check_open(self, dataset_id: str, name: str) -> DatasetRecord:
@@ -257,48 +255,6 @@ class Datasets:
         if record.state == "sealed" and not any(name in (scan.name, scan.upload) for scan in record.scans):
             raise ConflictError(f"dataset {dataset_id} is sealed and takes no more scans")
         return record
-
-    def _belong_together(self, files: Sequence[Path]) -> bool:
-        """Whether registered files are read as one, as a ZIP of them is: one of them is part of a measurement in several."""
-        if len(files) == 1:
-            return False
-        for first in range(0, len(files), MOST_TOGETHER):
-            with self._opened(files[first : first + MOST_TOGETHER]) as folder:
-                limits = self._settings.ingest_memory_bytes, self._settings.ingest_timeout_s
-                if belong_together(folder, self._repository.store.root, *limits):
-                    return True
-        return False
-
-    def _take_in_together(self, dataset_id: str, name: str, files: Sequence[Path]) -> None:
-        if len(files) > MOST_TOGETHER:
-            message = f"holds {len(files)} files, of which some need others: register folders of up to {MOST_TOGETHER} files"
-            raise InvalidInputError(f"the folder {message}", [FieldError("path", message)])
-        with self._opened(files) as folder:
-            self._take_in(self._record(dataset_id), name, folder)
-
-    @contextmanager
-    def _opened(self, files: Sequence[Path]) -> Iterator[OpenFolder]:
-        """Registered files, open by their names."""
-        with ExitStack() as stack:
-            roots = self._settings.register_roots
-            handles = [OpenFile(stack.enter_context(opened(file, roots, self._owner))) for file in files]
-            yield OpenFolder(tuple((file.name, handle) for file, handle in zip(files, handles, strict=True)))
-
-    def _take_in_registered(self, dataset_id: str, files: Mapping[str, Path]) -> None:
-        faults: list[FieldError] = []
-        for name, file in files.items():
-            try:
-                with opened(file, self._settings.register_roots, self._owner) as descriptor:
-                    self._take_in(self._record(dataset_id), name, OpenFile(descriptor))
-            except InvalidInputError as error:
-                found = error.faults or (FieldError("file", str(error)),)
-                faults += [FieldError(fault.field, f"{file.name}: {fault.message}") for fault in found]
-            except ConflictError as error:
-                faults.append(FieldError("file", f"{file.name}: {error}"))
-            if len(faults) >= MOST_FAULTS:
-                break
-        if faults:
-            raise InvalidInputError.of(*faults)
 
     def _take_in(
         self, dataset: DatasetRecord, name: str, file: str | OpenFile | OpenFolder, sha256: str | None = None

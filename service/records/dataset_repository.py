@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
-from service.errors import FieldError
+from service.errors import FieldError, NotFoundError
 from service.records.descriptions import Measurement, StoredDescription, description_faults
 from service.records.scan_cache import ScanCache, StampedScans, in_step
 from service.records.views import DatasetState, DatasetView, Page, ScanView, moment
@@ -48,6 +48,13 @@ class DatasetRecord:
     scans: tuple[ScanInfo, ...]
     created: float
     fault: str | None = None
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong and what helps, for a request that needs a dataset that is not damaged; None of one that is not."""
+        if self.fault is None:
+            return None
+        return f"dataset {self.id} is damaged: {self.fault}; restore it from a copy, or delete it and send its scans anew"
 
 
 class DatasetRepository:
@@ -107,6 +114,19 @@ class DatasetRepository:
         if row is None or project not in (None, row["project"]):
             return None
         return next(iter(self._current([row])), None)
+
+    def find(self, dataset_id: str, project: str | None = None) -> DatasetRecord:
+        """One dataset as it stands.
+
+        Raises
+        ------
+        NotFoundError
+            There is none of that name, or it is another project's.
+        """
+        record = self.get(dataset_id, project)
+        if record is None:
+            raise NotFoundError(f"there is no dataset {dataset_id}")
+        return record
 
     def page(
         self, project: str | None, matching: DatasetFilter = EVERY_DATASET, after: PageKey | None = None, limit: int = 50

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from service.errors import FieldError, InvalidInputError, NotFoundError
+from service.errors import FieldError, InvalidInputError
 from service.records.dataset_repository import DatasetRecord, DatasetRepository
 from service.records.descriptions import Measurement
 from service.workflow.inputs import RunInput, ScanInput
@@ -38,7 +38,7 @@ class RunInputReader:
         InvalidInputError
             A dataset is damaged.
         """
-        return [run_input(whole(self._found(dataset_id, project))) for dataset_id in dataset_ids]
+        return [run_input(whole(self._datasets.find(dataset_id, project))) for dataset_id in dataset_ids]
 
     def read_known(self, dataset_ids: Sequence[str]) -> list[RunInput]:
         """Inputs of each dataset as it was last known, of damaged ones too.
@@ -49,7 +49,7 @@ class RunInputReader:
         InvalidInputError
             A dataset is damaged, and nothing was known of it.
         """
-        records = [self._found(dataset_id, None) for dataset_id in dataset_ids]
+        records = [self._datasets.find(dataset_id) for dataset_id in dataset_ids]
         return [run_input(record if record.attributes else whole(record)) for record in records]
 
     def read_checked(self, dataset_ids: Sequence[str], options: RunOptions, project: str | None = None) -> list[RunInput]:
@@ -63,12 +63,6 @@ class RunInputReader:
         check_run(inputs, options)
         return inputs
 
-    def _found(self, dataset_id: str, project: str | None) -> DatasetRecord:
-        record = self._datasets.get(dataset_id, project)
-        if record is None:
-            raise NotFoundError(f"there is no dataset {dataset_id}")
-        return record
-
 
 def whole(record: DatasetRecord) -> DatasetRecord:
     """The record, which must not be of a damaged dataset.
@@ -77,9 +71,8 @@ def whole(record: DatasetRecord) -> DatasetRecord:
     ------
     InvalidInputError
     """
-    if record.fault is not None:
-        message = f"dataset {record.id} is damaged: {record.fault}; restore it from a copy, or send its scans again"
-        raise InvalidInputError.of(FieldError("datasets", message))
+    if record.damage is not None:
+        raise InvalidInputError.of(FieldError("datasets", record.damage))
     return record
 
 

@@ -4,15 +4,91 @@ import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeAlias
 
-from service.errors import FieldError, ForbiddenPathError, InvalidInputError
+from service.errors import ConflictError, FieldError, ForbiddenPathError, InvalidInputError
+from service.uploads.open_files import OpenFile, OpenFolder
+from service.uploads.sandbox import belong_together
+from storage.location import Location
 from storage.readers.containers.archive import is_clutter
 
+MOST_TOGETHER: Final = 200
+"""Files that are open for one reading: the process that reads gets no more than 250 from another."""
+MOST_FAULTS: Final = 20
+"""Once so much is wrong with files of a folder, no more of them are read."""
 
-def registered_files(path: str, roots: Sequence[Path], project: str) -> Sequence[Path]:
+TakeIn: TypeAlias = Callable[[str, OpenFile | OpenFolder], object]
+"""Reads an open file, or a folder of them, into a dataset under a name."""
+
+
+@dataclass(frozen=True)
+class RegisteredFiles:
+    """Files that are read where they lie, as `registered_files` finds them for a project below the ``roots``."""
+
+    files: Sequence[Path]
+    roots: Sequence[Path]
+    project: str
+
+    def belong_together(self, datasets: Location, memory_bytes: int, timeout_s: float) -> bool:
+        """Whether they are read as one, as a ZIP of them is: one of them is part of a measurement in several."""
+        if len(self.files) == 1:
+            return False
+        for first in range(0, len(self.files), MOST_TOGETHER):
+            with self._opened(self.files[first : first + MOST_TOGETHER]) as folder:
+                if belong_together(folder, datasets, memory_bytes, timeout_s):
+                    return True
+        return False
+
+    def take_in_together(self, name: str, take_in: TakeIn) -> None:
+        """Read all of them as one.
+
+        Raises
+        ------
+        InvalidInputError
+            They are too many, or what ``take_in`` raises.
+        """
+        if len(self.files) > MOST_TOGETHER:
+            message = f"holds {len(self.files)} files, of which some need others: register folders of up to {MOST_TOGETHER} files"
+            raise InvalidInputError(f"the folder {message}", [FieldError("path", message)])
+        with self._opened(self.files) as folder:
+            take_in(name, folder)
+
+    def take_in_each(self, take_in: TakeIn) -> None:
+        """Read one after the other.
+
+        Raises
+        ------
+        InvalidInputError
+            With what ``take_in`` finds wrong with each file, by its name; or two files would get the same name.
+        """
+        faults: list[FieldError] = []
+        for name, file in names_of(self.files).items():
+            try:
+                with opened(file, self.roots, self.project) as descriptor:
+                    take_in(name, OpenFile(descriptor))
+            except InvalidInputError as error:
+                found = error.faults or (FieldError("file", str(error)),)
+                faults += [FieldError(fault.field, f"{file.name}: {fault.message}") for fault in found]
+            except ConflictError as error:
+                faults.append(FieldError("file", f"{file.name}: {error}"))
+            if len(faults) >= MOST_FAULTS:
+                break
+        if faults:
+            raise InvalidInputError.of(*faults)
+
+    @contextmanager
+    def _opened(self, files: Sequence[Path]) -> Iterator[OpenFolder]:
+        """Some of the files, open by their names."""
+        with ExitStack() as stack:
+            handles = [OpenFile(stack.enter_context(opened(file, self.roots, self.project))) for file in files]
+            yield OpenFolder(tuple((file.name, handle) for file, handle in zip(files, handles, strict=True)))
+
+
+def registered_files(path: str, roots: Sequence[Path], project: str) -> RegisteredFiles:
     """The file at ``path``, or all files of the folder there, links resolved: names that lead outside are refused.
 
     Files that desktops leave in folders, such as ``.DS_Store``, are left out.
@@ -46,7 +122,7 @@ def registered_files(path: str, roots: Sequence[Path], project: str) -> Sequence
             raise forbidden(path)
     if not resolved:
         raise InvalidInputError(f"{path} holds no files", [FieldError("path", "holds no files")])
-    return resolved
+    return RegisteredFiles(resolved, roots, project)
 
 
 def allowed_folders(roots: Sequence[Path], project: str) -> list[Path]:

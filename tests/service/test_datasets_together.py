@@ -88,7 +88,7 @@ def test_files_swapped_for_links_after_they_were_looked_at_bring_nothing_in(
         (folder / "e5420_data_000001.h5").symlink_to(secret)
         return found
 
-    monkeypatch.setattr("service.datasets.belong_together", look_then_swap)
+    monkeypatch.setattr("service.uploads.registered.belong_together", look_then_swap)
     bench = make_bench(register_roots=(folder.parent,))
     with pytest.raises(ForbiddenPathError):
         bench.datasets.register(str(folder), bench.spec)
@@ -117,7 +117,7 @@ def test_what_is_swapped_while_it_is_read_changes_nothing(
 def test_a_folder_of_too_many_files_that_need_each_other_is_refused(
     make_bench: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.datasets.MOST_TOGETHER", 5)
+    monkeypatch.setattr("service.uploads.registered.MOST_TOGETHER", 5)
     bench = make_bench(register_roots=(folder.parent,))
     with pytest.raises(
         InvalidInputError, match=r"holds 8 files, of which some need others: register .* of up to 5 files"

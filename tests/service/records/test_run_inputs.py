@@ -56,7 +56,7 @@ def test_another_projects_dataset_is_not_found(bench: Any) -> None:
 def test_a_damaged_dataset_makes_no_run_and_says_why(bench: Any) -> None:
     dataset_id = bench.fill(1)
     (bench.store.root / dataset_id / "scans" / "e0" / "zarr.json").write_text("{}")
-    with pytest.raises(InvalidInputError, match=r"is damaged: scans/e0/zarr.json .* restore it"):
+    with pytest.raises(InvalidInputError, match=r"is damaged: scans/e0/zarr.json .* restore it from a copy, or delete it"):
         RunInputReader(bench.repository).read([dataset_id])
 
 

@@ -22,14 +22,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_file_or_all_files_of_a_folder(root: Path) -> None:
-    assert registered_files(str(root / "a.npz"), [root], "p") == [root / "a.npz"]
+    assert registered_files(str(root / "a.npz"), [root], "p").files == [root / "a.npz"]
     (root / "link").unlink()
-    assert registered_files(str(root), [root], "p") == [root / "a.npz", root / "b.npz"]
+    assert registered_files(str(root), [root], "p").files == [root / "a.npz", root / "b.npz"]
 
 
 def test_a_projects_own_folder(root: Path) -> None:
     place = root.parent / "{project}"
-    assert registered_files(str(root / "a.npz"), [place], "facility")
+    assert registered_files(str(root / "a.npz"), [place], "facility").files
     with pytest.raises(ForbiddenPathError):
         registered_files(str(root / "a.npz"), [place], "elsewhere")
 
@@ -76,7 +76,7 @@ def remove(root: Path) -> None:
 
 @pytest.mark.parametrize("swap", [replace_file, replace_folder, replace_by_fifo, remove])
 def test_what_was_swapped_since_it_was_found_is_refused(root: Path, swap: Callable[[Path], None]) -> None:
-    (file,) = registered_files(str(root / "a.npz"), [root.parent / "{project}"], root.name)
+    (file,) = registered_files(str(root / "a.npz"), [root.parent / "{project}"], root.name).files
     swap(root)
     with pytest.raises(ForbiddenPathError), opened(file, [root.parent, root], "p"):
         pass
@@ -101,7 +101,7 @@ def test_files_of_desktops_are_no_measurements(root: Path) -> None:
     (root / "link").unlink()
     for name in (".DS_Store", "._a.npz", "Thumbs.db"):
         (root / name).write_bytes(b"desktop")
-    assert [file.name for file in registered_files(str(root), [root], "p")] == ["a.npz", "b.npz"]
+    assert [file.name for file in registered_files(str(root), [root], "p").files] == ["a.npz", "b.npz"]
 
 
 @pytest.mark.parametrize(("stem", "name"), [("scan 5420 eV", "scan-5420-eV"), ("../x", "x"), ("", "scan"), ("ü", "scan")])
