@@ -28,7 +28,7 @@ def energy_resolution(prtf: Array, n_pixels: int, pixel_size_m: float) -> dict[s
     Parameters
     ----------
     prtf : (F,) float32 array
-        From `tasks.ptycho.resolution.prtf`.
+        From `tasks.ptycho.agreement.Agreement.prtf`.
     n_pixels : int
         Side of a frame.
     pixel_size_m : float

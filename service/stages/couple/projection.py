@@ -147,7 +147,7 @@ class ConstrainStep(TileStep):
     formula : str
         Formula of the specimen, whose tables stand in outside the measured window.
     mode : str
-        `tasks.options.KKROptions.mode`.
+        `tasks.options.coupling.KKROptions.mode`.
     weights : StepRef
     sizes : tuple of int
         Energies in each group.
