@@ -16,6 +16,8 @@ ROOT = DOCS.parent
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")), *DECISIONS]
 WRITTEN_BY_HAND = [page for page in PAGES if page.name not in GENERATED]
+PACKAGES = ("api", "service", "tasks", "storage")
+DOTTED_NAME = rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`"
 
 
 def text_of(page: Path) -> str:
@@ -104,3 +106,25 @@ def test_every_format_is_a_row_of_its_table(page: str, formats: tuple[str, ...])
     rows = re.findall(r"^\| (.+?) \|", table.partition("|---")[2], re.M)
     assert set(rows) == set(formats), f"the first column of the first table of docs/{page} must be the names in READERS"
     assert len(rows) == len(formats)
+
+
+def test_dotted_names_exist() -> None:
+    """Names such as `tasks.gauge.field_box` in docstrings, comments and pages written by hand."""
+    sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    named = {name for page in (*sources, *WRITTEN_BY_HAND) for name in re.findall(DOTTED_NAME, text_of(page))}
+    assert len(named) > 40
+    assert sorted(name for name in named if not is_there(name)) == []
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name leads to a package or module, and what follows is defined there."""
+    parts = name.split(".")
+    n_folders = next((n for n, _ in enumerate(parts) if not ROOT.joinpath(*parts[: n + 1]).is_dir()), len(parts))
+    folder, rest = ROOT.joinpath(*parts[:n_folders]), parts[n_folders:]
+    if not rest:
+        return True
+    module = folder / f"{rest[0]}.py"
+    if not module.is_file():
+        return False
+    text = text_of(module)
+    return all(re.search(rf"(?:def|class) {part}\b|\b{part}\b *(?::|=)", text) for part in rest[1:])
