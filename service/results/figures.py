@@ -82,10 +82,9 @@ def published_study(store: ResultsStore, options: RunOptions) -> Study:
 
 
 def read_dataset(store: ResultsStore, dataset: RunInput, options: RunOptions) -> DatasetResults:
-    """All that the results hold of one dataset."""
-    spectra, maps, mixture, reconstruction, domains, components = (
-        arrays_of(store, f"{dataset.id}/{group}")
-        for group in ("spectra", "maps", "references", "reconstruction", "domains", "components")
+    """What the results hold of one dataset that figures show."""
+    spectra, maps, mixture, reconstruction, domains = (
+        arrays_of(store, f"{dataset.id}/{group}") for group in ("spectra", "maps", "references", "reconstruction", "domains")
     )
     axes = arrays_of(store, f"{dataset.id}/spectra", coordinates=True)
     frequency = arrays_of(store, f"{dataset.id}/reconstruction", coordinates=True).get("frequency")
@@ -103,8 +102,6 @@ def read_dataset(store: ResultsStore, dataset: RunInput, options: RunOptions) ->
         label=domains.get("label"),
         phase_energy_ev=phase_energy_ev(axes["energy"], maps, options),
         mixture=mixture,
-        references=texts(store, f"{dataset.id}/references", "reference") if mixture else (),
-        components=components,
         kk_slope=store.attributes(f"{dataset.id}/spectra").get("kk_slope"),
         blur_px=store.attributes(f"{dataset.id}/maps").get("blur_px", 0.0) if maps else 0.0,
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from service.stages.context import StageContext
 from service.workflow.inputs import RunInput
 from service.workflow.step import Step, StepAttributes, StepRef
+from storage.layout import COORDINATES, RESULTS
 from tasks.arrays import pad
 from tasks.options.run import RunOptions
 from tasks.ptycho.probe import power_fractions
@@ -65,8 +66,6 @@ class DatasetResults:
     """Names of those compounds."""
     warnings: Sequence[str] = ()
     """Which energies stand out."""
-    components: Arrays = field(default_factory=dict)
-    """Maps of scores and of factors, by the names of the results store; none for a standard."""
     kk_slope: float | None = None
     """Slope of the measured phase on the one predicted from the absorption; None of absorption alone."""
     blur_px: float = 0.0
@@ -114,14 +113,18 @@ class RunResultsStep(Step):
         return [self._read_dataset(context, number) for number in range(len(self.datasets))]
 
     def read_domains(self, context: StageContext) -> tuple[Arrays, StepAttributes]:
-        """Arrays and attributes of the domains of all datasets; none where nothing was grouped."""
-        return (context.read(self.domains), context.attributes(self.domains)) if self.domains else ({}, {})
+        """Arrays and attributes that the domains of all datasets have in common; none where nothing was grouped."""
+        if self.domains is None:
+            return {}, {}
+        common = {*RESULTS["domains"], *RESULTS["components"], *COORDINATES}
+        stored = context.artifacts.shapes(self.domains.key)
+        return context.read(self.domains, *(name for name in stored if name in common)), context.attributes(self.domains)
 
     def _read_dataset(self, context: StageContext, number: int) -> DatasetResults:
         dataset, spectra, maps = self.datasets[number], self.spectra[number], self.maps[number]
         mixture = self.mixtures[number] if self.mixtures else None
         found, states = context.read(spectra), self.states[number]
-        phase_energy_ev, own = context.attributes(maps)["phase_energy_ev"], self._read_grouped(context, dataset.id)
+        phase_energy_ev, grouped = context.attributes(maps)["phase_energy_ev"], self.read_grouped(context, dataset.id, "label")
         shared = {name: single_precision(found[name]) for name in SPECTRA_ARRAYS if name in found}
         return DatasetResults(
             dataset=dataset,
@@ -133,22 +136,20 @@ class RunResultsStep(Step):
             convergence=convergence(context, states) if states else {},
             resolution={name: found[name] for name in RESOLUTION_ARRAYS if name in found},
             maps=context.read(maps),
-            label=own.pop("label", None),
+            label=grouped.get("label"),
             phase_energy_ev=None if phase_energy_ev is None else float(phase_energy_ev),
             mixture=context.read(mixture) if mixture else {},
             references=context.attributes(mixture)["references"] if mixture else (),
             warnings=context.attributes(spectra)["warnings"],
-            components=own,
             kk_slope=context.attributes(spectra).get("kk_slope"),
             blur_px=float(context.attributes(maps).get("blur_px", 0.0)),
         )
 
-    def _read_grouped(self, context: StageContext, dataset: str) -> dict[str, Array]:
-        """Maps that the grouping of all datasets made of this one; none of a standard."""
+    def read_grouped(self, context: StageContext, dataset: str, *names: str) -> dict[str, Array]:
+        """Maps of these names that the grouping of all datasets made of this one; none of a standard."""
         if self.domains is None or dataset not in context.attributes(self.domains)["datasets"]:
             return {}
         number = context.attributes(self.domains)["datasets"].index(dataset)
-        names = ["label", "score"] + (["factor_weight"] if self.options.domains.n_factors else [])
         arrays = context.read(self.domains, *(f"{name}{number}" for name in names))
         return {name: arrays[f"{name}{number}"] for name in names}
 

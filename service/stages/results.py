@@ -75,7 +75,10 @@ def groups_of(context: StageContext, step: RunResultsStep) -> dict[str, Group]:
     from tasks.scattering import Absorber
 
     datasets = step.read_datasets(context)
-    groups = {path: group for found in datasets for path, group in dataset_groups(found).items()}
+    scores = ("score", "factor_weight") if step.options.domains.n_factors else ("score",)
+    groups: dict[str, Group] = {}
+    for found in datasets:
+        groups |= dataset_groups(found, step.read_grouped(context, found.dataset.id, *scores))
     if step.domains is not None:
         grouped = [found for found in datasets if found.label is not None]
         pooled, attributes = step.read_domains(context)
@@ -87,8 +90,8 @@ def groups_of(context: StageContext, step: RunResultsStep) -> dict[str, Group]:
     return groups
 
 
-def dataset_groups(found: DatasetResults) -> dict[str, Group]:
-    """One dataset's groups of the results store."""
+def dataset_groups(found: DatasetResults, scores: Arrays) -> dict[str, Group]:
+    """One dataset's groups of the results store, with its maps of ``scores`` and of factors."""
     dataset = found.dataset
     plane = {"y": found.y_m, "x": found.x_m}
     energy = {"energy": found.energy_ev}
@@ -105,11 +108,9 @@ def dataset_groups(found: DatasetResults) -> dict[str, Group]:
         coords = {**plane, "reference": np.array(found.references)}
         arrays = {name: single_precision(values) for name, values in found.mixture.items()}
         groups[f"{dataset.id}/references"] = Group(coords, arrays, about)
-    if found.components:
-        coords = plane | numbered(
-            **{spec.dims[0]: len(found.components[name]) for name, spec in components.items() if name in found.components}
-        )
-        groups[f"{dataset.id}/components"] = Group(coords, dict(found.components), about)
+    if scores:
+        coords = plane | numbered(**{components[name].dims[0]: len(values) for name, values in scores.items()})
+        groups[f"{dataset.id}/components"] = Group(coords, dict(scores), about)
     if found.label is not None:
         groups[f"{dataset.id}/domains"] = Group(plane, {"label": found.label.astype(np.int8)}, about)
     return groups

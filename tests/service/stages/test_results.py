@@ -18,6 +18,7 @@ from service.results.figures import published_study
 from service.results.previews import read_image
 from service.settings import DataPaths
 from service.stages.context import StageContext, StepRequest, stored_warnings
+from service.stages.dataset_results import RunResultsStep
 from service.stages.figures import FiguresStep, study_of
 from service.stages.fit import FitStep
 from service.stages.pipeline import build_graph
@@ -243,6 +244,30 @@ def test_the_results_hold_all_that_the_figures_show(study: Run) -> None:
     context = StageContext(StepRequest("run_1", step, paths), lambda _: None)
     of_steps = study_of(step.read_datasets(context), *step.read_domains(context), step.options)
     assert_alike(of_steps, published_study(ResultsStore(paths.results("run_1")), step.options))
+
+
+def test_figures_read_no_maps_of_scores_which_they_do_not_show(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, graph = study
+    step, read, of_step, of_results = graph.steps["figures-grouped"], list[str](), ArtifactStore.read, ResultsStore.arrays
+    assert isinstance(step, RunResultsStep)
+
+    def recorded_step(self: ArtifactStore, key: str, *names: str) -> dict[str, NDArray[Any]]:
+        found = of_step(self, key, *names)
+        read.extend(found)
+        return found
+
+    def recorded_group(self: ResultsStore, group: str) -> list[str]:
+        read.append(group)
+        return of_results(self, group)
+
+    monkeypatch.setattr(ArtifactStore, "read", recorded_step)
+    monkeypatch.setattr(ResultsStore, "arrays", recorded_group)
+    context = StageContext(StepRequest("run_1", step, paths), lambda _: None)
+    assert step.read_datasets(context)[0].label is not None
+    assert step.read_domains(context)[0]["inertia"].size
+    published_study(ResultsStore(paths.results("run_1")), step.options)
+    assert {"label0", "inertia", "ds_a/domains"} <= set(read)
+    assert [name for name in read if "score" in name or "components" in name] == []
 
 
 def test_figures_are_whole_and_the_same_whether_a_part_was_drawn_before_or_not(study: Run) -> None:
