@@ -12,9 +12,9 @@ BadFrames = Literal["refuse", "leave_out", "keep"]
 
 DARK: Final = 0.01
 BRIGHT: Final = 10.0
-"""A frame with less than `DARK` or more than `BRIGHT` times the usual photons stands apart."""
 SIGMAS: Final = 10.0
-"""... and its photons differ by this many standard deviations of the photon noise."""
+"""A frame stands apart with less than `DARK` or more than `BRIGHT` times the usual photons, if they differ by `SIGMAS` standard
+deviations of the photon noise."""
 USUAL_QUANTILE: Final = 0.8
 """The usual number of photons is the median of those frames that have a hundredth of this quantile or more."""
 MAX_HIDDEN: Final = 0.3

@@ -28,16 +28,22 @@ REGISTER_STEPS: Final = 4
 REFINE_STEPS: Final = 2
 """Further steps against the mean of all energies, at most."""
 DRIFT_TOLERANCE_PX: Final = 0.005
-INSIDE: Final = 0.9
-"""A resampled mask holds the pixels of at least this much."""
-SAMPLE_SIGMAS: Final = 6.0
-"""The specimen is where the mean phase lies this many standard errors of the vacuum below zero, ..."""
+"""A shorter step is the last."""
 HOLE_RIM_PX: Final = 4
 """Pixels this near to a hole of the field tell nothing of the drift: the smoothing of the gradients reaches so far."""
+INSIDE: Final = 0.9
+"""A resampled mask holds the pixels of more than this much."""
+SAMPLE_SIGMAS: Final = 6.0
+"""The specimen is where the mean phase lies this many standard errors of the vacuum below zero."""
 LEAST_DEPTH_RAD: Final = 1e-5
 """A shallower phase is rounding."""
 BLUR_PX: Final = 3
-"""... but for pixels that hold less than half of what is this far away or nearer: the blurred edge of thick matter."""
+"""A pixel less than half as deep as one this far away or nearer is no specimen: it is the blurred edge of thick matter."""
+CONJUGATE: Final = (
+    "is the object the complex conjugate of exp(-A + i phi) with phi < 0? Send the conjugates of images, give frames their "
+    "orientation, or name an empty box (align.vacuum_box)"
+)
+"""What makes an object whose phase is upside down."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +122,6 @@ def require_finite(object_: Object, energy_ev: float) -> None:
             f"objects must be finite, that of {energy_ev:.1f} eV is not at {n_bad} of {object_.size} px: did its reconstruction "
             "diverge (reconstruct.alpha, reconstruct.beta), or are its counts no counts?"
         )
-
-
-CONJUGATE: Final = (
-    "is the object the complex conjugate of exp(-A + i phi) with phi < 0? Send the conjugates of images, give frames their "
-    "orientation, or name an empty box (align.vacuum_box)"
-)
-"""What makes an object whose phase is upside down."""
 
 
 def own_gauge(seen: EnergyObject, grid: Grid, options: AlignOptions) -> OwnGauge:

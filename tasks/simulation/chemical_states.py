@@ -20,12 +20,10 @@ Array = NDArray[np.float64]
 ABSORPTION_JUMP = 3.53
 """Step of f'' at the V K edge [electrons], the paper's."""
 
-EQ1_WITHIN_EV = 120.0
-"""f'' is eq. 1 as far as this from the edge ..."""
-FADE_EV = 200.0
-"""... and fades into the tables over this much more [eV], or shares of the edge's energy and of the gap to the next edge:"""
-WITHIN_OF_ENERGY, WITHIN_OF_GAP = 0.4, 0.6
-FADE_OF_ENERGY, FADE_OF_GAP = 0.4, 0.3
+EQ1_WITHIN_EV, WITHIN_OF_ENERGY, WITHIN_OF_GAP = 120.0, 0.4, 0.6
+"""f'' is eq. 1 as far as this from the edge [eV], or these shares of the edge's energy and of the gap to the next if less."""
+FADE_EV, FADE_OF_ENERGY, FADE_OF_GAP = 200.0, 0.4, 0.3
+"""Beyond, it fades into the tables over this much more, in the same units."""
 
 FLOOR_BELOW_EV, FLOOR_BELOW_SHARE = 60.0, 0.1
 """Eq. 1 stands on the tables' f'' so far below the edge [eV], or this share of the edge's energy where that is less."""

@@ -30,10 +30,9 @@ NOTABLE_PEAK: Final = 0.05
 """A peak lower than this many edge jumps says nothing of its own place and width."""
 
 FAR_FROM_NOISE: Final = 5.0
-"""Residual in units of the noise in vacuum, beyond which the misfit is the model's, ..."""
-
 NOTABLE_RESIDUAL: Final = 0.02
-"""... if it is more than this many edge jumps as well."""
+"""The misfit is the model's where the residual is more than `FAR_FROM_NOISE` times the noise in vacuum and more than this many
+edge jumps."""
 
 ADVICE: Final = "eq. 1 describes K edges of 3d metals; here the maps that come from the fit may mean something else"
 """What follows from it, at the end of every sentence."""

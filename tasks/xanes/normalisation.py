@@ -22,10 +22,9 @@ POST_EDGE_FROM_EV: Final = 25.0
 """The window after the edge begins here [eV from the edge], or at a third of the spectrum's reach where that is less."""
 ROUND_EV: Final = 5.0
 """Ends of windows that are not given are rounded to this."""
-ROUND_SHORT_EV: Final = 2.0
-"""That of the window before the edge to this, where there are few points ..."""
 MANY_BEFORE: Final = 20
-"""... that is, not more than this."""
+ROUND_SHORT_EV: Final = 2.0
+"""Where no more points than `MANY_BEFORE` lie before the edge, the end of their window is rounded to this instead."""
 LINEAR_SPAN_EV: Final = 30.0
 QUADRATIC_SPAN_EV: Final = 300.0
 """A window after the edge shorter than these gets a constant, or a line, in place of a parabola."""

@@ -15,9 +15,8 @@ POST_EDGE_EV: Final = (80.0, 500.0)
 """Windows from the tabulated edge [eV] to which the line before it and the parabola after it are fitted."""
 
 SHORT_POST_EDGE_EV: Final = 45.0
-"""Where a short spectrum's window after the edge begins [eV], at the latest ..."""
 SHORT_POST_EDGE_SHARE: Final = 0.75
-"""... or at this share of the spectrum's reach."""
+"""Where a short spectrum's window after the edge begins [eV], or at this share of the spectrum's reach where that is less."""
 FEWEST_AFTER: Final = 10
 """A spectrum with fewer points in `POST_EDGE_EV` is short."""
 PARABOLA_SPAN_EV: Final = 150.0
