@@ -137,8 +137,8 @@ def add_rounds(graph: Graph, dataset: RunInput, reference: ScanInput | None, opt
     first, *later = options.rounds()
     for scan in sorted(dataset.scans, key=lambda scan: scan is not reference):  # the others need its step
         step = round_step(dataset, scan, options, f"{label}-round1", first, orientation)
-        seed = started.get(reference.name) if reference else None
-        started[scan.name] = graph.add(dataclasses.replace(step, pilot=pilot, reference=seed))
+        start = started.get(reference.name) if reference else None
+        started[scan.name] = graph.add(dataclasses.replace(step, pilot=pilot, reference=start))
     states = tuple(started[scan.name] for scan in dataset.scans)
     for number, n_cycles in enumerate([] if dataset.is_open else later, start=2):
         corrections: Sequence[tuple[Any, int | None]] = [(None, None)] * len(states)

@@ -28,7 +28,7 @@ from tasks.ptycho.scan import Canvas
 from tasks.ptycho.state import State
 
 if TYPE_CHECKING:
-    from tasks.coupling.warm_start import WarmStart
+    from tasks.coupling.warm_start import StartingEnergy
     from tasks.ptycho.reconstruction import Reconstruction
     from tasks.ptycho.scan import Scan
 
@@ -128,7 +128,7 @@ class ReconstructStep(Step):
         reconstruction = Reconstruction(
             measured, self.scan.canvas, state, self.n_cycles, self.options,
             on_cycle=lambda cycle, error: context.report_cycle(cycle - first, max(expected, cycle - first), error),
-            seed=None if self.reference is None else read_reference(context, self.reference),
+            warm_start=None if self.reference is None else read_start(context, self.reference),
         )  # fmt: skip
         return Round(self, measured, guess), reconstruction
 
@@ -193,15 +193,15 @@ def probe_of_pilot(context: StageContext, pilot: StepRef[ReconstructStep], measu
     return scale_to_power(resample(context.read(pilot, "probe")["probe"], ratio), power)
 
 
-def read_reference(context: StageContext, reference: StepRef[ReconstructStep]) -> WarmStart:
+def read_start(context: StageContext, reference: StepRef[ReconstructStep]) -> StartingEnergy:
     """The start from a finished reconstruction of another energy."""
-    from tasks.coupling.warm_start import Reference, WarmStart
+    from tasks.coupling.warm_start import StartingEnergy
 
     found, numbers = context.read(reference, "object", "probe", "dose", "positions_m"), context.attributes(reference)
     y_m, x_m = numbers["origin_m"]
     canvas = Canvas(found["object"].shape, numbers["pixel_size_m"], (y_m, x_m))
     n_positions = len(found["positions_m"])
-    return WarmStart(Reference(found["object"], found["probe"], canvas, found["dose"], numbers["photons"], n_positions))
+    return StartingEnergy(found["object"], found["probe"], canvas, found["dose"], numbers["photons"], n_positions)
 
 
 def convergence_warnings(energy_ev: float, state: State, options: ReconstructOptions, modes_before: int) -> list[str]:

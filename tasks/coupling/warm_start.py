@@ -2,7 +2,7 @@
 
 Neighbouring energies are nearly the same image. What differs is brought in first: the object pixel (lambda), the drift of the
 specimen and the contrast of absorption and phase, all measured on an image of a few cycles that starts from an empty
-object under the reference's probe, and the flux, from the counts.
+object under the other energy's probe, and the flux, from the counts.
 """
 
 from dataclasses import dataclass, replace
@@ -31,22 +31,22 @@ DRIFT_STEPS = 4
 """Gauss-Newton steps of the drift, at most."""
 DRIFT_TOLERANCE_PX = 0.01
 MIN_SHARED_FIELD = 0.5
-"""Share of this energy's scanned field that the reference must have seen."""
+"""Share of this energy's scanned field that the starting energy must have seen."""
 MIN_CORRELATION = 0.97
-"""Correlation of the phases of quick image and reference, smoothed by `CORRELATION_PX`, below which they are not one specimen:
+"""Correlation of the phases of quick image and start, smoothed by `CORRELATION_PX`, below which they are not one specimen:
 spectra of one specimen at 1e4 to 1e8 photons a frame gave 0.999, two particles 0.92."""
 CORRELATION_PX = 2.0
-SEED_BAND = 0.45, 0.55
-"""Spatial frequencies [1/px] between which the seed fades out: in the corners of their square hardly a photon corrects what
+START_BAND = 0.45, 0.55
+"""Spatial frequencies [1/px] between which the start fades out: in the corners of their square hardly a photon corrects what
 is wrong. The band must reach to the rim of the detector: speckles there are connected with the rest by few photons, and find
-their phase only after tens of cycles where the seed does not contain them."""
+their phase only after tens of cycles where the start does not contain them."""
 MAX_GAIN = 4.0
-"""A contrast that differs from the reference's by more is no measurement of the same specimen; the reference's is then kept."""
+"""A contrast that differs from the starting energy's by more is none of the same specimen; that energy's is then kept."""
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The reconstruction that other energies start from."""
+class StartingEnergy:
+    """The reconstruction that other energies start from: `begin` before the quick image, `transfer` after it."""
 
     object: Object
     """(Y, X) complex64."""
@@ -58,49 +58,36 @@ class Reference:
     photons: float
     """Mean sum of a frame's counts over good pixels."""
     n_positions: int
+    n_cycles: int = QUICK_CYCLES
+    """Cycles of the quick image."""
 
-    def halved(self) -> "Reference":
-        """The reference on pixels twice as large, as the middle half of the detector shows it."""
+    def halved(self) -> "StartingEnergy":
+        """The same on pixels twice as large, as the middle half of the detector shows it."""
         dose = self.dose.reshape(self.canvas.shape[0] // 2, 2, -1, 2).sum(axis=(1, 3))
         return replace(
             self, object=coarser(self.object), probe=coarser(self.probe, 2), canvas=half_canvas(self.canvas), dose=dose
         )
 
-
-@dataclass(frozen=True)
-class WarmStart:
-    """Starts one energy from a `Reference`: `begin` before the quick image, `seed` after it.
-
-    Attributes
-    ----------
-    reference : Reference
-    n_cycles : int
-        Cycles of the quick image.
-    """
-
-    reference: Reference
-    n_cycles: int = QUICK_CYCLES
-
     def begin(self, cold: State, inputs: CycleInputs) -> State:
-        """The state before the quick image: an empty object under the reference's probe.
+        """The state before the quick image: an empty object under this energy's probe.
 
         Raises
         ------
         WarmStartError
-            The reference cannot be a start for this scan; the message says why.
+            This energy cannot be a start for the scan; the message says why.
         """
-        probe, scan = self.reference.probe, inputs.scan
-        if not (np.isfinite(probe).all() and np.isfinite(self.reference.object).all()):
+        probe, scan = self.probe, inputs.scan
+        if not (np.isfinite(probe).all() and np.isfinite(self.object).all()):
             raise WarmStartError("the reference has diverged")
         if probe.shape[-1] != scan.n_pixels:
             raise WarmStartError(f"the reference has frames of {probe.shape[-1]} px across, this energy of {scan.n_pixels} px")
-        ratio = inputs.canvas.pixel_size_m / self.reference.canvas.pixel_size_m
-        power = float(np.sum(np.abs(probe) ** 2, dtype=float)) * scan.mean_photons / self.reference.photons
-        seeded = scale_to_power(resample(probe, ratio), power)
-        return replace(cold, probe=seeded, probe_momentum_buffer=np.zeros_like(seeded))
+        ratio = inputs.canvas.pixel_size_m / self.canvas.pixel_size_m
+        power = float(np.sum(np.abs(probe) ** 2, dtype=float)) * scan.mean_photons / self.photons
+        scaled = scale_to_power(resample(probe, ratio), power)
+        return replace(cold, probe=scaled, probe_momentum_buffer=np.zeros_like(scaled))
 
-    def seed(self, quick: State, quick_canvas: Canvas, begun: State, inputs: CycleInputs) -> State:
-        """The state after the quick image, with the reference's object in its place and contrast, and its probe.
+    def transfer(self, quick: State, quick_canvas: Canvas, begun: State, inputs: CycleInputs) -> State:
+        """The state after the quick image, with this energy's object in the place and contrast of the other, and its probe.
 
         Parameters
         ----------
@@ -118,17 +105,17 @@ class WarmStart:
         """
         scan, canvas = inputs.scan, inputs.canvas
         is_half = quick_canvas.shape != canvas.shape
-        reference = self.reference.halved() if is_half else self.reference
+        start = self.halved() if is_half else self
         seen = np.asarray(quick.object)
         dose = illumination(quick_canvas, scan.positions_m, np.asarray(quick.probe))
         field = field_of_view(dose)
-        shift_m = measure_drift(reference, seen, quick_canvas, field)
-        if shared_share(reference, quick_canvas, field, shift_m) < MIN_SHARED_FIELD:
+        shift_m = measure_drift(start, seen, quick_canvas, field)
+        if shared_share(start, quick_canvas, field, shift_m) < MIN_SHARED_FIELD:
             raise WarmStartError(
                 f"the reference saw less than {MIN_SHARED_FIELD:.0%} of this energy's field, the specimen being displaced by "
                 f"({shift_m[0]:.2g}, {shift_m[1]:.2g}) m: were the positions or the specimen changed?"
             )
-        object_ = band_limited(moved(self.reference.object, self.reference.canvas, canvas, shift_m))
+        object_ = band_limited(moved(self.object, self.canvas, canvas, shift_m))
         like_seen = coarser(object_) if is_half else object_
         likeness = phase_correlation(like_seen, seen, dose, field)
         if likeness < MIN_CORRELATION:
@@ -150,13 +137,12 @@ class WarmStart:
         )
 
     def _power(self, object_: Object, probe: NDArray[np.complex64], scan: Scan, canvas: Canvas) -> float:
-        """Photons of the probe that make the model as bright as the counts, hidden photons in proportion as at the reference."""
+        """Photons of the probe that make the model as bright as the counts, hidden photons in proportion as at this energy."""
         power = float(np.sum(np.abs(probe) ** 2, dtype=float))
         dose = illumination(canvas, scan.positions_m, probe)
         model = float(np.sum(np.abs(object_) ** 2 * dose, dtype=float)) / len(scan.positions_m)
-        its = self.reference
-        its_model = float(np.sum(np.abs(its.object) ** 2 * its.dose, dtype=float)) / its.n_positions
-        return power * scan.mean_photons / its.photons * its_model / model
+        its_model = float(np.sum(np.abs(self.object) ** 2 * self.dose, dtype=float)) / self.n_positions
+        return power * scan.mean_photons / self.photons * its_model / model
 
 
 def moved(object_: Object, source: Canvas, target: Canvas, shift_m: Array) -> Object:
@@ -189,15 +175,15 @@ def fourier_matrix(target_px: Array, n_source: int) -> Array:
 
 
 def band_limited(object_: Object) -> Object:
-    """(Y, X) complex64: the object without the frequencies above `SEED_BAND`."""
-    low, high = SEED_BAND
+    """(Y, X) complex64: the object without the frequencies above `START_BAND`."""
+    low, high = START_BAND
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in object_.shape), indexing="ij"))
     kept = np.cos(np.pi / 2 * np.clip((frequency - low) / (high - low), 0, 1)) ** 2
     return np.asarray((np.fft.ifft2(np.fft.fft2(object_ - 1) * kept) + 1).astype(np.complex64))
 
 
-def measure_drift(reference: Reference, seen: Object, canvas: Canvas, field: NDArray[np.bool_]) -> Array:
-    """(2,) float64: displacement [m] of the specimen against the reference, by registration of the phase over ``field``.
+def measure_drift(start: StartingEnergy, seen: Object, canvas: Canvas, field: NDArray[np.bool_]) -> Array:
+    """(2,) float64: displacement [m] of the specimen against the start, by registration of the phase over ``field``.
 
     Raises
     ------
@@ -207,13 +193,13 @@ def measure_drift(reference: Reference, seen: Object, canvas: Canvas, field: NDA
     weight = ndimage.gaussian_filter(ndimage.binary_erosion(field, iterations=2).astype(float), 2.0)
     phase = _phase(seen, field)
     shift_m = np.zeros(2)
-    its = _phase(moved(reference.object, reference.canvas, canvas, shift_m), field)
+    its = _phase(moved(start.object, start.canvas, canvas, shift_m), field)
     if not its.any():
         raise WarmStartError("the reference shows nothing in this energy's field: are the positions in another frame or unit?")
     shift_m = shift_m + coarse_shift(its, phase, weight) * canvas.pixel_size_m
     try:
         for _ in range(DRIFT_STEPS):
-            its = _phase(moved(reference.object, reference.canvas, canvas, shift_m), field)
+            its = _phase(moved(start.object, start.canvas, canvas, shift_m), field)
             step = DriftReference(its, weight).shift_of(phase)
             shift_m = shift_m + step * canvas.pixel_size_m
             if np.abs(step).max() < DRIFT_TOLERANCE_PX:
@@ -228,10 +214,10 @@ def _phase(object_: Object, field: NDArray[np.bool_]) -> Array:
     return np.where(field, _logarithm(object_, field).imag, 0.0)
 
 
-def shared_share(reference: Reference, canvas: Canvas, field: NDArray[np.bool_], shift_m: Array) -> float:
-    """Share of ``field`` (Yt, Xt) that lies in the reference's field of view, displaced by ``shift_m``."""
-    rows, columns = _matrices(reference.canvas, canvas, shift_m)
-    its = rows @ field_of_view(reference.dose).astype(float) @ columns.T > 0.5
+def shared_share(start: StartingEnergy, canvas: Canvas, field: NDArray[np.bool_], shift_m: Array) -> float:
+    """Share of ``field`` (Yt, Xt) that lies in the start's field of view, displaced by ``shift_m``."""
+    rows, columns = _matrices(start.canvas, canvas, shift_m)
+    its = rows @ field_of_view(start.dose).astype(float) @ columns.T > 0.5
     return int(np.count_nonzero(its & field)) / max(int(np.count_nonzero(field)), 1)
 
 

@@ -46,8 +46,8 @@ WHOLE_AFTER_WARM, WHOLE_AFTER_COLD = 10, 20
 """Cycles on the whole detector after those, before convergence is considered again."""
 
 
-class Seed(Protocol):
-    """A start from another energy: an image of ``n_cycles`` cycles, on which drift and contrast are measured, then the seed.
+class WarmStart(Protocol):
+    """A start from another energy: an image of ``n_cycles`` cycles, on which drift and contrast are measured, then its object.
 
     Both methods raise `WarmStartError` where the other energy cannot be a start for this one.
     """
@@ -61,7 +61,7 @@ class Seed(Protocol):
         """The state before the quick image."""
         ...
 
-    def seed(self, quick: State, canvas: Canvas, begun: State, inputs: CycleInputs) -> State:
+    def transfer(self, quick: State, canvas: Canvas, begun: State, inputs: CycleInputs) -> State:
         """The state from which the schedule begins; ``canvas`` is that of the quick image."""
         ...
 
@@ -89,7 +89,7 @@ class Reconstruction:
     options : ReconstructOptions
     on_cycle : callable, optional
         As `OnCycle`; during the trial of a mode the number is that of the cycles before it.
-    seed : Seed, optional
+    warm_start : WarmStart, optional
         Another energy to start from. Its quick image comes on top of ``n_cycles``. Where it is no start, the energy starts
         from ``state`` after all, and `warnings` says why.
 
@@ -108,7 +108,7 @@ class Reconstruction:
         n_cycles: int,
         options: ReconstructOptions,
         on_cycle: OnCycle | None = None,
-        seed: Seed | None = None,
+        warm_start: WarmStart | None = None,
     ) -> None:
         self.state = state
         self.inputs = cycle_inputs(scan, canvas, state, options)
@@ -118,9 +118,9 @@ class Reconstruction:
         self._end = state.cycle + n_cycles
         self._options = options
         self._on_cycle = on_cycle
-        self._seed = seed
+        self._warm_start = warm_start
         self._begun: State | None = None
-        self._seed_checked_at: int | None = None
+        self._start_checked_at: int | None = None
         self._trial: ModeTrial | None = None
         self._refused_at: int | None = None
         self._averages: Averages | None = None
@@ -131,8 +131,8 @@ class Reconstruction:
         self._is_half_converged = False
         self._whole_since = 0
         self._detector_changed_at: int | None = None
-        if seed is not None:
-            self._begin_quick_image(seed)
+        if warm_start is not None:
+            self._begin_quick_image(warm_start)
 
     @property
     def is_done(self) -> bool:
@@ -157,7 +157,7 @@ class Reconstruction:
         self.state = state
         reported, error = state.cycle, float(state.errors[-1])
         if self._begun is not None:
-            self._plant_seed(self._begun)
+            self._end_quick_image(self._begun)
         else:
             reported = reported if self._trial is None else self._trial.state.cycle
             self._decide()
@@ -186,38 +186,38 @@ class Reconstruction:
             self.state = replace(self.state, stops_after=early_end(self.state, options))
         if is_due(self.state.scheduled_cycle, options):
             self.state, self.inputs = correct_placement(self.state, self.inputs, options)
-        if self.state.cycle == self._seed_checked_at:
-            self._check_seed()
+        if self.state.cycle == self._start_checked_at:
+            self._check_start()
         if self._trial is not None:
             self._decide_trial(self._trial)
 
-    def _begin_quick_image(self, seed: Seed) -> None:
+    def _begin_quick_image(self, warm_start: WarmStart) -> None:
         try:
-            self.state = self._begun = seed.begin(self._cold, self.inputs)
-            self._end += seed.n_cycles
+            self.state = self._begun = warm_start.begin(self._cold, self.inputs)
+            self._end += warm_start.n_cycles
         except WarmStartError as error:
             self._start_cold(str(error))
 
-    def _plant_seed(self, begun: State) -> None:
-        """After the last cycle of the quick image: the seed in its place, from which the schedule begins."""
-        assert self._seed is not None
-        if self.state.cycle < begun.cycle + self._seed.n_cycles:
+    def _end_quick_image(self, begun: State) -> None:
+        """After the last cycle of the quick image: the other energy's object in its place, from which the schedule begins."""
+        assert self._warm_start is not None
+        if self.state.cycle < begun.cycle + self._warm_start.n_cycles:
             return
         self._begun, quick, canvas = None, self.state, self.inputs.canvas
         self._leave_half()
         try:
-            seeded = self._seed.seed(quick, canvas, begun, self.inputs)
+            started = self._warm_start.transfer(quick, canvas, begun, self.inputs)
         except WarmStartError as error:
             self._start_cold(str(error))
             return
-        self.state = replace(seeded, first_cycle=self.state.cycle)
-        self._seed_checked_at = self.state.cycle + min(self._seed.n_cycles, self._n_cycles)
+        self.state = replace(started, first_cycle=self.state.cycle)
+        self._start_checked_at = self.state.cycle + min(self._warm_start.n_cycles, self._n_cycles)
 
-    def _check_seed(self) -> None:
-        """Start from the optics after all where the seed explains the frames no better than an empty object did."""
-        assert self._seed is not None
+    def _check_start(self) -> None:
+        """Start from the optics after all where the start explains the frames no better than an empty object did."""
+        assert self._warm_start is not None
         n_cycles = self.state.scheduled_cycle
-        now, quick = self.state.errors[-1], self.state.errors[-1 - self._seed.n_cycles]
+        now, quick = self.state.errors[-1], self.state.errors[-1 - self._warm_start.n_cycles]
         if not now < quick:
             self._start_cold(
                 f"after {n_cycles} cycles from the reference R is {now:.2g}, from an empty object {quick:.2g}: did the specimen, "
@@ -231,7 +231,7 @@ class Reconstruction:
         done = self.state
         self.state = replace(self._cold, cycle=done.cycle, errors=done.errors, frame_px=done.frame_px, first_cycle=done.cycle)
         self._end = done.cycle + self._n_cycles
-        self._seed_checked_at = self._seed = self._averages = None
+        self._start_checked_at = self._warm_start = self._averages = None
         self._is_half_converged, self._whole_since = False, 0
 
     def _choose_detector(self) -> None:
@@ -250,7 +250,7 @@ class Reconstruction:
         n_cycles = self.state.scheduled_cycle
         if self._begun is not None:
             return True
-        if self._seed is None:
+        if self._warm_start is None:
             return HALF_FROM_COLD <= n_cycles < HALF_UNTIL_COLD and not self._is_half_converged
         return n_cycles < HALF_LEAST_WARM or (n_cycles < HALF_UNTIL_WARM and not self._is_half_converged)
 
@@ -288,7 +288,7 @@ class Reconstruction:
 
     def _least_cycles(self) -> int:
         """Cycles of the schedule before convergence, on the detector that is seen now, is considered."""
-        if self._seed is None:
+        if self._warm_start is None:
             return max(MIN_CYCLES_COLD, self._whole_since + WHOLE_AFTER_COLD)
         return HALF_LEAST_WARM if self._on_half is not None else max(MIN_CYCLES_WARM, self._whole_since + WHOLE_AFTER_WARM)
 

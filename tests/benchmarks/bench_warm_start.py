@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.warm_start import Reference, WarmStart
+from tasks.coupling.warm_start import StartingEnergy
 from tasks.gauge import measure_gauge
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.driver import run
@@ -49,19 +49,19 @@ class Specimen:
         scan = self.simulation.scans[energy]
         return plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
 
-    def reconstruct(self, energy: int, options: ReconstructOptions, seed: WarmStart | None = None) -> State:
+    def reconstruct(self, energy: int, options: ReconstructOptions, start: StartingEnergy | None = None) -> State:
         """The final state of one energy."""
         scan, canvas = self.simulation.scans[energy], self.canvas(energy)
         guess = self.simulation.probe_guess
         probe = initial_probe(guess, scan.energy_ev, scan.pixel_size_m, scan.n_pixels, scan.mean_photons)
-        return run(Reconstruction(scan, canvas, init(canvas, probe, options), options.max_cycles, options, seed=seed))
+        return run(Reconstruction(scan, canvas, init(canvas, probe, options), options.max_cycles, options, warm_start=start))
 
-    def reference(self, energy: int, options: ReconstructOptions = AUTO) -> tuple[int, WarmStart]:
+    def reference(self, energy: int, options: ReconstructOptions = AUTO) -> tuple[int, StartingEnergy]:
         """Cycles of a cold reconstruction, and the start from it."""
         state, scan, canvas = self.reconstruct(energy, options), self.simulation.scans[energy], self.canvas(energy)
         dose = illumination(canvas, scan.positions_m, state.probe)
-        its = Reference(state.object, state.probe, canvas, dose, scan.mean_photons, len(scan.counts))
-        return state.cycle, WarmStart(its)
+        start = StartingEnergy(state.object, state.probe, canvas, dose, scan.mean_photons, len(scan.counts))
+        return state.cycle, start
 
     def errors(self, energy: int, state: State) -> NDArray[np.float64]:
         """Errors (2, K) of A and of the phase [rad] in the particle's interior, in the vacuum's gauge, without a displacement."""

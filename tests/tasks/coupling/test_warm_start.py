@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.warm_start import QUICK_CYCLES, Reference, WarmStart, band_limited, fourier_matrix, moved
+from tasks.coupling.warm_start import QUICK_CYCLES, StartingEnergy, band_limited, fourier_matrix, moved
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.driver import run
 from tasks.ptycho.probe import ProbeSpec, initial_probe
@@ -79,16 +79,16 @@ def cold(one: Energy, options: ReconstructOptions = COLD) -> State:
     return run(Reconstruction(one.scan, one.canvas, init(one.canvas, one.guess, options), options.max_cycles, options))
 
 
-def as_reference(one: Energy, state: State) -> Reference:
+def as_start(one: Energy, state: State) -> StartingEnergy:
     dose = illumination(one.canvas, one.scan.positions_m, state.probe)
-    return Reference(state.object, state.probe, one.canvas, dose, one.scan.mean_photons, len(one.scan.counts))
+    return StartingEnergy(state.object, state.probe, one.canvas, dose, one.scan.mean_photons, len(one.scan.counts))
 
 
-def warm(one: Energy, reference: Reference, cycles: int = 24) -> tuple[State, list[str]]:
+def warm(one: Energy, reference: StartingEnergy, cycles: int = 24) -> tuple[State, list[str]]:
     """The state after so many cycles from the reference, and the warnings."""
     options = ReconstructOptions(cycles=cycles)
     start = init(one.canvas, one.guess, options)
-    reconstruction = Reconstruction(one.scan, one.canvas, start, cycles, options, seed=WarmStart(reference))
+    reconstruction = Reconstruction(one.scan, one.canvas, start, cycles, options, warm_start=reference)
     return run(reconstruction), reconstruction.warnings
 
 
@@ -112,10 +112,10 @@ def rms(error: NDArray[np.complex128]) -> float:
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
+def reference() -> StartingEnergy:
     """The energy that others start from, reconstructed from the optics."""
     one = measure(HIGH, 0.15 + 0.6j)
-    return as_reference(one, cold(one))
+    return as_start(one, cold(one))
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_interpolation_is_exact_close_to_the_highest_frequency() -> None:
 
 
 def test_two_dozen_cycles_from_another_energy_are_as_good_as_150(
-    reference: Reference, target: Energy, target_cold: State
+    reference: StartingEnergy, target: Energy, target_cold: State
 ) -> None:
     state, warnings = warm(target, reference)
     assert warnings == []
@@ -173,23 +173,23 @@ def test_two_dozen_cycles_from_another_energy_are_as_good_as_150(
     assert error < 0.7 * after_few
 
 
-def test_auto_ends_a_warm_energy_after_a_few_dozen_cycles(reference: Reference, target: Energy, target_cold: State) -> None:
+def test_auto_ends_a_warm_energy_after_a_few_dozen_cycles(reference: StartingEnergy, target: Energy, target_cold: State) -> None:
     options = ReconstructOptions(cycles="auto", start_from="reference")
     start = init(target.canvas, target.guess, options)
-    state = run(Reconstruction(target.scan, target.canvas, start, options.max_cycles, options, seed=WarmStart(reference)))
+    state = run(Reconstruction(target.scan, target.canvas, start, options.max_cycles, options, warm_start=reference))
     assert 30 + QUICK_CYCLES <= state.cycle <= 60
     assert rms(logarithm_error(target, state)) < 1.15 * rms(logarithm_error(target, target_cold))
 
 
 @pytest.mark.parametrize("shift_m", [(0.0, 0.0), (160e-9, -120e-9)])
-def test_drift_of_many_pixels_is_found(reference: Reference, shift_m: tuple[float, float]) -> None:
+def test_drift_of_many_pixels_is_found(reference: StartingEnergy, shift_m: tuple[float, float]) -> None:
     drifted = measure(LOW, 0.05 + 0.7j, shift_m)
     state, warnings = warm(drifted, reference)
     assert warnings == []
     assert rms(logarithm_error(drifted, state)) < 0.006
 
 
-def test_fewer_positions_another_flux_and_another_mask_are_no_obstacle(reference: Reference, target: Energy) -> None:
+def test_fewer_positions_another_flux_and_another_mask_are_no_obstacle(reference: StartingEnergy, target: Energy) -> None:
     scan, kept = target.scan, np.arange(SIDE**2) % 7 != 3
     mask = np.random.default_rng(0).random((N, N)) > 0.03
     counts = np.random.default_rng(1).binomial(scan.counts[kept], 0.4).astype(np.uint32)
@@ -211,7 +211,7 @@ def test_a_grain_at_one_energy_only_is_as_from_a_cold_start(contrast: float) -> 
 
     its, ours = (blobs, with_grain) if contrast else (with_grain, blobs)
     first, second = measure(HIGH, 0.15 + 0.6j, thickness=its), measure(LOW, 0.15 + 0.6j, (20e-9, 0.0), thickness=ours)
-    state, warnings = warm(second, as_reference(first, cold(first)))
+    state, warnings = warm(second, as_start(first, cold(first)))
     assert warnings == []
     shape = (0.15 + 0.6j) * grain(*axes_m(second.canvas, (20e-9, 0.0)))
 
@@ -232,14 +232,14 @@ def found_contrast(one: Energy, state: State, contrast: float) -> float:
     return 1 + float(np.linalg.lstsq(rows, error[field], rcond=None)[0][0])
 
 
-def auto(one: Energy, reference: Reference) -> State:
+def auto(one: Energy, reference: StartingEnergy) -> State:
     """The final state of one energy as the defaults reconstruct it from a reference."""
     options = ReconstructOptions(cycles="auto", start_from="reference")
     start = init(one.canvas, one.guess, options)
-    return run(Reconstruction(one.scan, one.canvas, start, options.max_cycles, options, seed=WarmStart(reference)))
+    return run(Reconstruction(one.scan, one.canvas, start, options.max_cycles, options, warm_start=reference))
 
 
-def test_an_edge_that_moves_while_energies_are_measured_is_not_drawn_to_the_reference(reference: Reference) -> None:
+def test_an_edge_that_moves_while_energies_are_measured_is_not_drawn_to_the_reference(reference: StartingEnergy) -> None:
     """Absorption at the edge, a fifth to four thirds of the reference's, is found within 0.5 %, and so is the jump."""
     absorption = np.array([0.03, 0.08, 0.2])
     found = []
@@ -250,7 +250,7 @@ def test_an_edge_that_moves_while_energies_are_measured_is_not_drawn_to_the_refe
     np.testing.assert_allclose(np.diff(found), np.diff(absorption), rtol=5e-3)
 
 
-def test_neighbouring_energies_differ_by_as_much_noise_as_from_cold_starts(reference: Reference) -> None:
+def test_neighbouring_energies_differ_by_as_much_noise_as_from_cold_starts(reference: StartingEnergy) -> None:
     """Noise that both had from the reference would be missing in their difference, most of all where it is dim."""
     pair = [measure(energy_ev, 0.05 + 0.7j, (40e-9, -33e-9)) for energy_ev in (5430.0, 5431.0)]
     options = ReconstructOptions(cycles=200)
@@ -280,25 +280,25 @@ def test_another_specimen_is_no_start_and_the_energy_says_so(target: Energy, tar
         return 3 * blobs(-x_m - 0.1e-6, 1.3 * y_m + 0.1e-6)
 
     wrong = measure(HIGH, 0.15 + 0.6j, thickness=other)
-    state, warnings = warm(target, as_reference(wrong, cold(wrong)), cycles=150)
+    state, warnings = warm(target, as_start(wrong, cold(wrong)), cycles=150)
     assert [one.startswith("started from the optics: ") for one in warnings] == [True]
     assert rms(logarithm_error(target, state)) < 1.05 * rms(logarithm_error(target, target_cold))
 
 
-def test_a_diverged_reference_is_no_start(reference: Reference, target: Energy) -> None:
+def test_a_diverged_reference_is_no_start(reference: StartingEnergy, target: Energy) -> None:
     spoilt = replace(reference, object=np.full_like(reference.object, np.nan))
     state, warnings = warm(target, spoilt, cycles=5)
     assert warnings == ["started from the optics: the reference has diverged"]
     np.testing.assert_array_equal(state.object, cold(target, ReconstructOptions(cycles=5)).object)
 
 
-def test_frames_of_another_size_are_no_start(reference: Reference, target: Energy) -> None:
+def test_frames_of_another_size_are_no_start(reference: StartingEnergy, target: Energy) -> None:
     smaller = replace(reference, probe=reference.probe[:, 4:-4, 4:-4])
     _, warnings = warm(target, smaller, cycles=2)
     assert warnings == ["started from the optics: the reference has frames of 40 px across, this energy of 48 px"]
 
 
-def test_a_reference_of_another_field_is_no_start(reference: Reference, target: Energy) -> None:
+def test_a_reference_of_another_field_is_no_start(reference: StartingEnergy, target: Energy) -> None:
     away = replace(reference, canvas=replace(reference.canvas, origin_m=(3e-6, 3e-6)))
     _, warnings = warm(target, away, cycles=2)
     assert len(warnings) == 1

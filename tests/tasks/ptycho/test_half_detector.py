@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.coupling.warm_start import Reference, WarmStart
+from tasks.coupling.warm_start import StartingEnergy
 from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.convergence import CONVERGED, Averages
 from tasks.ptycho.driver import run_together
@@ -90,10 +90,10 @@ def cold(scan: Scan, canvas: Canvas, options: ReconstructOptions) -> State:
 
 
 def run(
-    measured: tuple[Scan, Canvas], options: ReconstructOptions, seed: WarmStart | None = None, n_cycles: int = MAX_CYCLES
+    measured: tuple[Scan, Canvas], options: ReconstructOptions, start: StartingEnergy | None = None, n_cycles: int = MAX_CYCLES
 ) -> tuple[State, list[int], Reconstruction]:
     """The final state, the side of the frames in each cycle, and the reconstruction."""
-    found = Reconstruction(*measured, cold(*measured, options), n_cycles, options, seed=seed)
+    found = Reconstruction(*measured, cold(*measured, options), n_cycles, options, warm_start=start)
     sides = []
     while not found.is_done:
         rule = found.next_rule()
@@ -108,10 +108,10 @@ def cold_run(energy_ev: float, contrast: complex, options: ReconstructOptions) -
     return run(measure(energy_ev, contrast), options)[:2]
 
 
-def as_reference(measured: tuple[Scan, Canvas], state: State) -> Reference:
+def as_start(measured: tuple[Scan, Canvas], state: State) -> StartingEnergy:
     scan, canvas = measured
     dose = illumination(canvas, scan.positions_m, state.probe)
-    return Reference(state.object, state.probe, canvas, dose, scan.mean_photons, len(scan.counts))
+    return StartingEnergy(state.object, state.probe, canvas, dose, scan.mean_photons, len(scan.counts))
 
 
 def errors(measured: tuple[Scan, Canvas], contrast: complex, state: State) -> NDArray[np.float64]:
@@ -226,7 +226,7 @@ def test_from_the_optics_as_good_as_on_the_whole_detector() -> None:
 def test_from_another_energy_as_good_as_on_the_whole_detector() -> None:
     """The quick image and the first cycles are those on the half; contrast and image are found as on the whole."""
     measured = measure(*LOW)
-    start = WarmStart(as_reference(measure(*HIGH), cold_run(*HIGH, NEVER)[0]))
+    start = as_start(measure(*HIGH), cold_run(*HIGH, NEVER)[0])
     state, sides, its = run(measured, AUTO, start)
     assert its.warnings == []
     np.testing.assert_array_equal(state.frame_px, sides)
@@ -244,7 +244,7 @@ def test_an_energy_leaves_the_half_when_its_slow_waves_have_settled(
     """At the next comparison, but neither before nor after a number of cycles; then the whole is seen until the end."""
     change = property(lambda averages: lambda dose, excess: CONVERGED * settles_at / averages.n_cycles)
     monkeypatch.setattr(Averages, "remaining_change", change)
-    start = WarmStart(as_reference(measure(*HIGH), cold_run(*HIGH, NEVER)[0]))
+    start = as_start(measure(*HIGH), cold_run(*HIGH, NEVER)[0])
     sides = run(measure(*LOW), AUTO, start, n_cycles=HALF_UNTIL_WARM + 5)[1]
     n_half = start.n_cycles + left_at
     assert sides == [N // 2] * n_half + [N] * (len(sides) - n_half)
@@ -253,8 +253,8 @@ def test_an_energy_leaves_the_half_when_its_slow_waves_have_settled(
 
 def test_a_reference_of_another_specimen_is_noticed_on_the_half() -> None:
     measured, (found, _) = measure(*HIGH), cold_run(*HIGH, NEVER)
-    other = as_reference(measured, replace(found, object=truth(measured[1], HIGH[1], seed=12).astype(np.complex64)))
-    state, sides, its = run(measured, AUTO, WarmStart(other))
+    other = as_start(measured, replace(found, object=truth(measured[1], HIGH[1], seed=12).astype(np.complex64)))
+    state, sides, its = run(measured, AUTO, other)
     assert "started from the optics" in its.warnings[0]
     np.testing.assert_array_equal(state.frame_px, sides)
     assert set(sides[:8]) == {N // 2}
