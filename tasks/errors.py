@@ -21,7 +21,7 @@ class VacuumError(TaskError, ValueError):
     """Too little empty space around the specimen to fix the gauge of the object."""
 
 
-class BlankReferenceError(VacuumError):
+class BlankFixedImageError(VacuumError):
     """The energy against which the others are registered shows no specimen; no other energy is to blame."""
 
 

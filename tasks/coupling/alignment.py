@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.reference import Reference
-from tasks.coupling.registration import DriftReference, Grid, Placement, coarse_shift, to_canvas
-from tasks.errors import BlankReferenceError, EnergyGridError, RegistrationError, VacuumError
+from tasks.coupling.fixed_energy import FixedEnergy
+from tasks.coupling.registration import FixedImage, Grid, Placement, coarse_shift, to_canvas
+from tasks.errors import BlankFixedImageError, EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge, anchored, field_of_view, find_empty, find_vacuum, measure_gauge, require_vacuum, smooth_phase
 from tasks.options.coupling import AlignOptions
 from tasks.ptycho.scan import Canvas
@@ -70,10 +70,10 @@ class OwnGauge:
 
 @dataclass(frozen=True)
 class Registered:
-    """One energy on the common grid, in the place of the reference."""
+    """One energy on the common grid, in the place of the fixed one."""
 
     shift_px: Array
-    """(2,) where the specimen sits relative to the reference [grid px]."""
+    """(2,) where the specimen sits relative to the fixed energy [grid px]."""
     phase: Array
     """(Y, X) [rad], displaced back; 0 in vacuum."""
     field: Mask
@@ -85,7 +85,7 @@ class Shared:
     """What all energies have in common, once the drift is known."""
 
     offset_px: Array
-    """(2,) mean shift of all energies against the reference [grid px]; images are in their mean place."""
+    """(2,) mean shift of all energies against the fixed one [grid px]; images are in their mean place."""
     phase: Array
     """(Y, X) mean phase [rad]."""
     field: Mask
@@ -160,31 +160,31 @@ def _own_vacuum(image: Object, field: Mask, min_fraction: float) -> Mask:
         ) from error
 
 
-def register_reference(seen: EnergyObject, own: OwnGauge, grid: Grid, energy_ev: float) -> Reference:
+def register_fixed(seen: EnergyObject, own: OwnGauge, grid: Grid, energy_ev: float) -> FixedEnergy:
     """The object at an energy [eV] as what the others are registered against."""
     found = _registered(seen, own, _in_gauge(seen, own.gauge), grid, np.zeros(2))
-    return Reference(energy_ev, found.phase, found.field)
+    return FixedEnergy(energy_ev, found.phase, found.field)
 
 
-def register(seen: EnergyObject, own: OwnGauge, reference: Reference, grid: Grid, options: AlignOptions) -> Registered:
-    """The drift of one energy against the reference: whole pixels, then fractions.
+def register(seen: EnergyObject, own: OwnGauge, fixed: FixedEnergy, grid: Grid, options: AlignOptions) -> Registered:
+    """The drift of one energy against the fixed one: whole pixels, then fractions.
 
     Raises
     ------
     RegistrationError
         The images do not resemble each other.
-    BlankReferenceError
-        The reference shows nothing.
+    BlankFixedImageError
+        The fixed energy shows nothing.
     """
     image, shift = _in_gauge(seen, own.gauge), np.zeros(2)
     if options.drift == "find":
         still = _registered(seen, own, image, grid, shift)
-        weight = _weight(reference.field & still.field)
-        shift = coarse_shift(reference.phase, still.phase, weight)
+        weight = _weight(fixed.field & still.field)
+        shift = coarse_shift(fixed.phase, still.phase, weight)
         try:
-            shift = _refined(image, seen.canvas, grid, DriftReference(reference.phase, weight), shift, REGISTER_STEPS)
+            shift = _refined(image, seen.canvas, grid, FixedImage(fixed.phase, weight), shift, REGISTER_STEPS)
         except RegistrationError:
-            _require_specimen(reference, _held(own.vacuum, Placement.of(seen.canvas, grid, np.zeros(2))))
+            _require_specimen(fixed, _held(own.vacuum, Placement.of(seen.canvas, grid, np.zeros(2))))
             raise  # there is a specimen, and it is another
     return _registered(seen, own, image, grid, shift)
 
@@ -195,7 +195,7 @@ def share(shifts_px: Array, mean_phase: Array, field: Mask, grid: Grid, options:
     Parameters
     ----------
     shifts_px : (E, 2) array
-        Against the reference.
+        Against the fixed energy.
     mean_phase : (Y, X) array
         Mean over energies of `Registered.phase`.
     field : (Y, X) bool array
@@ -239,8 +239,8 @@ def flatten(seen: EnergyObject, own: Gauge, shift_px: Array, shared: Shared, gri
     """
     shift = shift_px - shared.offset_px
     if options.drift == "find":
-        reference = DriftReference(shared.phase, _weight(shared.field))
-        shift = _refined(_in_gauge(seen, own), seen.canvas, grid, reference, shift, REFINE_STEPS)
+        mean = FixedImage(shared.phase, _weight(shared.field))
+        shift = _refined(_in_gauge(seen, own), seen.canvas, grid, mean, shift, REFINE_STEPS)
     vacuum = to_canvas(shared.vacuum.astype(np.float32), grid, seen.canvas, shift) > INSIDE
     gauge = _gauge(seen, vacuum, options)
     image = Placement.of(seen.canvas, grid, shift)(_in_gauge(seen, gauge), fill=1.0)
@@ -274,13 +274,13 @@ def find_sample(mean_phase: Array, field: Mask, vacuum: Mask) -> Mask:
     return np.asarray(ndimage.binary_fill_holes(matter) & field & ~vacuum)
 
 
-def _require_specimen(reference: Reference, vacuum: Mask) -> None:
-    """Raise `BlankReferenceError` where the reference shows nothing beside the vacuum (Y, X)."""
+def _require_specimen(fixed: FixedEnergy, vacuum: Mask) -> None:
+    """Raise `BlankFixedImageError` where the fixed energy shows nothing beside the vacuum (Y, X)."""
     try:
-        find_sample(reference.phase, reference.field, vacuum)
+        find_sample(fixed.phase, fixed.field, vacuum)
     except VacuumError as error:
-        raise BlankReferenceError(
-            f"{error} (This is the energy in the middle, {reference.energy_ev:.1f} eV, against which all others are registered. "
+        raise BlankFixedImageError(
+            f"{error} (This is the energy in the middle, {fixed.energy_ev:.1f} eV, against which all others are registered. "
             "If the beam was lost there, leave it out: align.leave_out_ev.)"
         ) from error
 
@@ -290,13 +290,13 @@ def as_object(absorption: NDArray[np.float32], phase: NDArray[np.float32]) -> ND
     return np.asarray(np.exp(-absorption + 1j * phase), dtype=np.complex64)
 
 
-def _refined(image: Object, canvas: Canvas, grid: Grid, reference: DriftReference, shift: Array, n_steps: int) -> Array:
-    """(2,) shift after Gauss-Newton steps of the phase of one energy's ``image`` (Yc, Xc) against the reference.
+def _refined(image: Object, canvas: Canvas, grid: Grid, fixed: FixedImage, shift: Array, n_steps: int) -> Array:
+    """(2,) shift after Gauss-Newton steps of the phase of one energy's ``image`` (Yc, Xc) against the fixed image.
 
     Whole turns, which `_registered` fixes, are no matter here: the steps leave a constant free.
     """
     for _ in range(n_steps):
-        step = reference.shift_of(smooth_phase(Placement.of(canvas, grid, shift)(image, fill=1.0)))
+        step = fixed.shift_of(smooth_phase(Placement.of(canvas, grid, shift)(image, fill=1.0)))
         shift = shift + step
         if np.abs(step).max() < DRIFT_TOLERANCE_PX:
             break

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.registration import DriftReference, Grid, coarse_shift, to_grid
+from tasks.coupling.registration import FixedImage, Grid, coarse_shift, to_grid
 from tasks.errors import RegistrationError
 from tasks.ptycho.scan import Canvas
 
@@ -105,8 +105,8 @@ def register(images_at: Callable[[Array], NDArray[Any]], canvases: Sequence[Canv
     shifts = np.stack([coarse_shift(middle, image, weight) for image in images])
     for _ in range(DRIFT_ROUNDS if len(canvases) > 1 else 0):
         images = images_at(shifts)
-        reference = DriftReference(images.mean(axis=0), weight)
-        shifts = shifts + np.stack([reference.shift_of(image) for image in images])
+        mean = FixedImage(images.mean(axis=0), weight)
+        shifts = shifts + np.stack([mean.shift_of(image) for image in images])
         shifts -= shifts.mean(axis=0)
     return shifts
 

@@ -134,7 +134,7 @@ class Placement:
 
     @classmethod
     def of(cls, canvas: Canvas, grid: Grid, shift_px: Array) -> "Placement":
-        """That of a specimen which sits displaced by ``shift_px`` (2,) [grid px] relative to the reference."""
+        """That of a specimen which sits displaced by ``shift_px`` (2,) [grid px] relative to the fixed energy."""
         y = (grid.y_m + shift_px[0] * grid.pixel_size_m - canvas.origin_m[0]) / canvas.pixel_size_m
         x = (grid.x_m + shift_px[1] * grid.pixel_size_m - canvas.origin_m[1]) / canvas.pixel_size_m
         return cls(Interpolation.at(y, canvas.shape[0]), Interpolation.at(x, canvas.shape[1]))
@@ -157,7 +157,7 @@ def to_grid(image: NDArray[Any], canvas: Canvas, grid: Grid, shift_px: Array, fi
     canvas : Canvas
     grid : Grid
     shift_px : (2,) array
-        Where the specimen sits at this energy relative to the reference [grid px].
+        Where the specimen sits at this energy relative to the fixed energy [grid px].
     fill : complex
         Value outside the canvas, and the constant about which the image is interpolated.
     """
@@ -171,22 +171,22 @@ def to_canvas(image: NDArray[Any], grid: Grid, canvas: Canvas, shift_px: Array) 
     return Placement(Interpolation.at(y, image.shape[0]), Interpolation.at(x, image.shape[1]))(image)
 
 
-def coarse_shift(reference: Array, moving: Array, weight: Array) -> Array:
-    """(2,) whole pixels by which ``moving`` (Y, X) is displaced against ``reference``, by cross-correlation; 0 of nothing.
+def coarse_shift(fixed: Array, moving: Array, weight: Array) -> Array:
+    """(2,) whole pixels by which ``moving`` (Y, X) is displaced against ``fixed``, by cross-correlation; 0 of nothing.
 
     What `skimage.registration.phase_cross_correlation` finds without normalisation. By real transforms it takes half the time,
     a twentieth of the registration of an energy.
     """
-    if not ((reference * weight).any() and (moving * weight).any()):
+    if not ((fixed * weight).any() and (moving * weight).any()):
         return np.zeros(2)
     spectrum = fft.rfft2(moving * weight)
-    spectrum *= fft.rfft2(reference * weight).conj()
-    correlation = np.abs(fft.irfft2(spectrum, reference.shape))
+    spectrum *= fft.rfft2(fixed * weight).conj()
+    correlation = np.abs(fft.irfft2(spectrum, fixed.shape))
     peak, size = np.array(np.unravel_index(np.argmax(correlation), correlation.shape)), np.array(correlation.shape)
     return np.where(peak > size // 2, peak - size, peak).astype(float)
 
 
-class DriftReference:
+class FixedImage:
     """An image against which others are found displaced by fractions of a pixel; what they share is computed once.
 
     Parameters
@@ -205,7 +205,7 @@ class DriftReference:
     def shift_of(self, moving: Array) -> Array:
         """(2,) sub-pixel displacement of ``moving`` (Y, X), by one Gauss-Newton step.
 
-        Solves ``moving = gain * reference - s . grad reference + offset`` (Lucas & Kanade 1981) with a free gain, as the
+        Solves ``moving = gain * fixed - s . grad fixed + offset`` (Lucas & Kanade 1981) with a free gain, as the
         phase contrast changes across the edge, and an offset.
 
         Raises

@@ -21,17 +21,17 @@ from tasks.coupling.alignment import (
     flatten,
     own_gauge,
     register,
-    register_reference,
+    register_fixed,
     require_ascending,
     require_finite,
     share,
 )
 from tasks.coupling.correction import Correction
+from tasks.coupling.fixed_energy import fixed_index
 from tasks.coupling.outliers import noisiest
 from tasks.coupling.projection import Constrained, Pair, constrain
-from tasks.coupling.reference import reference_index
 from tasks.coupling.registration import Grid, common_grid, to_canvas
-from tasks.errors import BlankReferenceError, RegistrationError, VacuumError
+from tasks.errors import BlankFixedImageError, RegistrationError, VacuumError
 from tasks.gauge import Gauge, field_box, field_of_view
 from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.ptycho.scan import Canvas
@@ -97,9 +97,9 @@ def align(
         require_finite(one.object, float(energy))
     grid = common_grid(canvases, of_each(energy_ev, lambda at: field_box(field_of_view(doses[at]))))
     own = of_each(energy_ev, lambda at: own_gauge(seen[at], grid, options))
-    middle = reference_index(len(seen))
-    reference = register_reference(seen[middle], own[middle], grid, float(energy_ev[middle]))
-    found = of_each(energy_ev, lambda at: register(seen[at], own[at], reference, grid, options))
+    middle = fixed_index(len(seen))
+    fixed = register_fixed(seen[middle], own[middle], grid, float(energy_ev[middle]))
+    found = of_each(energy_ev, lambda at: register(seen[at], own[at], fixed, grid, options))
     shared = share(
         np.stack([one.shift_px for one in found]),
         np.mean([one.phase for one in found], axis=0),
@@ -136,7 +136,7 @@ def of_each(energy_ev: Array, work: Callable[[int], Found]) -> list[Found]:
     for place, energy in enumerate(energy_ev):
         try:
             found.append(work(place))
-        except BlankReferenceError:
+        except BlankFixedImageError:
             raise
         except (VacuumError, RegistrationError) as error:
             raise type(error)(f"{error} (This was found at {energy:.1f} eV, which align.leave_out_ev can leave out.)") from error

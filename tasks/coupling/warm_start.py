@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.registration import DriftReference, coarse_shift
+from tasks.coupling.registration import FixedImage, coarse_shift
 from tasks.errors import RegistrationError, WarmStartError
 from tasks.gauge import field_of_view, smooth_phase
 from tasks.ptycho.half_detector import coarser, half_canvas
@@ -200,7 +200,7 @@ def measure_drift(start: StartingEnergy, seen: Object, canvas: Canvas, field: ND
     try:
         for _ in range(DRIFT_STEPS):
             its = _phase(moved(start.object, start.canvas, canvas, shift_m), field)
-            step = DriftReference(its, weight).shift_of(phase)
+            step = FixedImage(its, weight).shift_of(phase)
             shift_m = shift_m + step * canvas.pixel_size_m
             if np.abs(step).max() < DRIFT_TOLERANCE_PX:
                 break

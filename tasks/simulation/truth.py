@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.arrays import robust_sd
-from tasks.coupling.registration import DriftReference, coarse_shift
+from tasks.coupling.registration import FixedImage, coarse_shift
 from tasks.scattering import Absorber
 from tasks.simulation.chemical_states import absorption_jump, electrons_per_formula
 from tasks.simulation.specimen import DENSITY_V_M3, Simulation, Specimen
@@ -131,7 +131,7 @@ def find_offset(simulation: Simulation, y_m: Array, x_m: Array, phase: Array) ->
     for _ in range(N_REGISTRATIONS):
         truth = true_maps(simulation, y_m - offset[0], x_m - offset[1])
         near = ndimage.binary_dilation(truth.particle, iterations=NEAR_PX).astype(float)
-        offset += DriftReference(truth.phase, near).shift_of(seen) * pixel
+        offset += FixedImage(truth.phase, near).shift_of(seen) * pixel
     return offset
 
 

@@ -59,18 +59,18 @@ class GridStep(Step):
     states: tuple[StepRef[ReconstructStep], ...]
 
     def run(self, context: StageContext) -> StepAttributes:
-        from tasks.coupling.alignment import EnergyObject, own_gauge, register_reference, require_finite
-        from tasks.coupling.reference import reference_index
+        from tasks.coupling.alignment import EnergyObject, own_gauge, register_fixed, require_finite
+        from tasks.coupling.fixed_energy import fixed_index
         from tasks.coupling.registration import common_grid
 
         canvases = [scan.canvas for scan in self.scans]
         grid = common_grid(canvases, [read_field_box(context.artifacts, state.key) for state in self.states])
-        middle = reference_index(len(self.states))
+        middle = fixed_index(len(self.states))
         seen = EnergyObject(**context.read(self.states[middle], "object", "dose"), canvas=canvases[middle])
         require_finite(seen.object, self.scans[middle].energy_ev)
         own = own_gauge(seen, grid, self.align)
-        reference = register_reference(seen, own, grid, self.scans[middle].energy_ev)
-        return context.write({"y_m": grid.y_m, "x_m": grid.x_m, "phase": reference.phase, "field": reference.field})
+        fixed = register_fixed(seen, own, grid, self.scans[middle].energy_ev)
+        return context.write({"y_m": grid.y_m, "x_m": grid.x_m, "phase": fixed.phase, "field": fixed.field})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +113,12 @@ class EnergiesStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterStep(EnergiesStep):
-    """The gauge that each object shows by itself, and its drift against the reference.
+    """The gauge that each object shows by itself, and its drift against the fixed energy.
 
     Parameters
     ----------
-    reference_ev : float
-        Energy of the reference [eV].
+    fixed_ev : float
+        The energy that the others are registered against [eV].
     """
 
     part: ClassVar[str] = "-register"
@@ -131,21 +131,21 @@ class RegisterStep(EnergiesStep):
         ArraySpec("field", ("y", "x"), BOOL, "1", "pixels that all of these energies see"),
     )
 
-    reference_ev: float = field(metadata=NOT_IN_KEY)
+    fixed_ev: float = field(metadata=NOT_IN_KEY)
 
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.coupling.alignment import own_gauge, register, require_finite
-        from tasks.coupling.reference import Reference
+        from tasks.coupling.fixed_energy import FixedEnergy
 
         read = context.read(self.grid)
         grid = grid_of(read)
-        reference = Reference(self.reference_ev, read["phase"], read["field"])
+        fixed = FixedEnergy(self.fixed_ev, read["phase"], read["field"])
         gauges, found = [], []
         for seen, scan in zip(self.objects(context), self.scans, strict=True):
             require_finite(seen.object, scan.energy_ev)
             own = own_gauge(seen, grid, self.align)
             gauges.append(gauge_row(own.gauge))
-            found.append(register(seen, own, reference, grid, self.align))
+            found.append(register(seen, own, fixed, grid, self.align))
         arrays: dict[str, NDArray[Any]] = {
             "gauge": np.stack(gauges),
             "shift_px": np.stack([one.shift_px for one in found]),

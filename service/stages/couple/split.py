@@ -16,7 +16,7 @@ from service.workflow.graph import Graph
 from service.workflow.inputs import ScanInput, energy_label
 from service.workflow.step import StepRef
 from tasks.arrays import nth_part
-from tasks.coupling.reference import reference_index
+from tasks.coupling.fixed_energy import fixed_index
 
 SPLIT_PIXELS: Final = 1_000_000
 """Coupling of fewer pixels of all canvases is one step, which takes some seconds."""
@@ -81,8 +81,8 @@ def add_parts(graph: Graph, step: CouplingStep) -> Parts:
         {"label": label_of(scans, label), "scans": scans, "align": align, "states": states[group], "grid": grid}
         for group, scans in ((group, step.scans[group]) for group in groups)
     ]
-    reference_ev = step.scans[reference_index(len(step.scans))].energy_ev
-    registered = tuple(graph.add(RegisterStep(**about, reference_ev=reference_ev)) for about in own)
+    fixed_ev = step.scans[fixed_index(len(step.scans))].energy_ev
+    registered = tuple(graph.add(RegisterStep(**about, fixed_ev=fixed_ev)) for about in own)
     shared = graph.add(ShareStep(label=label, align=align, grid=grid, registered=registered))
     shape = step.scans[0].canvas.shape
     n_tiles = number_of_tiles(shape[0], len(energies))

@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
 from tasks.coupling.registration import (
-    DriftReference,
+    FixedImage,
     Grid,
     Interpolation,
     Placement,
@@ -71,35 +71,35 @@ def test_a_correction_goes_back_to_where_it_came_from() -> None:
 @pytest.mark.parametrize("shift", [(0.31, -0.18), (-0.44, 0.4)])
 @pytest.mark.parametrize("gain", [1.0, 0.6])
 def test_drift_is_found_to_hundredths_of_a_pixel_whatever_the_contrast(shift: tuple[float, float], gain: float) -> None:
-    reference = pattern(GRID.y_m, GRID.x_m)
+    fixed = pattern(GRID.y_m, GRID.x_m)
     moving = gain * pattern(GRID.y_m - shift[0] * GRID.pixel_size_m, GRID.x_m - shift[1] * GRID.pixel_size_m) + 0.05
     moving += np.random.default_rng(1).normal(0, 0.003, moving.shape)
-    found = DriftReference(reference, np.ones(GRID.shape)).shift_of(moving)
+    found = FixedImage(fixed, np.ones(GRID.shape)).shift_of(moving)
     np.testing.assert_allclose(found, shift, atol=0.02)
 
 
 def test_whole_pixels_are_found_by_correlation() -> None:
-    reference = pattern(GRID.y_m, GRID.x_m)
+    fixed = pattern(GRID.y_m, GRID.x_m)
     moving = pattern(GRID.y_m - 7 * GRID.pixel_size_m, GRID.x_m + 4 * GRID.pixel_size_m)
-    np.testing.assert_array_equal(coarse_shift(reference, moving, np.ones(GRID.shape)), (7, -4))
+    np.testing.assert_array_equal(coarse_shift(fixed, moving, np.ones(GRID.shape)), (7, -4))
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (61, 53), (96, 31)])
 def test_whole_pixels_are_those_of_an_independent_program(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(shape[1])
-    reference = ndimage.gaussian_filter(rng.normal(size=shape), 2.0)
+    fixed = ndimage.gaussian_filter(rng.normal(size=shape), 2.0)
     for shift in ((0, 0), (3, -5), (-shape[0] // 3, shape[1] // 3), (5, 1)):
-        moving = np.roll(reference, shift, (0, 1)) + rng.normal(0, 0.02, shape)
+        moving = np.roll(fixed, shift, (0, 1)) + rng.normal(0, 0.02, shape)
         weight = ndimage.gaussian_filter(rng.uniform(0.5, 1, shape), 4.0)
-        found = coarse_shift(reference, moving, weight)
-        expected, _, _ = phase_cross_correlation(moving * weight, reference * weight, normalization=None)
+        found = coarse_shift(fixed, moving, weight)
+        expected, _, _ = phase_cross_correlation(moving * weight, fixed * weight, normalization=None)
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(found, shift)
 
 
 def test_drift_of_many_is_found_against_one_whatever_their_mean() -> None:
-    reference, weight = pattern(GRID.y_m, GRID.x_m), np.random.default_rng(3).uniform(size=GRID.shape)
-    prepared = DriftReference(reference, weight)
+    fixed, weight = pattern(GRID.y_m, GRID.x_m), np.random.default_rng(3).uniform(size=GRID.shape)
+    prepared = FixedImage(fixed, weight)
     for shift in (0.1, -0.3):
         moving = pattern(GRID.y_m - shift * GRID.pixel_size_m, GRID.x_m)
         np.testing.assert_allclose(prepared.shift_of(moving), (shift, 0), atol=0.01)
@@ -116,9 +116,9 @@ def test_a_placement_serves_any_number_of_images() -> None:
 
 
 def test_images_that_do_not_resemble_each_other_are_an_error() -> None:
-    reference = pattern(GRID.y_m, GRID.x_m)
+    fixed = pattern(GRID.y_m, GRID.x_m)
     with pytest.raises(RegistrationError, match="resemble"):
-        DriftReference(reference, np.ones(GRID.shape)).shift_of(-reference)
+        FixedImage(fixed, np.ones(GRID.shape)).shift_of(-fixed)
 
 
 def test_common_grid_has_the_finest_pixel_and_the_shared_area() -> None:

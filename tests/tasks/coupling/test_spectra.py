@@ -13,7 +13,7 @@ from tasks.chemistry import electron_density
 from tasks.coupling.correction import Correction
 from tasks.coupling.outliers import phase_warnings
 from tasks.coupling.spectra import Aligned, Spectra, align, impose
-from tasks.errors import BlankReferenceError, EnergyGridError, RegistrationError, VacuumError
+from tasks.errors import BlankFixedImageError, EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge
 from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.options.reconstruct import ReconstructOptions
@@ -314,7 +314,7 @@ def test_a_blank_energy_in_the_middle_is_blamed_for_what_no_other_can_be_registe
     objects, doses, canvases = disc(2.0)
     noise = np.random.default_rng(1).normal(0, 0.2, (N, N))
     objects[1] = np.exp(1j * noise).astype(np.complex64)
-    with pytest.raises(BlankReferenceError, match=r"middle, 5470\.0 eV, against which all.*leave it out: align\.leave_out_ev"):
+    with pytest.raises(BlankFixedImageError, match=r"middle, 5470\.0 eV, against which all.*leave it out: align\.leave_out_ev"):
         align(objects, doses, canvases, THREE, AlignOptions())
 
 

@@ -1,4 +1,4 @@
-"""The energy that the others are registered against."""
+"""The energy that the others are registered against: its image is the fixed one, theirs are the moving ones."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def reference_index(n_energies: int) -> int:
+def fixed_index(n_energies: int) -> int:
     """Place, among ascending energies, of the one in the middle, against which all are registered."""
     return n_energies // 2
 
 
 @dataclass(frozen=True)
-class Reference:
+class FixedEnergy:
     """The energy against which the others are registered."""
 
     energy_ev: float
