@@ -72,7 +72,7 @@ class ResultsNotReadyError(ConflictError):
     """The run has not published its results (yet)."""
 
 
-class ResultsDamagedError(ConflictError):
+class ResultsLostError(ConflictError):
     """Published results that are no longer what was written; trying the run again computes them again."""
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from api.cli.flags import fields_of, with_flags
 from api.cli.terminal import console, plain_errors, safe
 from storage.writers.cxi import write_cxi
-from tasks.planning.plan import REFERENCE_ENERGIES, Plan, PlanOptions, plan_energies
+from tasks.planning.plan import REFERENCE_ENERGIES, EnergyPlan, PlanOptions, plan_energies
 from tasks.ptycho.probe import ProbeSpec
 from tasks.ptycho.scan import Scan
 from tasks.scattering import Absorber
@@ -134,7 +134,7 @@ def measure(options: SimulationOptions, folder: Path) -> Measurement:
     return Measurement(simulation, files)
 
 
-def plan_as_json(plan: Plan) -> dict[str, Any]:
+def plan_as_json(plan: EnergyPlan) -> dict[str, Any]:
     """Energies [eV], shares of the photons, and expected errors of a plan, for programs."""
     return {
         "energies_ev": plan.energy_ev.round(3).tolist(),
@@ -146,7 +146,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_as_table(plan: Plan) -> Group:
+def plan_as_table(plan: EnergyPlan) -> Group:
     """The energies to measure, then the expected errors beside those of the usual grid."""
     edge = plan.options.absorber.edge_energy_ev
     energies = Table("energy, eV", "from the edge", "share of the photons", box=None, header_style="bold", pad_edge=False)

@@ -16,7 +16,7 @@ from api.pages.templating import TEMPLATES
 from api.problems import answer_http_error, answer_known_error
 from api.schemas.text import Line
 from service.bootstrap import Service
-from service.errors import NotFoundError, ResultsDamagedError, ResultsNotReadyError
+from service.errors import NotFoundError, ResultsLostError, ResultsNotReadyError
 from service.records.views import DatasetFilter, DatasetView, FigureView, RunFilter, RunView
 from service.results.exports import TITLES
 from service.uploads.formats import IMAGE_FORMATS, SCAN_FORMATS
@@ -124,7 +124,7 @@ def figures_of(service: Service, run: RunView | None) -> list[Shown]:
     try:
         figures = service.runs.results.figures(run.id) if run else []
         return [Shown(figure, *size_of_png(service.runs.results.figure(run.id, figure.name))) for figure in figures if run]
-    except (NotFoundError, ResultsDamagedError, ResultsNotReadyError):
+    except (NotFoundError, ResultsLostError, ResultsNotReadyError):
         return []
 
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from service.errors import NotFoundError, ResultsDamagedError, ResultsNotReadyError
+from service.errors import NotFoundError, ResultsLostError, ResultsNotReadyError
 from service.records.run_inputs import RunInputReader
 from service.records.views import FigureView, RunView
 from service.results.area_spectra import Area, AreaSpectrum, read_area_spectrum
@@ -17,8 +17,7 @@ from service.stages.pipeline import build_graph
 from service.workflow.graph import Graph
 from service.workflow.quotas import check_free_disk
 from storage.artifacts import ArtifactStore
-from storage.errors import ResultsDamagedError as StoredResultsDamagedError
-from storage.errors import ResultsError
+from storage.errors import ResultsDamagedError, ResultsError
 from storage.figures import FigureStore
 from storage.location import body_of
 from storage.results import ResultsStore
@@ -50,7 +49,7 @@ class PublishedResults:
         ------
         ResultsNotReadyError
             The store is not sealed.
-        ResultsDamagedError
+        ResultsLostError
             The file is no longer what was sealed.
         NotFoundError
             The sealed store holds no such key.
@@ -67,7 +66,7 @@ class PublishedResults:
 
         Raises
         ------
-        ResultsNotReadyError, ResultsDamagedError
+        ResultsNotReadyError, ResultsLostError
         """
         view = self._get(run_id)
         with readable(view, "figures"):
@@ -79,7 +78,7 @@ class PublishedResults:
 
         Raises
         ------
-        NotFoundError, ResultsNotReadyError, ResultsDamagedError
+        NotFoundError, ResultsNotReadyError, ResultsLostError
         """
         view = self._get(run_id)
         with readable(view, "figures"):
@@ -93,7 +92,7 @@ class PublishedResults:
 
         Raises
         ------
-        NotFoundError, ResultsNotReadyError, ResultsDamagedError
+        NotFoundError, ResultsNotReadyError, ResultsLostError
         """
         self.figure(run_id, name)
         view = self._get(run_id)
@@ -122,7 +121,7 @@ class PublishedResults:
             No such image.
         ResultsNotReadyError
             It will come with the results.
-        ResultsDamagedError
+        ResultsLostError
             The array is no longer what was sealed.
         InvalidOptionError
             A colour map, limits or a width that mean nothing.
@@ -146,7 +145,7 @@ class PublishedResults:
 
         Raises
         ------
-        ResultsNotReadyError, ResultsDamagedError
+        ResultsNotReadyError, ResultsLostError
         NotFoundError, InvalidInputError
             An area of no dataset of this run, or outside its image.
         """
@@ -170,7 +169,7 @@ class PublishedResults:
 
         Raises
         ------
-        ResultsDamagedError
+        ResultsLostError
         """
         view = self._get(run_id)
         store = ResultsStore(self._paths.results(run_id))
@@ -194,10 +193,10 @@ class PublishedResults:
         return build_graph(self._inputs.read(datasets), OPTIONS.validate_python(dict(view.options)), view.id)
 
 
-def not_ready(view: RunView, what: str = "results") -> ResultsNotReadyError | ResultsDamagedError:
+def not_ready(view: RunView, what: str = "results") -> ResultsNotReadyError | ResultsLostError:
     """Why a run has no results, or no figures, to read."""
     if view.state == "succeeded":
-        return ResultsDamagedError(f"the {what} of run {view.id} are gone; try the run again to compute them")
+        return ResultsLostError(f"the {what} of run {view.id} are gone; try the run again to compute them")
     return ResultsNotReadyError(f"run {view.id} is {view.state}: its {what} are not published")
 
 
@@ -206,7 +205,7 @@ def readable(view: RunView, what: str = "results") -> Iterator[None]:
     """Raise what the stores say of published results as the service's errors."""
     try:
         yield
-    except StoredResultsDamagedError as error:
-        raise ResultsDamagedError(f"run {view.id}: {error}") from error
+    except ResultsDamagedError as error:
+        raise ResultsLostError(f"run {view.id}: {error}") from error
     except ResultsError as error:
         raise not_ready(view, what) from error

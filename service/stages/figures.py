@@ -16,7 +16,7 @@ from service.workflow.step import StepAttributes, StepRef
 from storage.errors import ArtifactMissingError
 from storage.figures import FigureStore
 from storage.layout import ArraySpec
-from tasks.figures.study import KramersKronig, PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
+from tasks.figures.study import KramersKronig, PooledDomains, ReconstructionQuality, ReferenceSpectrum, Specimen, Study
 from tasks.options.run import RunOptions
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def specimen_of(found: DatasetResults) -> Specimen:
         group=found.dataset.group,
         standard=found.dataset.standard,
         mixture=found.mixture.get("fraction"),
-        reconstruction=Reconstruction(
+        reconstruction=ReconstructionQuality(
             found.convergence.get("error", found.energy_ev[:, None][:, :0]),
             found.convergence.get("noise_error"),
             found.probe,

@@ -10,7 +10,7 @@ FAST: Final = 1
 """Level of compression."""
 
 
-class Archive:
+class ArchiveWriter:
     """Members are added one after the other.
 
     Parameters
@@ -34,7 +34,7 @@ class Archive:
 
 
 @contextmanager
-def new_archive(path: Path) -> Iterator[Archive]:
+def new_archive(path: Path) -> Iterator[ArchiveWriter]:
     """Write a ZIP archive; members are built beside it."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=FAST) as file:
-        yield Archive(file, path.with_name(f"{path.stem}-member.part"))
+        yield ArchiveWriter(file, path.with_name(f"{path.stem}-member.part"))

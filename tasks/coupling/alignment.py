@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.coupling.fixed_energy import FixedEnergy
-from tasks.coupling.registration import FixedImage, Grid, Placement, coarse_shift, to_canvas
+from tasks.coupling.registration import FixedImage, Grid, Resampling, coarse_shift, to_canvas
 from tasks.errors import BlankFixedImageError, EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge, anchored, field_of_view, find_empty, find_vacuum, measure_gauge, require_vacuum, smooth_phase
 from tasks.options.coupling import AlignOptions
@@ -184,7 +184,7 @@ def register(seen: EnergyObject, own: OwnGauge, fixed: FixedEnergy, grid: Grid, 
         try:
             shift = _refined(image, seen.canvas, grid, FixedImage(fixed.phase, weight), shift, REGISTER_STEPS)
         except RegistrationError:
-            _require_specimen(fixed, _held(own.vacuum, Placement.of(seen.canvas, grid, np.zeros(2))))
+            _require_specimen(fixed, _held(own.vacuum, Resampling.of(seen.canvas, grid, np.zeros(2))))
             raise  # there is a specimen, and it is another
     return _registered(seen, own, image, grid, shift)
 
@@ -209,7 +209,7 @@ def share(shifts_px: Array, mean_phase: Array, field: Mask, grid: Grid, options:
     """
     offset = shifts_px.mean(axis=0)
     here = Canvas(grid.shape, grid.pixel_size_m, (float(grid.y_m[0]), float(grid.x_m[0])))
-    here_from = Placement.of(here, grid, -offset)
+    here_from = Resampling.of(here, grid, -offset)
     field = _held(field, here_from)
     if not field.any():
         raise RegistrationError(
@@ -243,7 +243,7 @@ def flatten(seen: EnergyObject, own: Gauge, shift_px: Array, shared: Shared, gri
         shift = _refined(_in_gauge(seen, own), seen.canvas, grid, mean, shift, REFINE_STEPS)
     vacuum = to_canvas(shared.vacuum.astype(np.float32), grid, seen.canvas, shift) > INSIDE
     gauge = _gauge(seen, vacuum, options)
-    image = Placement.of(seen.canvas, grid, shift)(_in_gauge(seen, gauge), fill=1.0)
+    image = Resampling.of(seen.canvas, grid, shift)(_in_gauge(seen, gauge), fill=1.0)
     absorption = np.where(shared.field, -np.log(np.maximum(np.abs(image), 1e-6)), 0.0).astype(np.float32)
     phase = np.where(shared.field, anchored(smooth_phase(image, shared.field), shared.vacuum), 0.0).astype(np.float32)
     return Flat(absorption, phase, shift, gauge)
@@ -296,7 +296,7 @@ def _refined(image: Object, canvas: Canvas, grid: Grid, fixed: FixedImage, shift
     Whole turns, which `_registered` fixes, are no matter here: the steps leave a constant free.
     """
     for _ in range(n_steps):
-        step = fixed.shift_of(smooth_phase(Placement.of(canvas, grid, shift)(image, fill=1.0)))
+        step = fixed.shift_of(smooth_phase(Resampling.of(canvas, grid, shift)(image, fill=1.0)))
         shift = shift + step
         if np.abs(step).max() < DRIFT_TOLERANCE_PX:
             break
@@ -318,12 +318,12 @@ def _registered(seen: EnergyObject, own: OwnGauge, image: Object, grid: Grid, sh
 
     The object's own vacuum, where the phase is zero, fixes the whole turns.
     """
-    place = Placement.of(seen.canvas, grid, shift)
+    place = Resampling.of(seen.canvas, grid, shift)
     phase = anchored(smooth_phase(place(image, fill=1.0)), _held(own.vacuum, place))
     return Registered(shift, phase, _held(own.field, place))
 
 
-def _held(mask: Mask, place: Placement) -> Mask:
+def _held(mask: Mask, place: Resampling) -> Mask:
     """(Y, X): pixels of the grid that a mask (Yc, Xc) holds."""
     return np.asarray(place(mask.astype(np.float32)) > INSIDE)
 

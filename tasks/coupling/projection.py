@@ -233,7 +233,7 @@ def moments_of(pair: Pair, energy_ev: Array, field: Mask, sample: Mask) -> Momen
 
 
 @dataclass(frozen=True)
-class Assessment:
+class RelationStatistics:
     """What the specimen's pixels tell of the relation before it is imposed."""
 
     noise: tuple[Noise, Noise]
@@ -250,7 +250,7 @@ class Assessment:
     """(E,) the same from the absorption, K g''."""
 
 
-def assess(moments: Moments, energy_ev: Array, K: Array, T: Array, absorber: Absorber) -> Assessment:
+def assess(moments: Moments, energy_ev: Array, K: Array, T: Array, absorber: Absorber) -> RelationStatistics:
     """Noise by band, density, residual and slope, from the moments of all of the specimen."""
     low, high = moments.representatives()
     g2, g1 = low[0] + high[0], low[1] + high[1]
@@ -260,7 +260,7 @@ def assess(moments: Moments, energy_ev: Array, K: Array, T: Array, absorber: Abs
     mean2, mean1 = low2 + high2, low1 + high1
     atoms = absorber_density(energy_ev, mean2, absorber)
     measured, predicted = (spectrum[:, 0] / atoms for spectrum in kkr.partners(K, T, mean2, mean1))
-    return Assessment(measure_noise(K, T, [low, high]), density, residual, kkr.slope(K, T, g2, g1), measured, predicted)
+    return RelationStatistics(measure_noise(K, T, [low, high]), density, residual, kkr.slope(K, T, g2, g1), measured, predicted)
 
 
 def residual_squares(pair: Pair, energy_ev: Array, K: Array, T: Array, sample: Mask) -> Array:

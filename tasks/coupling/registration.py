@@ -126,14 +126,14 @@ def real_view(values: NDArray[Any]) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
-class Placement:
+class Resampling:
     """Where the points of a grid lie on an energy's canvas; any number of images may be resampled by it."""
 
     rows: Interpolation
     columns: Interpolation
 
     @classmethod
-    def of(cls, canvas: Canvas, grid: Grid, shift_px: Array) -> "Placement":
+    def of(cls, canvas: Canvas, grid: Grid, shift_px: Array) -> "Resampling":
         """That of a specimen which sits displaced by ``shift_px`` (2,) [grid px] relative to the fixed energy."""
         y = (grid.y_m + shift_px[0] * grid.pixel_size_m - canvas.origin_m[0]) / canvas.pixel_size_m
         x = (grid.x_m + shift_px[1] * grid.pixel_size_m - canvas.origin_m[1]) / canvas.pixel_size_m
@@ -161,14 +161,14 @@ def to_grid(image: NDArray[Any], canvas: Canvas, grid: Grid, shift_px: Array, fi
     fill : complex
         Value outside the canvas, and the constant about which the image is interpolated.
     """
-    return Placement.of(canvas, grid, shift_px)(image, fill)
+    return Resampling.of(canvas, grid, shift_px)(image, fill)
 
 
 def to_canvas(image: NDArray[Any], grid: Grid, canvas: Canvas, shift_px: Array) -> NDArray[Any]:
     """(Yc, Xc): the way back of `to_grid` for a correction, zero outside the grid."""
     y_m, x_m = canvas.axes_m
     y, x = ((y_m - grid.y_m[0]) / grid.pixel_size_m - shift_px[0], (x_m - grid.x_m[0]) / grid.pixel_size_m - shift_px[1])
-    return Placement(Interpolation.at(y, image.shape[0]), Interpolation.at(x, image.shape[1]))(image)
+    return Resampling(Interpolation.at(y, image.shape[0]), Interpolation.at(x, image.shape[1]))(image)
 
 
 def coarse_shift(fixed: Array, moving: Array, weight: Array) -> Array:

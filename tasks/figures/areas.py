@@ -25,7 +25,7 @@ from tasks.figures.panel import (
     show_image,
 )
 from tasks.figures.quantities import axis_label, quantity
-from tasks.figures.study import Area, Specimen, Study
+from tasks.figures.study import Disc, Specimen, Study
 from tasks.figures.style import AREA_COLOURS, FAINT, PAGE_MM, REFERENCE_COLOURS, new_figure
 from tasks.xanes.model import eq1
 
@@ -34,7 +34,7 @@ _EDGE_REGION_EV = (-25.0, 45.0)
 _REFERENCE_DASHES = ((0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 2)))
 
 
-def choose_areas(specimen: Specimen) -> tuple[Area, ...]:
+def choose_areas(specimen: Specimen) -> tuple[Disc, ...]:
     """The specimen's own areas; else discs of low, middle and high edge energy well inside it.
 
     Fewer than three where the specimen is too small; none where it has no map of edge energies.
@@ -50,16 +50,16 @@ def choose_areas(specimen: Specimen) -> tuple[Area, ...]:
     mean = uniform_filter(np.where(kept, energies, 0.0), box, mode="constant")
     rows, columns = np.nonzero(inside)
     order = np.argsort(mean[inside], kind="stable")
-    areas: list[Area] = []
+    areas: list[Disc] = []
     for percentile in _PERCENTILES:
         k = order[round(percentile / 100 * (order.size - 1))]
         y, x = int(rows[k]), int(columns[k])
         if all(np.hypot(y - area.y, x - area.x) > 2 * radius for area in areas):
-            areas.append(Area("ABC"[len(areas)], y, x, radius))
+            areas.append(Disc("ABC"[len(areas)], y, x, radius))
     return tuple(areas)
 
 
-def area_mask(area: Area, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def area_mask(area: Disc, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """(Y, X) pixels of the area."""
     y, x = np.ogrid[: shape[-2], : shape[-1]]
     return np.asarray(np.hypot(y - area.y, x - area.x) <= area.radius_px)
@@ -107,7 +107,7 @@ def plot_spectrum(
         axes.plot(fit.curve_energy_ev, fit.curve, color=colour, linewidth=0.9)
 
 
-def _tell_ratios(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area, ...]) -> None:
+def _tell_ratios(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Disc, ...]) -> None:
     """A legend of the areas' electron ratios."""
     told = [(area, area_electrons(specimen, area)) for area in areas]
     words = [f"{plain_text(area.name)}: {with_error(*one)}" for area, one in told if one is not None]
@@ -121,13 +121,13 @@ def with_error(value: float, sigma: float) -> str:
     return f"{value:.{decimals}f} ± {sigma:.{decimals}f}"
 
 
-def area_electrons(specimen: Specimen, area: Area) -> tuple[float, float] | None:
+def area_electrons(specimen: Specimen, area: Disc) -> tuple[float, float] | None:
     """Electrons per absorber over the kept pixels of an area, and one standard error; None without the maps."""
     inside = area_mask(area, specimen.absorption.shape) & specimen.kept()
     return tasks.areas.area_electrons(specimen.maps, inside, specimen.blur_px)
 
 
-def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Area, ...]) -> None:
+def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Disc, ...]) -> None:
     name = "edge_energy" if "edge_energy" in specimen.maps else "absorption"
     specimens = [other for other in study.specimens if name == "absorption" or name in other.maps]
     view = common_views(specimens)[specimens.index(specimen)]
@@ -152,7 +152,7 @@ def _picture(specimen: Specimen, name: str) -> NDArray[Any]:
     return specimen.absorption[-1] if name == "absorption" else specimen.values(name)
 
 
-def normalised_spectrum(specimen: Specimen, area: Area) -> NDArray[np.float64]:
+def normalised_spectrum(specimen: Specimen, area: Disc) -> NDArray[np.float64]:
     """(E,) absorption of the area with the background before the edge at 0 and an edge jump of 1.
 
     Offset and jump are sums over the area's kept pixels, so that thick pixels count for more.

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from tasks.figures.panel import formula_text
 from tasks.figures.style import AREA_COLOURS, FAINT, INK, draw_png, new_figure
-from tasks.planning.plan import Plan, expected_parameters
+from tasks.planning.plan import EnergyPlan, expected_parameters
 from tasks.simulation.chemical_states import STATES
 from tasks.xanes.model import PARAMETERS, eq1, jacobian
 
@@ -18,12 +18,12 @@ SENSITIVITIES = {
 """Label and parameter of eq. 1 whose derivatives are shown."""
 
 
-def plan_png(plan: Plan) -> bytes:
+def plan_png(plan: EnergyPlan) -> bytes:
     """PNG of `plan_figure`."""
     return draw_png("Chosen energies", plan_figure, plan)
 
 
-def plan_figure(plan: Plan) -> Figure:
+def plan_figure(plan: EnergyPlan) -> Figure:
     """Expected spectra with the chosen energies above, sensitivities below."""
     figure = new_figure(120, 95)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
@@ -35,7 +35,7 @@ def plan_figure(plan: Plan) -> Figure:
     return figure
 
 
-def _draw_spectra(axes: Axes, plan: Plan, fine: np.ndarray, parameters: np.ndarray) -> None:
+def _draw_spectra(axes: Axes, plan: EnergyPlan, fine: np.ndarray, parameters: np.ndarray) -> None:
     spectra = eq1(fine, parameters)
     mean = spectra.mean(axis=1)
     axes.plot(fine, spectra[:, 0], color=FAINT, linewidth=0.6, label="states to expect")
@@ -57,7 +57,7 @@ def _draw_spectra(axes: Axes, plan: Plan, fine: np.ndarray, parameters: np.ndarr
     )
 
 
-def _draw_sensitivities(axes: Axes, plan: Plan, fine: np.ndarray, parameters: np.ndarray) -> None:
+def _draw_sensitivities(axes: Axes, plan: EnergyPlan, fine: np.ndarray, parameters: np.ndarray) -> None:
     slopes = np.mean([jacobian(fine, p) for p in parameters.T], axis=0)
     for (label, name), colour in zip(SENSITIVITIES.items(), AREA_COLOURS, strict=False):
         slope = np.abs(slopes[:, PARAMETERS.index(name)])

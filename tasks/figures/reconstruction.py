@@ -11,7 +11,7 @@ from matplotlib.ticker import FormatStrFormatter, LogFormatterMathtext, LogLocat
 from numpy.typing import NDArray
 
 from tasks.figures.panel import add_colour_bar, add_scale_bar, colour_map, legend_above, letter_panels, show_image, whole_view
-from tasks.figures.study import KramersKronig, Reconstruction, Specimen
+from tasks.figures.study import KramersKronig, ReconstructionQuality, Specimen
 from tasks.figures.style import FAINT, INK, PAGE_MM, new_figure
 
 SMALL_ERROR: Final = 1e-3
@@ -21,7 +21,7 @@ _NM = 1e9
 _ROUNDING = 1e-3
 
 
-def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
+def convergence(specimen: Specimen, reconstruction: ReconstructionQuality) -> Figure:
     """R-factor of every energy against the cycle, and what photon noise alone would leave.
 
     Dotted where a cycle saw the middle of the frames only: another sum, whose R is that of those pixels.
@@ -54,7 +54,7 @@ def convergence(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
     return figure
 
 
-def sees_middle_only(reconstruction: Reconstruction) -> NDArray[np.bool_]:
+def sees_middle_only(reconstruction: ReconstructionQuality) -> NDArray[np.bool_]:
     """(E, C) bool: whether a cycle saw less of the frames than others of the same energy did."""
     sides = reconstruction.frame_px
     if sides is None:
@@ -74,7 +74,7 @@ def _explain_energies(figure: Figure, axes: Any, energy_ev: NDArray[np.float64],
         bar.outline.set_linewidth(0.5)
 
 
-def resolution(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
+def resolution(specimen: Specimen, reconstruction: ReconstructionQuality) -> Figure:
     """PRTF and FRC of every energy against spatial frequency, with their thresholds."""
     curves = {"PRTF": reconstruction.prtf, "FRC": reconstruction.frc}
     drawn = {name: curve for name, curve in curves.items() if curve is not None}
@@ -97,7 +97,7 @@ def resolution(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
 
 
 def _add_threshold(
-    axes: Axes, name: str, frequency: NDArray[np.float64], curve: NDArray[Any], reconstruction: Reconstruction
+    axes: Axes, name: str, frequency: NDArray[np.float64], curve: NDArray[Any], reconstruction: ReconstructionQuality
 ) -> None:
     resolved = reconstruction.resolution_m if name == "FRC" else reconstruction.prtf_resolution_m
     if name == "PRTF":
@@ -125,7 +125,7 @@ def _resolution_text(
     return f"{text}; limited by the pixel at {n_limited} of {len(resolved_m)} energies" if n_limited else text
 
 
-def probe(specimen: Specimen, reconstruction: Reconstruction) -> Figure:
+def probe(specimen: Specimen, reconstruction: ReconstructionQuality) -> Figure:
     """Amplitude and phase of the strongest probe mode at the lowest and the highest energy.
 
     The phase is white where the amplitude is below a hundredth of its largest value.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class ReconstructionQuality:
     """How well the energies of one specimen were reconstructed; energies in the order of ``Specimen.energy_ev``."""
 
     error: NDArray[np.float32]
@@ -62,7 +62,7 @@ class KramersKronig:
 
 
 @dataclass(frozen=True)
-class Area:
+class Disc:
     """A disc of pixels whose mean spectrum is drawn."""
 
     name: str
@@ -71,7 +71,7 @@ class Area:
     x: int
     """Column of the centre."""
     radius_px: float
-    """Pixels whose centre is at most this far away belong to the area."""
+    """Pixels whose centre is at most this far away belong to it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Specimen:
         Group of specimens it belongs to.
     standard : bool
         A reference compound: mapped like the rest, but no part of the domains.
-    reconstruction : Reconstruction, optional
+    reconstruction : ReconstructionQuality, optional
     kramers_kronig : KramersKronig, optional
     sigma_absorption, sigma_phase : (E,) arrays, optional
         Standard deviation of one pixel of ``absorption`` [1] and ``phase`` [rad].
@@ -105,7 +105,7 @@ class Specimen:
         How errors of neighbouring pixels are correlated (`tasks.xanes.unresolved.blur_of`); 0 of independent ones.
     mixture : (R, Y, X) array, optional
         Share of each of the study's references in every pixel; NaN where masked.
-    areas : tuple of Area
+    areas : tuple of Disc
         Where spectra are taken; chosen from the map of edge energies where empty.
     """
 
@@ -120,13 +120,13 @@ class Specimen:
     label: NDArray[np.integer] | None = None
     group: str = ""
     standard: bool = False
-    reconstruction: Reconstruction | None = None
+    reconstruction: ReconstructionQuality | None = None
     kramers_kronig: KramersKronig | None = None
     sigma_absorption: NDArray[Any] | None = None
     sigma_phase: NDArray[Any] | None = None
     blur_px: float = 0.0
     mixture: NDArray[Any] | None = None
-    areas: tuple[Area, ...] = ()
+    areas: tuple[Disc, ...] = ()
 
     def kept(self) -> NDArray[np.bool_]:
         """(Y, X) pixels whose maps mean something: ``maps["mask"]``, else the specimen, else all."""

@@ -110,7 +110,7 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EnergyPlan:
     """Energies to measure, and what to expect of them.
 
     Parameters
@@ -134,7 +134,7 @@ class Plan:
     kk_rms: float
 
 
-def plan_energies(options: PlanOptions) -> Plan:
+def plan_energies(options: PlanOptions) -> EnergyPlan:
     """Choose the energies, share out the photons, and say what to expect.
 
     Raises
@@ -170,7 +170,7 @@ def plan_energies(options: PlanOptions) -> Plan:
     effort[at[chosen]] = share
     energy = candidates[chosen]
     kk_rms = kramers_kronig_error(energy, absorber, options.compound)
-    return Plan(options, energy, share, _errors(whole, effort), reference, kk_rms)
+    return EnergyPlan(options, energy, share, _errors(whole, effort), reference, kk_rms)
 
 
 def expected_cases(options: PlanOptions) -> list[ChemicalState]:

@@ -37,20 +37,20 @@ def advance(reconstruction: Reconstruction) -> State:
 def run_together(reconstructions: Sequence[Reconstruction]) -> Iterator[tuple[int, State]]:
     """Run several energies in step; yields the number and the final state of each as it ends."""
     active = dict(enumerate(reconstructions))
-    stacks: dict[tuple[int, ...], FrameStack] = {}
+    stacks: dict[tuple[int, ...], BatchedFrames] = {}
     while active:
         for number in [number for number, one in active.items() if one.is_done]:
             yield number, active.pop(number).result()
         rules = {number: one.next_rule() for number, one in active.items()}
         groups = _group_alike(active, rules)
-        stacks = {group: stacks.get(group) or FrameStack() for group in groups}
+        stacks = {group: stacks.get(group) or BatchedFrames() for group in groups}
         for group in groups:
             members, chosen = [active[number] for number in group], [rules[number] for number in group]
             for member, state in zip(members, _step_group(members, chosen, stacks[group]), strict=True):
                 member.accept(state)
 
 
-class FrameStack:
+class BatchedFrames:
     """Frames of a group of energies stacked along a new first axis; arrays that have not changed are not copied again."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ def _group_alike(active: Mapping[int, Reconstruction], rules: Mapping[int, Rule]
     return [tuple(numbers) for numbers in groups.values()]
 
 
-def _step_group(group: Sequence[Reconstruction], rules: Sequence[Rule], stack: FrameStack) -> list[State]:
+def _step_group(group: Sequence[Reconstruction], rules: Sequence[Rule], stack: BatchedFrames) -> list[State]:
     if len(group) == 1:
         return [step(group[0].state, group[0].inputs, rules[0])]
     frames = stack.stack([one.inputs.frames for one in group])

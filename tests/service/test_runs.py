@@ -18,7 +18,7 @@ from service.errors import (
     IdempotencyError,
     InvalidInputError,
     NotFoundError,
-    ResultsDamagedError,
+    ResultsLostError,
     ResultsNotReadyError,
     TooCostlyError,
     TooManyRunsError,
@@ -324,9 +324,9 @@ def test_results_that_are_lost_or_damaged_are_named_and_never_drawn_as_fill(benc
     bench.publish(run_id)
     bench.end(run_id)
     LOSSES[lost](bench.settings.data_dir / "runs" / run_id)
-    with pytest.raises(ResultsDamagedError, match="again"):
+    with pytest.raises(ResultsLostError, match="again"):
         bench.runs.results.file(run_id, "ds_a/maps/edge_energy/c/0/0")
-    with pytest.raises(ResultsDamagedError):
+    with pytest.raises(ResultsLostError):
         bench.runs.results.image(run_id, "ds_a", "edge_energy")
 
 
@@ -336,7 +336,7 @@ def test_figures_that_are_lost_are_named(bench: RunBench, lost: str) -> None:
     bench.publish(run_id)
     bench.end(run_id)
     LOSSES[lost](bench.settings.data_dir / "runs" / run_id)
-    with pytest.raises(ResultsDamagedError, match="again"):
+    with pytest.raises(ResultsLostError, match="again"):
         bench.runs.results.figure(run_id, "elbow")
 
 

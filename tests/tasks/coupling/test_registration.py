@@ -12,7 +12,7 @@ from tasks.coupling.registration import (
     FixedImage,
     Grid,
     Interpolation,
-    Placement,
+    Resampling,
     coarse_shift,
     common_grid,
     to_canvas,
@@ -106,12 +106,12 @@ def test_drift_of_many_is_found_against_one_whatever_their_mean() -> None:
         np.testing.assert_allclose(prepared.shift_of(moving), prepared.shift_of(moving + 2 * np.pi), atol=1e-9)
 
 
-def test_a_placement_serves_any_number_of_images() -> None:
-    place, shift = Placement.of(CANVAS, GRID, np.array([0.4, -1.7])), np.array([0.4, -1.7])
+def test_a_resampling_serves_any_number_of_images() -> None:
+    place, shift = Resampling.of(CANVAS, GRID, np.array([0.4, -1.7])), np.array([0.4, -1.7])
     image = sampled(CANVAS, (0.0, 0.0)).astype(np.complex64) * np.complex64(1j)
     np.testing.assert_array_equal(place(image, 1.0), to_grid(image, CANVAS, GRID, shift, 1.0))
     assert place(image).dtype == np.complex64
-    off = Placement.of(CANVAS, GRID, np.array([400.0, 0.0]))
+    off = Resampling.of(CANVAS, GRID, np.array([400.0, 0.0]))
     assert np.all(off(image, 1.0) == 1)
 
 

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import erf
 
 from tasks.areas import AreaModel
-from tasks.figures.study import KramersKronig, PooledDomains, Reconstruction, ReferenceSpectrum, Specimen, Study
+from tasks.figures.study import KramersKronig, PooledDomains, ReconstructionQuality, ReferenceSpectrum, Specimen, Study
 from tasks.scattering import Absorber
 
 ENERGY_EV = np.concatenate([np.linspace(5420, 5458, 6), np.linspace(5460, 5490, 26), np.linspace(5494, 5540, 8)])
@@ -37,13 +37,13 @@ def spectrum(edge_energy: NDArray[Any], pre_edge_ratio: NDArray[Any]) -> NDArray
     return np.asarray(edge + pre_edge + white_line)
 
 
-def make_reconstruction(rng: np.random.Generator, n_energies: int) -> Reconstruction:
+def make_reconstruction(rng: np.random.Generator, n_energies: int) -> ReconstructionQuality:
     frequency = np.linspace(0, 33e6, 48)
     y, x = np.indices((64, 64)) - 32
     probe = np.exp(-(y**2 + x**2) / 90.0) * np.exp(0.01j * (y**2 + x**2))
     decay = np.exp(-((frequency / 24e6) ** 4))
     cycles = np.arange(1, 301)
-    return Reconstruction(
+    return ReconstructionQuality(
         error=(0.02 + 0.4 * cycles**-0.8 * rng.uniform(0.9, 1.1, (n_energies, 1))).astype(np.float32),
         noise_error=np.full(n_energies, 0.018, np.float32),
         probe=np.broadcast_to(probe, (n_energies, 1, 64, 64)).astype(np.complex64),

@@ -13,11 +13,11 @@ from tasks.figures.areas import (
     reference_spectra,
     with_error,
 )
-from tasks.figures.study import Area, Specimen, Study
+from tasks.figures.study import Disc, Specimen, Study
 
 
 def test_an_area_is_a_disc() -> None:
-    mask = area_mask(Area("A", 10, 12, 4.0), (40, 40))
+    mask = area_mask(Disc("A", 10, 12, 4.0), (40, 40))
     y, x = np.nonzero(mask)
     assert mask.sum() == pytest.approx(np.pi * 16, rel=0.06)
     assert (y.mean(), x.mean()) == (10, 12)
@@ -36,7 +36,7 @@ def test_chosen_areas_lie_inside_do_not_overlap_and_ascend_in_edge_energy(study:
 
 
 def test_areas_of_the_user_come_first_and_nothing_is_chosen_without_a_map(study: Study) -> None:
-    own = (Area("rim", 20, 30, 3.0),)
+    own = (Disc("rim", 20, 30, 3.0),)
     assert choose_areas(replace(study.specimens[0], areas=own)) == own
     assert choose_areas(replace(study.specimens[0], maps={})) == ()
     nothing_kept = {**study.specimens[0].maps, "mask": np.zeros((96, 110), dtype=bool)}

@@ -5,7 +5,7 @@ import pytest
 from panels import panels
 
 from tasks.figures.reconstruction import convergence, kramers_kronig, probe, resolution
-from tasks.figures.study import Reconstruction, Specimen, Study
+from tasks.figures.study import ReconstructionQuality, Specimen, Study
 
 
 @pytest.fixture
@@ -14,12 +14,12 @@ def specimen(study: Study) -> Specimen:
 
 
 @pytest.fixture
-def found(specimen: Specimen) -> Reconstruction:
+def found(specimen: Specimen) -> ReconstructionQuality:
     assert specimen.reconstruction is not None
     return specimen.reconstruction
 
 
-def test_every_energy_has_its_convergence(specimen: Specimen, found: Reconstruction) -> None:
+def test_every_energy_has_its_convergence(specimen: Specimen, found: ReconstructionQuality) -> None:
     axes = panels(convergence(specimen, found))[0]
     *energies, noise = axes.lines
     assert len(energies) == specimen.energy_ev.size
@@ -28,7 +28,7 @@ def test_every_energy_has_its_convergence(specimen: Specimen, found: Reconstruct
     assert axes.lines[0].get_xdata()[0] == 1
 
 
-def test_cycles_that_saw_the_middle_of_the_frames_are_dotted(specimen: Specimen, found: Reconstruction) -> None:
+def test_cycles_that_saw_the_middle_of_the_frames_are_dotted(specimen: Specimen, found: ReconstructionQuality) -> None:
     sides = np.full_like(found.error, 256, dtype=np.int16)
     sides[:, :28] = 128
     sides[3] = [128] * 28 + [256] * 20 + [0] * (len(sides[3]) - 48)
@@ -43,7 +43,7 @@ def test_cycles_that_saw_the_middle_of_the_frames_are_dotted(specimen: Specimen,
     assert labels == ["middle half of frames", "photon noise"]
 
 
-def test_small_r_factors_are_read_as_powers_of_ten(specimen: Specimen, found: Reconstruction) -> None:
+def test_small_r_factors_are_read_as_powers_of_ten(specimen: Specimen, found: ReconstructionQuality) -> None:
     axes = panels(convergence(specimen, replace(found, error=found.error * 1e-3)))[0]
     form = axes.yaxis.get_major_formatter()
     assert ["10^{-2}" in form(1e-2), "10^{-5}" in form(1e-5)] == [True, True]
@@ -52,7 +52,7 @@ def test_small_r_factors_are_read_as_powers_of_ten(specimen: Specimen, found: Re
     assert large(0.05) == "0.05"
 
 
-def test_resolution_draws_both_measures_with_their_thresholds(specimen: Specimen, found: Reconstruction) -> None:
+def test_resolution_draws_both_measures_with_their_thresholds(specimen: Specimen, found: ReconstructionQuality) -> None:
     prtf, frc, *_ = panels(resolution(specimen, found))
     assert prtf.get_xlim()[1] == pytest.approx(33)
     assert any(np.allclose(line.get_ydata(), 1 / np.e) for line in prtf.lines)
@@ -60,7 +60,7 @@ def test_resolution_draws_both_measures_with_their_thresholds(specimen: Specimen
     assert labels == ["half bit", "full period 48 nm (median)"]
 
 
-def test_resolution_takes_a_frequency_axis_an_energy_and_no_prtf(specimen: Specimen, found: Reconstruction) -> None:
+def test_resolution_takes_a_frequency_axis_an_energy_and_no_prtf(specimen: Specimen, found: ReconstructionQuality) -> None:
     assert found.frequency_per_m is not None
     stretched = found.frequency_per_m * np.linspace(1, 1.02, specimen.energy_ev.size)[:, None]
     unresolved = np.full(specimen.energy_ev.size, np.nan)
@@ -71,7 +71,7 @@ def test_resolution_takes_a_frequency_axis_an_energy_and_no_prtf(specimen: Speci
     assert axes.lines[-1].get_xdata()[-1] == pytest.approx(33 * 1.02)
 
 
-def test_probe_shows_both_ends_of_the_range_on_one_scale(specimen: Specimen, found: Reconstruction) -> None:
+def test_probe_shows_both_ends_of_the_range_on_one_scale(specimen: Specimen, found: ReconstructionQuality) -> None:
     assert found.probe is not None
     drawn = [axes for axes in panels(probe(specimen, found)) if axes.images]
     assert len(drawn) == 4
@@ -80,14 +80,14 @@ def test_probe_shows_both_ends_of_the_range_on_one_scale(specimen: Specimen, fou
     assert np.ma.getmaskarray(drawn[1].images[0].get_array())[0, 0]
 
 
-def test_a_probe_s_modes_are_told(specimen: Specimen, found: Reconstruction) -> None:
+def test_a_probe_s_modes_are_told(specimen: Specimen, found: ReconstructionQuality) -> None:
     assert found.probe is not None
     two = np.concatenate([found.probe, 0.5 * found.probe], axis=1)
     axes = panels(probe(specimen, replace(found, probe=two)))[0]
     assert "mode 1 (80 %)" in axes.get_title(loc="left")
 
 
-def test_a_missing_probe_is_an_error(specimen: Specimen, found: Reconstruction) -> None:
+def test_a_missing_probe_is_an_error(specimen: Specimen, found: ReconstructionQuality) -> None:
     with pytest.raises(ValueError, match="no probe"):
         probe(specimen, replace(found, probe=None))
 
@@ -111,7 +111,7 @@ def test_the_predicted_phase_stands_beside_the_measured_one_with_the_residual(sp
     ],
 )
 def test_a_curve_that_never_crosses_is_limited_by_the_pixel(
-    specimen: Specimen, found: Reconstruction, n_limited: int, text: str
+    specimen: Specimen, found: ReconstructionQuality, n_limited: int, text: str
 ) -> None:
     periods = np.full(specimen.energy_ev.size, 48e-9)
     periods[:n_limited] = 1 / 33e6

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tasks.coupling.kkr import joint_projection, outside_columns, window_matrix
 from tasks.errors import EnergyGridError, FormulaError, InvalidOptionError
 from tasks.planning.plan import (
-    Plan,
+    EnergyPlan,
     PlanOptions,
     absorbers_per_area,
     expected_parameters,
@@ -34,12 +34,12 @@ Array = NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")
-def twenty() -> Plan:
+def twenty() -> EnergyPlan:
     return plan_energies(PlanOptions())
 
 
 @pytest.fixture(scope="module")
-def quick() -> Plan:
+def quick() -> EnergyPlan:
     return plan_energies(QUICK)
 
 
@@ -78,7 +78,7 @@ def edge_energy_sd(
 
 
 @pytest.mark.parametrize("photons", [4e6, pytest.param(4e7, marks=pytest.mark.study)])
-def test_twenty_chosen_energies_serve_as_forty_at_the_same_dose(twenty: Plan, photons: float) -> None:
+def test_twenty_chosen_energies_serve_as_forty_at_the_same_dose(twenty: EnergyPlan, photons: float) -> None:
     options = replace(twenty.options, photons=photons)
     usual = energy_grid(40, EDGE_EV)
     chosen = edge_energy_sd(twenty.energy_ev, twenty.share, options, 0, elsewhere())
@@ -88,7 +88,7 @@ def test_twenty_chosen_energies_serve_as_forty_at_the_same_dose(twenty: Plan, ph
     assert twenty.errors.edge_energy_ev < 1.1 * twenty.reference.edge_energy_ev
 
 
-def test_the_promised_error_is_that_of_fits(quick: Plan) -> None:
+def test_the_promised_error_is_that_of_fits(quick: EnergyPlan) -> None:
     """One state, many photons, where the model is as good as linear; the phase left out."""
     options = replace(QUICK, photons=4e9, phase_noise=1e3, uncertainty_ev=0.0)
     energy = energy_grid(40, EDGE_EV)
@@ -97,7 +97,7 @@ def test_the_promised_error_is_that_of_fits(quick: Plan) -> None:
     assert np.sqrt(np.mean(np.square(found))) == pytest.approx(promised, rel=0.06)
 
 
-def test_chosen_energies_hold_the_ends_and_keep_apart(twenty: Plan) -> None:
+def test_chosen_energies_hold_the_ends_and_keep_apart(twenty: EnergyPlan) -> None:
     energy = twenty.energy_ev
     assert (energy[0], energy[-1], energy.size) == (EDGE_EV - 45, EDGE_EV + 75, 20)
     assert np.diff(energy).min() >= 0.5
@@ -114,13 +114,13 @@ def test_the_relation_on_fewer_energies() -> None:
     assert rms[12] > 0.3
 
 
-def test_planned_energies_keep_the_relation_no_worse_than_a_regular_thinning(twenty: Plan) -> None:
+def test_planned_energies_keep_the_relation_no_worse_than_a_regular_thinning(twenty: EnergyPlan) -> None:
     assert twenty.kk_rms < kramers_kronig_error(energy_grid(20, EDGE_EV), V, "LiVO2")
     forty = plan_energies(PlanOptions(energies=40))
     assert forty.kk_rms < 0.01
 
 
-def test_photons_scale_the_errors_and_choose_nothing(quick: Plan) -> None:
+def test_photons_scale_the_errors_and_choose_nothing(quick: EnergyPlan) -> None:
     more = plan_energies(replace(QUICK, photons=100 * QUICK.photons))
     np.testing.assert_array_equal(more.energy_ev, quick.energy_ev)
     for name, error in asdict(quick.errors).items():
@@ -133,7 +133,7 @@ def test_a_specimen_may_be_too_thin_and_too_thick() -> None:
     assert error[150.0] > 2 * error[15.0]
 
 
-def test_a_better_phase_is_worth_its_while(quick: Plan) -> None:
+def test_a_better_phase_is_worth_its_while(quick: EnergyPlan) -> None:
     better = plan_energies(replace(QUICK, phase_noise=0.5))
     assert better.errors.edge_energy_ev < 0.8 * quick.errors.edge_energy_ev
 
@@ -147,7 +147,7 @@ def test_split_photons_serve_better_than_equal_ones() -> None:
     assert split.errors.edge_energy_ev < equal.errors.edge_energy_ev
 
 
-def test_what_is_wanted_decides(quick: Plan) -> None:
+def test_what_is_wanted_decides(quick: EnergyPlan) -> None:
     narrow = plan_energies(replace(QUICK, descriptors=("edge_energy",)))
     assert narrow.errors.edge_energy_ev < quick.errors.edge_energy_ev
     assert narrow.errors.pre_edge_ratio_ev > quick.errors.pre_edge_ratio_ev
