@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.arrays import filled
-from tasks.coupling.alignment import require_ascending
+from tasks.coupling.alignment import SAMPLE_SIGMAS, require_ascending, shared_vacuum
 from tasks.coupling.drift import log_transmission, register_chemistry, shared_field
 from tasks.coupling.registration import common_grid
 from tasks.errors import VacuumError
-from tasks.gauge import RIM_PX, field_box, find_empty, require_vacuum, ripple_of
+from tasks.gauge import RIM_PX, field_box, ripple_of
 from tasks.options.coupling import AlignOptions
 from tasks.ptycho.scan import Canvas
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-SAMPLE_SIGMAS = 6.0
-"""The specimen is where the mean absorption lies this many standard errors of the empty area above zero."""
 LEAST_NEGATIVE = 0.01
 UPSIDE_DOWN = 3.0
 """Absorption that lies lower than this below 0, and this many times as far below as above, is upside down."""
@@ -134,18 +132,12 @@ def require_upright(absorption: Array, field: Mask) -> None:
 
 def _vacuum(contrast: Array, field: Mask, options: AlignOptions, is_needed: bool) -> Mask:
     """The box that is stated to be empty, else what is found to be; none where none is found and none is needed."""
-    vacuum = np.zeros_like(field)
-    if options.vacuum_box is not None:
-        y0, y1, x0, x1 = options.vacuum_box
-        vacuum[y0:y1, x0:x1] = field[y0:y1, x0:x1]
-        require_vacuum(vacuum, field, options.min_vacuum_fraction)
-        return vacuum
     try:
-        return find_empty(contrast, field, options.min_vacuum_fraction)
+        return shared_vacuum(contrast, field, options)
     except VacuumError:
-        if is_needed:
+        if is_needed or options.vacuum_box is not None:
             raise
-        return vacuum
+        return np.zeros_like(field)
 
 
 def _sample(absorption: Array, field: Mask, vacuum: Mask) -> Mask:

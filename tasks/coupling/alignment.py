@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.coupling.fixed_energy import FixedEnergy
-from tasks.coupling.registration import FixedImage, Grid, Resampling, coarse_shift, to_canvas
+from tasks.coupling.registration import INSIDE, FixedImage, Grid, Resampling, coarse_shift, require_shared, to_canvas
 from tasks.errors import BlankFixedImageError, EnergyGridError, RegistrationError, VacuumError
 from tasks.gauge import Gauge, anchored, field_of_view, find_empty, find_vacuum, measure_gauge, require_vacuum, smooth_phase
 from tasks.options.coupling import AlignOptions
@@ -31,10 +31,8 @@ DRIFT_TOLERANCE_PX: Final = 0.005
 """A shorter step is the last."""
 HOLE_RIM_PX: Final = 4
 """Pixels this near to a hole of the field tell nothing of the drift: the smoothing of the gradients reaches so far."""
-INSIDE: Final = 0.9
-"""A resampled mask holds the pixels of more than this much."""
 SAMPLE_SIGMAS: Final = 6.0
-"""The specimen is where the mean phase lies this many standard errors of the vacuum below zero."""
+"""The specimen is where the mean phase or absorption is this many standard errors of the vacuum away from the vacuum's."""
 LEAST_DEPTH_RAD: Final = 1e-5
 """A shallower phase is rounding."""
 BLUR_PX: Final = 3
@@ -211,16 +209,19 @@ def share(shifts_px: Array, mean_phase: Array, field: Mask, grid: Grid, options:
     here = Canvas(grid.shape, grid.pixel_size_m, (float(grid.y_m[0]), float(grid.x_m[0])))
     here_from = Resampling.of(here, grid, -offset)
     field = _held(field, here_from)
-    if not field.any():
-        raise RegistrationError(
-            "the fields of all energies must share an area, theirs have no pixel in common once the drift is undone: "
-            f"it is up to {np.abs(shifts_px - offset).max():.0f} px. Did the stage lose its place, or was another field scanned?"
-        )
+    require_shared(field, shifts_px - offset)
     phase = np.where(field, here_from(mean_phase), 0.0)
+    return Shared(offset, phase, field, shared_vacuum(phase, field, options))
+
+
+def shared_vacuum(contrast: Array, field: Mask, options: AlignOptions) -> Mask:
+    """(Y, X): the box that is stated to be empty, else what `find_empty` finds in the mean contrast (Y, X), or `VacuumError`."""
     least = options.min_vacuum_fraction
-    vacuum = find_empty(phase, field, least) if options.vacuum_box is None else _box(grid.shape, options.vacuum_box) & field
+    if options.vacuum_box is None:
+        return find_empty(contrast, field, least)
+    vacuum = _box(field.shape, options.vacuum_box) & field
     require_vacuum(vacuum, field, least)
-    return Shared(offset, phase, field, vacuum)
+    return vacuum
 
 
 def flatten(seen: EnergyObject, own: Gauge, shift_px: Array, shared: Shared, grid: Grid, options: AlignOptions) -> Flat:
@@ -338,7 +339,7 @@ def _weight(field: Mask) -> Array:
     return np.asarray(weight)
 
 
-def _box(shape: tuple[int, int], box: tuple[int, int, int, int]) -> Mask:
+def _box(shape: tuple[int, ...], box: tuple[int, int, int, int]) -> Mask:
     y0, y1, x0, x1 = box
     inside = np.zeros(shape, bool)
     inside[y0:y1, x0:x1] = True

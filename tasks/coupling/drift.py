@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.coupling.registration import FixedImage, Grid, coarse_shift, to_grid
-from tasks.errors import RegistrationError
+from tasks.coupling.registration import INSIDE, FixedImage, Grid, coarse_shift, require_shared, to_grid
 from tasks.ptycho.scan import Canvas
 
 Array = NDArray[np.float64]
@@ -49,7 +48,7 @@ def register_chemistry(
     ------
     RegistrationError
     """
-    shifts = register(partial(log_transmission, flat, canvases, grid), canvases, fields, grid)
+    shifts = register_stack(partial(log_transmission, flat, canvases, grid), canvases, fields, grid)
     root = np.sqrt(ndimage.gaussian_filter(shared_field(fields, canvases, grid, shifts).astype(float), 2.0)).ravel()
     for _ in range(CHEMISTRY_ROUNDS if len(flat) > N_COMPONENTS + 1 else 0):
         images = ndimage.gaussian_filter(log_transmission(flat, canvases, grid, shifts), (0, 1, 1))
@@ -93,7 +92,9 @@ def _displacements(images: Array, basis: Array, root: Array) -> Array:
     return np.stack(steps)
 
 
-def register(images_at: Callable[[Array], NDArray[Any]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid) -> Array:
+def register_stack(
+    images_at: Callable[[Array], NDArray[Any]], canvases: Sequence[Canvas], fields: Sequence[Mask], grid: Grid
+) -> Array:
     """(E, 2) drift [grid px]: whole pixels against the middle energy, then sub-pixel against the mean.
 
     ``images_at(shifts)`` returns the images (E, Y, X) that are compared, such as the phases, displaced back by shifts (E, 2).
@@ -113,14 +114,10 @@ def register(images_at: Callable[[Array], NDArray[Any]], canvases: Sequence[Canv
 
 def shared_field(fields: Sequence[Mask], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> Mask:
     """(Y, X) bool: pixels inside the field of view of every energy; `RegistrationError` where there are none."""
-    seen = [to_grid(f.astype(float), c, grid, s) > 0.9 for f, c, s in zip(fields, canvases, shifts, strict=True)]
-    shared = np.logical_and.reduce(seen)
-    if not shared.any():
-        raise RegistrationError(
-            "the fields of all energies must share an area, theirs have no pixel in common once the drift is undone: "
-            f"it is up to {np.abs(shifts).max():.0f} px. Did the stage lose its place, or was another field scanned?"
-        )
-    return np.asarray(shared)
+    seen = [to_grid(f.astype(float), c, grid, s) > INSIDE for f, c, s in zip(fields, canvases, shifts, strict=True)]
+    shared = np.asarray(np.logical_and.reduce(seen))
+    require_shared(shared, shifts)
+    return shared
 
 
 def log_transmission(flat: Sequence[NDArray[Any]], canvases: Sequence[Canvas], grid: Grid, shifts: Array) -> Array:

@@ -17,12 +17,15 @@ from tasks.gauge import Box
 from tasks.ptycho.scan import Canvas
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 KERNEL_HALF_WIDTH_PX = 16
 KAISER_BETA = 8.0
 """Kaiser-windowed sinc: pass-band to 0.86 of Nyquist, ripple below 1e-4."""
 STRIP_PX = 32
 """Points that are interpolated by one matrix product, of the samples near them."""
+INSIDE = 0.9
+"""A resampled mask holds the pixels of more than this much."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,15 @@ def to_canvas(image: NDArray[Any], grid: Grid, canvas: Canvas, shift_px: Array) 
     y_m, x_m = canvas.axes_m
     y, x = ((y_m - grid.y_m[0]) / grid.pixel_size_m - shift_px[0], (x_m - grid.x_m[0]) / grid.pixel_size_m - shift_px[1])
     return Resampling(Interpolation.at(y, image.shape[0]), Interpolation.at(x, image.shape[1]))(image)
+
+
+def require_shared(field: Mask, shifts_px: Array) -> None:
+    """Raise `RegistrationError` where the fields of all energies, displaced back by (E, 2) [grid px], share no pixel (Y, X)."""
+    if not field.any():
+        raise RegistrationError(
+            "the fields of all energies must share an area, theirs have no pixel in common once the drift is undone: "
+            f"it is up to {np.abs(shifts_px).max():.0f} px. Did the stage lose its place, or was another field scanned?"
+        )
 
 
 def coarse_shift(fixed: Array, moving: Array, weight: Array) -> Array:
