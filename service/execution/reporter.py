@@ -99,11 +99,11 @@ class Reporter:
         self.metrics.note(step.stage, "computed" if result.is_computed else "reused", result.seconds)
         about = {"run": run.run_id, "step": step.name, "stage": step.stage, "seconds": round(result.seconds, 3)}
         log.debug("step done", extra=about)
-        told = {"unit": step.name, "stage": step.stage, "energy_ev": step.energy_ev, "computed": result.is_computed}
+        event = {"unit": step.name, "stage": step.stage, "energy_ev": step.energy_ev, "computed": result.is_computed}
         spent = {"seconds": result.seconds, "storage_seconds": result.storage_seconds}
         warnings = result.attributes.get("warnings")
         notes = run.warnings.add(step, stored_warnings(self._artifacts, step) if warnings is None else warnings)
-        run.happened.append(("unit", {**told, **spent, **result.attributes}, time.time()))
+        run.happened.append(("unit", {**event, **spent, **result.attributes}, time.time()))
         for text in notes:
             self.tell(run, text)
 

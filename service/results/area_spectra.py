@@ -103,7 +103,7 @@ def read_area_spectrum(store: ResultsStore, area: Area, field: str) -> AreaSpect
         mean_spectrum(spectra[name], spectra.get(f"sigma_{name}"), inside, blur_px) for name in ("absorption", "phase")
     )
     fit, refused = fitted(energy_ev, absorption, absorption_sigma, maps, inside, model)
-    told = {"electron_ratio": area_electrons(maps, inside, blur_px), "pre_edge_ratio": area_pre_edge(maps, inside, blur_px)}
+    ratios = {"electron_ratio": area_electrons(maps, inside, blur_px), "pre_edge_ratio": area_pre_edge(maps, inside, blur_px)}
     return AreaSpectrum(
         area.dataset,
         area.name,
@@ -116,7 +116,7 @@ def read_area_spectrum(store: ResultsStore, area: Area, field: str) -> AreaSpect
         phase_sigma=phase_sigma,
         fit=fit,
         fit_refused=refused,
-        ratios={name: ratio for name, ratio in told.items() if ratio is not None},
+        ratios={name: ratio for name, ratio in ratios.items() if ratio is not None},
     )
 
 

@@ -51,13 +51,13 @@ def published_rows(store: ResultsStore, dataset: str) -> list[EnergyRow]:
     energies_ev, errors = store.read(group, "energy")[0], store.read(group, "error")[0]
     noise, power, resolution = (read(group, name) for name in ("noise_error", "mode_power", "resolution"))
     shift = read(f"{dataset}/spectra", "shift")
-    told = store.attributes(group).get("warnings", [])
+    warnings = store.attributes(group).get("warnings", [])
     return [
         make_row(
             dataset, float(energy_ev), errors[i][np.isfinite(errors[i])],
             noise=None if noise is None else noise[i], n_modes=None if power is None else int(np.count_nonzero(power[i])),
             resolution_m=None if resolution is None else resolution[i], drift_px=None if shift is None else shift[i],
-            warnings=[text for text in told if text.startswith(f"{energy_ev:.1f} eV")],
+            warnings=[text for text in warnings if text.startswith(f"{energy_ev:.1f} eV")],
         )
         for i, energy_ev in enumerate(energies_ev)
     ]  # fmt: skip

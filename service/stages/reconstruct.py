@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 STATE_NUMBERS: Final = ("cycle", "seed", "stops_after", "first_cycle", "noise_error")
 GUESS_NUMBERS: Final = ("guessed_modes", "hidden_share")
 """Attributes about the probe that the first round began with; later rounds pass them on."""
-TOLD: Final = "told"
-"""Attribute with what the reconstruction itself had to say, in this round and those before."""
+NOTES: Final = "told"
+"""Attribute with the warnings of the reconstruction itself, of this round and those before."""
 STATE_ARRAYS: Final = tuple(one.name for one in fields(State) if one.name not in STATE_NUMBERS)
 
 
@@ -123,14 +123,14 @@ class ReconstructStep(Step):
 
         orientation = 0 if self.orientation is None else read_orientation(context, self.orientation)
         measured, probe = read_measured(context, self.dataset, self.scan, self.optics, orientation)
-        state, guess = self._start(context, measured, probe) if self.previous is None else self._go_on(context, self.previous)
+        state, carried = self._start(context, measured, probe) if self.previous is None else self._go_on(context, self.previous)
         first, expected = state.cycle, self.expected_cycles
         reconstruction = Reconstruction(
             measured, self.scan.canvas, state, self.n_cycles, self.options,
             on_cycle=lambda cycle, error: context.report_cycle(cycle - first, max(expected, cycle - first), error),
             warm_start=None if self.reference is None else read_start(context, self.reference),
         )  # fmt: skip
-        return Round(self, measured, guess), reconstruction
+        return Round(self, measured, carried), reconstruction
 
     def _start(self, context: StageContext, measured: Scan, probe: Probe) -> tuple[State, StepAttributes]:
         """The state before the first cycle, from the optics or with the pilot's probe."""
@@ -140,15 +140,15 @@ class ReconstructStep(Step):
         if self.reference is None:  # all energies have the reference's orientation
             check_orientation(context, self.dataset, measured, probe, self.n_cycles)
         probe = probe if self.pilot is None else probe_of_pilot(context, self.pilot, measured, probe)
-        guess: StepAttributes = {"guessed_modes": len(probe), "hidden_share": hidden_share(probe, measured.mask), TOLD: []}
-        return init(self.scan.canvas, probe, self.options), guess
+        carried: StepAttributes = {"guessed_modes": len(probe), "hidden_share": hidden_share(probe, measured.mask), NOTES: []}
+        return init(self.scan.canvas, probe, self.options), carried
 
     def _go_on(self, context: StageContext, previous: StepRef[ReconstructStep]) -> tuple[State, StepAttributes]:
         """The state that the round before left, with what the other energies say."""
         state, attributes = read_state(context, previous), context.attributes(previous)
         if self.correction is not None and self.index is not None and not state.is_stopped:
             state = read_correction(context, self.correction, self.index).apply(state)
-        return state, {name: attributes[name] for name in (*GUESS_NUMBERS, TOLD)}
+        return state, {name: attributes[name] for name in (*GUESS_NUMBERS, NOTES)}
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ class Round:
 
     step: ReconstructStep
     measured: Scan
-    guess: StepAttributes
-    """`GUESS_NUMBERS` of the initial probe, and what earlier rounds have told."""
+    carried: StepAttributes
+    """What passes from round to round: `GUESS_NUMBERS` of the initial probe, and `NOTES` of earlier rounds."""
 
-    def finish(self, context: StageContext, state: State, told: Sequence[str] = ()) -> StepAttributes:
-        """Write the final state of the round, with what is computed from it and what the reconstruction has told."""
+    def finish(self, context: StageContext, state: State, notes: Sequence[str] = ()) -> StepAttributes:
+        """Write the final state of the round, with what is computed from it and the warnings of its reconstruction."""
         from tasks.ptycho.beam import hidden_beam_warnings
         from tasks.ptycho.scan import illumination
 
@@ -171,10 +171,10 @@ class Round:
         arrays["dose"] = illumination(scan.canvas, arrays["positions_m"], state.probe)
         numbers = {name: getattr(state, name) for name in STATE_NUMBERS} | {"pixel_size_m": scan.canvas.pixel_size_m}
         numbers[FIELD_BOX] = field_box_of(arrays["dose"])
-        numbers |= self.guess | {TOLD: [*self.guess[TOLD], *told], "photons": measured.mean_photons}
-        warnings = hidden_beam_warnings(scan.energy_ev, self.guess["hidden_share"])
-        warnings += convergence_warnings(scan.energy_ev, state, options, self.guess["guessed_modes"])
-        warnings += [f"{scan.energy_ev:.1f} eV: {text}" for text in numbers[TOLD]]
+        numbers |= self.carried | {NOTES: [*self.carried[NOTES], *notes], "photons": measured.mean_photons}
+        warnings = hidden_beam_warnings(scan.energy_ev, self.carried["hidden_share"])
+        warnings += convergence_warnings(scan.energy_ev, state, options, self.carried["guessed_modes"])
+        warnings += [f"{scan.energy_ev:.1f} eV: {text}" for text in numbers[NOTES]]
         origin_m = list(scan.canvas.origin_m)
         return context.write(arrays, warnings=warnings, **numbers, origin_m=origin_m, r_factor=float(state.errors[-1]))
 

@@ -133,9 +133,9 @@ class JoinSpectraStep(SpectraStep):
             "shift_px": sample["shift_px"],
             **self._residuals(context, int(np.count_nonzero(sample["sample"]))),
         }
-        told = [context.read(step, "gauge", "sigma_absorption", "sigma_phase") for step in self.flat]
-        arrays |= {name: np.concatenate([one[name] for one in told]) for name in ("sigma_absorption", "sigma_phase")}
-        gauges = [gauge_of(row) for one in told for row in one["gauge"]]
+        flat = [context.read(step, "gauge", "sigma_absorption", "sigma_phase") for step in self.flat]
+        arrays |= {name: np.concatenate([one[name] for one in flat]) for name in ("sigma_absorption", "sigma_phase")}
+        gauges = [gauge_of(row) for one in flat for row in one["gauge"]]
         states, n_pixels = self._read_states(context), [scan.n_pixels for scan in self.scans]
         rings = Rings.of(sample["sample"], max(n_pixels), grid_of(grid))
         arrays |= rings.correlations(np.concatenate([context.read(step)["frc"] for step in self.correlated]))

@@ -85,8 +85,8 @@ def examine_images(
             records.append(record)
         prefix = f"{source.label}." if len(sources) > 1 else ""
         # the pixel is that of the whole file, and told once
-        told = [FieldError(fault.field if fault.field == PIXEL else prefix + fault.field, fault.message) for fault in found]
-        faults += [fault for fault in told if fault not in faults]
+        named = [FieldError(fault.field if fault.field == PIXEL else prefix + fault.field, fault.message) for fault in found]
+        faults += [fault for fault in named if fault not in faults]
     if faults:
         raise InvalidScanError(faults[:MAX_FAULTS])
     return records

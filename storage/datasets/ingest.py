@@ -173,9 +173,9 @@ def examine(
         dtype=report.dtype,
         warnings=tuple(warnings),
     )
-    found, told = check(record) if check else ((), ())
+    found, further = check(record) if check else ((), ())
     faults = [FieldError(field, message) for field, message in found]
-    return (None if faults else replace(record, warnings=(*record.warnings, *told))), faults
+    return (None if faults else replace(record, warnings=(*record.warnings, *further))), faults
 
 
 def _probe_fits(source: ScanSource) -> bool:

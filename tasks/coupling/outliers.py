@@ -177,5 +177,5 @@ def noisiest(energy_ev: Sequence[float] | Array, sigma_phase: Array) -> str:
     if not len(bad):
         return ""
     named = ", ".join(f"{energy_ev[index]:.1f} eV ({sigma_phase[index]:.2g} rad)" for index in bad[:MOST_NAMED])
-    told = f" The noise is that of {named}, of the others {usual:.2g} rad"
-    return f"{told}: if the beam was lost there, leave it out (align.leave_out_ev)"
+    noise = f" The noise is that of {named}, of the others {usual:.2g} rad"
+    return f"{noise}: if the beam was lost there, leave it out (align.leave_out_ev)"

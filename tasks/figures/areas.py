@@ -109,8 +109,8 @@ def plot_spectrum(
 
 def _tell_ratios(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Disc, ...]) -> None:
     """A legend of the areas' electron ratios."""
-    told = [(area, area_electrons(specimen, area)) for area in areas]
-    words = [f"{plain_text(area.name)}: {with_error(*one)}" for area, one in told if one is not None]
+    ratios = [(area, area_electrons(specimen, area)) for area in areas]
+    words = [f"{plain_text(area.name)}: {with_error(*one)}" for area, one in ratios if one is not None]
     if words:
         legend_above(axes, axes.containers[: len(words)], words, title=f"Electrons per {study.absorber} atom", ncols=1)
 

@@ -115,4 +115,4 @@ def slow_heartbeats(cluster: LocalCluster) -> None:
     """Have the workers of an embedded cluster say that they live every `HEARTBEAT_S`."""
     handlers = cluster.scheduler.handlers
     answer = handlers["heartbeat_worker"]
-    handlers["heartbeat_worker"] = lambda **told: {**answer(**told), "heartbeat-interval": HEARTBEAT_S}
+    handlers["heartbeat_worker"] = lambda **beat: {**answer(**beat), "heartbeat-interval": HEARTBEAT_S}

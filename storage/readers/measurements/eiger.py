@@ -134,8 +134,8 @@ def _energy_ev(fields: Fields) -> float | None:
         return found[WAVELENGTH]
     energy = fields.energy_ev(*ENERGIES)
     if energy is not None and any(abs(other - energy) > SAME_ENERGY * energy for other in found.values()):
-        told = ", ".join(f"{other:.2f} eV at {path.rpartition('/')[2]}" for path, other in found.items())
-        fields.warnings.append(f"the master states different photon energies, {told}: the first is taken; is it the beam's?")
+        others = ", ".join(f"{other:.2f} eV at {path.rpartition('/')[2]}" for path, other in found.items())
+        fields.warnings.append(f"the master states different photon energies, {others}: the first is taken; is it the beam's?")
     return energy
 
 
