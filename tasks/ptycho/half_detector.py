@@ -6,8 +6,9 @@ cheaply before cycles on the whole detector add what is fine. On the way back on
 frequencies stay as they were. (The idea is that of multigrid methods: Brandt, Math. Comp. 31, 333 (1977).)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +26,15 @@ pixels have 4e-5, and R on the half is 1.05 to 1.2 of photon noise at 1e7 and 1e
 SHRINKING = 4
 """Pixels of the whole in one of the half."""
 AXES = (-2, -1)
+LEAST_WARM, UNTIL_WARM = 20, 60
+"""Cycles from another energy, at least and at most, that see the middle half of the detector until slow waves have settled there;
+the quick image before them does so too."""
+FROM_COLD, UNTIL_COLD = 20, 300
+"""Cycles from the optics between which the middle half is seen until slow waves have settled there. Fine details need tens of
+cycles on the whole detector to appear, wherever those are."""
+
+Phase: TypeAlias = Literal["quick image", "warm", "cold"]
+"""Which cycle comes next: one of the quick image before a warm start, or of the schedule, from another energy or the optics."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,72 @@ class OnHalfDetector:
     def object_back(self, object_: ArrayLike) -> NDArray[np.complex64]:
         """(Y, X) complex64: an object (Y/2, X/2) on the half as it is on the whole, or an average of such."""
         return _added(self.whole.object, object_, self.begun.object)
+
+
+class Detector(NamedTuple):
+    """A reconstruction as it goes on after a change between the whole detector and its middle half."""
+
+    state: State
+    inputs: CycleInputs
+    mapped: Callable[[ArrayLike], NDArray[np.complex64]]
+    """Brings an object, or an average of such, to its pixels."""
+
+
+class HalfDetector:
+    """When a reconstruction sees the middle half of the detector, and the way there and back.
+
+    Parameters
+    ----------
+    inputs : CycleInputs or None
+        Those of the half (`half_inputs`); None where it is never seen.
+
+    Attributes
+    ----------
+    is_settled : bool
+        Whether slow waves have settled on the half.
+    whole_since : int
+        Cycle of the schedule since which the whole detector is seen again.
+    changed_at : int or None
+        Number of cycles before the last change of the detector.
+    """
+
+    def __init__(self, inputs: CycleInputs | None) -> None:
+        self._inputs = inputs
+        self._left: OnHalfDetector | None = None
+        self.changed_at: int | None = None
+        self.begin_schedule()
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the middle half is what is seen now."""
+        return self._left is not None
+
+    def begin_schedule(self) -> None:
+        """Forget what the cycles of an earlier schedule have settled."""
+        self.is_settled, self.whole_since = False, 0
+
+    def choose(self, state: State, inputs: CycleInputs, phase: Phase) -> Detector | None:
+        """The way to the middle half, or back, where the next cycle belongs there; else None."""
+        if self._inputs is None or self._is_due(state.scheduled_cycle, phase) == self.is_seen:
+            return None
+        if self.is_seen:
+            return self.leave(state)
+        self._left, self.changed_at = OnHalfDetector.begin(state, inputs), state.cycle
+        return Detector(self._left.begun, self._inputs, coarser)
+
+    def leave(self, state: State) -> Detector | None:
+        """The way back to the whole detector; None where that is seen already."""
+        if self._left is None:
+            return None
+        left, self._left = self._left, None
+        self.changed_at, self.whole_since = state.cycle, state.scheduled_cycle
+        return Detector(left.back(state), left.inputs, left.object_back)
+
+    def _is_due(self, n_cycles: int, phase: Phase) -> bool:
+        """Whether the cycle after ``n_cycles`` of the schedule belongs on the half."""
+        if phase == "cold":
+            return FROM_COLD <= n_cycles < UNTIL_COLD and not self.is_settled
+        return phase == "quick image" or n_cycles < LEAST_WARM or (n_cycles < UNTIL_WARM and not self.is_settled)
 
 
 def half_inputs(inputs: CycleInputs, state: State, options: ReconstructOptions) -> CycleInputs | None:

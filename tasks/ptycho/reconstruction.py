@@ -19,7 +19,7 @@ from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.agreement import sampled_noise_misfit
 from tasks.ptycho.coherence import ASKED_AFTER, EXCESS, MOST_MODES, PAYS, TRIAL_CYCLES, has_stalled
 from tasks.ptycho.convergence import COMPARED_CYCLES, CONVERGED, Averages
-from tasks.ptycho.half_detector import SHRINKING, OnHalfDetector, coarser, half_inputs
+from tasks.ptycho.half_detector import LEAST_WARM, SHRINKING, Detector, HalfDetector, Phase, half_inputs
 from tasks.ptycho.kernels.cycle import place_frames
 from tasks.ptycho.placement import corrected, fix_flux_gauge, is_due, misfit_slopes
 from tasks.ptycho.scan import Canvas, Scan, illumination
@@ -36,14 +36,8 @@ MIN_CYCLES_COLD = 60
 """Cycles from the optics before convergence is considered."""
 MIN_CYCLES_WARM = 30
 """Cycles from another energy before convergence is considered."""
-HALF_LEAST_WARM, HALF_UNTIL_WARM = 20, 60
-"""Cycles from another energy, at least and at most, that see the middle half of the detector until slow waves have settled there;
-the quick image before them does so too."""
-HALF_FROM_COLD, HALF_UNTIL_COLD = 20, 300
-"""Cycles from the optics between which the middle half is seen until slow waves have settled there. Fine details need tens of
-cycles on the whole detector to appear, wherever those are."""
 WHOLE_AFTER_WARM, WHOLE_AFTER_COLD = 10, 20
-"""Cycles on the whole detector after those, before convergence is considered again."""
+"""Cycles on the whole detector after those on its middle half, before convergence is considered again."""
 
 
 class WarmStart(Protocol):
@@ -64,6 +58,18 @@ class WarmStart(Protocol):
     def transfer(self, quick: State, canvas: Canvas, begun: State, inputs: CycleInputs) -> State:
         """The state from which the schedule begins; ``canvas`` is that of the quick image."""
         ...
+
+
+@dataclass(frozen=True)
+class QuickImage:
+    """The image on which a warm start measures drift and contrast."""
+
+    warm_start: WarmStart
+    begun: State
+
+    def is_over(self, state: State) -> bool:
+        """Whether its cycles are done."""
+        return state.cycle >= self.begun.cycle + self.warm_start.n_cycles
 
 
 @dataclass(frozen=True)
@@ -119,18 +125,14 @@ class Reconstruction:
         self._options = options
         self._on_cycle = on_cycle
         self._warm_start = warm_start
-        self._begun: State | None = None
+        self._quick_image: QuickImage | None = None
         self._start_checked_at: int | None = None
         self._trial: ModeTrial | None = None
         self._refused_at: int | None = None
         self._averages: Averages | None = None
         self._remaining_change = math.inf
         self._noise: float | None = None
-        self._half = half_inputs(self.inputs, state, options)
-        self._on_half: OnHalfDetector | None = None
-        self._is_half_converged = False
-        self._whole_since = 0
-        self._detector_changed_at: int | None = None
+        self._half = HalfDetector(half_inputs(self.inputs, state, options))
         if warm_start is not None:
             self._begin_quick_image(warm_start)
 
@@ -141,23 +143,22 @@ class Reconstruction:
 
     def next_rule(self) -> Rule:
         """The rule of the next cycle, in which a trial of a further mode may begin."""
-        is_quick = self._begun is not None
-        if not is_quick and self._may_try_mode() and is_mode_missing(self.state, self.inputs, self._options):
+        if self._may_try_mode() and is_mode_missing(self.state, self.inputs, self._options):
             self._trial = ModeTrial(self.state, self.inputs)
             self.state = with_another_mode(self.state)
         if self._trial is None:
-            self._choose_detector()
+            self._see(self._half.choose(self.state, self.inputs, self._phase))
         rule = choose_rule(self.state, self._options, self.inputs.scan.mask)
-        if self.state.cycle == self._detector_changed_at:  # the last R is another detector's
+        if self.state.cycle == self._half.changed_at:  # the last R is another detector's
             rule = replace(rule, restart_error=math.inf)
-        return replace(rule, alpha=self._options.alpha) if is_quick else rule
+        return replace(rule, alpha=self._options.alpha) if self._phase == "quick image" else rule
 
     def accept(self, state: State) -> None:
         """Take over the state after a cycle under `next_rule`, and decide what follows from it."""
         self.state = state
         reported, error = state.cycle, float(state.errors[-1])
-        if self._begun is not None:
-            self._end_quick_image(self._begun)
+        if self._quick_image is not None:
+            self._end_quick_image(self._quick_image)
         else:
             reported = reported if self._trial is None else self._trial.state.cycle
             self._decide()
@@ -171,8 +172,14 @@ class Reconstruction:
                 f"not converged after {self.state.scheduled_cycle} cycles: the object would still change by "
                 f"{self._remaining_change:.2g} of a pixel's photon noise"
             )
-        self._leave_half()
+        self._see(self._half.leave(self.state))
         return postprocess(self.state, self.inputs)
+
+    @property
+    def _phase(self) -> Phase:
+        if self._quick_image is not None:
+            return "quick image"
+        return "cold" if self._warm_start is None else "warm"
 
     def _decide(self) -> None:
         """What follows from a cycle of the schedule: an early end, corrected placement, the end of a trial."""
@@ -180,44 +187,43 @@ class Reconstruction:
         if options.cycles == "auto" and not math.isfinite(self.state.errors[-1]):
             self.warnings.append(f"diverged after {self.state.cycle} cycles")
             self.state = replace(self.state, stops_after=self.state.cycle)
-        elif self._on_half is not None:
-            self._is_half_converged = self._is_object_converged()
+        elif self._half.is_seen:
+            self._half.is_settled = self._is_object_converged()
         elif has_converged(self.state, options) or self._is_object_converged():
             self.state = replace(self.state, stops_after=early_end(self.state, options))
         if is_due(self.state.scheduled_cycle, options):
             self.state, self.inputs = correct_placement(self.state, self.inputs, options)
-        if self.state.cycle == self._start_checked_at:
-            self._check_start()
+        if self._warm_start is not None and self.state.cycle == self._start_checked_at:
+            self._check_start(self._warm_start)
         if self._trial is not None:
             self._decide_trial(self._trial)
 
     def _begin_quick_image(self, warm_start: WarmStart) -> None:
         try:
-            self.state = self._begun = warm_start.begin(self._cold, self.inputs)
+            self.state = warm_start.begin(self._cold, self.inputs)
+            self._quick_image = QuickImage(warm_start, self.state)
             self._end += warm_start.n_cycles
         except WarmStartError as error:
             self._start_cold(str(error))
 
-    def _end_quick_image(self, begun: State) -> None:
+    def _end_quick_image(self, image: QuickImage) -> None:
         """After the last cycle of the quick image: the other energy's object in its place, from which the schedule begins."""
-        assert self._warm_start is not None
-        if self.state.cycle < begun.cycle + self._warm_start.n_cycles:
+        if not image.is_over(self.state):
             return
-        self._begun, quick, canvas = None, self.state, self.inputs.canvas
-        self._leave_half()
+        self._quick_image, quick, canvas = None, self.state, self.inputs.canvas
+        self._see(self._half.leave(self.state))
         try:
-            started = self._warm_start.transfer(quick, canvas, begun, self.inputs)
+            started = image.warm_start.transfer(quick, canvas, image.begun, self.inputs)
         except WarmStartError as error:
             self._start_cold(str(error))
             return
         self.state = replace(started, first_cycle=self.state.cycle)
-        self._start_checked_at = self.state.cycle + min(self._warm_start.n_cycles, self._n_cycles)
+        self._start_checked_at = self.state.cycle + min(image.warm_start.n_cycles, self._n_cycles)
 
-    def _check_start(self) -> None:
+    def _check_start(self, warm_start: WarmStart) -> None:
         """Start from the optics after all where the start explains the frames no better than an empty object did."""
-        assert self._warm_start is not None
         n_cycles = self.state.scheduled_cycle
-        now, quick = self.state.errors[-1], self.state.errors[-1 - self._warm_start.n_cycles]
+        now, quick = self.state.errors[-1], self.state.errors[-1 - warm_start.n_cycles]
         if not now < quick:
             self._start_cold(
                 f"after {n_cycles} cycles from the reference R is {now:.2g}, from an empty object {quick:.2g}: did the specimen, "
@@ -227,44 +233,22 @@ class Reconstruction:
     def _start_cold(self, reason: str) -> None:
         """Start from the state given, whose schedule begins now."""
         self.warnings.append(f"started from the optics: {reason}")
-        self._leave_half()
+        self._see(self._half.leave(self.state))
         done = self.state
         self.state = replace(self._cold, cycle=done.cycle, errors=done.errors, frame_px=done.frame_px, first_cycle=done.cycle)
         self._end = done.cycle + self._n_cycles
-        self._start_checked_at = self._warm_start = self._averages = None
-        self._is_half_converged, self._whole_since = False, 0
+        self._warm_start = self._averages = None
+        self._half.begin_schedule()
 
-    def _choose_detector(self) -> None:
-        """Go to the middle half of the detector, or back, where the next cycle belongs there."""
-        if self._half is None or self._belongs_on_half() == (self._on_half is not None):
-            return
-        if self._on_half is not None:
-            self._leave_half()
-            return
-        self._on_half = OnHalfDetector.begin(self.state, self.inputs)
-        self.state, self.inputs = self._on_half.begun, self._half
-        self._averages = self._averages and self._averages.mapped(coarser)
-        self._detector_changed_at, self._noise = self.state.cycle, None
-
-    def _belongs_on_half(self) -> bool:
-        n_cycles = self.state.scheduled_cycle
-        if self._begun is not None:
-            return True
-        if self._warm_start is None:
-            return HALF_FROM_COLD <= n_cycles < HALF_UNTIL_COLD and not self._is_half_converged
-        return n_cycles < HALF_LEAST_WARM or (n_cycles < HALF_UNTIL_WARM and not self._is_half_converged)
-
-    def _leave_half(self) -> None:
-        """Back to the whole detector, if not there already."""
-        if self._on_half is None:
-            return
-        self._averages = self._averages and self._averages.mapped(self._on_half.object_back)
-        self.state, self.inputs = self._on_half.back(self.state), self._on_half.inputs
-        self._on_half, self._noise, self._detector_changed_at = None, None, self.state.cycle
-        self._whole_since = self.state.scheduled_cycle
+    def _see(self, detector: Detector | None) -> None:
+        """Go on with another detector, if there is one to go to."""
+        if detector is not None:
+            self.state, self.inputs, self._noise = detector.state, detector.inputs, None
+            self._averages = self._averages and self._averages.mapped(detector.mapped)
 
     def _may_try_mode(self) -> bool:
-        return self._trial is None and self.state.cycle != self._refused_at and self.state.cycle + TRIAL_CYCLES <= self._end
+        is_free = self._trial is None and self._quick_image is None
+        return is_free and self.state.cycle != self._refused_at and self.state.cycle + TRIAL_CYCLES <= self._end
 
     def _decide_trial(self, trial: ModeTrial) -> None:
         """End a trial that has run its cycles: keep the mode if R fell enough, else go on from the state before it."""
@@ -289,15 +273,15 @@ class Reconstruction:
     def _least_cycles(self) -> int:
         """Cycles of the schedule before convergence, on the detector that is seen now, is considered."""
         if self._warm_start is None:
-            return max(MIN_CYCLES_COLD, self._whole_since + WHOLE_AFTER_COLD)
-        return HALF_LEAST_WARM if self._on_half is not None else max(MIN_CYCLES_WARM, self._whole_since + WHOLE_AFTER_WARM)
+            return max(MIN_CYCLES_COLD, self._half.whole_since + WHOLE_AFTER_COLD)
+        return LEAST_WARM if self._half.is_seen else max(MIN_CYCLES_WARM, self._half.whole_since + WHOLE_AFTER_WARM)
 
     def _dose(self) -> NDArray[np.float32]:
         """(Y, X) photons on each object pixel, of the size that the whole detector gives."""
         scan, canvas, _, _ = self.inputs
         positions_m = self.state.placement(len(scan.counts)).positions_m(scan, canvas)
         dose = illumination(canvas, positions_m, np.asarray(self.state.probe))
-        return dose if self._on_half is None else dose / np.float32(SHRINKING)
+        return dose / np.float32(SHRINKING) if self._half.is_seen else dose
 
     def _excess(self) -> float:
         """R over the R that photon noise leaves, which hardly changes with the model and is computed once; at least 1."""

@@ -15,6 +15,9 @@ from tasks.options.reconstruct import ReconstructOptions
 from tasks.ptycho.convergence import CONVERGED, Averages
 from tasks.ptycho.driver import run_together
 from tasks.ptycho.half_detector import (
+    FROM_COLD,
+    LEAST_WARM,
+    UNTIL_WARM,
     OnHalfDetector,
     coarser,
     finer,
@@ -24,14 +27,7 @@ from tasks.ptycho.half_detector import (
     is_bright_in_the_middle,
 )
 from tasks.ptycho.probe import ProbeSpec, initial_probe
-from tasks.ptycho.reconstruction import (
-    HALF_FROM_COLD,
-    HALF_LEAST_WARM,
-    HALF_UNTIL_WARM,
-    WHOLE_AFTER_COLD,
-    Reconstruction,
-    is_mode_missing,
-)
+from tasks.ptycho.reconstruction import WHOLE_AFTER_COLD, Reconstruction, is_mode_missing
 from tasks.ptycho.scan import Canvas, Scan, illumination, plan_canvas
 from tasks.ptycho.solver import cycle_inputs, init, step
 from tasks.ptycho.state import State, with_another_mode
@@ -211,8 +207,8 @@ def test_from_the_optics_as_good_as_on_the_whole_detector() -> None:
     measured = measure(*HIGH)
     state, sides = cold_run(*HIGH, AUTO)
     n_last = sides[::-1].index(N // 2)
-    assert set(sides[:HALF_FROM_COLD]) == {N}
-    assert set(sides[HALF_FROM_COLD:-n_last]) == {N // 2}
+    assert set(sides[:FROM_COLD]) == {N}
+    assert set(sides[FROM_COLD:-n_last]) == {N // 2}
     assert set(sides[-n_last:]) == {N}
     assert n_last > WHOLE_AFTER_COLD
     assert state.object.shape == measured[1].shape
@@ -230,14 +226,14 @@ def test_from_another_energy_as_good_as_on_the_whole_detector() -> None:
     state, sides, its = run(measured, AUTO, start)
     assert its.warnings == []
     np.testing.assert_array_equal(state.frame_px, sides)
-    n_half = start.n_cycles + HALF_LEAST_WARM
+    n_half = start.n_cycles + LEAST_WARM
     assert sides == [N // 2] * n_half + [N] * (len(sides) - n_half)
     whole, whole_sides, _ = run(measured, NEVER, start)
     assert len(sides) == len(whole_sides)
     assert (errors(measured, LOW[1], state) < 1.05 * errors(measured, LOW[1], whole)).all()
 
 
-@pytest.mark.parametrize(("settles_at", "left_at"), [(10, HALF_LEAST_WARM), (33, 35), (1000, HALF_UNTIL_WARM)])
+@pytest.mark.parametrize(("settles_at", "left_at"), [(10, LEAST_WARM), (33, 35), (1000, UNTIL_WARM)])
 def test_an_energy_leaves_the_half_when_its_slow_waves_have_settled(
     monkeypatch: pytest.MonkeyPatch, settles_at: int, left_at: int
 ) -> None:
@@ -245,7 +241,7 @@ def test_an_energy_leaves_the_half_when_its_slow_waves_have_settled(
     change = property(lambda averages: lambda dose, excess: CONVERGED * settles_at / averages.n_cycles)
     monkeypatch.setattr(Averages, "remaining_change", change)
     start = as_start(measure(*HIGH), cold_run(*HIGH, NEVER)[0])
-    sides = run(measure(*LOW), AUTO, start, n_cycles=HALF_UNTIL_WARM + 5)[1]
+    sides = run(measure(*LOW), AUTO, start, n_cycles=UNTIL_WARM + 5)[1]
     n_half = start.n_cycles + left_at
     assert sides == [N // 2] * n_half + [N] * (len(sides) - n_half)
     assert len(sides) > n_half
@@ -258,7 +254,7 @@ def test_a_reference_of_another_specimen_is_noticed_on_the_half() -> None:
     assert "started from the optics" in its.warnings[0]
     np.testing.assert_array_equal(state.frame_px, sides)
     assert set(sides[:8]) == {N // 2}
-    assert set(sides[8 : 8 + HALF_FROM_COLD]) == {N}
+    assert set(sides[8 : 8 + FROM_COLD]) == {N}
     assert state.object.shape == measured[1].shape
     assert (errors(measured, HIGH[1], state) < 1.1 * errors(measured, HIGH[1], found)).all()
 
