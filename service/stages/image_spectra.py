@@ -33,7 +33,7 @@ class ImageSpectraStep(SpectraStep):
         Whether I0 is taken out of absorption alone.
     """
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         *SpectraStep.arrays,
         ArraySpec("incident_intensity", ("energy",), F64, "count", "I0 from the empty area"),

@@ -68,7 +68,7 @@ class ReconstructStep(Step):
     """
 
     stage: ClassVar[str] = "reconstruct"
-    version: ClassVar[int] = 16
+    version: ClassVar[int] = 17
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("object", ("y", "x"), ("complex64",), "1", "object O"),
         ArraySpec("probe", ("mode", "v", "u"), ("complex64",), "1", "probe [square root of counts]"),

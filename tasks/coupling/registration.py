@@ -26,6 +26,14 @@ STRIP_PX = 32
 """Points that are interpolated by one matrix product, of the samples near them."""
 INSIDE = 0.9
 """A resampled mask holds the pixels of more than this much."""
+SMOOTHING_PX = 1.0
+"""Standard deviation of the Gaussian that takes single pixels' noise from images whose drift is sought [px]."""
+DETAIL_PX = 6.0
+"""Standard deviation of the Gaussian that tells slow waves from details [px]."""
+LEAST_WEIGHT = 1e-6
+"""Smoothed weights below this divide nothing."""
+SLOW_SHARE = 0.1
+"""Share of the slow waves that takes part in the search of the drift, for specimens without details."""
 
 
 @dataclass(frozen=True)
@@ -201,18 +209,27 @@ def coarse_shift(fixed: Array, moving: Array, weight: Array) -> Array:
 class FixedImage:
     """An image against which others are found displaced by fractions of a pixel; what they share is computed once.
 
+    Slow waves are what a reconstruction finds last: those of the phase differ between energies by more than its noise, and look
+    like a displacement of whatever is as wide as they are. So details tell the drift, and slow waves little (`SLOW_SHARE`).
+
     Parameters
     ----------
     image, weight : (Y, X) arrays
     """
 
     def __init__(self, image: Array, weight: Array) -> None:
-        smooth = ndimage.gaussian_filter(image, 1.0)
-        gradient = np.gradient(smooth)
-        columns = np.stack([smooth.ravel(), -gradient[0].ravel(), -gradient[1].ravel(), np.ones(smooth.size)])
+        self._weight, self._near = weight, np.maximum(ndimage.gaussian_filter(weight, DETAIL_PX), LEAST_WEIGHT)
+        smooth = ndimage.gaussian_filter(image, SMOOTHING_PX)
+        slopes = (self._details(slope) for slope in np.gradient(smooth))
+        columns = np.stack([self._details(smooth).ravel(), *(-slope.ravel() for slope in slopes), np.ones(smooth.size)])
         self._weighted = columns * weight.ravel()
         # the normal equations, as the columns are few and unlike each other: a tenth of the time of an SVD of them
         self._normal = self._weighted @ columns.T
+
+    def _details(self, image: Array) -> Array:
+        """(Y, X): an image without its slow waves, but for their share; pixels without weight are not looked at."""
+        slow = ndimage.gaussian_filter(self._weight * image, DETAIL_PX) / self._near
+        return np.asarray(image - (1 - SLOW_SHARE) * slow)
 
     def shift_of(self, moving: Array) -> Array:
         """(2,) sub-pixel displacement of ``moving`` (Y, X), by one Gauss-Newton step.
@@ -224,7 +241,7 @@ class FixedImage:
         ------
         RegistrationError
         """
-        target = ndimage.gaussian_filter(moving, 1.0)
+        target = self._details(ndimage.gaussian_filter(moving, SMOOTHING_PX))
         gain, s_y, s_x, _ = np.linalg.lstsq(self._normal, self._weighted @ target.ravel(), rcond=None)[0]
         if not gain > 0:
             raise RegistrationError(

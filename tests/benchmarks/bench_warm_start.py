@@ -49,7 +49,7 @@ class Specimen:
         scan = self.simulation.scans[energy]
         return plan_canvas(scan.positions_m, scan.pixel_size_m, scan.n_pixels)
 
-    def reconstruct(self, energy: int, options: ReconstructOptions, start: StartingEnergy | None = None) -> State:
+    def reconstruct(self, energy: int, options: ReconstructOptions = AUTO, start: StartingEnergy | None = None) -> State:
         """The final state of one energy."""
         scan, canvas = self.simulation.scans[energy], self.canvas(energy)
         guess = self.simulation.probe_guess

@@ -122,7 +122,7 @@ class RegisterStep(EnergiesStep):
     """
 
     part: ClassVar[str] = "-register"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     pixel_s: ClassVar[float] = REGISTERED_PIXEL_S
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         GAUGE,
@@ -209,7 +209,7 @@ class FlattenStep(EnergiesStep):
     """
 
     part: ClassVar[str] = "-flatten"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     pixel_s: ClassVar[float] = FLATTENED_PIXEL_S
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         GAUGE,

@@ -58,7 +58,7 @@ class CouplingStep(Step):
 class CoupleStep(CouplingStep, CorrectionStep):
     """The barrier between two rounds: it needs every energy of one round, and the next round of each needs it."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     def run(self, context: StageContext) -> StepAttributes:
         spectra, corrections = impose_on(align_energies(context, self), self)
