@@ -17,17 +17,20 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 NEIGHBOURS = 2
-"""On either side."""
+"""An energy is compared with so many on either side."""
 FAR_SIGMAS = 6.0
+"""An outlier lies further out than this many standard deviations of the scatter, matter than so many of the vacuum's noise."""
 LEAST_ENERGIES = 5
+"""Of fewer energies the scatter is not known."""
 LEAST_FACTOR = 1.5
-"""R or a residual this many times its neighbours' at least."""
+"""An outlier's R or residual is this many times its neighbours' at least."""
 LEAST_JUMP_PX = 3.0
+"""An outlier's place differs by this much from the median of all at least."""
 MOST_NOISE = 3.0
 """R this many times what photon noise leaves: a measured Siemens star ends at 1.5, simulated specimens at 1.1 to 2."""
 MOST_STEP_RAD = 2.4
 LEAST_STEPS = 10
-"""So many steps of the phase from pixel to pixel near half a turn leave it open which whole turn the pixels beyond are in."""
+"""So many steps of the phase from pixel to pixel above `MOST_STEP_RAD` leave open which whole turn the pixels beyond are in."""
 RELATION_SLOPES = 0.65, 1.5
 """Slopes of the measured phase on the one that the absorption predicts; simulated specimens have 0.9 to 1.1."""
 LEAST_LIKENESS = 0.9
@@ -35,6 +38,7 @@ LEAST_LIKENESS = 0.9
 FAR_NOISIER = 5.0
 """The phase of an energy is this many times noisier than that of most where its beam was lost; doses differ by less."""
 MOST_NAMED = 5
+"""Noisy energies that a message names, at most."""
 MOST_WITHOUT_PHASE = 0.1
 """Share of the absorbing pixels whose phase is less than their absorption; matter's is several times as large."""
 

@@ -30,6 +30,7 @@ SMALLEST_AMPLITUDE = 1e-6
 DRIFT_STEPS = 4
 """Gauss-Newton steps of the drift, at most."""
 DRIFT_TOLERANCE_PX = 0.01
+"""A shorter step is the last."""
 MIN_SHARED_FIELD = 0.5
 """Share of this energy's scanned field that the starting energy must have seen."""
 MIN_CORRELATION = 0.97

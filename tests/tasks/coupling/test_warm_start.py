@@ -141,7 +141,7 @@ def test_an_object_moves_to_another_canvas_in_one_interpolation() -> None:
     np.testing.assert_allclose(found[inner], at(target, shift)[inner], atol=2e-3)
 
 
-def test_a_seed_has_no_frequencies_that_no_photon_corrects() -> None:
+def test_a_start_has_no_frequencies_that_no_photon_corrects() -> None:
     noise = np.random.default_rng(2).normal(size=(2, 60, 70)) * 0.01
     rough = (1 + noise[0] + 1j * noise[1]).astype(np.complex64)
     before, after = (np.abs(np.fft.fft2(one - 1)) for one in (rough, band_limited(rough)))
