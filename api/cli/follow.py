@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -26,9 +26,12 @@ from api.cli.submit import (
     Probe,
     check_options,
     described,
+    is_described,
     pixel_of,
     read_options,
+    sha256_of,
     show_address,
+    spec_label,
 )
 from api.cli.terminal import Key, Url, console, plain_errors, safe, show_warning
 from api.client.ptyxas import LOCAL, Client, RefusedError, UnreachableError, scan_name
@@ -37,19 +40,6 @@ commands = typer.Typer()
 
 LOOK_S: Final = 1.0
 """Time between two looks at the folder [s]."""
-PASSING: Final = frozenset(
-    [
-        "busy",
-        "catalogue-busy",
-        "catalogue-unavailable",
-        "not-ready",
-        "quota-exceeded",
-        "storage-full",
-        "storage-unavailable",
-        "too-many-runs",
-    ]
-)
-"""Codes of refusals that may be over later; any other is the file's fault."""
 Version = tuple[int, int]
 """Size [bytes] and time of the last change [ns] of a file."""
 
@@ -94,6 +84,10 @@ class FolderWatch:
             if marked and status.st_size > 0:
                 yield path, version
 
+    def files(self) -> Iterator[Path]:
+        """All files that match, complete or not."""
+        return (path for path in self.folder.glob(self.pattern) if path.is_file())
+
     def name_of(self, path: Path) -> str:
         """Name of a file as a scan, from its path below the folder."""
         return scan_name(path.relative_to(self.folder).as_posix())
@@ -111,12 +105,15 @@ class Sender:
         Prints a sentence.
     warn : callable
         Prints a sentence about something that is wrong.
+    known : set of str
+        SHA-256 [hex] of the files that the dataset held when the command started: they are not sent again.
     """
 
     client: Client
     dataset_id: str
     say: Callable[[str], None]
     warn: Callable[[str], None]
+    known: frozenset[str] = frozenset()
     sent: dict[Path, Version] = field(default_factory=dict)
     refused: dict[Path, Version] = field(default_factory=dict)
 
@@ -132,11 +129,13 @@ class Sender:
         if version in (self.sent.get(path), self.refused.get(path)):
             return
         try:
-            self.client.put_scan(self.dataset_id, path, name)
+            if not self.known or sha256_of(path) not in self.known:
+                self.client.put_scan(self.dataset_id, path, name)
+                self.say(f"{path.name} sent")
         except UnreachableError:
             raise
         except RefusedError as error:
-            if error.code in PASSING:
+            if error.may_pass:
                 raise
             self.refused[path] = version
             self.warn(f"{path.name} cannot be used and is left out: {error}")
@@ -145,13 +144,12 @@ class Sender:
             self.warn(f"{path.name} cannot be read and is left out until it changes: {error}")
         else:
             self.sent[path] = version
-            self.say(f"{path.name} sent")
 
 
 def follow_folder(
     watch: FolderWatch, sender: Sender, n_energies: int | None, tick: Callable[[], None], wait: Callable[[], None]
 ) -> dict[str, Any]:
-    """Send files until the dataset holds ``n_energies``, for ever without; the dataset as it then stands.
+    """Send files until the dataset holds ``n_energies``, without until it is sealed by others; the dataset as it then stands.
 
     Parameters
     ----------
@@ -162,6 +160,11 @@ def follow_folder(
         Called after every look that found the service, once the dataset holds a scan.
     wait : callable
         Waits until the next look.
+
+    Raises
+    ------
+    RefusedError
+        Not for the time being only: the dataset was deleted, or sealed before it held ``n_energies``.
     """
     troubled = ""
     while True:
@@ -173,9 +176,11 @@ def follow_folder(
                 tick()
             if n_energies is not None and len(dataset["scans"]) >= n_energies:
                 return dataset
+            if dataset["state"] == "sealed":
+                return ended_by_others(dataset, n_energies)
             troubled = ""
         except (UnreachableError, RefusedError) as error:
-            if isinstance(error, RefusedError) and error.code not in PASSING:
+            if isinstance(error, RefusedError) and not error.may_pass:
                 raise
             if str(error) != troubled:
                 sender.warn(f"{error}; trying again")
@@ -183,18 +188,46 @@ def follow_folder(
         wait()
 
 
+def ended_by_others(dataset: dict[str, Any], n_energies: int | None) -> dict[str, Any]:
+    """A dataset that somebody else sealed: the end that was waited for, unless energies were still to come."""
+    if n_energies is None:
+        return dataset
+    counted = f"with {len(dataset['scans'])} of {n_energies} energies"
+    again = "the same command sends the files to a new one"
+    raise RefusedError("conflict", f"dataset {dataset['id']} was sealed meanwhile {counted} and takes no more; {again}")
+
+
 def label_of(folder: Path, pattern: str) -> str:
     """Label by which the dataset of a folder is found again."""
     return "follow:" + hashlib.sha256(f"{folder.resolve()}\0{pattern}".encode()).hexdigest()[:16]
 
 
-def dataset_of(client: Client, label: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The newest open dataset with the label, or a new one."""
-    found: list[dict[str, Any]] = client.call("GET", "/datasets", params={"label": label, "state": "open", "limit": 1})["items"]
+def dataset_of(
+    client: Client, label: str, spec: Mapping[str, Any], files: Callable[[], Iterable[Path]], n_energies: int | None
+) -> dict[str, Any]:
+    """The dataset that a folder goes on with: its open one, or one that was complete before; else a new one.
+
+    Parameters
+    ----------
+    client : Client
+    label : str
+        Of the folder, as `label_of` gives it.
+    spec : mapping
+        Description of a new dataset.
+    files : callable
+        The files of the folder. A sealed dataset goes on if it holds ``n_energies``, was made of files that are there
+        still, and is described alike: nothing of it is sent again.
+    n_energies : int or None
+    """
+    found = client.items("/datasets", 1, label=label, state="open")
     if found:
         return found[0]
-    created = client.create_dataset(spec)
-    return client.call("PATCH", f"/datasets/{created['id']}", json={"labels": [label]})
+    for sealed in client.items("/datasets", 1, label=label):
+        is_complete = n_energies is not None and len(sealed["scans"]) >= n_energies
+        made_of = {scan["sha256"] for scan in sealed["scans"]}
+        if is_complete and is_described(sealed, spec) and made_of <= {sha256_of(file) for file in files()}:
+            return sealed
+    return client.create_dataset({**spec, "labels": [label, spec_label(spec)]})
 
 
 def finite(value: float) -> float:
@@ -249,10 +282,11 @@ def follow(
         about = {"distance_m": distance_m, **pixel_of(kind, pixel_size_m), **described(probe, orientation, describe or [])}
         spec = {"title": title, "kind": kind, "sample": sample, "absorber": {"element": absorber, "edge": edge}, **about}
         options = check_options(read_options(options_file, option or []))
-        dataset = dataset_of(client, label_of(folder, pattern), spec)
-        console.print(f"dataset {safe(dataset['id'])}", highlight=False)
-        sender = Sender(client, dataset["id"], lambda text: console.print(safe(text), highlight=False), show_warning)
         watch = FolderWatch(folder.resolve(), pattern, rest_s, marker)
+        dataset = dataset_of(client, label_of(folder, pattern), spec, watch.files, energies)
+        console.print(f"dataset {safe(dataset['id'])}", highlight=False)
+        known = frozenset(scan["sha256"] for scan in dataset["scans"])
+        sender = Sender(client, dataset["id"], lambda text: console.print(safe(text), highlight=False), show_warning, known)
         if not any(watch.folder.glob(pattern)):
             console.print(safe(f"no file in {folder} matches {pattern} yet; waiting for one"), highlight=False)
         live = LiveRun(client, dataset["id"], options) if run else None

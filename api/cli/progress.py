@@ -56,11 +56,13 @@ def show_run(client: Client, run_id: str, console: Console) -> dict[str, Any]:
     with Progress(*columns, console=console) as progress:
         bars: dict[str, TaskID] = {}
         draw_stages(progress, bars, client.run(run_id)["stages"])
+        before = ""
         for event in client.follow(run_id):
             if event["kind"] == "progress":
                 draw_stages(progress, bars, event["stages"])
-            elif event["kind"] in ("note", "interrupted"):
+            elif event["kind"] == "note" or (event["kind"] == "interrupted" and before != "interrupted"):
                 progress.console.print(f"[yellow]{safe(event['text'])}[/]", highlight=False)
+            before = event["kind"]
         ended = client.run(run_id)
         draw_stages(progress, bars, ended["stages"])
     colour = "green" if ended["state"] == "succeeded" else "red"

@@ -94,7 +94,7 @@ def submit(
             check_energies(files, Absorber(absorber, edge))
         dataset = stored_dataset(client, spec, files)
         if dataset is None:
-            dataset = client.create_dataset(spec)
+            dataset = client.create_dataset({**spec, "labels": [spec_label(spec)]})
             show_uploads(client, dataset["id"], files, messages)
             dataset = client.seal(dataset["id"])
         else:
@@ -153,30 +153,34 @@ def show_address(client: Client, run_id: str) -> None:
 
 def stored_dataset(client: Client, spec: Mapping[str, Any], files: Sequence[Path]) -> dict[str, Any] | None:
     """A sealed dataset that was made of the same bytes with the same description; None where the service has none."""
-    digests = set()
-    for file in files:
-        with file.open("rb") as stream:
-            digests.add(hashlib.file_digest(stream, "sha256").hexdigest())
-    for dataset in client.every("/datasets"):
-        if dataset["state"] == "sealed" and covers(dataset, spec) and {scan["sha256"] for scan in dataset["scans"]} == digests:
+    digests = {sha256_of(file) for file in files}
+    for dataset in client.items("/datasets", 100, label=spec_label(spec), state="sealed"):
+        if is_described(dataset, spec) and {scan["sha256"] for scan in dataset["scans"]} == digests:
             return dataset
     return None
 
 
-def covers(found: object, wanted: object) -> bool:
-    """Whether what was found holds all that is wanted, name by name."""
-    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
-        return all(covers(found.get(name), value) for name, value in wanted.items())
-    return found == wanted
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file [hex], which the service tells of each scan."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def spec_label(spec: Mapping[str, Any]) -> str:
+    """Label of datasets described so; what a dataset tells of itself may be what its files state, and leaves fields out."""
+    return "described:" + hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_described(dataset: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Whether a dataset was described so when it was created, and still is."""
+    is_as_it_was = dataset["title"] == spec["title"] and spec["sample"].items() <= dataset["sample"].items()
+    return is_as_it_was and spec_label(spec) in dataset["labels"]
 
 
 def check_energies(files: Sequence[Path], absorber: "Absorber") -> None:
     """Refuse files whose energies cannot make a run, before any is sent; what cannot be read here is left to the service.
 
-    Raises
-    ------
-    ValueError
-        Energies that are measured twice, too few, or do not enclose the edge.
+    Raises ValueError for energies that are measured twice, too few, or do not enclose the edge.
     """
     from service.workflow.preflight import grid_errors
     from storage.datasets.entries import DUPLICATE_ENERGY_EV

@@ -29,6 +29,8 @@ BLOCK_BYTES: Final = 1 << 20
 RECONNECT_S: Final = 1.0
 STREAM_TIMEOUT_S: Final = 60.0
 """The service sends something at least every 15 s [s]."""
+PASSING: Final = (429, 502, 503, 504, 507)
+"""Statuses of refusals that may be over later: the service's, or those of a proxy before it."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,11 @@ class PtyxasError(Exception):
 
 
 class RefusedError(PtyxasError, RuntimeError):
-    """The service answered with a problem; ``faults`` names the fields at fault."""
+    """The service answered with a problem; ``faults`` names the fields at fault, ``may_pass`` says if it may be over later."""
 
-    def __init__(self, code: str, detail: str, faults: tuple[FieldError, ...] = ()) -> None:
+    def __init__(self, code: str, detail: str, faults: tuple[FieldError, ...] = (), may_pass: bool = False) -> None:
         super().__init__(detail)
-        self.code = code
-        self.faults = faults
+        self.code, self.faults, self.may_pass = code, faults, may_pass
 
 
 class UnreachableError(PtyxasError, ConnectionError):
@@ -291,7 +292,7 @@ class Client:
     def follow(self, run_id: str) -> Iterator[dict[str, Any]]:
         """Yield the events of a run until it ends, across interruptions and restarts of the service; the last is ``end``.
 
-        While no service answers, an event ``interrupted`` is yielded each second.
+        While no service answers, or it refuses for the time being, an event ``interrupted`` is yielded each second.
         """
         last = "0"
         while True:
@@ -301,7 +302,9 @@ class Client:
                     yield event["data"] | {"kind": event["event"]}
                     if event["event"] == "end":
                         return
-            except UnreachableError as error:
+            except (UnreachableError, RefusedError) as error:
+                if isinstance(error, RefusedError) and not error.may_pass:
+                    raise
                 yield {"kind": "interrupted", "text": str(error)}
                 time.sleep(RECONNECT_S)
 
@@ -336,9 +339,10 @@ def blocks(path: Path, on_bytes: Callable[[int], None]) -> Iterator[bytes]:
 
 def refusal(response: httpx.Response) -> RefusedError:
     """The problem in an answer, as an error."""
+    may_pass = response.status_code in PASSING
     try:
         problem = response.json()
         faults = tuple(FieldError(**fault) for fault in problem["errors"])
-        return RefusedError(problem["code"], problem["detail"], faults)
+        return RefusedError(problem["code"], problem["detail"], faults, may_pass)
     except (ValueError, KeyError, TypeError):
-        return RefusedError("unknown", f"{response.status_code} {response.reason_phrase} from {response.url}")
+        return RefusedError("unknown", f"{response.status_code} {response.reason_phrase} from {response.url}", (), may_pass)

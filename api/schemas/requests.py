@@ -26,6 +26,8 @@ EXAMPLE_RUN: Final[dict[str, JsonValue]] = {
 }
 Pixel = Annotated[float, Field(ge=0, le=1e5)]
 """Place on the detector [px]."""
+Labels = Annotated[list[Annotated[Line, Field(min_length=1, max_length=64)]], Field(max_length=50)]
+"""Words by which datasets are found again."""
 
 
 class Sample(Body):
@@ -72,6 +74,8 @@ class DatasetBody(Body):
     bad_frames: Literal["refuse", "leave_out", "keep"] = "refuse"
     """What becomes of frames that no reconstruction can use (dark, far too bright, never written, at a position that stuck):
     the scan is refused with their names, stored without them, or with them; the scan's warnings tell which."""
+    labels: Labels = Field(default_factory=list)
+    """Words by which the dataset is found again; they can be changed."""
 
 
 class SampleChanges(Body):
@@ -86,7 +90,7 @@ class DatasetChanges(Body):
 
     title: Title | None = None
     sample: SampleChanges | None = None
-    labels: Annotated[list[Annotated[Line, Field(min_length=1, max_length=64)]], Field(max_length=50)] | None = None
+    labels: Labels | None = None
 
 
 class RunChanges(Body):

@@ -1,5 +1,6 @@
 """follow: which files are complete, what is sent once, and a folder that is written while the command is killed."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -30,22 +31,28 @@ class FakeClient:
     def __init__(self, **refuses: list[str]) -> None:
         self.scans: list[str] = []
         self.refuses = refuses
+        self.state = "open"
 
     def put_scan(self, dataset_id: str, path: Path, name: str) -> None:
         content = path.read_bytes()
         if self.refuses.get(path.stem):
             code = self.refuses[path.stem].pop(0)
-            raise UnreachableError("no service answers") if code == "away" else RefusedError(code, "the reason")
+            refused = RefusedError(code, "the reason", may_pass=code in ("storage-full", "busy", "unknown"))
+            raise UnreachableError("no service answers") if code == "away" else refused
         if name not in self.scans:
             self.scans.append(name)
         assert content
 
     def dataset(self, dataset_id: str) -> dict[str, Any]:
-        return {"id": dataset_id, "scans": self.scans}
+        return {"id": dataset_id, "scans": self.scans, "state": self.state}
 
 
 def followed(
-    folder: Path, client: FakeClient, n: int, write: Callable[[int], object] = lambda look: None
+    folder: Path,
+    client: FakeClient,
+    n: int | None,
+    write: Callable[[int], object] = lambda look: None,
+    known: frozenset[str] = frozenset(),
 ) -> tuple[list[str], list[int]]:
     """Follow a folder to ``n`` energies; what was warned of, and at which looks a scan was there."""
     warned: list[str] = []
@@ -57,7 +64,7 @@ def followed(
         assert looks[0] < 50, f"does not end: {client.scans}, {warned}"
         write(looks[0])
 
-    sender = Sender(client, "ds_1", lambda text: None, warned.append)  # type: ignore[arg-type]
+    sender = Sender(client, "ds_1", lambda text: None, warned.append, known)  # type: ignore[arg-type]
     follow_folder(FolderWatch(folder, "*.cxi", 0.0), sender, n, lambda: ticks.append(looks[0]), wait)
     return warned, ticks
 
@@ -109,13 +116,30 @@ def test_a_file_that_was_broken_is_tried_again_when_it_changes(tmp_path: Path) -
     assert (client.scans, len(warned)) == (["a.cxi"], 1)
 
 
-@pytest.mark.parametrize("code", ["away", "storage-full", "busy"])
+@pytest.mark.parametrize("code", ["away", "storage-full", "busy", "unknown"])
 def test_what_passes_is_waited_for_and_told_once(tmp_path: Path, code: str) -> None:
     (tmp_path / "a.cxi").write_bytes(b"x")
     client = FakeClient(a=[code] * 5)
     warned, _ = followed(tmp_path, client, 1)
     assert client.scans == ["a.cxi"]
     assert [text.endswith("; trying again") for text in warned] == [True]
+
+
+def test_what_the_service_has_already_is_not_sent_again(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        (tmp_path / f"{stem}.cxi").write_bytes(stem.encode())
+    client = FakeClient()
+    followed(tmp_path, client, 1, known=frozenset([hashlib.sha256(b"a").hexdigest()]))
+    assert client.scans == ["b.cxi"]
+
+
+def test_a_dataset_that_others_seal_ends_what_follows_it(tmp_path: Path) -> None:
+    (tmp_path / "a.cxi").write_bytes(b"a")
+    client = FakeClient()
+    assert followed(tmp_path, client, None, lambda look: setattr(client, "state", "sealed"))[0] == []
+    client = FakeClient()
+    with pytest.raises(RefusedError, match="sealed meanwhile with 1 of 3 energies and takes no more"):
+        followed(tmp_path, client, 3, lambda look: setattr(client, "state", "sealed"))
 
 
 def test_two_folders_have_two_labels(tmp_path: Path) -> None:
@@ -169,7 +193,7 @@ def test_a_folder_that_is_written_while_the_command_is_killed(tmp_path: Path, se
             return len(items[0]["scans"]) if items else 0
 
         order = [0, 1, 3, 2, *range(4, 12), 13, 12, *range(14, N_ENERGIES)]
-        first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         for index in order[:10]:
             write_scan(folder, index)
         until = time.monotonic() + 120
@@ -177,11 +201,16 @@ def test_a_folder_that_is_written_while_the_command_is_killed(tmp_path: Path, se
             assert time.monotonic() < until
             time.sleep(0.1)
         first.send_signal(signal.SIGKILL)
-        first.wait()
+        seen = first.communicate()[0]
         for index in order[10:]:
             write_scan(folder, index)
         second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
         assert second.returncode == 0, second.stdout + second.stderr
+        again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert (" sent" in again.stdout, f"sealed with {N_ENERGIES - 1} energies" in again.stdout) == (False, True)
+        assert "scan_000.npz sent" in seen
+        assert "scan_000.npz sent" not in second.stdout, "it was sent before the command was killed"
         (dataset,) = http.get("/datasets").json()["items"]
         runs = http.get("/runs").json()["items"]
     assert dataset["state"] == "sealed"

@@ -91,3 +91,12 @@ def test_a_run_is_shown_to_its_end(console: Console, shown: io.StringIO) -> None
 def test_texts_of_the_service_are_no_markup(console: Console, shown: io.StringIO, text: str) -> None:
     show_run(FakeClient(text), "run_1", console)
     assert text in shown.getvalue()
+
+
+def test_an_interruption_is_told_once(console: Console, shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FakeClient()
+    away = [{"kind": "interrupted", "text": f"no service ({number})"} for number in range(3)]
+    events = [*away, {"kind": "note", "text": "goes on"}, *away[:1]]
+    monkeypatch.setattr(client, "follow", lambda run_id: iter(events))
+    show_run(client, "run_1", console)
+    assert [shown.getvalue().count(f"no service ({number})") for number in range(3)] == [2, 0, 0]

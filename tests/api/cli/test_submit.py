@@ -5,12 +5,13 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from command_line import run
 
+from api.app import create_app
 from api.cli.submit import (
     check_energies,
     described,
@@ -18,10 +19,12 @@ from api.cli.submit import (
     pixel_of,
     read_options,
     read_probe,
+    spec_label,
     stored_dataset,
     with_compounds,
 )
 from api.client.ptyxas import Client
+from service.settings import Settings
 from tasks.scattering import Absorber
 from tasks.xanes.references.xdi import ReferenceFormatError, read_xdi
 
@@ -192,23 +195,34 @@ def test_what_cannot_be_read_here_is_left_to_the_service(tmp_path: Path) -> None
     check_energies(write_scans(tmp_path, [5420.0]), Absorber())
 
 
-def test_files_that_the_service_has_are_found_by_their_bytes_and_their_description(client: httpx.Client, tmp_path: Path) -> None:
-    spec = {"title": "p", "sample": {"name": "p", "formula": "LiVO2"}, "absorber": {"element": "V", "edge": "K"}, "probe": None}
-    files = [tmp_path / name for name in ("a", "b")]
-    for file in files:
-        file.write_bytes(b"\x89HDF " + file.name.encode())
-    with Client(str(client.base_url)) as service:
-        made = service.create_dataset(spec)["id"]
+def test_files_that_the_service_has_are_found_by_their_bytes_and_their_description(
+    tmp_path: Path, serve: Any, quiet_service: Any
+) -> None:
+    """A real service, which tells of a sealed dataset what its files state as well."""
+    sample = {"name": "p", "formula": "LiVO2", "group": ""}
+    spec = {"title": "p", "sample": sample, "absorber": {"element": "V", "edge": "K"}, "distance_m": None, "probe": None}
+    y, x = (axis.ravel() * 1e-7 for axis in np.meshgrid(np.arange(4), np.arange(4), indexing="ij"))
+    files = [tmp_path / name for name in ("a.npz", "b.npz")]
+    for number, file in enumerate(files):
+        counts = np.random.default_rng(number).poisson(50, (16, 32, 32)).astype(np.uint16)
+        stated = {"energy_ev": 5420.0 + number, "distance_m": 0.5, "detector_pixel_size_m": 75e-6}
+        np.savez(file, counts=counts, positions_m=np.stack([y, x], axis=1), **stated)  # type: ignore[arg-type]
+    settings = Settings(data_dir=tmp_path / "data", min_free_bytes=0)
+    with serve(create_app(quiet_service(settings))) as url, Client(url) as service:
+        made = service.create_dataset({**spec, "labels": [spec_label(spec)]})["id"]
         for file in files:
             service.put_scan(made, file)
         assert stored_dataset(service, spec, files) is None, "it is not sealed"
-        service.seal(made)
+        assert service.seal(made)["distance_m"] == 0.5
         found = stored_dataset(service, spec, files)
         assert found is not None
         assert found["id"] == made
         assert stored_dataset(service, spec, files[:1]) is None
+        assert stored_dataset(service, spec | {"n_pixels": 16}, files) is None, "its frames would be cropped"
         assert stored_dataset(service, spec | {"absorber": {"element": "Fe", "edge": "K"}}, files) is None
         assert stored_dataset(service, spec | {"probe": {"kind": "kb"}}, files) is None
+        service.call("PATCH", f"/datasets/{made}", json={"sample": {"group": "another"}})
+        assert stored_dataset(service, spec, files) is None, "its description was changed"
 
 
 def test_a_pipe_or_a_device_is_refused_before_it_is_read(tmp_path: Path) -> None:

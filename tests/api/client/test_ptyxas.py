@@ -117,6 +117,27 @@ def test_events_are_followed_over_interruptions(monkeypatch: pytest.MonkeyPatch)
     assert (events[2]["unit"], events[3]["state"]) == ("fit", "failed")
 
 
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(502, text="<html>bad gateway"), httpx.Response(503, json=PROBLEM | {"code": "not-ready"})]
+)
+def test_a_service_that_refuses_for_the_time_being_interrupts_what_follows_it(
+    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response
+) -> None:
+    monkeypatch.setattr(client_module, "RECONNECT_S", 0.0)
+    answers = iter([answer, stream("event: end", 'data: {"state": "succeeded"}', "")])
+    with client_of(lambda request: next(answers)) as client:
+        assert [event["kind"] for event in client.follow("run_1")] == ["interrupted", "end"]
+
+
+@pytest.mark.parametrize(
+    ("status", "may_pass"), [(429, True), (503, True), (507, True), (404, False), (422, False), (500, False)]
+)
+def test_a_refusal_says_whether_it_may_pass(status: int, may_pass: bool) -> None:
+    with client_of(lambda request: httpx.Response(status, json=PROBLEM)) as client, pytest.raises(RefusedError) as refused:
+        client.run("run_1")
+    assert refused.value.may_pass is may_pass
+
+
 def test_following_an_unknown_run_is_refused() -> None:
     refusing = client_of(lambda request: httpx.Response(404, json=PROBLEM | {"code": "not-found"}))
     with refusing as client, pytest.raises(RefusedError) as refused:
