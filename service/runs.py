@@ -160,7 +160,9 @@ class Runs:
         """
         view = self.get(run_id)
         if not view.has_ended:
-            raise ConflictError(f"run {run_id} is {view.state}: cancel it first")
+            is_stopping = self._paths.stop_flag(run_id).exists()
+            todo = "it is being cancelled, ask again when it has stopped" if is_stopping else "cancel it first"
+            raise ConflictError(f"run {run_id} is {view.state}: {todo}")
         self._paths.remove_run(run_id)
         self._repository.delete(run_id)
         log.info("deleted", extra={"run": run_id, "project": self._owner})

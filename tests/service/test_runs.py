@@ -185,7 +185,10 @@ def test_cancel_raises_the_flag_and_retry_lowers_it(bench: RunBench) -> None:
 
 def test_a_run_at_work_is_not_deleted_and_a_deleted_one_is_gone(bench: RunBench) -> None:
     run_id = bench.runs.submit(["ds_a"], options()).id
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError, match="cancel it first"):
+        bench.runs.delete(run_id)
+    bench.paths.raise_stop_flag(run_id)
+    with pytest.raises(ConflictError, match="it is being cancelled, ask again when it has stopped"):
         bench.runs.delete(run_id)
     bench.end(run_id)
     bench.publish(run_id)
