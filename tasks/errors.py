@@ -2,7 +2,15 @@
 
 
 class TaskError(Exception):
-    """Root of every error raised in ``tasks``."""
+    """Root of every error raised in ``tasks``.
+
+    Attributes
+    ----------
+    energy_ev : float or None
+        The one energy [eV], as measured, without which the computation might succeed; None where no single one is to blame.
+    """
+
+    energy_ev: float | None = None
 
 
 class InvalidOptionError(TaskError, ValueError):

@@ -70,11 +70,10 @@ def perform(request: StepRequest, report: Report, is_cancelled: IsCancelled = ne
 
 
 def foreseen(step: Step, error: Exception) -> str:
-    """Message about an error that the stage foresees; a run can do without the energy that a step concerns."""
-    option = "align.leave_out_ev"
-    if step.energy_ev is None or option in str(error):
-        return str(error)
-    return f"{error} ({option} lets a run do without {step.energy_ev:.1f} eV.)"
+    """Message about an error that the stage foresees; a run can do without the energy to blame, or else the step's own."""
+    blamed_ev = error.energy_ev if isinstance(error, TaskError) else None
+    energy_ev = step.energy_ev if blamed_ev is None else blamed_ev
+    return str(error) if energy_ev is None else f"{error} (align.leave_out_ev lets a run do without {energy_ev:.1f} eV.)"
 
 
 def unexpected(request: StepRequest, error: Exception) -> str:

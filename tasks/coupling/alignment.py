@@ -280,10 +280,12 @@ def _require_specimen(fixed: FixedEnergy, vacuum: Mask) -> None:
     try:
         find_sample(fixed.phase, fixed.field, vacuum)
     except VacuumError as error:
-        raise BlankFixedImageError(
+        blank = BlankFixedImageError(
             f"{error} (This is the energy in the middle, {fixed.energy_ev:.1f} eV, against which all others are registered. "
-            "If the beam was lost there, leave it out: align.leave_out_ev.)"
-        ) from error
+            "Was the beam lost there?)"
+        )
+        blank.energy_ev = fixed.energy_ev
+        raise blank from error
 
 
 def as_object(absorption: NDArray[np.float32], phase: NDArray[np.float32]) -> NDArray[np.complex64]:

@@ -31,7 +31,7 @@ from tasks.coupling.fixed_energy import fixed_index
 from tasks.coupling.outliers import noisiest
 from tasks.coupling.projection import Constrained, Pair, constrain
 from tasks.coupling.registration import Grid, common_grid, to_canvas
-from tasks.errors import BlankFixedImageError, RegistrationError, VacuumError
+from tasks.errors import RegistrationError, VacuumError
 from tasks.gauge import Gauge, field_box, field_of_view
 from tasks.options.coupling import AlignOptions, KKROptions
 from tasks.ptycho.scan import Canvas
@@ -86,20 +86,22 @@ def align(
         Photons on each object pixel (`tasks.ptycho.scan.illumination`).
     canvases : E Canvas
     energy_ev : (E,) float64 array, ascending
+        As calibrated; errors name energies as they were measured, ``options.energy_offset_ev`` lower.
 
     Raises
     ------
     VacuumError, RegistrationError, EnergyGridError
     """
     require_ascending(energy_ev)
+    measured_ev = energy_ev - options.energy_offset_ev
     seen = [EnergyObject(*one) for one in zip(objects, doses, canvases, strict=True)]
-    for one, energy in zip(seen, energy_ev, strict=True):
+    for one, energy in zip(seen, measured_ev, strict=True):
         require_finite(one.object, float(energy))
-    grid = common_grid(canvases, of_each(energy_ev, lambda at: field_box(field_of_view(doses[at]))))
-    own = of_each(energy_ev, lambda at: own_gauge(seen[at], grid, options))
+    grid = common_grid(canvases, of_each(measured_ev, lambda at: field_box(field_of_view(doses[at]))))
+    own = of_each(measured_ev, lambda at: own_gauge(seen[at], grid, options))
     middle = fixed_index(len(seen))
-    fixed = register_fixed(seen[middle], own[middle], grid, float(energy_ev[middle]))
-    found = of_each(energy_ev, lambda at: register(seen[at], own[at], fixed, grid, options))
+    fixed = register_fixed(seen[middle], own[middle], grid, float(measured_ev[middle]))
+    found = of_each(measured_ev, lambda at: register(seen[at], own[at], fixed, grid, options))
     shared = share(
         np.stack([one.shift_px for one in found]),
         np.mean([one.phase for one in found], axis=0),
@@ -107,10 +109,7 @@ def align(
         grid,
         options,
     )
-    flat = [
-        flatten(one, own_one.gauge, placed.shift_px, shared, grid, options)
-        for one, own_one, placed in zip(seen, own, found, strict=True)
-    ]
+    flat = of_each(measured_ev, lambda at: flatten(seen[at], own[at].gauge, found[at].shift_px, shared, grid, options))
     phase = np.stack([one.phase for one in flat])
     return Aligned(
         energy_ev,
@@ -121,25 +120,26 @@ def align(
         tuple(one.gauge for one in flat),
         shared.field,
         shared.vacuum,
-        _sample(phase, shared, energy_ev),
+        _sample(phase, shared, measured_ev),
     )
 
 
 def of_each(energy_ev: Array, work: Callable[[int], Found]) -> list[Found]:
-    """What ``work`` finds of each energy, by its place; an energy without vacuum or likeness to the others is named.
+    """What ``work`` finds of each energy, by its place.
 
     Raises
     ------
     VacuumError, RegistrationError
+        An energy, the ``energy_ev`` of the error, is without vacuum or likeness to the others.
     """
     found = []
     for place, energy in enumerate(energy_ev):
         try:
             found.append(work(place))
-        except BlankFixedImageError:
-            raise
         except (VacuumError, RegistrationError) as error:
-            raise type(error)(f"{error} (This was found at {energy:.1f} eV, which align.leave_out_ev can leave out.)") from error
+            if error.energy_ev is None:  # else the fixed energy is to blame
+                error.energy_ev = float(energy)
+            raise
     return found
 
 

@@ -254,7 +254,7 @@ class SampleStep(Step):
     Parameters
     ----------
     energies : tuple of float
-        All energies [eV], as calibrated.
+        All energies [eV], as measured.
     shared : StepRef
     flat : tuple of StepRef
         All energies, in order.

@@ -74,14 +74,15 @@ def add_corrections(graph: Graph, step: CoupleStep) -> Iterator[tuple[StepRef[Co
 def add_parts(graph: Graph, step: CouplingStep) -> Parts:
     """Add the parts of a coupling, up to the projection of every tile."""
     align, states, label = step.align, step.states, step.label
-    energies = tuple(scan.energy_ev + align.energy_offset_ev for scan in step.scans)
+    measured_ev = tuple(scan.energy_ev for scan in step.scans)
+    energies = tuple(energy_ev + align.energy_offset_ev for energy_ev in measured_ev)
     groups = tuple(groups_of(step.scans))
     grid = graph.add(GridStep(label=label, scans=step.scans, align=align, states=states))
     own: list[dict[str, Any]] = [
         {"label": label_of(scans, label), "scans": scans, "align": align, "states": states[group], "grid": grid}
         for group, scans in ((group, step.scans[group]) for group in groups)
     ]
-    fixed_ev = step.scans[fixed_index(len(step.scans))].energy_ev
+    fixed_ev = measured_ev[fixed_index(len(step.scans))]
     registered = tuple(graph.add(RegisterStep(**about, fixed_ev=fixed_ev)) for about in own)
     shared = graph.add(ShareStep(label=label, align=align, grid=grid, registered=registered))
     shape = step.scans[0].canvas.shape
@@ -90,7 +91,7 @@ def add_parts(graph: Graph, step: CouplingStep) -> Parts:
         graph.add(FlattenStep(**about, registered=found, shared=shared, n_tiles=n_tiles))
         for about, found in zip(own, registered, strict=True)
     )
-    sample = graph.add(SampleStep(label=label, energies=energies, shared=shared, flat=flat, n_tiles=n_tiles))
+    sample = graph.add(SampleStep(label=label, energies=measured_ev, shared=shared, flat=flat, n_tiles=n_tiles))
     tiles: list[dict[str, Any]] = [
         {
             "label": f"-tile{tile + 1}of{n_tiles}{label}", "energies": energies, "tile": tile, "n_tiles": n_tiles,

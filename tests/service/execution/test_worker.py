@@ -36,6 +36,7 @@ class BrokenStep(Step):
 
     error: str = ""
     at_ev: float | None = None
+    blamed_ev: float | None = None
 
     @property
     def energy_ev(self) -> float | None:
@@ -43,7 +44,9 @@ class BrokenStep(Step):
 
     def run(self, context: StageContext) -> StepAttributes:
         if self.error:
-            raise TaskError(self.error)
+            error = TaskError(self.error)
+            error.energy_ev = self.blamed_ev
+            raise error
         raise FileNotFoundError("could not find zarr.json")
 
 
@@ -100,16 +103,18 @@ def test_an_error_of_a_step_that_was_given_up_is_none(tmp_path: Path, caplog: py
 
 
 @pytest.mark.parametrize(
-    ("error", "at_ev", "told"),
+    ("at_ev", "blamed_ev", "told"),
     [
-        ("no photon", 5470.03, "no photon (align.leave_out_ev lets a run do without 5470.0 eV.)"),
-        ("no photon", None, "no photon"),
-        ("leave it out: align.leave_out_ev", 5470.03, "leave it out: align.leave_out_ev"),
+        (5470.03, None, "no photon (align.leave_out_ev lets a run do without 5470.0 eV.)"),
+        (None, 5480.0, "no photon (align.leave_out_ev lets a run do without 5480.0 eV.)"),
+        (5470.03, 5480.0, "no photon (align.leave_out_ev lets a run do without 5480.0 eV.)"),
+        (None, None, "no photon"),
     ],
 )
 def test_a_step_that_fails_for_one_energy_says_how_to_do_without_it(
-    tmp_path: Path, error: str, at_ev: float | None, told: str
+    tmp_path: Path, at_ev: float | None, blamed_ev: float | None, told: str
 ) -> None:
-    request = StepRequest("run_1", BrokenStep(error=error, at_ev=at_ev), DataPaths(tmp_path, tmp_path, tmp_path))
+    step = BrokenStep(error="no photon", at_ev=at_ev, blamed_ev=blamed_ev)
+    request = StepRequest("run_1", step, DataPaths(tmp_path, tmp_path, tmp_path))
     result = perform(request, lambda _: None)
     assert (result.fate, result.message) == ("failed", told)
