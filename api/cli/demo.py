@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.progress import show_run, show_uploads
+from api.cli.progress import send_dataset, show_run
 from api.cli.serve import open_server
 from api.cli.simulate import Measurement, measure
 from api.cli.terminal import console, plain_errors, print_facts
@@ -116,8 +116,7 @@ class Demo:
         return found
 
     def _settings(self) -> Settings:
-        chosen: dict[str, Any] = {} if self.workers is None else {"workers": self.workers}
-        return Settings(data_dir=self.folder / "data", port=free_port(8000), dashboard_port=free_port(8787), **chosen)
+        return local_settings(self.folder, self.workers, free_port(8787))
 
     def _measure(self) -> Measurement:
         """Simulate the measurement, while the service starts."""
@@ -129,10 +128,7 @@ class Demo:
         """Upload every scan and seal the dataset; returns its id."""
         sample = {"name": f"simulated {self.options.seed}", "formula": measured.formula, "group": "simulated"}
         spec = {"title": sample["name"], "sample": sample, "absorber": measured.absorber}
-        dataset = client.create_dataset({**spec, "probe": measured.probe})
-        show_uploads(client, dataset["id"], measured.files, self.console)
-        client.seal(dataset["id"])
-        return str(dataset["id"])
+        return str(send_dataset(client, {**spec, "probe": measured.probe}, measured.files, self.console)["id"])
 
     def _run(self, client: Client, dataset: str, measured: Measurement, chosen: dict[str, Any]) -> dict[str, Any]:
         """Start a run on the dataset and follow it; returns the run once it has succeeded."""
@@ -141,10 +137,7 @@ class Demo:
         submitted = client.submit([dataset], options, "demo")
         threading.Thread(target=import_module, args=("sklearn.metrics",), daemon=True).start()  # the comparison needs it
         self.console.print(f"Dask dashboard {submitted['dashboard_url']}", highlight=False)
-        run = show_run(client, submitted["id"], self.console)
-        if run["state"] != "succeeded":
-            raise ServiceError(f"run {run['id']} has {run['state']}, so there are no results to compare with the truth")
-        return run
+        return succeeded(client, submitted["id"], self.console)
 
     def _show_address(self, url: str) -> None:
         self.console.print(f"serving {url}, its page and its API")
@@ -181,6 +174,12 @@ def prepare(folder: Path) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DEMO_MARKER).touch()
+
+
+def local_settings(folder: Path, workers: int | None, dashboard_port: int) -> Settings:
+    """Those of a service that works below a folder, with so many workers, or by default one a core."""
+    chosen: dict[str, Any] = {} if workers is None else {"workers": workers}
+    return Settings(data_dir=folder / "data", port=free_port(8000), dashboard_port=dashboard_port, **chosen)
 
 
 def free_port(wanted: int) -> int:
@@ -245,6 +244,20 @@ class ServerThread(threading.Thread):
                 raise ServiceError("the service did not start; its log says why")
             time.sleep(0.05)
         return self._server.url
+
+
+def succeeded(client: Client, run_id: str, console: Console) -> dict[str, Any]:
+    """Follow a run to its end; returns it.
+
+    Raises
+    ------
+    ServiceError
+        It did not succeed.
+    """
+    run = show_run(client, run_id, console)
+    if run["state"] != "succeeded":
+        raise ServiceError(f"run {run['id']} has {run['state']}, so there are no results to compare with the truth")
+    return run
 
 
 def assess_run(

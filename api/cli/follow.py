@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from api.cli.run_options import OptionList, OptionsFile, check_options, read_options
 from api.cli.submit import (
     Describe,
     Distance,
@@ -19,16 +20,12 @@ from api.cli.submit import (
     Formula,
     Group,
     Kind,
-    OptionList,
-    OptionsFile,
     Orientation,
     PixelSize,
     Probe,
-    check_options,
     described,
     is_described,
     pixel_of,
-    read_options,
     sha256_of,
     show_address,
     spec_label,

@@ -39,6 +39,13 @@ def show_uploads(client: Client, dataset_id: str, files: Sequence[Path], console
                 raise
 
 
+def send_dataset(client: Client, spec: dict[str, Any], files: Sequence[Path], console: Console) -> dict[str, Any]:
+    """Create a dataset, send its files with a bar over all their bytes, and seal it; returns it as sealed."""
+    dataset = client.create_dataset(spec)
+    show_uploads(client, dataset["id"], files, console)
+    return client.seal(dataset["id"])
+
+
 def discard_if_empty(client: Client, dataset_id: str) -> None:
     """Delete a dataset of which no scan was taken; of one that holds some, say that it is left."""
     with suppress(PtyxasError):  # the reason why the upload ended is told, not this one

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.submit import Foil, OptionList, OptionsFile, References, check_options, read_options, show_submitted, with_compounds
+from api.cli.run_options import Foil, OptionList, OptionsFile, References, check_options, read_options, with_compounds
+from api.cli.submit import show_submitted
 from api.cli.terminal import (
     AsJson,
     Key,

@@ -15,12 +15,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.demo import ServerThread, assess_run, free_port, prepare, with_cycles
-from api.cli.progress import show_run, show_uploads
+from api.cli.demo import ServerThread, assess_run, local_settings, prepare, succeeded, with_cycles
+from api.cli.progress import send_dataset
 from api.cli.simulate import Measurement, measure
 from api.cli.terminal import console, plain_errors, safe
 from api.client.ptyxas import Client
-from service.errors import ServiceError
 from service.settings import DataPaths, Settings
 from storage.location import Location
 from storage.results import ResultsStore
@@ -129,15 +128,12 @@ class ParticleStudy:
         """Measure, submit over REST, and compare with the truth; reduced figures are written into ``gallery``."""
         begun = time.monotonic()
         prepare(self.folder)
-        chosen: dict[str, Any] = {} if self.workers is None else {"workers": self.workers}
-        settings = Settings(data_dir=self.folder / "data", port=free_port(8000), dashboard_port=0, **chosen)
+        settings = local_settings(self.folder, self.workers, dashboard_port=0)
         with ServerThread(settings, lambda url: self.console.print(f"serving {url}")) as server:
             measured = {name: measure(one, self.folder / "scans" / name) for name, one in self.specimens().items()}
             with Client(server.wait_for_url()) as client:
                 ids = [self._upload(client, name, one) for name, one in measured.items()]
-                run = show_run(client, client.submit(ids, self._run_options(measured), "study")["id"], self.console)
-            if run["state"] != "succeeded":
-                raise ServiceError(f"run {run['id']} has {run['state']}, so there are no results to compare with the truth")
+                run = succeeded(client, client.submit(ids, self._run_options(measured), "study")["id"], self.console)
         paths = DataPaths.of(settings)
         results, figures = paths.results(run["id"]), paths.figures(run["id"])
         if gallery is not None:
@@ -164,10 +160,7 @@ class ParticleStudy:
         }  # fmt: skip
         title = measured.formula if is_standard else f"Particle {name.rpartition(' ')[2]}"
         spec = {"title": title, "sample": sample, "absorber": measured.absorber, "probe": measured.probe}
-        dataset = client.create_dataset(spec)
-        show_uploads(client, dataset["id"], measured.files, self.console)
-        client.seal(dataset["id"])
-        return str(dataset["id"])
+        return str(send_dataset(client, spec, measured.files, self.console)["id"])
 
     def _run_options(self, measured: dict[str, Measurement]) -> dict[str, Any]:
         # The tables give the constants at the energy of the phase; the paper's are those at the edge.
