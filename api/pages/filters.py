@@ -56,6 +56,11 @@ def orientation_in_words(orientation: int | str) -> str:
     return ", then ".join(filter(None, (flips, turned))) or "as in the files"
 
 
+def labels_in_words(labels: Sequence[str]) -> str:
+    """Labels that people gave, without that by which ``ptyxas submit`` finds a dataset again."""
+    return ", ".join(label for label in labels if not label.startswith("described:"))
+
+
 def chosen_options(options: Mapping[str, Any]) -> dict[str, str]:
     """Options of a run that differ from the defaults of its preset, by their paths, as text."""
     preset = options.get("preset", "default")

@@ -8,6 +8,7 @@ from api.pages.filters import (
     bytes_in_words,
     chosen_options,
     energies_in_words,
+    labels_in_words,
     optics_in_words,
     orientation_in_words,
     seconds_in_words,
@@ -58,3 +59,8 @@ def test_a_long_value_is_cut() -> None:
     (told,) = chosen_options({"references": {"xdi": ["# XDI/1.0 " + "x" * 500]}}).values()
     assert told.endswith("x…")
     assert len(told) == 80
+
+
+def test_labels_are_those_that_people_gave() -> None:
+    assert labels_in_words(["cathode", "described:0123456789abcdef", "I08"]) == "cathode, I08"
+    assert not labels_in_words(["described:0123456789abcdef"])
