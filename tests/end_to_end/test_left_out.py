@@ -28,7 +28,8 @@ def test_what_is_finished_is_used_when_the_lost_energy_is_left_out(
     options = {"reconstruct": {"cycles": 30}}
     failed = lab.run([dataset], options, is_drawn=False)
     assert failed.view["state"] == "failed"
-    assert f"(align.leave_out_ev lets a run do without {lost_ev:.1f} eV.)" in failed.view["error"]
+    assert f"{lost_ev:.1f} eV" in failed.view["error"]
+    assert "align.leave_out_ev" in failed.view["error"]
     found = lab.run([dataset], {**options, "align": {"leave_out_ev": [lost_ev]}}, is_drawn=False)
     assert found.view["state"] == "succeeded", found.view["error"]
     assert "reconstruct" not in found.computed()
