@@ -6,6 +6,7 @@ are numbers and images that are sums over energies, so energies can be aligned i
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -90,6 +91,11 @@ class Shared:
     """(Y, X): seen at every energy."""
     vacuum: Mask
     """(Y, X): empty at every energy."""
+
+    @cached_property
+    def fixed_image(self) -> FixedImage:
+        """The mean phase, against which the drift of each energy is refined."""
+        return FixedImage(self.phase, _weight(self.field))
 
 
 @dataclass(frozen=True)
@@ -240,8 +246,7 @@ def flatten(seen: EnergyObject, own: Gauge, shift_px: Array, shared: Shared, gri
     """
     shift = shift_px - shared.offset_px
     if options.drift == "find":
-        mean = FixedImage(shared.phase, _weight(shared.field))
-        shift = _refined(_in_gauge(seen, own), seen.canvas, grid, mean, shift, REFINE_STEPS)
+        shift = _refined(_in_gauge(seen, own), seen.canvas, grid, shared.fixed_image, shift, REFINE_STEPS)
     vacuum = to_canvas(shared.vacuum.astype(np.float32), grid, seen.canvas, shift) > INSIDE
     gauge = _gauge(seen, vacuum, options)
     image = Resampling.of(seen.canvas, grid, shift)(_in_gauge(seen, gauge), fill=1.0)
@@ -286,11 +291,6 @@ def _require_specimen(fixed: FixedEnergy, vacuum: Mask) -> None:
         )
         blank.energy_ev = fixed.energy_ev
         raise blank from error
-
-
-def as_object(absorption: NDArray[np.float32], phase: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """``exp(-A + i phi)``, complex64."""
-    return np.asarray(np.exp(-absorption + 1j * phase), dtype=np.complex64)
 
 
 def _refined(image: Object, canvas: Canvas, grid: Grid, fixed: FixedImage, shift: Array, n_steps: int) -> Array:

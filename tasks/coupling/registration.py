@@ -28,8 +28,8 @@ INSIDE = 0.9
 """A resampled mask holds the pixels of more than this much."""
 SMOOTHING_PX = 1.0
 """Standard deviation of the Gaussian that takes single pixels' noise from images whose drift is sought [px]."""
-DETAIL_PX = 6.0
-"""Standard deviation of the Gaussian that tells slow waves from details [px]."""
+DETAIL_PX = 15
+"""Side of the square whose mean, taken twice, tells slow waves from details [px]: like a Gaussian of 6 px, in a sixth of the time."""
 LEAST_WEIGHT = 1e-6
 """Smoothed weights below this divide nothing."""
 SLOW_SHARE = 0.1
@@ -218,7 +218,7 @@ class FixedImage:
     """
 
     def __init__(self, image: Array, weight: Array) -> None:
-        self._weight, self._near = weight, np.maximum(ndimage.gaussian_filter(weight, DETAIL_PX), LEAST_WEIGHT)
+        self._weight, self._near = weight, np.maximum(_slow_part(weight), LEAST_WEIGHT)
         smooth = ndimage.gaussian_filter(image, SMOOTHING_PX)
         slopes = (self._details(slope) for slope in np.gradient(smooth))
         columns = np.stack([self._details(smooth).ravel(), *(-slope.ravel() for slope in slopes), np.ones(smooth.size)])
@@ -228,7 +228,7 @@ class FixedImage:
 
     def _details(self, image: Array) -> Array:
         """(Y, X): an image without its slow waves, but for their share; pixels without weight are not looked at."""
-        slow = ndimage.gaussian_filter(self._weight * image, DETAIL_PX) / self._near
+        slow = _slow_part(self._weight * image) / self._near
         return np.asarray(image - (1 - SLOW_SHARE) * slow)
 
     def shift_of(self, moving: Array) -> Array:
@@ -249,3 +249,8 @@ class FixedImage:
                 "did the specimen leave the field?"
             )
         return np.asarray(np.array([s_y, s_x]) / gain)
+
+
+def _slow_part(image: Array) -> Array:
+    """(Y, X) float64: the mean of the surroundings of each pixel, nearer ones counting more."""
+    return np.asarray(ndimage.uniform_filter(ndimage.uniform_filter(image, DETAIL_PX), DETAIL_PX))

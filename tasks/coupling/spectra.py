@@ -16,7 +16,6 @@ from tasks.coupling.alignment import (
     EnergyObject,
     Object,
     Shared,
-    as_object,
     find_sample,
     flatten,
     own_gauge,
@@ -67,7 +66,7 @@ class Aligned:
     @property
     def images(self) -> NDArray[np.complex64]:
         """(E, Y, X) complex64: the objects; 1 outside the field."""
-        return as_object(self.absorption, self.phase)
+        return np.asarray(np.exp(-self.absorption + 1j * self.phase), dtype=np.complex64)
 
 
 def align(
