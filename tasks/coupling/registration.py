@@ -29,7 +29,7 @@ INSIDE = 0.9
 SMOOTHING_PX = 1.0
 """Standard deviation of the Gaussian that takes single pixels' noise from images whose drift is sought [px]."""
 DETAIL_PX = 15
-"""Side of the square whose mean, taken twice, tells slow waves from details [px]: like a Gaussian of 6 px, in a sixth of the time."""
+"""Side of the square whose mean, taken twice, tells slow waves from details [px]: a Gaussian of 6 px at a sixth of the cost."""
 LEAST_WEIGHT = 1e-6
 """Smoothed weights below this divide nothing."""
 SLOW_SHARE = 0.1

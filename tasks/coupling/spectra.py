@@ -66,7 +66,12 @@ class Aligned:
     @property
     def images(self) -> NDArray[np.complex64]:
         """(E, Y, X) complex64: the objects; 1 outside the field."""
-        return np.asarray(np.exp(-self.absorption + 1j * self.phase), dtype=np.complex64)
+        return as_object(self.absorption, self.phase)
+
+
+def as_object(absorption: NDArray[np.float32], phase: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """``exp(-A + i phi)``, complex64."""
+    return np.asarray(np.exp(-absorption + 1j * phase), dtype=np.complex64)
 
 
 def align(

@@ -99,8 +99,8 @@ class CorrelateStep(Step):
     n_tiles: int
 
     def run(self, context: StageContext) -> StepAttributes:
-        from tasks.coupling.alignment import as_object
         from tasks.coupling.resolution import Rings
+        from tasks.coupling.spectra import as_object
         from tasks.ptycho.resolution import neighbour_frc
 
         grid, sample = grid_of(context.read(self.grid, "y_m", "x_m")), context.read(self.sample, "sample")["sample"]
