@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -25,10 +26,10 @@ from api.cli.submit import (
     Probe,
     described,
     is_described,
+    labelled,
     pixel_of,
     sha256_of,
     show_address,
-    spec_label,
 )
 from api.cli.terminal import Key, Url, console, plain_errors, safe, show_warning
 from api.client.ptyxas import LOCAL, Client, RefusedError, UnreachableError, scan_name
@@ -222,9 +223,18 @@ def dataset_of(
     for sealed in client.items("/datasets", 1, label=label):
         is_complete = n_energies is not None and len(sealed["scans"]) >= n_energies
         made_of = {scan["sha256"] for scan in sealed["scans"]}
-        if is_complete and is_described(sealed, spec) and made_of <= {sha256_of(file) for file in files()}:
+        if is_complete and is_described(sealed, spec) and made_of <= digests_of(files()):
             return sealed
-    return client.create_dataset({**spec, "labels": [label, spec_label(spec)]})
+    return client.create_dataset(labelled(spec, label))
+
+
+def digests_of(files: Iterable[Path]) -> set[str]:
+    """SHA-256 [hex] of the files that can be read."""
+    found = set()
+    for file in files:
+        with suppress(OSError):
+            found.add(sha256_of(file))
+    return found
 
 
 def finite(value: float) -> float:

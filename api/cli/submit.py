@@ -88,7 +88,7 @@ def submit(
             check_energies(files, Absorber(absorber, edge))
         dataset = stored_dataset(client, spec, files)
         if dataset is None:
-            dataset = send_dataset(client, {**spec, "labels": [spec_label(spec)]}, files, messages)
+            dataset = send_dataset(client, labelled(spec), files, messages)
         else:
             messages.print("the service has these files already; nothing is sent again", highlight=False)
         for warning in dataset["warnings"]:
@@ -161,6 +161,12 @@ def sha256_of(file: Path) -> str:
 def spec_label(spec: Mapping[str, Any]) -> str:
     """Label of datasets described so; what a dataset tells of itself may be what its files state, and leaves fields out."""
     return "described:" + hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def labelled(spec: Mapping[str, Any], *further: str) -> dict[str, Any]:
+    """A description with the label by which its dataset is found again, and ``further`` ones, beside those that it states."""
+    stated = spec.get("labels", [])
+    return {**spec, "labels": [*stated, *further, spec_label(spec)] if isinstance(stated, list) else stated}
 
 
 def is_described(dataset: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:

@@ -57,8 +57,8 @@ def orientation_in_words(orientation: int | str) -> str:
 
 
 def labels_in_words(labels: Sequence[str]) -> str:
-    """Labels that people gave, without that by which ``ptyxas submit`` finds a dataset again."""
-    return ", ".join(label for label in labels if not label.startswith("described:"))
+    """Labels that people gave, without those by which ``ptyxas submit`` and ``follow`` find a dataset again."""
+    return ", ".join(label for label in labels if not label.startswith(("described:", "follow:")))
 
 
 def chosen_options(options: Mapping[str, Any]) -> dict[str, str]:

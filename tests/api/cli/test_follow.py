@@ -16,7 +16,8 @@ import pytest
 from command_line import run
 
 from api.app import create_app
-from api.cli.follow import FolderWatch, Sender, follow_folder, label_of
+from api.cli.follow import FolderWatch, Sender, dataset_of, follow_folder, label_of
+from api.cli.submit import labelled
 from api.client.ptyxas import RefusedError, UnreachableError
 from service.settings import Settings
 
@@ -140,6 +141,29 @@ def test_a_dataset_that_others_seal_ends_what_follows_it(tmp_path: Path) -> None
     client = FakeClient()
     with pytest.raises(RefusedError, match="sealed meanwhile with 1 of 3 energies and takes no more"):
         followed(tmp_path, client, 3, lambda look: setattr(client, "state", "sealed"))
+
+
+class FakeCatalogue:
+    """A service that knows one dataset, sealed with one scan."""
+
+    def __init__(self, spec: dict[str, Any], content: bytes) -> None:
+        self.sealed = {**labelled(spec, "follow:1"), "id": "ds_1", "scans": [{"sha256": hashlib.sha256(content).hexdigest()}]}
+
+    def items(self, path: str, limit: int, state: str | None = None, **query: str) -> list[dict[str, Any]]:
+        return [] if state == "open" else [self.sealed]
+
+    def create_dataset(self, spec: dict[str, Any]) -> dict[str, Any]:
+        return {**spec, "id": "ds_new"}
+
+
+def test_a_folder_goes_on_with_what_it_completed_whatever_else_lies_in_it(tmp_path: Path) -> None:
+    spec = {"title": "p", "sample": {"formula": "LiVO2"}}
+    (tmp_path / "a.cxi").write_bytes(b"a")
+    (tmp_path / "gone.cxi").symlink_to(tmp_path / "nowhere")
+    client: Any = FakeCatalogue(spec, b"a")
+    assert dataset_of(client, "follow:1", spec, lambda: sorted(tmp_path.iterdir()), 1)["id"] == "ds_1"
+    for files, n_energies, title in (([], 1, "p"), (list(tmp_path.iterdir()), 2, "p"), (list(tmp_path.iterdir()), 1, "q")):
+        assert dataset_of(client, "follow:1", {**spec, "title": title}, lambda: files, n_energies)["id"] == "ds_new"  # noqa: B023
 
 
 def test_two_folders_have_two_labels(tmp_path: Path) -> None:

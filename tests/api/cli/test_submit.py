@@ -13,6 +13,7 @@ from api.app import create_app
 from api.cli.submit import (
     check_energies,
     described,
+    labelled,
     pixel_of,
     read_probe,
     spec_label,
@@ -33,6 +34,13 @@ def test_a_dataset_is_described_by_flags_and_by_names_of_the_api() -> None:
     for text in ("n_pixels", "=128"):
         with pytest.raises(ValueError, match="name=value"):
             described("", "0", [text])
+
+
+def test_labels_that_are_stated_stay_beside_that_by_which_a_dataset_is_found_again() -> None:
+    spec = {"title": "p", **described("", "0", ['labels=["I08", "cathode"]'])}
+    assert labelled(spec, "follow:1")["labels"] == ["I08", "cathode", "follow:1", spec_label(spec)]
+    assert labelled({"title": "p"})["labels"] == [spec_label({"title": "p"})]
+    assert labelled({"labels": "I08"})["labels"] == "I08", "the service says what is wrong with it"
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"[kkr\n", b"cycles = 3\n", b"preset = {a = 1}\n"])

@@ -62,5 +62,5 @@ def test_a_long_value_is_cut() -> None:
 
 
 def test_labels_are_those_that_people_gave() -> None:
-    assert labels_in_words(["cathode", "described:0123456789abcdef", "I08"]) == "cathode, I08"
+    assert labels_in_words(["cathode", "described:0123456789abcdef", "follow:0123456789abcdef", "I08"]) == "cathode, I08"
     assert not labels_in_words(["described:0123456789abcdef"])
