@@ -4,7 +4,8 @@ The order matters: pixel size, gauge, drift, logarithm, Kramers-Kronig. Everythi
 complex object itself, in one interpolation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -99,8 +100,7 @@ def align(
     require_ascending(energy_ev)
     measured_ev = energy_ev - options.energy_offset_ev
     seen = [EnergyObject(*one) for one in zip(objects, doses, canvases, strict=True)]
-    for one, energy in zip(seen, measured_ev, strict=True):
-        require_finite(one.object, float(energy))
+    of_each(measured_ev, lambda at: require_finite(seen[at].object, float(measured_ev[at])))
     grid = common_grid(canvases, of_each(measured_ev, lambda at: field_box(field_of_view(doses[at]))))
     own = of_each(measured_ev, lambda at: own_gauge(seen[at], grid, options))
     middle = fixed_index(len(seen))
@@ -138,13 +138,20 @@ def of_each(energy_ev: Array, work: Callable[[int], Found]) -> list[Found]:
     """
     found = []
     for place, energy in enumerate(energy_ev):
-        try:
+        with concerning(float(energy)):
             found.append(work(place))
-        except (VacuumError, RegistrationError) as error:
-            if error.energy_ev is None:  # else the fixed energy is to blame
-                error.energy_ev = float(energy)
-            raise
     return found
+
+
+@contextmanager
+def concerning(energy_ev: float) -> Iterator[None]:
+    """Have errors of vacuum or likeness blame an energy [eV], as measured, unless they blame one already: the fixed one."""
+    try:
+        yield
+    except (VacuumError, RegistrationError) as error:
+        if error.energy_ev is None:
+            error.energy_ev = energy_ev
+        raise
 
 
 def _sample(phase: NDArray[np.float32], shared: Shared, energy_ev: Array) -> Mask:

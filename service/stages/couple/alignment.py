@@ -50,8 +50,8 @@ class GridStep(Step):
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("y_m", ("y",), F64, "m", "position down"),
         ArraySpec("x_m", ("x",), F64, "m", "position right"),
-        ArraySpec("phase", ("y", "x"), F64, "rad", "phase of the reference"),
-        ArraySpec("field", ("y", "x"), BOOL, "1", "pixels that the reference sees"),
+        ArraySpec("phase", ("y", "x"), F64, "rad", "phase of the fixed energy"),
+        ArraySpec("field", ("y", "x"), BOOL, "1", "pixels that the fixed energy sees"),
     )
 
     scans: tuple[ScanInput, ...]
@@ -62,14 +62,17 @@ class GridStep(Step):
         from tasks.coupling.alignment import EnergyObject, own_gauge, register_fixed, require_finite
         from tasks.coupling.fixed_energy import fixed_index
         from tasks.coupling.registration import common_grid
+        from tasks.coupling.spectra import concerning
 
         canvases = [scan.canvas for scan in self.scans]
         grid = common_grid(canvases, [read_field_box(context.artifacts, state.key) for state in self.states])
         middle = fixed_index(len(self.states))
+        fixed_ev = self.scans[middle].energy_ev
         seen = EnergyObject(**context.read(self.states[middle], "object", "dose"), canvas=canvases[middle])
-        require_finite(seen.object, self.scans[middle].energy_ev)
-        own = own_gauge(seen, grid, self.align)
-        fixed = register_fixed(seen, own, grid, self.scans[middle].energy_ev)
+        with concerning(fixed_ev):
+            require_finite(seen.object, fixed_ev)
+            own = own_gauge(seen, grid, self.align)
+        fixed = register_fixed(seen, own, grid, fixed_ev)
         return context.write({"y_m": grid.y_m, "x_m": grid.x_m, "phase": fixed.phase, "field": fixed.field})
 
 
@@ -127,7 +130,7 @@ class RegisterStep(EnergiesStep):
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         GAUGE,
         SHIFT,
-        ArraySpec("phase", ("y", "x"), F64, "rad", "sum of the phases of these energies, in the place of the reference"),
+        ArraySpec("phase", ("y", "x"), F64, "rad", "sum of the phases of these energies, in its place"),
         ArraySpec("field", ("y", "x"), BOOL, "1", "pixels that all of these energies see"),
     )
 
@@ -136,16 +139,18 @@ class RegisterStep(EnergiesStep):
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.coupling.alignment import own_gauge, register, require_finite
         from tasks.coupling.fixed_energy import FixedEnergy
+        from tasks.coupling.spectra import concerning
 
         read = context.read(self.grid)
         grid = grid_of(read)
         fixed = FixedEnergy(self.fixed_ev, read["phase"], read["field"])
         gauges, found = [], []
         for seen, scan in zip(self.objects(context), self.scans, strict=True):
-            require_finite(seen.object, scan.energy_ev)
-            own = own_gauge(seen, grid, self.align)
+            with concerning(scan.energy_ev):
+                require_finite(seen.object, scan.energy_ev)
+                own = own_gauge(seen, grid, self.align)
+                found.append(register(seen, own, fixed, grid, self.align))
             gauges.append(gauge_row(own.gauge))
-            found.append(register(seen, own, fixed, grid, self.align))
         arrays: dict[str, NDArray[Any]] = {
             "gauge": np.stack(gauges),
             "shift_px": np.stack([one.shift_px for one in found]),
@@ -171,7 +176,7 @@ class ShareStep(Step):
     part: ClassVar[str] = "-share"
     version: ClassVar[int] = 1
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
-        ArraySpec("offset_px", ("axis",), F64, "pixel", "mean drift of all energies against the reference"),
+        ArraySpec("offset_px", ("axis",), F64, "pixel", "mean drift of all energies against the fixed one"),
         ArraySpec("phase", ("y", "x"), F64, "rad", "mean phase of all energies"),
         ArraySpec("field", ("y", "x"), BOOL, "1", "pixels that all energies see"),
         ArraySpec("vacuum", ("y", "x"), BOOL, "1", "pixels known to be empty"),
@@ -226,14 +231,14 @@ class FlattenStep(EnergiesStep):
 
     def run(self, context: StageContext) -> StepAttributes:
         from tasks.coupling.alignment import Shared, flatten
-        from tasks.coupling.spectra import rms_in_vacuum
+        from tasks.coupling.spectra import concerning, rms_in_vacuum
 
         grid, shared = grid_of(context.read(self.grid, "y_m", "x_m")), Shared(**context.read(self.shared))
         before = context.read(self.registered, "gauge", "shift_px")
-        flat = [
-            flatten(seen, gauge_of(before["gauge"][i]), before["shift_px"][i], shared, grid, self.align)
-            for i, seen in enumerate(self.objects(context))
-        ]
+        flat = []
+        for i, seen in enumerate(self.objects(context)):
+            with concerning(self.scans[i].energy_ev):
+                flat.append(flatten(seen, gauge_of(before["gauge"][i]), before["shift_px"][i], shared, grid, self.align))
         absorption, phase = np.stack([one.absorption for one in flat]), np.stack([one.phase for one in flat])
         arrays: dict[str, NDArray[Any]] = {
             "gauge": np.stack([gauge_row(one.gauge) for one in flat]),

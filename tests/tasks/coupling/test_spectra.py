@@ -275,8 +275,9 @@ def test_thin_places_of_a_thick_specimen_are_specimen() -> None:
 def test_objects_that_are_no_numbers_are_a_sentence() -> None:
     objects, doses, canvases = disc(2.0)
     objects[1] = np.where(RADIUS < 2, np.nan, objects[1]).astype(np.complex64)
-    with pytest.raises(RegistrationError, match=r"5470\.0 eV.*diverge"):
+    with pytest.raises(RegistrationError, match=r"5470\.0 eV.*diverge") as caught:
         align(objects, doses, canvases, THREE, AlignOptions())
+    assert caught.value.energy_ev == 5470.0
 
 
 def test_a_blank_field_or_a_dose_of_nothing_is_a_sentence() -> None:

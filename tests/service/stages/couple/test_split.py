@@ -200,13 +200,16 @@ def test_a_cancelled_part_stops_and_a_lost_input_is_named(in_parts: None, couple
         assert perform(request, lambda _: None).fate == "lost"
 
 
-def test_an_object_that_is_no_number_is_named_by_its_energy(
-    in_parts: None, coupled: Callable[[str], Any], tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "energy_ev"), [("couple-grid-round1", 5482.0), ("couple-register-5420.0eV-to-5450.0eV-round1", 5420.0)]
+)
+def test_an_object_that_is_no_number_is_named_by_its_energy_which_a_run_can_do_without(
+    in_parts: None, coupled: Callable[[str], Any], tmp_path: Path, name: str, energy_ev: float
 ) -> None:
     paths, graph = coupled("parts")
     spoilt = dataclasses.replace(paths, artifacts=tmp_path)
     ours, theirs = ArtifactStore(paths.artifacts), ArtifactStore(tmp_path)
-    step = graph.steps["couple-register-5420.0eV-to-5450.0eV-round1"]
+    step = graph.steps[name]
     for key in step.inputs:
         arrays = ours.read(key)
         if "object" in arrays:
@@ -214,8 +217,8 @@ def test_an_object_that_is_no_number_is_named_by_its_energy(
         theirs.write(key, arrays, ours.attrs(key))
     result = perform(StepRequest("run_1", step, spoilt), lambda _: None)
     assert result.fate == "failed"
-    assert "5420.0 eV" in result.message
-    assert "diverge" in result.message
+    assert f"that of {energy_ev} eV is not at 1 of" in result.message
+    assert result.message.endswith(f"(align.leave_out_ev lets a run do without {energy_ev} eV.)")
 
 
 def test_an_energy_that_drowns_the_specimen_in_noise_is_named(tmp_path: Path) -> None:
