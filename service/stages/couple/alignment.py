@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -198,7 +198,7 @@ class ShareStep(Step):
             phase += read["phase"]
         shifts_px = np.concatenate(shifts)
         field = np.asarray(np.logical_and.reduce(fields))
-        return context.write(dict(vars(share(shifts_px, phase / len(shifts_px), field, grid, self.align))))
+        return context.write(asdict(share(shifts_px, phase / len(shifts_px), field, grid, self.align)))
 
 
 @dataclass(frozen=True, kw_only=True)
