@@ -29,7 +29,7 @@ def test_a_run_is_followed_to_its_figures(play: Play, client: httpx.Client, serv
         threading.Timer(0.1, service.runs.finish, [run["id"]]).start()
         await tab.until("document.querySelectorAll('.gallery figure').length === 2")
         await tab.until("document.querySelector('#explore canvas.map')")
-        assert "open_datatree" in await tab.value("document.querySelector('#open-code').textContent")
+        await tab.until("document.querySelector('#open-code').textContent.includes('open_datatree')")
 
     play(f"{client.base_url}/?run={run['id']}", scene)
 

@@ -147,6 +147,7 @@ def test_images_and_spectra_are_taken_along(play: Play, service: Any, two: str) 
         assert table[0][1:3] == ["A absorption", "A absorption_sigma"]
         cube = store.read(f"{dataset}/spectra", "absorption")[0]
         assert [float(row[1]) for row in table[1:]] == pytest.approx(cube[:, 10:15, 10:13].mean(axis=(1, 2)))
+        await tab.until("document.querySelector('#open-code').textContent.split('.plot(').length === 3")
         lines = await tab.value("document.querySelector('#open-code').textContent")
         names: dict[str, Any] = {}
         exec("\n".join(line for line in lines.splitlines() if line.startswith(("import", "study ="))), names)
