@@ -38,7 +38,7 @@ class DrawnFiguresStep(RunResultsStep):
     """
 
     stage: ClassVar[str] = "figures"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     is_optional: ClassVar[bool] = True
     arrays: ClassVar[tuple[ArraySpec, ...]] = (ArraySpec(PNG + "{figure}", ("byte",), ("uint8",), "1", "PNG file of a figure"),)
 
@@ -92,7 +92,7 @@ class FiguresStep(RunResultsStep):
     """
 
     stage: ClassVar[str] = "figures"
-    version: ClassVar[int] = 10
+    version: ClassVar[int] = 11
     is_optional: ClassVar[bool] = True
 
     run_id: str

@@ -55,11 +55,11 @@ def convergence(specimen: Specimen, reconstruction: ReconstructionQuality) -> Fi
 
 
 def sees_middle_only(reconstruction: ReconstructionQuality) -> NDArray[np.bool_]:
-    """(E, C) bool: whether a cycle saw less of the frames than others of the same energy did."""
+    """(E, C) bool: whether a cycle saw less of the frames than others of the same energy did; False after its last."""
     sides = reconstruction.frame_px
     if sides is None:
         return np.zeros(reconstruction.error.shape, bool)
-    return np.asarray(sides < sides.max(axis=1, keepdims=True, initial=0))
+    return np.asarray((sides > 0) & (sides < sides.max(axis=1, keepdims=True, initial=0)))
 
 
 def _energy_scale(energy_ev: NDArray[np.float64]) -> ScalarMappable:

@@ -43,6 +43,13 @@ def test_cycles_that_saw_the_middle_of_the_frames_are_dotted(specimen: Specimen,
     assert labels == ["middle half of frames", "photon noise"]
 
 
+def test_energies_that_end_early_saw_the_whole_frames(specimen: Specimen, found: ReconstructionQuality) -> None:
+    sides = np.full_like(found.error, 96, dtype=np.int16)
+    sides[3, 48:] = 0
+    axes = panels(convergence(specimen, replace(found, frame_px=sides)))[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["photon noise"]
+
+
 def test_small_r_factors_are_read_as_powers_of_ten(specimen: Specimen, found: ReconstructionQuality) -> None:
     axes = panels(convergence(specimen, replace(found, error=found.error * 1e-3)))[0]
     form = axes.yaxis.get_major_formatter()
