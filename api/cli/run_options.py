@@ -51,7 +51,6 @@ def check_options(options: dict[str, Any]) -> dict[str, Any]:
     pydantic.ValidationError
         An option that is not there, or a value that it cannot have.
     """
-
     from tasks.options.run import OPTIONS
 
     OPTIONS.validate_python(options)

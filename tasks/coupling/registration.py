@@ -214,7 +214,10 @@ class FixedImage:
 
     Parameters
     ----------
-    image, weight : (Y, X) arrays
+    image : (Y, X) float array
+        In any unit, such as the phase [rad].
+    weight : (Y, X) float array
+        How much each pixel tells of the drift; 0 where nothing.
     """
 
     def __init__(self, image: Array, weight: Array) -> None:

@@ -48,7 +48,8 @@ def main() -> None:
         for seed in chosen.seeds:
             error = drift_errors(Specimen(simulate(SimulationOptions(seed=seed, photons=photons))))
             noise = np.std(np.diff(error, n=2, axis=0), axis=0) / np.sqrt(6)
-            cells = f"{error.std(axis=0)[0]:6.4f} {error.std(axis=0)[1]:6.4f} {np.abs(error).max():6.4f}"
+            y, x = error.std(axis=0)
+            cells = f"{y:6.4f} {x:6.4f} {np.abs(error).max():6.4f}"
             print(f"{photons:8.0e} {seed:5d}                      {cells}   {noise[0]:7.4f} {noise[1]:6.4f}", flush=True)
 
 
