@@ -12,7 +12,7 @@ from tasks.errors import NoModelError
 from tasks.scattering import Absorber
 from tasks.xanes.fit import at_edge_wavelength, fit_spectra
 from tasks.xanes.model import PARAMETERS, eq1
-from tasks.xanes.unresolved import error_of_sum
+from tasks.xanes.uncertainty.neighbours import error_of_sum
 
 if TYPE_CHECKING:
     from tasks.xanes.models import SpectrumModel
@@ -111,7 +111,7 @@ def mean_spectrum(
     inside : (Y, X) bool array
         At least one pixel.
     blur_px : float
-        How errors of neighbouring pixels are correlated (`tasks.xanes.unresolved.blur_of`); 0 of independent ones.
+        Correlation of neighbours' errors (`tasks.xanes.uncertainty.neighbours.NoiseCorrelation.blur_px`); 0 of none.
 
     Returns
     -------

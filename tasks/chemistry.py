@@ -17,7 +17,8 @@ from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit
 from tasks.xanes.mask import kept
 from tasks.xanes.model import PARAMETERS, pre_edge_area, pre_edge_ratio
-from tasks.xanes.unresolved import error_of_sum, unresolved_variance
+from tasks.xanes.uncertainty.neighbours import INDEPENDENT, NoiseCorrelation, error_of_sum
+from tasks.xanes.uncertainty.unresolved import unresolved_variance
 
 PAPER_JUMP: Final = 3.53
 """Step of f'' across the V K edge [electrons], of the paper."""
@@ -124,7 +125,7 @@ def area_ratio(above: Density, below: Density, area: NDArray[np.bool_], blur_px:
     area : bool array of their shape (Y, X)
         True inside.
     blur_px : float
-        How errors of neighbouring pixels are correlated (`tasks.xanes.unresolved.blur_of`); 0 of independent ones.
+        Correlation of neighbours' errors (`tasks.xanes.uncertainty.neighbours.NoiseCorrelation.blur_px`); 0 of none.
     """
     inside = area & np.isfinite(above.value) & np.isfinite(below.value)
     value, sigma = ratio(_total(above, inside, blur_px), _total(below, inside, blur_px))
@@ -145,7 +146,7 @@ def chemistry_maps(
     absorber: Absorber,
     options: ChemistryOptions,
     further: Mapping[str, NDArray[np.float64]] | None = None,
-    blur_px: float = 0.0,
+    noise: NoiseCorrelation = INDEPENDENT,
 ) -> dict[str, NDArray[Any]]:
     """Every map of one specimen.
 
@@ -163,8 +164,8 @@ def chemistry_maps(
     options : ChemistryOptions
     further : mapping of str to (n,) float64 array, optional
         More maps by name.
-    blur_px : float
-        Standard deviation of the images' blur [px] (`tasks.xanes.unresolved.blur_of`).
+    noise : NoiseCorrelation
+        How that of neighbouring pixels is correlated.
 
     Returns
     -------
@@ -192,7 +193,7 @@ def chemistry_maps(
     fitted |= _standard_errors(fit, electron_ratio_sigma) | dict(further or {})
     mask = kept(status)
     found = {name: np.where(mask, values, np.nan).reshape(shape) for name, values in fitted.items()}
-    found |= _errors_of_states(found, blur_px)
+    found |= _errors_of_states(found, noise)
     found |= {"n_electron": electrons.value.reshape(shape), "n_electron_sigma": electrons.sigma.reshape(shape)}
     maps: dict[str, NDArray[Any]] = {name: values.astype(np.float32) for name, values in found.items()}
     return maps | {"status": np.reshape(status, shape).astype(np.int8), "mask": mask.reshape(shape)}
@@ -209,10 +210,10 @@ def _standard_errors(fit: SpectrumFit, electron_ratio_sigma: NDArray[np.float64]
     return {f"{name}_sigma": sigma[name] for name in get_args(Descriptor) if name in sigma}
 
 
-def _errors_of_states(found: Mapping[str, NDArray[np.float64]], blur_px: float) -> dict[str, NDArray[np.float64]]:
+def _errors_of_states(found: Mapping[str, NDArray[np.float64]], noise: NoiseCorrelation) -> dict[str, NDArray[np.float64]]:
     """``<name>_sigma`` of the `STATE_MAPS` among maps (Y, X), with what their pixels do not resolve."""
     errors = {}
     for name in STATE_MAPS & found.keys():
         variance = found[f"{name}_sigma"] ** 2
-        errors[f"{name}_sigma"] = np.sqrt(variance + unresolved_variance(found[name], variance, blur_px))
+        errors[f"{name}_sigma"] = np.sqrt(variance + unresolved_variance(found[name], variance, noise))
     return errors

@@ -69,7 +69,7 @@ class DatasetResults:
     kk_slope: float | None = None
     """Slope of the measured phase on the one predicted from the absorption; None of absorption alone."""
     blur_px: float = 0.0
-    """How errors of neighbouring pixels are correlated (`tasks.xanes.unresolved.blur_of`); 0 without maps."""
+    """Correlation of neighbours' errors (`tasks.xanes.uncertainty.neighbours.NoiseCorrelation.blur_px`); 0 without maps."""
 
     @property
     def probe_pixel_size_m(self) -> Array:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tasks.scattering import Absorber
     from tasks.xanes.fit import SpectrumFit
     from tasks.xanes.prior import Prior
+    from tasks.xanes.uncertainty.linearised import Linearisation
+    from tasks.xanes.uncertainty.vacuum import ErrorScales
 
 Array = NDArray[Any]
 
@@ -49,7 +51,7 @@ class FitStep(Step):
     """
 
     stage: ClassVar[str] = "fit"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("parameters", ("parameter", "pixel"), F64, "1", "parameters of eq. 1, in their units"),
         ArraySpec("sigma", ("parameter", "pixel"), F64, "1", "standard errors of the parameters, in their units"),
@@ -79,7 +81,7 @@ class FitStep(Step):
         from tasks.xanes.mask import mask_pixels
         from tasks.xanes.model_check import neighbour_warnings
 
-        read = context.read(self.spectra, "energy_ev", "absorption", "sample_mask", "sigma_absorption")
+        read = context.read(self.spectra, "energy_ev", "absorption", "sample_mask", "vacuum_mask", "sigma_absorption")
         energy_ev, sample, sigma = read["energy_ev"], read["sample_mask"], read["sigma_absorption"]
         edge_ev = self.absorber.edge_energy_ev
         absorption = at_edge_wavelength(energy_ev, read["absorption"], edge_ev)
@@ -87,7 +89,9 @@ class FitStep(Step):
         inside = sample[rows].ravel()
         pixels = absorption[:, rows].reshape(len(energy_ev), -1)[:, inside]
         context.check_stop()
-        found, further = self._fit(context, (rows, inside), energy_ev, sigma, pixels, absorption[:, sample])
+        found, further, typical = self._fit(context, (rows, inside), energy_ev, sigma, pixels, absorption[:, sample])
+        scales = self._error_scales(typical, absorption[:, read["vacuum_mask"]])
+        found = scales.scaled(found)
         status = mask_pixels(
             found, self.options, energy_ev=energy_ev, absorption=pixels, edge_energy_ev=edge_ev,
             sigma_vacuum=float(np.sqrt(np.mean(sigma**2))),
@@ -96,16 +100,18 @@ class FitStep(Step):
         arrays = {name: scatter(values, inside) for name, values in (fitted | further).items()}
         arrays["status"] = scatter(status, inside, fill=Status.MASKED_VACUUM)
         warnings = neighbour_warnings(energy_ev, self.absorber, self.options.model)
-        return context.write(arrays, warnings=warnings, n_pixels=int(inside.sum()))
+        return context.write(arrays, warnings=warnings, n_pixels=int(inside.sum()), error_scales=scales.by_name)
 
     def _fit(
         self, context: StageContext, tile: tuple[slice, Array], energy_ev: Array, sigma: Array, pixels: Array, whole: Array
-    ) -> tuple[SpectrumFit, dict[str, Array]]:
-        """The fit of ``options.model`` to the pixels (E, n) of a tile, by all (E, m) of the specimen, and what it has beside."""
+    ) -> tuple[SpectrumFit, dict[str, Array], Linearisation | None]:
+        """The fit of ``options.model`` to the pixels (E, n) of a tile, by all (E, m) of the specimen; what it has beside; and
+        the fit about a typical spectrum, where there is one."""
         from tasks.xanes.batch import fit_model
         from tasks.xanes.fit import find_prior, fit_spectra
         from tasks.xanes.models import spectrum_model
         from tasks.xanes.normalisation import edge_energies, fit_of_edges, merged, normalise_spectra, steepest_energy, windows
+        from tasks.xanes.uncertainty.linearised import linearised_eq1, linearised_model
 
         options, edge_ev = self.options, self.absorber.edge_energy_ev
         apart_ev, spectra, errors = merged(energy_ev, pixels, sigma)
@@ -114,14 +120,27 @@ class FitStep(Step):
         edges = edge_energies(apart_ev, normalised, found, errors)
         further = {f"edge_energy_{one.name}": getattr(edges, one.name) for one in fields(edges)}
         if options.model == "none":
-            return fit_of_edges(apart_ev, normalised, found, edges, errors), further
+            return fit_of_edges(apart_ev, normalised, found, edges, errors), further, None
         if options.model != "eq1":
-            fit = fit_model(energy_ev, pixels, sigma, spectrum_model(options.model, self.absorber), whole)
-            return fit.fit, further | {"extra": fit.extra}
+            model = spectrum_model(options.model, self.absorber)
+            fit = fit_model(energy_ev, pixels, sigma, model, whole)
+            typical = None if fit.typical is None else linearised_model(energy_ev, fit.typical, sigma, model)
+            return fit.fit, further | {"extra": fit.extra}, typical
         prior = find_prior(energy_ev, whole, sigma, edge_ev, options)
         if options.joint:
-            return self._fit_with_phase(context, *tile, pixels, prior), further
-        return fit_spectra(energy_ev, pixels, sigma, edge_ev, prior), further
+            fits = self._fit_with_phase(context, *tile, pixels, prior)
+        else:
+            fits = fit_spectra(energy_ev, pixels, sigma, edge_ev, prior)
+        return fits, further, linearised_eq1(energy_ev, whole, sigma, edge_ev, prior)
+
+    def _error_scales(self, typical: Linearisation | None, vacuum: Array) -> ErrorScales:
+        """What the noise of empty pixels (E, n) makes of the errors; of the jump alone where most is learned from the phase."""
+        from tasks.xanes.uncertainty.vacuum import ErrorScales, error_scales
+
+        if typical is None:
+            return ErrorScales({})
+        found = error_scales(typical, vacuum)
+        return ErrorScales({"edge_jump": found.of("edge_jump")}) if self.options.joint else found
 
     def _fit_with_phase(
         self, context: StageContext, rows: slice, inside: Array, absorption: Array, prior: Prior | None

@@ -32,7 +32,7 @@ class MapsStep(Step):
     """
 
     stage: ClassVar[str] = "maps"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     arrays: ClassVar[tuple[ArraySpec, ...]] = tuple(RESULTS["{dataset}/maps"].values())
 
     absorber: Absorber
@@ -45,10 +45,9 @@ class MapsStep(Step):
         from tasks.chemistry import chemistry_maps
         from tasks.xanes.mask import kept
         from tasks.xanes.model_check import model_warnings
-        from tasks.xanes.unresolved import blur_of
-        from tasks.xanes.vacuum import jump_variance_in_common, with_jump_variance
+        from tasks.xanes.uncertainty.neighbours import noise_correlation
 
-        read = context.read(self.spectra, "energy_ev", "absorption", "sigma_absorption", "vacuum_mask")
+        read = context.read(self.spectra, "energy_ev", "absorption", "sigma_absorption")
         energy_ev = read["energy_ev"]
         fit, further, has_extra = self._read_fits(context)
         wanted = self.options.phase_energy_ev
@@ -56,13 +55,9 @@ class MapsStep(Step):
         phase_energy_ev = float(energy_ev[index])
         sigma_vacuum = float(np.sqrt(np.mean(read["sigma_absorption"] ** 2)))
         phase, sigma_phase = self._phase(context, index)
-        blur_px = blur_of(read["absorption"], kept(fit.status).reshape(phase.shape))
-        in_common = jump_variance_in_common(
-            energy_ev, read["absorption"], read["vacuum_mask"], fit.parameters, self.absorber.edge_energy_ev
-        )
-        fit = with_jump_variance(fit, in_common)
+        noise = noise_correlation(read["absorption"], kept(fit.status).reshape(phase.shape))
         found = chemistry_maps(
-            fit, fit.status, phase, sigma_phase, phase_energy_ev, self.absorber, self.options, further, blur_px,
+            fit, fit.status, phase, sigma_phase, phase_energy_ev, self.absorber, self.options, further, noise,
         )  # fmt: skip
         if not self.has_phase:
             found = {name: values for name, values in found.items() if name not in PHASE_MAPS}
@@ -71,8 +66,7 @@ class MapsStep(Step):
             found,
             warnings=warnings if self.has_phase else [*warnings, NO_PHASE],
             phase_energy_ev=phase_energy_ev if self.has_phase else None,
-            blur_px=blur_px,
-            jump_sigma_in_common=float(np.sqrt(in_common)),
+            blur_px=noise.blur_px,
             n_kept=int(np.count_nonzero(found["mask"])),
         )
 

@@ -29,7 +29,7 @@ from tasks.figures.panel import (
 from tasks.figures.quantities import axis_label, density_label
 from tasks.figures.study import PooledDomains, Specimen, Study
 from tasks.figures.style import DOMAIN_COLOURS, INK, MM_PER_INCH, PAGE_MM, new_figure
-from tasks.xanes.unresolved import error_of_sum
+from tasks.xanes.uncertainty.neighbours import error_of_sum
 
 _MAX_POINTS = 6000
 _N_BINS = 400

@@ -102,7 +102,7 @@ class Specimen:
     sigma_absorption, sigma_phase : (E,) arrays, optional
         Standard deviation of one pixel of ``absorption`` [1] and ``phase`` [rad].
     blur_px : float
-        How errors of neighbouring pixels are correlated (`tasks.xanes.unresolved.blur_of`); 0 of independent ones.
+        Correlation of neighbours' errors (`tasks.xanes.uncertainty.neighbours.NoiseCorrelation.blur_px`); 0 of none.
     mixture : (R, Y, X) array, optional
         Share of each of the study's references in every pixel; NaN where masked.
     areas : tuple of Disc

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.xanes.fit import SpectrumFit, Status
-from tasks.xanes.model import PARAMETERS
+from tasks.xanes.model import PARAMETERS, area_slopes
 from tasks.xanes.models import EXTRA, SpectrumModel, by_name, check_model_energies
 
 Array = NDArray[np.float64]
@@ -39,6 +39,8 @@ class ModelFit:
     """Parameters that eq. 1 has too; those that this model lacks are NaN."""
     extra: Array
     """(9, n): the parameters of `tasks.xanes.models.EXTRA`, NaN where the model lacks them."""
+    typical: Array | None
+    """(P,): the model's parameters for the mean spectrum, from which the pixels start; none where no spectrum is finite."""
 
 
 def fit_model(
@@ -92,7 +94,7 @@ def fit_model(
     fit = SpectrumFit(
         by_name(model, parameters, PARAMETERS), by_name(model, errors, PARAMETERS), area, ratio, residual, chi2, status
     )
-    return ModelFit(fit, by_name(model, parameters, EXTRA))
+    return ModelFit(fit, by_name(model, parameters, EXTRA), start)
 
 
 def mean_shape(energy_ev: Array, spectrum: Array, weight: Array, model: SpectrumModel) -> Array:
@@ -231,23 +233,10 @@ def _report(energy_ev: Array, spectra: Array, weight: Array, model: SpectrumMode
     covariance *= (chi2 / freedom)[:, None, None] / (root[:, :, None] * root[:, None, :])
     sigma = np.where(seen, np.sqrt(np.maximum(np.einsum("npp->np", covariance), 0)), np.inf)
     residual = np.sqrt(np.sum((left / weight) ** 2, axis=1) / freedom)
-    area, ratio = _area_slopes(model, p)
+    area, ratio = area_slopes(model.parameters, p)
     return _Report(sigma, residual, chi2, _along(covariance, area), _along(covariance, ratio))
 
 
 def _along(covariance: Array, slope: Array) -> Array:
     """Standard error (n,) of a function whose derivatives by the parameters are ``slope`` (n, P)."""
     return np.asarray(np.sqrt(np.maximum(np.einsum("np,npq,nq->n", slope, covariance, slope), 0)))
-
-
-def _area_slopes(model: SpectrumModel, p: Array) -> tuple[Array, Array]:
-    """Derivatives (n, P) of the pre-edge area and of its ratio to the edge jump; NaN where there is no pre-edge peak."""
-    names = model.parameters
-    area = np.zeros_like(p) if "pre_edge_height" in names else np.full_like(p, np.nan)
-    ratio = area.copy()
-    for first in [i for i, name in enumerate(names) if name.startswith("pre_edge") and name.endswith("height")]:
-        area[:, first], area[:, first + 2] = np.pi * p[:, first + 2], np.pi * p[:, first]
-        jump = np.where(p[:, 1] > 0, p[:, 1], np.nan)
-        ratio[:, first], ratio[:, first + 2] = area[:, first] / jump, area[:, first + 2] / jump
-        ratio[:, 1] -= np.pi * p[:, first] * p[:, first + 2] / jump**2
-    return area, ratio

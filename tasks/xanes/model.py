@@ -99,3 +99,28 @@ def pre_edge_ratio(parameters: ArrayLike) -> NDArray[np.float64]:
     """PE / dmu [eV], the pre-edge area per unit of edge jump, from (10, ...) parameters; NaN where the jump is zero."""
     p = np.asarray(parameters, dtype=np.float64)
     return pre_edge_area(p) / np.where(p[1] > 0, p[1], np.nan)
+
+
+def area_slopes(names: tuple[str, ...], parameters: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Derivatives of the pre-edge area and of its ratio to the edge jump by the parameters of a model.
+
+    Parameters
+    ----------
+    names : (P,) tuple of str
+        As those of eq. 1, the jump second; a second pre-edge peak adds to the area.
+    parameters : (n, P) float64 array
+
+    Returns
+    -------
+    area, ratio : (n, P) float64 arrays
+        NaN where the model has no pre-edge peak; those of the ratio where the jump is not positive.
+    """
+    p = parameters
+    area = np.zeros_like(p) if "pre_edge_height" in names else np.full_like(p, np.nan)
+    ratio = area.copy()
+    for first in [i for i, name in enumerate(names) if name.startswith("pre_edge") and name.endswith("height")]:
+        area[:, first], area[:, first + 2] = np.pi * p[:, first + 2], np.pi * p[:, first]
+        jump = np.where(p[:, 1] > 0, p[:, 1], np.nan)
+        ratio[:, first], ratio[:, first + 2] = area[:, first] / jump, area[:, first + 2] / jump
+        ratio[:, 1] -= np.pi * p[:, first] * p[:, first + 2] / jump**2
+    return area, ratio

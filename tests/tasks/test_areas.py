@@ -9,7 +9,7 @@ from tasks.areas import AreaModel, area_electrons, area_pre_edge, fit_mean, mean
 from tasks.errors import EnergyGridError, NoModelError
 from tasks.scattering import Absorber
 from tasks.xanes.model import PARAMETERS, eq1
-from tasks.xanes.unresolved import blur_of
+from tasks.xanes.uncertainty.neighbours import noise_correlation
 
 ENERGY_EV = energies(25)
 SHAPE = (30, 40)
@@ -35,7 +35,7 @@ def test_the_error_of_a_mean_is_its_scatter_where_neighbours_share_noise() -> No
     rng = np.random.default_rng(2)
     white = rng.normal(size=(60, 66, 66))
     images = ndimage.gaussian_filter(white, (0, 0.7, 0.7), mode="wrap")
-    blur_px = blur_of(images, np.ones((66, 66), bool))
+    blur_px = noise_correlation(images, np.ones((66, 66), bool)).blur_px
     assert blur_px == pytest.approx(0.7, rel=0.05)
     sigma = np.full(60, images.std())
     for side in (1, 2, 6):

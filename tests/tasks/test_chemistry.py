@@ -21,8 +21,8 @@ from tasks.options.spectra import ChemistryOptions
 from tasks.scattering import Absorber
 from tasks.units import electrons_per_absorption
 from tasks.xanes.fit import SpectrumFit, Status
-from tasks.xanes.unresolved import UNRESOLVED
-from tasks.xanes.vacuum import with_jump_variance
+from tasks.xanes.uncertainty.unresolved import UNRESOLVED
+from tasks.xanes.uncertainty.vacuum import ErrorScales
 
 PAPER, CHANTLER = ChemistryOptions(), ChemistryOptions(preset="chantler")
 V = Absorber()
@@ -129,12 +129,11 @@ def test_maps_have_the_names_of_the_store_and_hide_masked_pixels() -> None:
     assert maps["electron_ratio_sigma"][0, 0] == pytest.approx(expected * np.hypot(0.02, 0.01), rel=1e-5)
 
 
-def test_what_energies_have_in_common_adds_to_the_error_of_the_jump_and_of_what_is_divided_by_it() -> None:
+def test_the_error_of_the_jump_reaches_what_is_divided_by_it_and_nothing_else() -> None:
     further = (np.zeros(6, np.int8), np.full((2, 3), -0.5), 0.01, 5420.0, V, PAPER)
-    own, found = (chemistry_maps(with_jump_variance(fitted(6), variance), *further) for variance in (0.0, (0.02 * 0.1) ** 2))
-    assert own["edge_jump_sigma"][0, 0] == pytest.approx(0.01 * 0.1)
-    assert found["edge_jump_sigma"][0, 0] == pytest.approx(np.hypot(0.01, 0.02) * 0.1)
-    expected = found["electron_ratio"][0, 0] * np.sqrt(0.02**2 + 0.01**2 + 0.02**2)
+    own, found = (chemistry_maps(ErrorScales({"edge_jump": scale}).scaled(fitted(6)), *further) for scale in (1.0, 3.0))
+    assert found["edge_jump_sigma"][0, 0] == pytest.approx(3 * own["edge_jump_sigma"][0, 0])
+    expected = found["electron_ratio"][0, 0] * np.hypot(0.02, 0.03)
     assert found["electron_ratio_sigma"][0, 0] == pytest.approx(expected, rel=1e-5)
     same = set(own) - {"edge_jump_sigma", "electron_ratio_sigma"}
     assert all(np.array_equal(own[name], found[name], equal_nan=True) for name in same)

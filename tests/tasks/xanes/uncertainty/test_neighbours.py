@@ -1,0 +1,51 @@
+"""How the noise of neighbouring pixels is correlated: a known blur is found again, and errors of sums count every pair."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tasks.xanes.uncertainty.neighbours import error_of_sum, noise_correlation
+
+Array = NDArray[np.float64]
+
+
+def spectra(rng: np.random.Generator, blur_px: float) -> Array:
+    """(40, 60, 60) noise of a given blur over a smooth specimen, whose pixels have a step at one of two energies."""
+    y, x = np.mgrid[:60, :60]
+    thickness = 1.0 - ((y - 30) ** 2 + (x - 30) ** 2) / 2500
+    energy, edge = np.arange(40.0)[:, None, None], np.where(x < 30, 18.0, 20.0)
+    fine = rng.normal(size=(40, 240, 240))  # a quarter of a pixel each, so that narrow Gaussians are sampled well
+    noise = ndimage.gaussian_filter(fine, (0, 4 * blur_px, 4 * blur_px), truncate=6.0)[:, ::4, ::4]
+    return np.asarray(0.01 * thickness / (1 + np.exp(edge - energy)) + 1e-3 * noise / noise.std())
+
+
+@pytest.mark.parametrize("blur_px", [0.4, 0.5, 0.7, 1.0])
+def test_noise_tells_how_far_an_image_is_blurred(blur_px: float) -> None:
+    rng = np.random.default_rng(2)
+    kept = np.hypot(*(np.mgrid[:60, :60] - 30)) < 25
+    images = np.where(kept, spectra(rng, blur_px), np.nan)
+    assert noise_correlation(images, kept).blur_px == pytest.approx(blur_px, abs=0.05)
+
+
+def test_white_noise_and_too_little_to_compare_are_no_blur() -> None:
+    rng = np.random.default_rng(3)
+    everywhere = np.ones((60, 60), bool)
+    assert noise_correlation(spectra(rng, 0.0), everywhere).blur_px < 0.25
+    assert noise_correlation(spectra(rng, 1.0)[:2], everywhere).blur_px == 0.0
+    assert noise_correlation(spectra(rng, 1.0), ~everywhere).blur_px == 0.0
+    assert noise_correlation(np.zeros((9, 60, 60)), everywhere).blur_px == 0.0
+    scattered = np.zeros((60, 60), bool)
+    scattered[::2, ::2] = True
+    assert noise_correlation(spectra(rng, 1.0), scattered).blur_px == 0.0
+
+
+@pytest.mark.parametrize("blur_px", [0.0, 0.1, 0.6, 2.0])
+def test_the_error_of_a_sum_counts_every_pair_of_pixels(blur_px: float) -> None:
+    rng = np.random.default_rng(3)
+    errors = np.where(rng.random((9, 14)) < 0.7, rng.uniform(0.5, 2.0, (9, 14)), 0.0)
+    places = np.argwhere(errors)
+    squared = np.sum((places[:, None] - places[None]) ** 2, axis=2)
+    correlation = np.exp(-squared / (4 * blur_px**2)) if blur_px else (squared == 0).astype(float)
+    one = errors[tuple(places.T)]
+    assert error_of_sum(errors, blur_px) == pytest.approx(np.sqrt(one @ correlation @ one), rel=1e-6)
