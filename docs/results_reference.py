@@ -28,8 +28,8 @@ formats are in [exports.md](exports.md).
 - **Axes.** `y` points down and `x` to the right, in metres; pixel (0, 0) is the upper left one. All energies and maps of a
   dataset share one grid.
 - **Standard errors.** `<map>_sigma` is the standard error of `<map>`, in its unit. Those of states count what a pixel does
-  not resolve ([why](decisions/errors-at-borders.md)); those of amounts are noise alone, but for
-  the jump's and the electron ratio's, which count errors that energies [have in common](decisions/errors-in-common.md).
+  not resolve ([why](decisions/errors-at-borders.md)); those of amounts are noise alone. The noise is
+  what it does with all that energies [have in common](decisions/errors-in-common.md), as the vacuum shows it.
 - **Masks.** `mask` is true where the maps hold; elsewhere they are NaN. `status` says why not.
 - **Categories.** `status` and `label` have `flag_values` and `flag_meanings` (CF conventions); domain 0 is outside.
 - **Attributes.** The root has the `run`, its `options`, the `datasets`, the `versions` of software and the `timings_s`; each
