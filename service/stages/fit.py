@@ -80,6 +80,7 @@ class FitStep(Step):
         from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength
         from tasks.xanes.mask import mask_pixels
         from tasks.xanes.model_check import neighbour_warnings
+        from tasks.xanes.uncertainty.vacuum import vacuum_warnings
 
         read = context.read(self.spectra, "energy_ev", "absorption", "sample_mask", "vacuum_mask", "sigma_absorption")
         energy_ev, sample, sigma = read["energy_ev"], read["sample_mask"], read["sigma_absorption"]
@@ -99,7 +100,7 @@ class FitStep(Step):
         fitted = {one.name: getattr(found, one.name) for one in fields(SpectrumFit) if one.name != "status"}
         arrays = {name: scatter(values, inside) for name, values in (fitted | further).items()}
         arrays["status"] = scatter(status, inside, fill=Status.MASKED_VACUUM)
-        warnings = neighbour_warnings(energy_ev, self.absorber, self.options.model)
+        warnings = neighbour_warnings(energy_ev, self.absorber, self.options.model) + vacuum_warnings(scales)
         return context.write(arrays, warnings=warnings, n_pixels=int(inside.sum()), error_scales=scales.by_name)
 
     def _fit(

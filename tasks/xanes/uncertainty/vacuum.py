@@ -1,10 +1,12 @@
 """What the vacuum tells of the errors of fits: absorption is zero there, and noise is seen alone, at all energies together."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from tasks.xanes.fit import SpectrumFit
 from tasks.xanes.model import PARAMETERS
@@ -12,10 +14,14 @@ from tasks.xanes.uncertainty.linearised import Linearisation
 
 Array = NDArray[np.float64]
 
+ONE_SIGMA: Final = math.erf(math.sqrt(0.5))
+"""Share of normal errors that are less than their standard deviation."""
 LEAST_PIXELS: Final = 100
 """Fewer pixels of vacuum tell no variance."""
 MOST_PIXELS: Final = 20_000
 """Of more, every second, third ... is taken."""
+MOST_OF_JUMP: Final = 4.0
+"""Scale of the edge jump's error above which vacuum may hold some of the specimen; after reconstructions it is 1 to 1.3."""
 
 
 @dataclass(frozen=True)
@@ -45,40 +51,53 @@ def error_scales(typical: Linearisation, vacuum: NDArray[np.floating]) -> ErrorS
     Standard errors take the noise of energies as independent and its size from the scatter of a spectrum about its fit. After a
     reconstruction it is not independent: energies that start from one reference inherit its noise, slow waves of the image end
     alike at neighbouring energies, and the Kramers-Kronig relation mixes all. Noise that looks like an edge passes for one, which
-    the scatter does not show. In vacuum it is seen: the spectra of empty pixels go through the linearised fit, and the variance
-    of each parameter is compared with the one that their scatter explains. This is the sandwich estimator of a covariance (White,
-    Econometrica 48, 817 (1980)) with the noise's covariance along the energies from the vacuum. What a prior leaves open is no
-    noise, and stays.
+    the scatter does not show. In vacuum it is seen. The spectra of empty pixels go through the linearised fit; what they make of
+    each parameter, in the standard errors that their own scatter gives, should be Student's t. The scale is the ratio of the
+    quantiles at `ONE_SIGMA`, which a minority of pixels that are not quite empty hardly moves. It does what the sandwich
+    estimator of a covariance does (White, Econometrica 48, 817 (1980)), with the covariance that the vacuum's noise has along the
+    energies. What a prior leaves open is no noise, and stays.
 
     Parameters
     ----------
     typical : Linearisation
         The fit about a typical spectrum of the specimen.
     vacuum : (E, n) float array
-        Spectra of empty pixels, in the unit of the fitted ones; those that are not finite are left out.
+        Spectra of empty pixels, in the unit of the fitted ones; those that are not finite, or constant, are left out.
     """
     noise = _sample(vacuum)
-    if noise.shape[1] < LEAST_PIXELS or not np.isfinite(typical.parameters).all():
+    if not np.isfinite(typical.parameters).all():
         return ErrorScales({})
     inverse = typical.inverse()
     estimator = inverse @ (typical.jacobian / typical.sigma[:, None] ** 2).T
     freedom = typical.sigma.size - float(np.trace(estimator @ typical.jacobian))
-    if freedom < 1:
+    if noise.shape[1] < LEAST_PIXELS or freedom < 1:
         return ErrorScales({})
     moved = estimator @ noise
     left = (noise - typical.jacobian @ moved) / typical.sigma[:, None]
-    scatter = float(np.mean(np.sum(left**2, axis=0))) / freedom
+    standardised = moved / np.sqrt(np.sum(left**2, axis=0) / freedom)
+    independent = float(stats.t.ppf((1 + ONE_SIGMA) / 2, freedom))
     scales = {}
     for name, direction in typical.directions().items():
-        found = float(np.mean((direction @ moved) ** 2))
-        explained = scatter * float(np.sum((direction @ estimator * typical.sigma) ** 2))
-        from_prior = scatter * float(np.sum((direction @ inverse) ** 2 * typical.prior_precision))
-        if np.isfinite(found) and explained > 0:
-            scales[name] = float(np.sqrt((found + from_prior) / (explained + from_prior)))
+        expected = float(np.sum((direction @ estimator * typical.sigma) ** 2))
+        if expected > 0:
+            found = (float(np.quantile(np.abs(direction @ standardised), ONE_SIGMA)) / independent) ** 2
+            from_prior = float(np.sum((direction @ inverse) ** 2 * typical.prior_precision))
+            scales[name] = float(np.sqrt((found + from_prior) / (expected + from_prior)))
     return ErrorScales(scales)
 
 
+def vacuum_warnings(scales: ErrorScales) -> list[str]:
+    """Whether the pixels that are taken as vacuum look as if they held some of the specimen."""
+    if scales.of("edge_jump") <= MOST_OF_JUMP:
+        return []
+    return [
+        f"the pixels taken as vacuum show edges {scales.of('edge_jump'):.0f} times as large as their noise explains, and the "
+        "standard errors of the edge jump are multiplied by that. Is the field empty there? Name an empty area as align.vacuum_box"
+    ]
+
+
 def _sample(vacuum: NDArray[np.floating]) -> Array:
-    """At most `MOST_PIXELS` of the spectra (E, n), those that are finite."""
+    """At most `MOST_PIXELS` of the spectra (E, n), those that are finite and not constant."""
     some = vacuum[:, :: 1 + vacuum.shape[1] // MOST_PIXELS].astype(np.float64)
-    return np.asarray(some[:, np.all(np.isfinite(some), axis=0)])
+    varies = np.ptp(some, axis=0) > 0  # False of NaN too
+    return np.asarray(some[:, varies & np.isfinite(some).all(axis=0)])

@@ -11,7 +11,7 @@ from tasks.xanes.model import PARAMETERS, edge_step, eq1, jacobian, pre_edge_rat
 from tasks.xanes.models import spectrum_model
 from tasks.xanes.prior import Prior
 from tasks.xanes.uncertainty.linearised import Linearisation, linearised_eq1, linearised_model
-from tasks.xanes.uncertainty.vacuum import LEAST_PIXELS, MOST_PIXELS, ErrorScales, error_scales
+from tasks.xanes.uncertainty.vacuum import LEAST_PIXELS, MOST_PIXELS, ErrorScales, error_scales, vacuum_warnings
 
 Array = NDArray[np.float64]
 
@@ -105,6 +105,18 @@ def test_pixels_that_are_not_finite_are_left_out_and_a_large_vacuum_is_sampled()
     assert error_scales(typical(), images).by_name == pytest.approx(expected.by_name)
     many = np.tile(images[:, 7:], (1, 2 + MOST_PIXELS // N))
     assert error_scales(typical(), many).by_name == pytest.approx(expected.by_name, rel=0.1)
+
+
+def test_pixels_that_are_not_quite_empty_are_a_minority_or_are_named() -> None:
+    images = noise("white", np.random.default_rng(8))
+    images[:, : N // 10] += 0.1 * eq1(ENERGY_EV, FIT)[:, None]
+    some = error_scales(typical(), images)
+    assert 1.0 < some.of("edge_jump") < 1.3
+    assert vacuum_warnings(some) == []
+    images[:, N // 10 :] += 0.1 * eq1(ENERGY_EV, FIT)[:, None]
+    (warning,) = vacuum_warnings(error_scales(typical(), images))
+    assert "align.vacuum_box" in warning
+    assert "times as large as their noise explains" in warning
 
 
 @pytest.mark.parametrize("kind", ["few", "none", "zero", "unfitted"])
