@@ -92,7 +92,7 @@ def vacuum_warnings(scales: ErrorScales) -> list[str]:
         return []
     return [
         f"the pixels taken as vacuum show edges {scales.of('edge_jump'):.0f} times as large as their noise explains, and the "
-        "standard errors of the edge jump are multiplied by that. Is the field empty there? Name an empty area as align.vacuum_box"
+        "standard errors of the edge jump are multiplied by that. Is the field empty there? State align.vacuum_box"
     ]
 
 
