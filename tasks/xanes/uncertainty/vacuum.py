@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from tasks.xanes.fit import SpectrumFit
 from tasks.xanes.model import PARAMETERS
@@ -16,6 +15,8 @@ Array = NDArray[np.float64]
 
 ONE_SIGMA: Final = math.erf(math.sqrt(0.5))
 """Share of normal errors that are less than their standard deviation."""
+OUTLYING: Final = 4.0
+"""A pixel is left out whose value is further from zero than this many times that within which `ONE_SIGMA` of them lie."""
 LEAST_PIXELS: Final = 100
 """Fewer pixels of vacuum tell no variance."""
 MOST_PIXELS: Final = 20_000
@@ -51,11 +52,11 @@ def error_scales(typical: Linearisation, vacuum: NDArray[np.floating]) -> ErrorS
     Standard errors take the noise of energies as independent and its size from the scatter of a spectrum about its fit. After a
     reconstruction it is not independent: energies that start from one reference inherit its noise, slow waves of the image end
     alike at neighbouring energies, and the Kramers-Kronig relation mixes all. Noise that looks like an edge passes for one, which
-    the scatter does not show. In vacuum it is seen. The spectra of empty pixels go through the linearised fit; what they make of
-    each parameter, in the standard errors that their own scatter gives, should be Student's t. The scale is the ratio of the
-    quantiles at `ONE_SIGMA`, which a minority of pixels that are not quite empty hardly moves. It does what the sandwich
-    estimator of a covariance does (White, Econometrica 48, 817 (1980)), with the covariance that the vacuum's noise has along the
-    energies. What a prior leaves open is no noise, and stays.
+    the scatter does not show. In vacuum it is seen: the spectra of empty pixels go through the linearised fit, and the mean
+    square of what they make of each parameter is compared with the variance that their scatter explains. This is the sandwich
+    estimator of a covariance (White, Econometrica 48, 817 (1980)), with the covariance that the vacuum's noise has along the
+    energies. Pixels that are `OUTLYING`, such as those that are not quite empty, are left out; what a prior leaves open is no
+    noise, and stays.
 
     Parameters
     ----------
@@ -74,16 +75,22 @@ def error_scales(typical: Linearisation, vacuum: NDArray[np.floating]) -> ErrorS
         return ErrorScales({})
     moved = estimator @ noise
     left = (noise - typical.jacobian @ moved) / typical.sigma[:, None]
-    standardised = moved / np.sqrt(np.sum(left**2, axis=0) / freedom)
-    independent = float(stats.t.ppf((1 + ONE_SIGMA) / 2, freedom))
+    variance = np.sum(left**2, axis=0) / freedom
     scales = {}
     for name, direction in typical.directions().items():
         expected = float(np.sum((direction @ estimator * typical.sigma) ** 2))
         if expected > 0:
-            found = (float(np.quantile(np.abs(direction @ standardised), ONE_SIGMA)) / independent) ** 2
+            found = _variance_ratio(direction @ moved, variance)
             from_prior = float(np.sum((direction @ inverse) ** 2 * typical.prior_precision))
             scales[name] = float(np.sqrt((found + from_prior) / (expected + from_prior)))
     return ErrorScales(scales)
+
+
+def _variance_ratio(values: Array, variance: Array) -> float:
+    """Mean square of what n empty pixels make of a parameter over their mean ``variance``, without those that are `OUTLYING`."""
+    in_errors = np.abs(values) / np.sqrt(variance)
+    inside = in_errors <= OUTLYING * np.quantile(in_errors, ONE_SIGMA)
+    return float(np.sum(values[inside] ** 2) / np.sum(variance[inside]))
 
 
 def vacuum_warnings(scales: ErrorScales) -> list[str]:
