@@ -114,7 +114,9 @@ def ratio(above: Density, below: Density) -> tuple[NDArray[np.float64], NDArray[
     return value, np.hypot(above.sigma, value * below.sigma) / base
 
 
-def area_ratio(above: Density, below: Density, area: NDArray[np.bool_], blur_px: float = 0.0) -> tuple[float, float]:
+def area_ratio(
+    above: Density, below: Density, area: NDArray[np.bool_], noise: NoiseCorrelation = INDEPENDENT
+) -> tuple[float, float]:
     """Quotient over an area, the sum of one density over the sum of the other, and its standard error.
 
     A mean of ratios would be led by the pixels with the least in them. Pixels where either density is NaN are left out.
@@ -124,16 +126,16 @@ def area_ratio(above: Density, below: Density, area: NDArray[np.bool_], blur_px:
     above, below : Density
     area : bool array of their shape (Y, X)
         True inside.
-    blur_px : float
-        Correlation of neighbours' errors (`tasks.xanes.uncertainty.neighbours.NoiseCorrelation.blur_px`); 0 of none.
+    noise : NoiseCorrelation
+        How that of neighbouring pixels is correlated.
     """
     inside = area & np.isfinite(above.value) & np.isfinite(below.value)
-    value, sigma = ratio(_total(above, inside, blur_px), _total(below, inside, blur_px))
+    value, sigma = ratio(_total(above, inside, noise), _total(below, inside, noise))
     return float(value), float(sigma)
 
 
-def _total(density: Density, inside: NDArray[np.bool_], blur_px: float) -> Density:
-    sigma = error_of_sum(np.where(inside, density.sigma, 0.0), blur_px)
+def _total(density: Density, inside: NDArray[np.bool_], noise: NoiseCorrelation) -> Density:
+    sigma = error_of_sum(np.where(inside, density.sigma, 0.0), noise)
     return Density(np.asarray(np.sum(density.value[inside])), np.asarray(sigma))
 
 

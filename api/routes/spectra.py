@@ -72,7 +72,7 @@ class AreaSpectrumAnswer(Answer):
     energy_ev: Numbers
     absorption: Numbers
     absorption_sigma: Numbers
-    """Standard error; noise of neighbouring pixels is as correlated as the attribute ``blur_px`` of the results' maps says."""
+    """Standard error; noise of pixels is as correlated as the attribute ``noise_correlation`` of the results' maps says."""
     phase: Numbers
     phase_sigma: Numbers
     fit: AreaFitAnswer | None

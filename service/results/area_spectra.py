@@ -24,6 +24,7 @@ from tasks.areas import (
 )
 from tasks.errors import EnergyGridError, NoModelError
 from tasks.scattering import Absorber
+from tasks.xanes.uncertainty.neighbours import INDEPENDENT, stated
 
 Point = tuple[float, float]
 """Row and column [px]; pixel centres lie on whole numbers."""
@@ -94,16 +95,17 @@ def read_area_spectrum(store: ResultsStore, area: Area, field: str) -> AreaSpect
     window = span(inside, axis=0), span(inside, axis=1)
     inside = inside[window]
     model = AreaModel(Absorber(**store.attributes(group)["absorber"]), fitted_model(store))
-    names = {*model.parameters, *(f"{name}_sigma" for name in model.parameters), *ELECTRON_MAPS, *PRE_EDGE_MAPS, "mask"}
+    fitted_maps = {*model.parameters, *(f"{name}_sigma" for name in model.parameters), "mask", "residual"}
     spectra = read_arrays(store, group, {"energy", "absorption", "phase", "sigma_absorption", "sigma_phase"}, window)
-    maps = read_arrays(store, f"{area.dataset}/maps", names, window)
+    maps = read_arrays(store, f"{area.dataset}/maps", {*fitted_maps, *ELECTRON_MAPS, *PRE_EDGE_MAPS}, window)
     energy_ev = np.asarray(spectra["energy"], np.float64)
-    blur_px = float(store.attributes(f"{area.dataset}/maps").get("blur_px", 0.0)) if maps else 0.0
-    (absorption, absorption_sigma), (phase, phase_sigma) = (
-        mean_spectrum(spectra[name], spectra.get(f"sigma_{name}"), inside, blur_px) for name in ("absorption", "phase")
+    noise = stated(store.attributes(f"{area.dataset}/maps")) if maps else INDEPENDENT
+    absorption, absorption_sigma = mean_spectrum(
+        spectra["absorption"], spectra.get("sigma_absorption"), inside, noise, maps.get("residual")
     )
+    phase, phase_sigma = mean_spectrum(spectra["phase"], spectra.get("sigma_phase"), inside, noise)
     fit, refused = fitted(energy_ev, absorption, absorption_sigma, maps, inside, model)
-    ratios = {"electron_ratio": area_electrons(maps, inside, blur_px), "pre_edge_ratio": area_pre_edge(maps, inside, blur_px)}
+    ratios = {"electron_ratio": area_electrons(maps, inside, noise), "pre_edge_ratio": area_pre_edge(maps, inside, noise)}
     return AreaSpectrum(
         area.dataset,
         area.name,

@@ -20,6 +20,7 @@ from service.workflow.inputs import RunInput
 from storage.layout import COORDINATES
 from storage.results import ResultsStore
 from tasks.options.run import RunOptions
+from tasks.xanes.uncertainty.neighbours import INDEPENDENT, stated
 
 if TYPE_CHECKING:
     from tasks.figures.gallery import Drawing
@@ -103,7 +104,7 @@ def read_dataset(store: ResultsStore, dataset: RunInput, options: RunOptions) ->
         phase_energy_ev=phase_energy_ev(axes["energy"], maps, options),
         mixture=mixture,
         kk_slope=store.attributes(f"{dataset.id}/spectra").get("kk_slope"),
-        blur_px=store.attributes(f"{dataset.id}/maps").get("blur_px", 0.0) if maps else 0.0,
+        noise=stated(store.attributes(f"{dataset.id}/maps")) if maps else INDEPENDENT,
     )
 
 

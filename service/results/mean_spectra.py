@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from storage.exports.source import MeanSpectrum, Source
 from storage.layout import dataset_group
-from tasks.areas import error_of_mean, means
+from tasks.areas import error_of_mean, means, pixel_sigma
+from tasks.xanes.uncertainty.neighbours import INDEPENDENT, stated
 
 
 def mean_spectra(source: Source, dataset: str) -> list[MeanSpectrum]:
@@ -14,17 +15,16 @@ def mean_spectra(source: Source, dataset: str) -> list[MeanSpectrum]:
     areas = areas_of(source, dataset)
     energy_ev = source.read(group, "energy").astype(np.float64)
     found = {name: means(source.pages(group, name), areas) for name in ("absorption", "phase") if source.has(group, name)}
-    sigma = np.full(len(energy_ev), np.nan)
-    if source.has(group, "sigma_absorption"):
-        sigma = source.read(group, "sigma_absorption").astype(np.float64)
-    blur_px = float(source.store.attributes(maps).get("blur_px", 0.0)) if source.has(maps, "mask") else 0.0
+    sigma = source.read(group, "sigma_absorption") if source.has(group, "sigma_absorption") else np.full(len(energy_ev), np.nan)
+    residual = source.read(maps, "residual") if source.has(maps, "residual") else None
+    noise = stated(source.store.attributes(maps)) if source.has(maps, "mask") else INDEPENDENT
     return [
         MeanSpectrum(
             name,
             int(np.count_nonzero(inside)),
             energy_ev,
             found["absorption"][name],
-            sigma * error_of_mean(inside, blur_px),
+            pixel_sigma(sigma, residual, inside) * error_of_mean(inside, noise),
             found["phase"][name] if "phase" in found else None,
         )
         for name, inside in areas.items()

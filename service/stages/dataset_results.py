@@ -16,6 +16,7 @@ from storage.layout import COORDINATES, RESULTS
 from tasks.arrays import pad
 from tasks.options.run import RunOptions
 from tasks.ptycho.probe import power_fractions
+from tasks.xanes.uncertainty.neighbours import INDEPENDENT, NoiseCorrelation, stated
 
 if TYPE_CHECKING:
     from service.stages.domains import DomainsStep
@@ -68,8 +69,8 @@ class DatasetResults:
     """Which energies stand out."""
     kk_slope: float | None = None
     """Slope of the measured phase on the one predicted from the absorption; None of absorption alone."""
-    blur_px: float = 0.0
-    """Correlation of neighbours' errors (`tasks.xanes.uncertainty.neighbours.NoiseCorrelation.blur_px`); 0 without maps."""
+    noise: NoiseCorrelation = INDEPENDENT
+    """How that of neighbouring pixels is correlated; independent without maps."""
 
     @property
     def probe_pixel_size_m(self) -> Array:
@@ -142,7 +143,7 @@ class RunResultsStep(Step):
             references=context.attributes(mixture)["references"] if mixture else (),
             warnings=context.attributes(spectra)["warnings"],
             kk_slope=context.attributes(spectra).get("kk_slope"),
-            blur_px=float(context.attributes(maps).get("blur_px", 0.0)),
+            noise=stated(context.attributes(maps)),
         )
 
     def read_grouped(self, context: StageContext, dataset: str, *names: str) -> dict[str, Array]:

@@ -208,7 +208,7 @@ def specimen_of(found: DatasetResults) -> Specimen:
         kramers_kronig=kramers_kronig_of(found),
         sigma_absorption=found.spectra.get("sigma_absorption"),
         sigma_phase=found.spectra.get("sigma_phase"),
-        blur_px=found.blur_px,
+        noise=found.noise,
     )
 
 

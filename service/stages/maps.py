@@ -32,7 +32,7 @@ class MapsStep(Step):
     """
 
     stage: ClassVar[str] = "maps"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     arrays: ClassVar[tuple[ArraySpec, ...]] = tuple(RESULTS["{dataset}/maps"].values())
 
     absorber: Absorber
@@ -66,7 +66,7 @@ class MapsStep(Step):
             found,
             warnings=warnings if self.has_phase else [*warnings, NO_PHASE],
             phase_energy_ev=phase_energy_ev if self.has_phase else None,
-            blur_px=noise.blur_px,
+            **noise.attributes,
             n_kept=int(np.count_nonzero(found["mask"])),
         )
 

@@ -103,7 +103,7 @@ def dataset_groups(found: DatasetResults, scores: Arrays) -> dict[str, Group]:
     if found.convergence or found.resolution:
         groups[f"{dataset.id}/reconstruction"] = reconstruction_group(found)
     if found.maps:
-        groups[f"{dataset.id}/maps"] = Group(plane, dict(found.maps), about | {"blur_px": found.blur_px})
+        groups[f"{dataset.id}/maps"] = Group(plane, dict(found.maps), about | found.noise.attributes)
     if found.mixture:
         coords = {**plane, "reference": np.array(found.references)}
         arrays = {name: single_precision(values) for name, values in found.mixture.items()}

@@ -77,8 +77,10 @@ def area_spectra(study: Study, specimen: Specimen) -> Figure:
     for axes, name in zip(panels, specimen.image_names, strict=True):
         for area, colour in zip(areas, AREA_COLOURS, strict=False):
             inside = area_mask(area, specimen.absorption.shape)
-            one = specimen.sigma_absorption if name == "absorption" else specimen.sigma_phase
-            spectrum, sigma = tasks.areas.mean_spectrum(specimen.image(name), one, inside, specimen.blur_px)
+            one, residual = specimen.sigma_phase, None
+            if name == "absorption":
+                one, residual = specimen.sigma_absorption, specimen.maps.get("residual")
+            spectrum, sigma = tasks.areas.mean_spectrum(specimen.image(name), one, inside, specimen.noise, residual)
             fit = study.fitted(specimen.energy_ev, spectrum, sigma) if name == "absorption" else None
             plot_spectrum(axes, specimen.energy_ev, spectrum, sigma, colour, fit, plain_text(area.name))
         axes.set_ylabel(axis_label(name))
@@ -124,7 +126,7 @@ def with_error(value: float, sigma: float) -> str:
 def area_electrons(specimen: Specimen, area: Disc) -> tuple[float, float] | None:
     """Electrons per absorber over the kept pixels of an area, and one standard error; None without the maps."""
     inside = area_mask(area, specimen.absorption.shape) & specimen.kept()
-    return tasks.areas.area_electrons(specimen.maps, inside, specimen.blur_px)
+    return tasks.areas.area_electrons(specimen.maps, inside, specimen.noise)
 
 
 def _show_areas(axes: Axes, study: Study, specimen: Specimen, areas: tuple[Disc, ...]) -> None:

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from tasks.areas import AreaFit
+from tasks.areas import AreaFit, pixel_sigma
 from tasks.figures.areas import plot_spectrum
 from tasks.figures.dark import ON_COLOUR
 from tasks.figures.panel import (
@@ -283,10 +283,11 @@ def _mean_errors(study: Study, n_domains: int, n_energies: int) -> NDArray[np.fl
     variance = np.zeros((n_domains, n_energies))
     n_pixels = np.zeros((n_domains, 1))
     for specimen in grouped_specimens(study):
-        inside = (np.arange(1, n_domains + 1)[:, None, None] == np.asarray(specimen.label)).astype(np.float64)
-        summed = np.array([[error_of_sum(pixels, specimen.blur_px)] for pixels in inside])
-        variance += (summed * (np.nan if specimen.sigma_absorption is None else np.asarray(specimen.sigma_absorption))) ** 2
-        n_pixels += inside.sum(axis=(1, 2))[:, None]
+        for k, inside in enumerate(np.arange(1, n_domains + 1)[:, None, None] == np.asarray(specimen.label)):
+            empty = np.full(n_energies, np.nan) if specimen.sigma_absorption is None else specimen.sigma_absorption
+            one = pixel_sigma(empty, specimen.maps.get("residual"), inside)
+            variance[k] += (one * error_of_sum(inside.astype(np.float64), specimen.noise)) ** 2
+            n_pixels[k] += np.count_nonzero(inside)
     return np.asarray(np.sqrt(variance) / np.maximum(n_pixels, 1))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import EnergyGridError, NoModelError
+from tasks.xanes.uncertainty.neighbours import INDEPENDENT, NoiseCorrelation
 
 if TYPE_CHECKING:
     from tasks.areas import AreaFit, AreaModel
@@ -101,8 +102,8 @@ class Specimen:
     kramers_kronig : KramersKronig, optional
     sigma_absorption, sigma_phase : (E,) arrays, optional
         Standard deviation of one pixel of ``absorption`` [1] and ``phase`` [rad].
-    blur_px : float
-        Correlation of neighbours' errors (`tasks.xanes.uncertainty.neighbours.NoiseCorrelation.blur_px`); 0 of none.
+    noise : NoiseCorrelation
+        How that of neighbouring pixels is correlated.
     mixture : (R, Y, X) array, optional
         Share of each of the study's references in every pixel; NaN where masked.
     areas : tuple of Disc
@@ -124,7 +125,7 @@ class Specimen:
     kramers_kronig: KramersKronig | None = None
     sigma_absorption: NDArray[Any] | None = None
     sigma_phase: NDArray[Any] | None = None
-    blur_px: float = 0.0
+    noise: NoiseCorrelation = INDEPENDENT
     mixture: NDArray[Any] | None = None
     areas: tuple[Disc, ...] = ()
 

@@ -5,11 +5,11 @@ import pytest
 from published import EDGE_EV, energies, published_maps, true_parameters
 from scipy import ndimage
 
-from tasks.areas import AreaModel, area_electrons, area_pre_edge, fit_mean, mean_spectrum, means, pixel_fit
+from tasks.areas import AreaModel, area_electrons, area_pre_edge, fit_mean, mean_spectrum, means, pixel_fit, pixel_sigma
 from tasks.errors import EnergyGridError, NoModelError
 from tasks.scattering import Absorber
 from tasks.xanes.model import PARAMETERS, eq1
-from tasks.xanes.uncertainty.neighbours import noise_correlation
+from tasks.xanes.uncertainty.neighbours import blurred, noise_correlation
 
 ENERGY_EV = energies(25)
 SHAPE = (30, 40)
@@ -30,21 +30,37 @@ def test_the_mean_has_the_error_of_one_pixel_over_the_root_of_their_number() -> 
     assert np.isnan(mean_spectrum(images, None, inside)[1]).all()
 
 
-def test_the_error_of_a_mean_is_its_scatter_where_neighbours_share_noise() -> None:
-    """Boxes of white noise that a Gaussian has blurred, against the error from the blur that is found in the same images."""
+@pytest.mark.parametrize("waves", [0.0, 0.3])
+def test_the_error_of_a_mean_is_its_scatter_where_neighbours_share_noise(waves: float) -> None:
+    """Boxes of noise that Gaussians have blurred, against the error from the correlation that is found in the same images."""
     rng = np.random.default_rng(2)
-    white = rng.normal(size=(60, 66, 66))
-    images = ndimage.gaussian_filter(white, (0, 0.7, 0.7), mode="wrap")
-    blur_px = noise_correlation(images, np.ones((66, 66), bool)).blur_px
-    assert blur_px == pytest.approx(0.7, rel=0.05)
+    images, slow = (ndimage.gaussian_filter(rng.normal(size=(60, 66, 66)), (0, s, s), mode="wrap") for s in (0.7, 3.0))
+    images = images + waves * slow * images.std() / slow.std()
+    noise = noise_correlation(images, np.ones((66, 66), bool))
+    assert noise.blur_px == pytest.approx(0.7, rel=0.05 + waves)
     sigma = np.full(60, images.std())
     for side in (1, 2, 6):
         inside = np.zeros((66, 66), bool)
         inside[:side, :side] = True
-        error = mean_spectrum(images, sigma, inside, blur_px)[1][0]
+        error = mean_spectrum(images, sigma, inside, noise)[1][0]
         scatter = images.reshape(60, 66 // side, side, 66 // side, side).mean(axis=(2, 4)).std()
         assert error == pytest.approx(scatter, rel=0.05), side
     assert error > 2 * sigma[0] / 6  # what independent pixels would have
+
+
+def test_the_noise_of_an_area_is_the_scatter_of_its_pixels_about_their_fits() -> None:
+    sigma, residual = np.array([1.0, 2.0, 3.0]), np.full((6, 6), 8.0)
+    residual[:3], residual[0, 0] = 4.0, np.nan
+    inside = np.zeros((6, 6), bool)
+    inside[:3] = True
+    found = pixel_sigma(sigma, residual, inside)
+    assert np.sqrt(np.mean(found**2)) == pytest.approx(4.0)
+    np.testing.assert_allclose(found / found[0], sigma)
+    error = mean_spectrum(np.ones((3, 6, 6)), sigma, inside, residual=residual)[1]
+    np.testing.assert_allclose(error, found / np.sqrt(18))
+    for unknown in (None, np.full((6, 6), np.nan)):
+        np.testing.assert_array_equal(pixel_sigma(sigma, unknown, inside), sigma)
+    np.testing.assert_array_equal(pixel_sigma(np.zeros(3), residual, inside), np.zeros(3))
 
 
 def test_means_of_images_that_come_one_by_one_leave_out_what_was_not_seen() -> None:
@@ -63,7 +79,7 @@ def test_ratios_count_what_neighbours_share() -> None:
     inside = np.zeros(SHAPE, bool)
     inside[5:25, 5:30] = True
     for ratio in (area_electrons, area_pre_edge):
-        alone, shared = ratio(maps, inside), ratio(maps, inside, 0.7)
+        alone, shared = ratio(maps, inside), ratio(maps, inside, blurred(0.7))
         assert alone is not None
         assert shared is not None
         assert shared[0] == alone[0]

@@ -1,15 +1,20 @@
 """How the errors of neighbouring pixels are correlated, and what that makes of the error of a sum over them."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, signal
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+REACH_PX: Final = 15
+"""Largest distance at which noise is compared [px]; beyond it, the correlation is taken as zero."""
+LEAST_PAIRS: Final = 50
+"""Fewer pairs of pixels tell no correlation."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +22,11 @@ class NoiseCorrelation:
     """Correlation of the noise of two pixels."""
 
     beside: float = 0.0
-    """Of pixels next to each other."""
+    """Of pixels next to each other, below or beside."""
     two_apart: float = 0.0
     """Of pixels with one between them, which need not follow from the other: ringing has both signs."""
+    by_distance: tuple[float, ...] = (1.0,)
+    """In the mean over all directions, at 0, 1, 2 ... pixels; zero beyond the last."""
 
     @property
     def blur_px(self) -> float:
@@ -30,57 +37,106 @@ class NoiseCorrelation:
         """
         return float(np.sqrt(-0.25 / np.log(self.beside))) if 0.0 < self.beside < 1.0 else 0.0
 
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What results state of it: ``blur_px``, and ``noise_correlation`` by distance."""
+        return {"blur_px": self.blur_px, "noise_correlation": list(self.by_distance)}
+
 
 INDEPENDENT: Final = NoiseCorrelation()
+
+
+def blurred(blur_px: float) -> NoiseCorrelation:
+    """That of white noise which a Gaussian of standard deviation ``blur_px`` [px] has blurred."""
+    if blur_px <= 0.0:
+        return INDEPENDENT
+    by_distance = np.exp(-(np.arange(REACH_PX + 1) ** 2) / (4 * blur_px**2))
+    return NoiseCorrelation(float(by_distance[1]), float(by_distance[2]), tuple(by_distance.tolist()))
+
+
+def stated(attributes: Mapping[str, Any]) -> NoiseCorrelation:
+    """What the attributes of results state: ``noise_correlation``, or in older ones ``blur_px`` alone."""
+    by_distance = attributes.get("noise_correlation")
+    if by_distance is None:
+        return blurred(float(attributes.get("blur_px", 0.0)))
+    return NoiseCorrelation(by_distance=tuple(float(one) for one in by_distance))
 
 
 def noise_correlation(images: NDArray[np.floating], kept: Mask) -> NoiseCorrelation:
     """How the noise of the images of all energies is correlated between pixels, in the median over the energies.
 
     Noise is what is left of second differences along the energies, where spectra are smooth; the median is taken, because where
-    they are not, the specimen shows. Where too few pixels are compared to tell, 0.
+    they are not, the specimen shows. Noise that energies have in common is not seen, nor what all pixels have in common.
 
     Parameters
     ----------
     images : (E, Y, X) float array
         In the order of the energies.
     kept : (Y, X) bool array
-        Where they are compared.
+        Where they are compared, if finite at all energies.
+
+    Returns
+    -------
+    NoiseCorrelation
+        `INDEPENDENT` where too few pixels are compared to tell.
     """
+    known = kept & np.isfinite(images).all(axis=0)
+    shape = tuple(fft.next_fast_len(n + REACH_PX, real=True) for n in known.shape)
+    pairs = _products(known.astype(np.float64), shape)
     found = []
     for before, image, after in zip(images, images[1:], images[2:], strict=False):
-        noise = np.full(kept.shape, np.nan)
-        noise[kept] = before[kept].astype(np.float64) - 2.0 * image[kept] + after[kept]
-        noise[kept] -= noise[kept].mean() if kept.any() else 0.0
-        found.append([_correlation(noise, distance) for distance in (1, 2)])
-    return NoiseCorrelation(*np.median(found, axis=0).tolist()) if found else INDEPENDENT
+        noise = np.zeros(known.shape)
+        noise[known] = before[known].astype(np.float64) - 2.0 * image[known] + after[known]
+        noise[known] -= noise[known].mean() if known.any() else 0.0
+        products = _products(noise, shape)
+        if products[REACH_PX, REACH_PX] > 0.0:
+            found.append(products / products[REACH_PX, REACH_PX])
+    if not found:
+        return INDEPENDENT
+    share = np.where(pairs >= LEAST_PAIRS, pairs, np.inf) / pairs[REACH_PX, REACH_PX]
+    correlation = np.median(found, axis=0) / share
+    return NoiseCorrelation(_along_axes(correlation, 1), _along_axes(correlation, 2), _by_distance(correlation))
 
 
-def error_of_sum(errors: Array, blur_px: float) -> float:
-    """Standard error of a sum over pixels whose errors are as correlated as white noise that a Gaussian has blurred.
-
-    Errors of pixels at a distance d have a correlation of exp(-d^2 / (4 s^2)), with the standard deviation s of the Gaussian
-    (`NoiseCorrelation.blur_px`). Over many pixels the error is 2 sqrt(pi) s times that of independent ones. Errors that are alike
-    over more pixels than the blur reaches are not counted.
+def error_of_sum(errors: Array, noise: NoiseCorrelation = INDEPENDENT) -> float:
+    """Standard error of a sum over pixels whose errors are correlated, but no less than if they were not.
 
     Parameters
     ----------
     errors : (Y, X) float64 array
         Standard error of every pixel, 0 of those that are left out.
-    blur_px : float
-        0 of independent errors.
+    noise : NoiseCorrelation
+        Its correlation by distance, between whole pixels linear in the distance.
     """
-    if blur_px <= 0.0:
-        return float(np.sqrt(np.sum(errors**2)))
-    reach = np.arange(-math.ceil(8 * blur_px), math.ceil(8 * blur_px) + 1)
-    correlation = np.exp(-(reach**2) / (4 * blur_px**2))
-    along_y = ndimage.convolve1d(errors, correlation, axis=0, mode="constant")
-    return float(np.sqrt(np.sum(errors * ndimage.convolve1d(along_y, correlation, axis=1, mode="constant"))))
+    independent = float(np.sum(errors**2))
+    reach = len(noise.by_distance) - 1
+    if reach < 1:
+        return float(np.sqrt(independent))
+    distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    correlation = np.interp(distance, np.arange(reach + 1), noise.by_distance, right=0.0)
+    correlated = float(np.sum(errors * signal.fftconvolve(errors, correlation, mode="same")))
+    return float(np.sqrt(max(correlated, independent)))
 
 
-def _correlation(image: Array, distance: int) -> float:
-    """Correlation of the pixels (Y, X), NaN outside, with those ``distance`` pixels below and beside them; 0 without pairs."""
-    pairs = [(image[:-distance], image[distance:]), (image[:, :-distance], image[:, distance:])]
-    products = sum(float(np.nansum(one * other)) for one, other in pairs)
-    squares = sum(float(np.nansum(np.where(np.isfinite(one * other), one**2 + other**2, 0.0))) / 2 for one, other in pairs)
-    return products / squares if squares > 0 else 0.0
+def _products(image: Array, shape: tuple[int, ...]) -> Array:
+    """Sums over an image (Y, X) of its products with itself displaced by up to `REACH_PX` either way, (31, 31).
+
+    ``shape`` is that of the image padded by so much at least.
+    """
+    products = fft.irfft2(np.abs(fft.rfft2(image, shape)) ** 2, shape)
+    reach = np.arange(-REACH_PX, REACH_PX + 1)
+    return np.asarray(products[np.ix_(reach, reach)])
+
+
+def _along_axes(correlation: Array, distance: int) -> float:
+    """Mean over both axes of the correlation of pixels so far apart [px]."""
+    return float(np.mean([correlation[REACH_PX + distance, REACH_PX], correlation[REACH_PX, REACH_PX + distance]]))
+
+
+def _by_distance(correlation: Array) -> tuple[float, ...]:
+    """Correlation at 0, 1, ... `REACH_PX` pixels from which, linear in between, that of all displacements differs least."""
+    distance = np.hypot(*np.mgrid[-REACH_PX : REACH_PX + 1, -REACH_PX : REACH_PX + 1])
+    inside = (distance > 0) & (distance <= REACH_PX)
+    weights = np.maximum(1 - np.abs(distance[inside][:, None] - np.arange(1, REACH_PX + 1)), 0.0)
+    found = np.linalg.lstsq(weights, correlation[inside])[0]
+    return (1.0, *found.tolist())

@@ -10,6 +10,7 @@ from service.results.mean_spectra import mean_spectra
 from storage.exports.source import Source
 from storage.results import ResultsStore
 from tasks.areas import mean_spectrum
+from tasks.xanes.uncertainty.neighbours import blurred
 
 
 @pytest.mark.parametrize("blur_px", [0.0, 0.7])
@@ -25,7 +26,7 @@ def test_spectra_are_means_over_the_specimen_and_its_domains(
     assert [spectrum.name for spectrum in found] == list(areas)
     for spectrum, inside in zip(found, areas.values(), strict=True):
         images = source.read("ds_a/spectra", "absorption")
-        mean, sigma = mean_spectrum(images, np.full(5, SIGMA_ABSORPTION, np.float32), inside, blur_px)
+        mean, sigma = mean_spectrum(images, np.full(5, SIGMA_ABSORPTION, np.float32), inside, blurred(blur_px))
         np.testing.assert_allclose(spectrum.absorption, mean, rtol=1e-12)
         np.testing.assert_allclose(spectrum.sigma, sigma, rtol=1e-12)
         np.testing.assert_allclose(spectrum.phase, -0.9, atol=0.01)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from tasks.figures.domains import (
 )
 from tasks.figures.study import PooledDomains, Study
 from tasks.figures.style import DOMAIN_COLOURS, drawing_style
+from tasks.xanes.uncertainty.neighbours import blurred
 
 ENERGY_EV = np.concatenate([np.linspace(5420, 5458, 6), np.linspace(5460, 5490, 26), np.linspace(5494, 5540, 8)])
 
@@ -92,8 +93,8 @@ def test_spectra_of_domains_are_normalised_by_their_own_jump(study: Study) -> No
 
 def test_errors_of_domains_count_what_neighbouring_pixels_share(study: Study) -> None:
     def bars(blur_px: float) -> Any:
-        blurred = replace(study, specimens=tuple(replace(one, blur_px=blur_px) for one in study.specimens))
-        left = panels(mean_spectra(blurred, pooled(blurred)))[0]
+        shared = replace(study, specimens=tuple(replace(one, noise=blurred(blur_px)) for one in study.specimens))
+        left = panels(mean_spectra(shared, pooled(shared)))[0]
         drawn = [one.lines[2][0].get_segments() for one in left.containers if isinstance(one, ErrorbarContainer)]
         return np.array([segments[0][1, 1] - segments[0][0, 1] for segments in drawn])
 

@@ -1,22 +1,14 @@
 """What a pixel does not resolve: borders drawn anywhere give the factors again."""
 
-import math
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from tasks.xanes.uncertainty.neighbours import NoiseCorrelation
+from tasks.xanes.uncertainty.neighbours import NoiseCorrelation, blurred
 from tasks.xanes.uncertainty.unresolved import BLUR_PX, UNRESOLVED, unresolved_variance
 
 Array = NDArray[np.float64]
-
-
-def blurred(blur_px: float) -> NoiseCorrelation:
-    """Of white noise that a Gaussian has blurred."""
-    correlations = (math.exp(-(distance**2) / (4 * blur_px**2)) if blur_px else 0.0 for distance in (1, 2))
-    return NoiseCorrelation(*correlations)
 
 
 def borders(rng: np.random.Generator, n: int, blur_px: float = 0.0) -> tuple[Array, Array]:
