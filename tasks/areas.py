@@ -124,8 +124,7 @@ def mean_spectrum(
     mean, sigma : (E,) float64 arrays
     """
     mean = images[:, inside].mean(axis=1, dtype=np.float64)
-    one = np.full(len(mean), np.nan) if sigma is None else pixel_sigma(sigma, residual, inside)
-    return mean, one * error_of_mean(inside, noise)
+    return mean, error_of_mean(np.full(len(mean), np.nan) if sigma is None else sigma, inside, noise, residual)
 
 
 def pixel_sigma(
@@ -154,9 +153,15 @@ def means(images: Iterable[NDArray[np.floating]], areas: Mapping[str, NDArray[np
     return {name: np.array(row) for name, row in found.items()}
 
 
-def error_of_mean(inside: NDArray[np.bool_], noise: NoiseCorrelation) -> float:
-    """Standard error of a mean over an area (Y, X) whose pixels have an error of 1 each, correlated as `error_of_sum` says."""
-    return error_of_sum(inside.astype(np.float64), noise) / float(np.count_nonzero(inside))
+def error_of_mean(
+    sigma: NDArray[np.floating],
+    inside: NDArray[np.bool_],
+    noise: NoiseCorrelation = INDEPENDENT,
+    residual: NDArray[np.floating] | None = None,
+) -> NDArray[np.float64]:
+    """Standard error (E,) of the mean absorption over an area of at least one pixel; parameters are those of `mean_spectrum`."""
+    one = pixel_sigma(sigma, residual, inside)
+    return np.asarray(one * error_of_sum(inside.astype(np.float64), noise) / np.count_nonzero(inside))
 
 
 def fit_mean(

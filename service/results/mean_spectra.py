@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from storage.exports.source import MeanSpectrum, Source
 from storage.layout import dataset_group
-from tasks.areas import error_of_mean, means, pixel_sigma
+from tasks.areas import error_of_mean, means
 from tasks.xanes.uncertainty.neighbours import INDEPENDENT, stated
 
 
@@ -24,7 +24,7 @@ def mean_spectra(source: Source, dataset: str) -> list[MeanSpectrum]:
             int(np.count_nonzero(inside)),
             energy_ev,
             found["absorption"][name],
-            pixel_sigma(sigma, residual, inside) * error_of_mean(inside, noise),
+            error_of_mean(sigma, inside, noise, residual),
             found["phase"][name] if "phase" in found else None,
         )
         for name, inside in areas.items()

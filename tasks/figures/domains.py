@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from tasks.areas import AreaFit, pixel_sigma
+from tasks.areas import AreaFit, error_of_mean
 from tasks.figures.areas import plot_spectrum
 from tasks.figures.dark import ON_COLOUR
 from tasks.figures.panel import (
@@ -29,7 +29,6 @@ from tasks.figures.panel import (
 from tasks.figures.quantities import axis_label, density_label
 from tasks.figures.study import PooledDomains, Specimen, Study
 from tasks.figures.style import DOMAIN_COLOURS, INK, MM_PER_INCH, PAGE_MM, new_figure
-from tasks.xanes.uncertainty.neighbours import error_of_sum
 
 _MAX_POINTS = 6000
 _N_BINS = 400
@@ -283,11 +282,11 @@ def _mean_errors(study: Study, n_domains: int, n_energies: int) -> NDArray[np.fl
     variance = np.zeros((n_domains, n_energies))
     n_pixels = np.zeros((n_domains, 1))
     for specimen in grouped_specimens(study):
+        sigma = np.full(n_energies, np.nan) if specimen.sigma_absorption is None else specimen.sigma_absorption
         for k, inside in enumerate(np.arange(1, n_domains + 1)[:, None, None] == np.asarray(specimen.label)):
-            empty = np.full(n_energies, np.nan) if specimen.sigma_absorption is None else specimen.sigma_absorption
-            one = pixel_sigma(empty, specimen.maps.get("residual"), inside)
-            variance[k] += (one * error_of_sum(inside.astype(np.float64), specimen.noise)) ** 2
-            n_pixels[k] += np.count_nonzero(inside)
+            if n := np.count_nonzero(inside):
+                variance[k] += (n * error_of_mean(sigma, inside, specimen.noise, specimen.maps.get("residual"))) ** 2
+                n_pixels[k] += n
     return np.asarray(np.sqrt(variance) / np.maximum(n_pixels, 1))
 
 
