@@ -82,20 +82,23 @@ def noise_correlation(images: NDArray[np.floating], kept: Mask) -> NoiseCorrelat
     """
     known = kept & np.isfinite(images).all(axis=0)
     shape = tuple(fft.next_fast_len(n + REACH_PX, real=True) for n in known.shape)
-    pairs = _products(known.astype(np.float64), shape)
-    found = []
+    mask = known.astype(np.float64)
+    too_few = np.rint(_products(mask, mask, shape)) < LEAST_PAIRS
+    along_axes, everywhere = [], []
     for before, image, after in zip(images, images[1:], images[2:], strict=False):
         noise = np.zeros(known.shape)
         noise[known] = before[known].astype(np.float64) - 2.0 * image[known] + after[known]
         noise[known] -= noise[known].mean() if known.any() else 0.0
-        products = _products(noise, shape)
-        if products[REACH_PX, REACH_PX] > 0.0:
-            found.append(products / products[REACH_PX, REACH_PX])
-    if not found:
+        if noise.any():
+            products = _products(noise, noise, shape)
+            squares = (_products(noise**2, mask, shape) + _products(mask, noise**2, shape)) / 2
+            squares[too_few] = np.inf
+            along_axes.append([_along_axes(products, distance) / _along_axes(squares, distance) for distance in (1, 2)])
+            everywhere.append(products / squares)
+    if not everywhere:
         return INDEPENDENT
-    share = np.where(pairs >= LEAST_PAIRS, pairs, np.inf) / pairs[REACH_PX, REACH_PX]
-    correlation = np.median(found, axis=0) / share
-    return NoiseCorrelation(_along_axes(correlation, 1), _along_axes(correlation, 2), _by_distance(correlation))
+    beside, two_apart = np.median(along_axes, axis=0)
+    return NoiseCorrelation(float(beside), float(two_apart), _by_distance(np.median(everywhere, axis=0)))
 
 
 def error_of_sum(errors: Array, noise: NoiseCorrelation = INDEPENDENT) -> float:
@@ -118,19 +121,19 @@ def error_of_sum(errors: Array, noise: NoiseCorrelation = INDEPENDENT) -> float:
     return float(np.sqrt(max(correlated, independent)))
 
 
-def _products(image: Array, shape: tuple[int, ...]) -> Array:
-    """Sums over an image (Y, X) of its products with itself displaced by up to `REACH_PX` either way, (31, 31).
+def _products(one: Array, other: Array, shape: tuple[int, ...]) -> Array:
+    """Sums over images (Y, X) of the products of one with the other displaced by up to `REACH_PX` either way, (31, 31).
 
-    ``shape`` is that of the image padded by so much at least.
+    ``shape`` is that of the images padded by so much at least.
     """
-    products = fft.irfft2(np.abs(fft.rfft2(image, shape)) ** 2, shape)
+    products = fft.irfft2(fft.rfft2(one, shape) * np.conj(fft.rfft2(other, shape)), shape)
     reach = np.arange(-REACH_PX, REACH_PX + 1)
     return np.asarray(products[np.ix_(reach, reach)])
 
 
-def _along_axes(correlation: Array, distance: int) -> float:
-    """Mean over both axes of the correlation of pixels so far apart [px]."""
-    return float(np.mean([correlation[REACH_PX + distance, REACH_PX], correlation[REACH_PX, REACH_PX + distance]]))
+def _along_axes(products: Array, distance: int) -> float:
+    """Sum over both axes of what `_products` gives of pixels so far apart [px]."""
+    return float(products[REACH_PX + distance, REACH_PX] + products[REACH_PX, REACH_PX + distance])
 
 
 def _by_distance(correlation: Array) -> tuple[float, ...]:
