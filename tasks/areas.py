@@ -133,13 +133,14 @@ def pixel_sigma(
     """Standard deviation (E,) of the absorption of one pixel of an area.
 
     That of empty pixels, ``sigma`` (E,), scaled so that its mean square is that of the scatter of the area's pixels about their
-    fits, the map ``residual`` (Y, X): inside a specimen noise is 1.1 to 1.7 times as large. As it is where that is unknown.
+    fits, the map ``residual`` (Y, X): inside a specimen noise is 1.1 to 1.7 times as large. As it is where that is unknown, or
+    less: a fit may pass through the points of a few pixels by chance, or through all of hardly more energies than parameters.
     """
     empty = np.asarray(sigma, dtype=np.float64)
     scatter = np.zeros(0) if residual is None else residual[inside & np.isfinite(residual)].astype(np.float64)
     if not scatter.size or not np.any(empty > 0):
         return empty
-    return np.asarray(empty * np.sqrt(np.mean(scatter**2) / np.mean(empty**2)))
+    return np.asarray(empty * np.sqrt(max(np.mean(scatter**2) / np.mean(empty**2), 1.0)))
 
 
 def means(images: Iterable[NDArray[np.floating]], areas: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.float64]]:

@@ -67,6 +67,7 @@ class AreaSpectrumAnswer(Answer):
     dataset: str
     name: str
     n_pixels: int
+    """Those that every energy has seen, over which the spectra are taken."""
     n_kept: int
     """Pixels with maps, over which the ratios are taken."""
     energy_ev: Numbers
@@ -74,6 +75,7 @@ class AreaSpectrumAnswer(Answer):
     absorption_sigma: Numbers
     """Standard error; noise of pixels is as correlated as the attribute ``noise_correlation`` of the results' maps says."""
     phase: Numbers
+    """Null, like its errors, of absorption alone."""
     phase_sigma: Numbers
     fit: AreaFitAnswer | None
     fit_refused: str

@@ -56,6 +56,7 @@ class AreaSpectrum:
     dataset: str
     name: str
     n_pixels: int
+    """Those that every energy has seen, over which the spectra are taken."""
     n_kept: int
     """Pixels with maps, over which the ratios are taken."""
     energy_ev: NDArray[np.float64]
@@ -100,16 +101,20 @@ def read_area_spectrum(store: ResultsStore, area: Area, field: str) -> AreaSpect
     maps = read_arrays(store, f"{area.dataset}/maps", {*fitted_maps, *ELECTRON_MAPS, *PRE_EDGE_MAPS}, window)
     energy_ev = np.asarray(spectra["energy"], np.float64)
     noise = stated(store.attributes(f"{area.dataset}/maps")) if maps else INDEPENDENT
+    seen = inside & np.isfinite(spectra["absorption"]).all(axis=0)
+    inside = seen if seen.any() else inside
     absorption, absorption_sigma = mean_spectrum(
         spectra["absorption"], spectra.get("sigma_absorption"), inside, noise, maps.get("residual")
     )
-    phase, phase_sigma = mean_spectrum(spectra["phase"], spectra.get("sigma_phase"), inside, noise)
+    phase = phase_sigma = np.full(len(energy_ev), np.nan)
+    if "phase" in spectra:
+        phase, phase_sigma = mean_spectrum(spectra["phase"], spectra.get("sigma_phase"), inside, noise)
     fit, refused = fitted(energy_ev, absorption, absorption_sigma, maps, inside, model)
     ratios = {"electron_ratio": area_electrons(maps, inside, noise), "pre_edge_ratio": area_pre_edge(maps, inside, noise)}
     return AreaSpectrum(
         area.dataset,
         area.name,
-        n_pixels=int(np.count_nonzero(inside)),
+        n_pixels=int(np.count_nonzero(seen)),
         n_kept=int(np.count_nonzero(inside & maps["mask"])) if "mask" in maps else 0,
         energy_ev=energy_ev,
         absorption=absorption,
@@ -137,6 +142,8 @@ def fitted(
     model: AreaModel,
 ) -> tuple[AreaFit | None, str]:
     """The fit of an area's spectrum, or why there is none; a single pixel has the fit of the maps, where they hold one."""
+    if not np.isfinite(absorption).all():
+        return None, "no pixel of the area was seen at every energy"
     rows, columns = np.nonzero(inside)
     if rows.size == 1:
         found = pixel_fit(energy_ev, absorption, maps, (int(rows[0]), int(columns[0])), model)

@@ -51,7 +51,7 @@ class FitStep(Step):
     """
 
     stage: ClassVar[str] = "fit"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     arrays: ClassVar[tuple[ArraySpec, ...]] = (
         ArraySpec("parameters", ("parameter", "pixel"), F64, "1", "parameters of eq. 1, in their units"),
         ArraySpec("sigma", ("parameter", "pixel"), F64, "1", "standard errors of the parameters, in their units"),

@@ -61,6 +61,8 @@ def test_the_noise_of_an_area_is_the_scatter_of_its_pixels_about_their_fits() ->
     for unknown in (None, np.full((6, 6), np.nan)):
         np.testing.assert_array_equal(pixel_sigma(sigma, unknown, inside), sigma)
     np.testing.assert_array_equal(pixel_sigma(np.zeros(3), residual, inside), np.zeros(3))
+    by_chance = np.full((6, 6), 1e-4)
+    np.testing.assert_array_equal(pixel_sigma(sigma, by_chance, inside), sigma)
 
 
 def test_means_of_images_that_come_one_by_one_leave_out_what_was_not_seen() -> None:

@@ -107,13 +107,13 @@ def error_of_sum(errors: Array, noise: NoiseCorrelation = INDEPENDENT) -> float:
     Parameters
     ----------
     errors : (Y, X) float64 array
-        Standard error of every pixel, 0 of those that are left out.
+        Standard error of every pixel, 0 of those that are left out; where one is not finite, neither is that of the sum.
     noise : NoiseCorrelation
         Its correlation by distance, between whole pixels linear in the distance.
     """
     independent = float(np.sum(errors**2))
     reach = len(noise.by_distance) - 1
-    if reach < 1:
+    if reach < 1 or not np.isfinite(independent):
         return float(np.sqrt(independent))
     distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
     correlation = np.interp(distance, np.arange(reach + 1), noise.by_distance, right=0.0)

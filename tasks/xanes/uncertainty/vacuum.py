@@ -70,7 +70,7 @@ def error_scales(typical: Linearisation, vacuum: NDArray[np.floating]) -> ErrorS
         return ErrorScales({})
     inverse = typical.inverse()
     estimator = inverse @ (typical.jacobian / typical.sigma[:, None] ** 2).T
-    freedom = typical.sigma.size - float(np.trace(estimator @ typical.jacobian))
+    freedom = round(typical.sigma.size - float(np.trace(estimator @ typical.jacobian)), 3)  # without rounding errors
     if noise.shape[1] < LEAST_PIXELS or freedom < 1:
         return ErrorScales({})
     moved = estimator @ noise

@@ -11,7 +11,7 @@ from published import SIGMA_ABSORPTION, true_parameters, write_published
 from service.errors import InvalidInputError, NotFoundError
 from service.results.area_spectra import Area, pixels_of, read_area_spectrum
 from storage.errors import ResultsDamagedError
-from storage.results import ResultsStore
+from storage.results import Group, ResultsStore, write_results
 from tasks.xanes.model import PARAMETERS
 
 SHAPE = (30, 40)
@@ -112,3 +112,34 @@ def test_other_datasets_and_few_energies_are_told(store: ResultsStore, tmp_path:
     few = read_area_spectrum(ResultsStore(tmp_path / "few.zarr"), Area("ds_a", box=(5, 5, 9, 9)), "areas.0")
     assert few.fit is None
     assert "at least 10 energies" in few.fit_refused
+
+
+def rewritten(store: ResultsStore, path: Path, absorption: np.ndarray[Any, Any], has_phase: bool = True) -> ResultsStore:
+    """The spectra of the dataset with another absorption, without its maps."""
+    arrays = {name: store.read("ds_a/spectra", name)[0] for name in ("phase", "sigma_absorption", "sigma_phase") if has_phase}
+    coords = {name: store.read("ds_a/spectra", name)[0] for name in ("energy", "y", "x")}
+    group = Group(coords, {**arrays, "absorption": absorption}, {"absorber": {"element": "V", "edge": "K"}})
+    write_results(path, {"ds_a/spectra": group}, {"run": "made up", "datasets": []})
+    return ResultsStore(path)
+
+
+def test_of_absorption_alone_the_phase_is_unknown(store: ResultsStore, tmp_path: Path) -> None:
+    absorption = store.read("ds_a/spectra", "absorption")[0]
+    alone = rewritten(store, tmp_path / "alone.zarr", absorption, has_phase=False)
+    found = read_area_spectrum(alone, Area("ds_a", box=(10, 10, 14, 14)), "areas.0")
+    assert found.fit is not None
+    np.testing.assert_allclose(found.absorption, absorption[:, 10:15, 10:15].mean(axis=(1, 2)), rtol=1e-6)
+    np.testing.assert_array_equal([found.phase, found.phase_sigma], np.full((2, 20), np.nan))
+
+
+def test_pixels_that_some_energy_has_not_seen_are_left_out(store: ResultsStore, tmp_path: Path) -> None:
+    absorption = store.read("ds_a/spectra", "absorption")[0].copy()
+    absorption[3, :12] = np.nan
+    holed = rewritten(store, tmp_path / "holed.zarr", absorption)
+    whole, part = (read_area_spectrum(holed, Area("ds_a", box=(top, 10, 19, 19)), "areas.0") for top in (12, 5))
+    assert part.n_pixels == whole.n_pixels == 80
+    for name in ("absorption", "absorption_sigma", "phase", "phase_sigma"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name))
+    unseen = read_area_spectrum(holed, Area("ds_a", box=(5, 10, 9, 19)), "areas.0")
+    assert (unseen.n_pixels, unseen.fit) == (0, None)
+    assert unseen.fit_refused == "no pixel of the area was seen at every energy"

@@ -78,6 +78,14 @@ def test_errors_are_never_less_than_those_of_independent_pixels() -> None:
     assert error_of_sum(np.ones((8, 8)), opposite) == pytest.approx(8.0)
 
 
+@pytest.mark.parametrize("unknown", [np.inf, np.nan])
+def test_an_error_that_is_not_known_makes_that_of_the_sum_unknown(unknown: float) -> None:
+    errors = np.ones((8, 8))
+    errors[2, 3] = unknown
+    for noise in (INDEPENDENT, blurred(0.7)):
+        assert error_of_sum(errors, noise) == pytest.approx(unknown, nan_ok=True)
+
+
 def test_pixels_that_are_not_finite_at_some_energy_are_not_compared() -> None:
     images = spectra(np.random.default_rng(5), 0.7)
     expected = noise_correlation(images, np.ones((60, 60), bool)).by_distance

@@ -119,6 +119,13 @@ def test_pixels_that_are_not_quite_empty_are_a_minority_or_are_named() -> None:
     assert "times as large as their noise explains" in warning
 
 
+@pytest.mark.parametrize("shift_ev", [2.8, 3.5, 5.6, 6.3])
+def test_one_energy_more_than_parameters_is_enough(shift_ev: float) -> None:
+    energy_ev = np.linspace(EDGE_EV - 30.0, EDGE_EV + 60.0, 11) + shift_ev
+    about = Linearisation(PARAMETERS, FIT, jacobian(energy_ev, FIT), SIGMA[:11], np.zeros(10))
+    assert error_scales(about, noise("smooth", np.random.default_rng(9))[:11]).by_name
+
+
 @pytest.mark.parametrize("kind", ["few", "none", "zero", "unfitted"])
 def test_too_little_to_tell_leaves_errors_as_they_are(kind: str) -> None:
     n = {"few": LEAST_PIXELS - 1, "none": 0}.get(kind, N)
