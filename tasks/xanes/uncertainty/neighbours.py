@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, signal
+from scipy import fft, ndimage, signal
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -81,17 +81,22 @@ def noise_correlation(images: NDArray[np.floating], kept: Mask) -> NoiseCorrelat
         `INDEPENDENT` where too few pixels are compared to tell.
     """
     known = kept & np.isfinite(images).all(axis=0)
-    shape = tuple(fft.next_fast_len(n + REACH_PX, real=True) for n in known.shape)
-    mask = known.astype(np.float64)
+    if not known.any():
+        return INDEPENDENT
+    (window,) = ndimage.find_objects(known.astype(np.int8))
+    known, shape = known[window], tuple(fft.next_fast_len(n + REACH_PX, real=True) for n in known[window].shape)
+    mask = fft.rfft2(known.astype(np.float64), shape)
     too_few = np.rint(_products(mask, mask, shape)) < LEAST_PAIRS
     along_axes, everywhere = [], []
-    for before, image, after in zip(images, images[1:], images[2:], strict=False):
+    for middle in range(1, len(images) - 1):
+        before, image, after = (one[window][known].astype(np.float64) for one in images[middle - 1 : middle + 2])
         noise = np.zeros(known.shape)
-        noise[known] = before[known].astype(np.float64) - 2.0 * image[known] + after[known]
-        noise[known] -= noise[known].mean() if known.any() else 0.0
+        noise[known] = before - 2.0 * image + after
+        noise[known] -= noise[known].mean()
         if noise.any():
-            products = _products(noise, noise, shape)
-            squares = (_products(noise**2, mask, shape) + _products(mask, noise**2, shape)) / 2
+            transform = fft.rfft2(noise, shape)
+            products, one_way = _products(transform, transform, shape), _products(fft.rfft2(noise**2, shape), mask, shape)
+            squares = (one_way + one_way[::-1, ::-1]) / 2
             squares[too_few] = np.inf
             along_axes.append([_along_axes(products, distance) / _along_axes(squares, distance) for distance in (1, 2)])
             everywhere.append(products / squares)
@@ -121,12 +126,12 @@ def error_of_sum(errors: Array, noise: NoiseCorrelation = INDEPENDENT) -> float:
     return float(np.sqrt(max(correlated, independent)))
 
 
-def _products(one: Array, other: Array, shape: tuple[int, ...]) -> Array:
-    """Sums over images (Y, X) of the products of one with the other displaced by up to `REACH_PX` either way, (31, 31).
+def _products(one: NDArray[np.complexfloating], other: NDArray[np.complexfloating], shape: tuple[int, ...]) -> Array:
+    """Sums over two images of the products of one with the other displaced by up to `REACH_PX` either way, (31, 31).
 
-    ``shape`` is that of the images padded by so much at least.
+    They are given by their transforms, padded to ``shape``, by so much at least.
     """
-    products = fft.irfft2(fft.rfft2(one, shape) * np.conj(fft.rfft2(other, shape)), shape)
+    products = fft.irfft2(one * np.conj(other), shape)
     reach = np.arange(-REACH_PX, REACH_PX + 1)
     return np.asarray(products[np.ix_(reach, reach)])
 
