@@ -38,7 +38,7 @@ class ResultsStep(RunResultsStep):
     """Publish a run: write the results store, sealed by one rename. It stores no arrays of its own."""
 
     stage: ClassVar[str] = "results"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
 
     run_id: str
 

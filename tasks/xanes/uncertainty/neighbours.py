@@ -55,11 +55,12 @@ def blurred(blur_px: float) -> NoiseCorrelation:
 
 
 def stated(attributes: Mapping[str, Any]) -> NoiseCorrelation:
-    """What the attributes of results state: ``noise_correlation``, or in older ones ``blur_px`` alone."""
+    """What the `NoiseCorrelation.attributes` of results state, but for ``two_apart``; older ones state ``blur_px`` alone."""
+    of_blur = blurred(float(attributes.get("blur_px", 0.0)))
     by_distance = attributes.get("noise_correlation")
     if by_distance is None:
-        return blurred(float(attributes.get("blur_px", 0.0)))
-    return NoiseCorrelation(by_distance=tuple(float(one) for one in by_distance))
+        return of_blur
+    return NoiseCorrelation(of_blur.beside, by_distance=tuple(float(one) for one in by_distance))
 
 
 def noise_correlation(images: NDArray[np.floating], kept: Mask) -> NoiseCorrelation:

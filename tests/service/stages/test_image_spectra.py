@@ -107,6 +107,11 @@ def test_absorption_alone_goes_to_domains_and_says_what_it_leaves_out(
     assert {"absorption", "incident_intensity"} <= spectra
     assert not {"phase", "kk_residual", "sigma_phase"} & spectra
     assert {"edge_energy", "n_absorber"} <= maps
+    measured = next((found.attributes or {}) for name, found in results.items() if name.startswith("maps"))
+    stated = zarr.open_group(paths.results("run_1") / "ds_a/maps", mode="r").attrs
+    assert measured["blur_px"] > 0.2
+    assert stated["blur_px"] == pytest.approx(measured["blur_px"])
+    assert stated["noise_correlation"] == measured["noise_correlation"]
     assert not {"n_electron", "n_electron_sigma", "electron_ratio", "electron_ratio_sigma"} & maps
     descriptors = zarr.open_array(paths.results("run_1") / "domains/descriptor", mode="r")
     assert np.asarray(descriptors[...]).tolist() == ["edge_energy", "pre_edge_ratio"]

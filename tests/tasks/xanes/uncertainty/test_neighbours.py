@@ -97,6 +97,8 @@ def test_pixels_that_are_not_finite_at_some_energy_are_not_compared() -> None:
 def test_results_state_it_and_older_ones_their_blur_alone() -> None:
     found = noise_correlation(spectra(np.random.default_rng(6), 0.7), np.ones((60, 60), bool))
     assert stated(found.attributes).by_distance == found.by_distance
+    assert stated(found.attributes).beside == pytest.approx(found.beside)
+    assert stated(found.attributes).blur_px == pytest.approx(found.blur_px)
     assert stated({"blur_px": 0.7}) == blurred(0.7)
     assert stated({}) == INDEPENDENT
     assert blurred(0.7).blur_px == pytest.approx(0.7)
