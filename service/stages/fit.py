@@ -80,7 +80,7 @@ class FitStep(Step):
         from tasks.xanes.fit import SpectrumFit, Status, at_edge_wavelength
         from tasks.xanes.mask import mask_pixels
         from tasks.xanes.model_check import neighbour_warnings
-        from tasks.xanes.uncertainty.vacuum import vacuum_warnings
+        from tasks.xanes.uncertainty.vacuum import sampled, vacuum_warnings
 
         read = context.read(self.spectra, "energy_ev", "absorption", "sample_mask", "vacuum_mask", "sigma_absorption")
         energy_ev, sample, sigma = read["energy_ev"], read["sample_mask"], read["sigma_absorption"]
@@ -91,7 +91,7 @@ class FitStep(Step):
         pixels = absorption[:, rows].reshape(len(energy_ev), -1)[:, inside]
         context.check_stop()
         found, further, typical = self._fit(context, (rows, inside), energy_ev, sigma, pixels, absorption[:, sample])
-        scales = self._error_scales(typical, absorption[:, read["vacuum_mask"]])
+        scales = self._error_scales(typical, absorption[:, sampled(read["vacuum_mask"])])
         found = scales.scaled(found)
         status = mask_pixels(
             found, self.options, energy_ev=energy_ev, absorption=pixels, edge_energy_ev=edge_ev,

@@ -20,7 +20,7 @@ OUTLYING: Final = 4.0
 LEAST_PIXELS: Final = 100
 """Fewer pixels of vacuum tell no variance."""
 MOST_PIXELS: Final = 20_000
-"""Of more, every second, third ... is taken."""
+"""Of more, every second, third ... is taken (`sampled`)."""
 MOST_OF_JUMP: Final = 4.0
 """Scale of the edge jump's error above which vacuum may hold some of the specimen; after reconstructions it is 1 to 1.3."""
 
@@ -65,7 +65,7 @@ def error_scales(typical: Linearisation, vacuum: NDArray[np.floating]) -> ErrorS
     vacuum : (E, n) float array
         Spectra of empty pixels, in the unit of the fitted ones; those that are not finite, or constant, are left out.
     """
-    noise = _sample(vacuum)
+    noise = _telling(vacuum)
     if not np.isfinite(typical.parameters).all():
         return ErrorScales({})
     inverse = typical.inverse()
@@ -103,8 +103,15 @@ def vacuum_warnings(scales: ErrorScales) -> list[str]:
     ]
 
 
-def _sample(vacuum: NDArray[np.floating]) -> Array:
-    """At most `MOST_PIXELS` of the spectra (E, n), those that are finite and not constant."""
-    some = vacuum[:, :: 1 + vacuum.shape[1] // MOST_PIXELS].astype(np.float64)
-    varies = np.ptp(some, axis=0) > 0  # False of NaN too
-    return np.asarray(some[:, varies & np.isfinite(some).all(axis=0)])
+def sampled(vacuum: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """At most `MOST_PIXELS` of the pixels of a vacuum (Y, X), so that the spectra of all need not be held."""
+    pixels = np.flatnonzero(vacuum)
+    some = np.zeros_like(vacuum)
+    some.flat[pixels[:: 1 + pixels.size // MOST_PIXELS]] = True
+    return some
+
+
+def _telling(vacuum: NDArray[np.floating]) -> Array:
+    """Those of the spectra (E, n) that are finite and not constant."""
+    varies = np.ptp(vacuum, axis=0) > 0  # False of NaN too
+    return np.asarray(vacuum[:, varies & np.isfinite(vacuum).all(axis=0)], np.float64)
