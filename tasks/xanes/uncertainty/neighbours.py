@@ -21,21 +21,12 @@ LEAST_PAIRS: Final = 50
 class NoiseCorrelation:
     """Correlation of the noise of two pixels."""
 
-    beside: float = 0.0
-    """Of pixels next to each other, below or beside."""
+    blur_px: float = 0.0
+    """Standard deviation of the Gaussian blur [px] that white noise would have to be as correlated as pixels side by side."""
     two_apart: float = 0.0
     """Of pixels with one between them, which need not follow from the other: ringing has both signs."""
     by_distance: tuple[float, ...] = (1.0,)
     """In the mean over all directions, at 0, 1, 2 ... pixels; zero beyond the last."""
-
-    @property
-    def blur_px(self) -> float:
-        """Standard deviation of the Gaussian blur [px] that white noise would have to be as correlated as pixels side by side.
-
-        What filters an image in its reconstruction filters its noise too. Neighbouring pixels of white noise after a Gaussian of
-        standard deviation s have a correlation of exp(-1 / (4 s^2)). 0 where neighbours are not correlated.
-        """
-        return float(np.sqrt(-0.25 / np.log(self.beside))) if 0.0 < self.beside < 1.0 else 0.0
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -51,16 +42,15 @@ def blurred(blur_px: float) -> NoiseCorrelation:
     if blur_px <= 0.0:
         return INDEPENDENT
     by_distance = np.exp(-(np.arange(REACH_PX + 1) ** 2) / (4 * blur_px**2))
-    return NoiseCorrelation(float(by_distance[1]), float(by_distance[2]), tuple(by_distance.tolist()))
+    return NoiseCorrelation(blur_px, float(by_distance[2]), tuple(by_distance.tolist()))
 
 
 def stated(attributes: Mapping[str, Any]) -> NoiseCorrelation:
     """What the `NoiseCorrelation.attributes` of results state, but for ``two_apart``; older ones state ``blur_px`` alone."""
-    of_blur = blurred(float(attributes.get("blur_px", 0.0)))
-    by_distance = attributes.get("noise_correlation")
+    blur_px, by_distance = float(attributes.get("blur_px", 0.0)), attributes.get("noise_correlation")
     if by_distance is None:
-        return of_blur
-    return NoiseCorrelation(of_blur.beside, by_distance=tuple(float(one) for one in by_distance))
+        return blurred(blur_px)
+    return NoiseCorrelation(blur_px, by_distance=tuple(float(one) for one in by_distance))
 
 
 def noise_correlation(images: NDArray[np.floating], kept: Mask) -> NoiseCorrelation:
@@ -104,7 +94,7 @@ def noise_correlation(images: NDArray[np.floating], kept: Mask) -> NoiseCorrelat
     if not everywhere:
         return INDEPENDENT
     beside, two_apart = np.median(along_axes, axis=0)
-    return NoiseCorrelation(float(beside), float(two_apart), _by_distance(np.median(everywhere, axis=0)))
+    return NoiseCorrelation(_blur_px(float(beside)), float(two_apart), _by_distance(np.median(everywhere, axis=0)))
 
 
 def error_of_sum(errors: Array, noise: NoiseCorrelation = INDEPENDENT) -> float:
@@ -135,6 +125,15 @@ def _products(one: NDArray[np.complexfloating], other: NDArray[np.complexfloatin
     products = fft.irfft2(one * np.conj(other), shape)
     reach = np.arange(-REACH_PX, REACH_PX + 1)
     return np.asarray(products[np.ix_(reach, reach)])
+
+
+def _blur_px(beside: float) -> float:
+    """Standard deviation of the Gaussian blur [px] after which neighbours in white noise are so correlated.
+
+    What filters an image in its reconstruction filters its noise too. Neighbouring pixels of white noise after a Gaussian of
+    standard deviation s have a correlation of exp(-1 / (4 s^2)). 0 where neighbours are not correlated.
+    """
+    return float(np.sqrt(-0.25 / np.log(beside))) if 0.0 < beside < 1.0 else 0.0
 
 
 def _along_axes(products: Array, distance: int) -> float:

@@ -74,6 +74,6 @@ def test_noise_that_pixels_two_apart_share_is_not_taken_off_their_slope() -> Non
     shared = 0.3 * rng.normal(size=(4000, 1, 1))  # the same in every pixel of an image, so that its slopes are free of it
     pixels, _ = borders(rng, 4000)
     expected = [unresolved_variance(one, np.zeros((3, 3)))[1, 1] for one in pixels]
-    alike = NoiseCorrelation(beside=0.0, two_apart=1.0)
+    alike = NoiseCorrelation(two_apart=1.0)
     found = [unresolved_variance(one, np.full((3, 3), 0.09), alike)[1, 1] for one in pixels + shared]
     np.testing.assert_allclose(found, expected, atol=1e-12)
