@@ -106,8 +106,8 @@ class FitStep(Step):
     def _fit(
         self, context: StageContext, tile: tuple[slice, Array], energy_ev: Array, sigma: Array, pixels: Array, whole: Array
     ) -> tuple[SpectrumFit, dict[str, Array], Linearisation | None]:
-        """The fit of ``options.model`` to the pixels (E, n) of a tile, by all (E, m) of the specimen; what it has beside; and
-        the fit about a typical spectrum, where there is one."""
+        """The fit of ``options.model`` to the pixels (E, n) of a tile, by all (E, m) of the specimen, what it has beside, and its
+        linearisation about a typical spectrum, where it has one."""
         from tasks.xanes.batch import fit_model
         from tasks.xanes.fit import find_prior, fit_spectra
         from tasks.xanes.models import spectrum_model
@@ -135,13 +135,14 @@ class FitStep(Step):
         return fits, further, linearised_eq1(energy_ev, whole, sigma, edge_ev, prior)
 
     def _error_scales(self, typical: Linearisation | None, vacuum: Array) -> ErrorScales:
-        """What the noise of empty pixels (E, n) makes of the errors; of the jump alone where most is learned from the phase."""
+        """What the noise of empty pixels (E, n) makes of the errors; of the jump alone where the phase is fitted too."""
         from tasks.xanes.uncertainty.vacuum import ErrorScales, error_scales
 
         if typical is None:
             return ErrorScales({})
         found = error_scales(typical, vacuum)
-        return ErrorScales({"edge_jump": found.of("edge_jump")}) if self.options.joint else found
+        # vacuum says nothing of the phase's noise: there the gauge has just been fixed on it
+        return found.only("edge_jump") if self.options.joint else found
 
     def _fit_with_phase(
         self, context: StageContext, rows: slice, inside: Array, absorption: Array, prior: Prior | None

@@ -29,6 +29,10 @@ START_WIDTHS_EV: Final = (0.8, 8.0)
 """Widths of the features of random shapes, drawn evenly in their logarithm."""
 RIDGE: Final = 1e-6
 """Share of the normal matrix's diagonal that is added to it, so that features that are alike get amplitudes too."""
+NO_INFLUENCE: Final = 1e-200
+"""A parameter has no influence on a spectrum where the diagonal of the normal matrix is no more than this."""
+SINGULAR: Final = 1e-12
+"""Directions whose share of the scaled normal matrix is less are left out of its inverse."""
 
 
 @dataclass(frozen=True)
@@ -226,15 +230,24 @@ def _report(energy_ev: Array, spectra: Array, weight: Array, model: SpectrumMode
     lower, upper = model.bounds()
     freedom = np.maximum(energy_ev.size - np.count_nonzero((p > lower) & (p < upper), axis=1), 1)
     normal = jacobian @ np.swapaxes(jacobian, 1, 2)
-    root = np.sqrt(np.einsum("npp->np", normal))
-    seen = root > 1e-100
-    root = np.where(seen, root, 1.0)
-    covariance = np.linalg.pinv(normal / (root[:, :, None] * root[:, None, :]), rcond=1e-12, hermitian=True)
-    covariance *= (chi2 / freedom)[:, None, None] / (root[:, :, None] * root[:, None, :])
+    covariance = inverse_normal(normal) * (chi2 / freedom)[:, None, None]
+    seen = np.einsum("npp->np", normal) > NO_INFLUENCE
     sigma = np.where(seen, np.sqrt(np.maximum(np.einsum("npp->np", covariance), 0)), np.inf)
     residual = np.sqrt(np.sum((left / weight) ** 2, axis=1) / freedom)
     area, ratio = area_slopes(model.parameters, p)
     return _Report(sigma, residual, chi2, _along(covariance, area), _along(covariance, ratio))
+
+
+def inverse_normal(normal: Array) -> Array:
+    """Inverses of normal matrices, both (..., P, P), without directions that are singular to rounding.
+
+    Rows and columns of a parameter that has no influence are 0.
+    """
+    diagonal = np.einsum("...pp->...p", normal)
+    root = np.sqrt(np.where(diagonal > NO_INFLUENCE, diagonal, np.inf))
+    # amplitudes and energies have very different units; only scaled, one threshold tells what is singular
+    scale = root[..., :, None] * root[..., None, :]
+    return np.asarray(np.linalg.pinv(normal / scale, rcond=SINGULAR, hermitian=True) / scale)
 
 
 def _along(covariance: Array, slope: Array) -> Array:

@@ -1,20 +1,17 @@
 """The fit of a model near a typical spectrum, where it is linear: small errors of the data become errors of its parameters."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.xanes.batch import inverse_normal
 from tasks.xanes.fit import fit_problem, fit_spectra
 from tasks.xanes.model import PARAMETERS, area_slopes, jacobian
 from tasks.xanes.models import SpectrumModel
 from tasks.xanes.prior import Prior
 
 Array = NDArray[np.float64]
-
-SMALLEST: Final = 1e-12
-"""Directions whose share of the normal matrix is less are left out of its inverse."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,7 @@ class Linearisation:
     def inverse(self) -> Array:
         """(P, P) inverse of the normal matrix; 0 in the rows and columns of what has no influence."""
         weighted = self.jacobian / self.sigma[:, None]
-        normal = weighted.T @ weighted + np.diag(self.prior_precision)
-        root = np.sqrt(np.diag(normal))
-        root[root == 0] = np.inf
-        scale = np.outer(root, root)
-        return np.asarray(np.linalg.pinv(normal / scale, rcond=SMALLEST, hermitian=True) / scale)
+        return inverse_normal(weighted.T @ weighted + np.diag(self.prior_precision))
 
     def directions(self) -> dict[str, Array]:
         """Derivatives (P,) of each parameter, of PE and of PE/dmu by the parameters; NaN of what the model does not have."""
@@ -60,9 +53,18 @@ class Linearisation:
 def linearised_eq1(
     energy_ev: Array, whole: NDArray[np.floating], sigma: Array, edge_energy_ev: float, prior: Prior | None
 ) -> Linearisation:
-    """The fit of eq. 1 about that of the mean of the spectra ``whole`` (E, m); about NaN where none is finite.
+    """The fit of eq. 1 about that of the mean spectrum of the specimen; about NaN where no spectrum is finite.
 
-    Other parameters are those of `tasks.xanes.fit.fit_spectra`.
+    Parameters
+    ----------
+    energy_ev : (E,) float64 array [eV]
+    whole : (E, m) float array
+        All spectra of the specimen, as the fitted ones.
+    sigma : (E,) float64 array
+        Standard deviation of one point at each energy, in the unit of the absorption.
+    edge_energy_ev : float
+        Tabulated edge of the absorber [eV].
+    prior : Prior, optional
 
     Raises
     ------
@@ -76,6 +78,16 @@ def linearised_eq1(
 
 
 def linearised_model(energy_ev: Array, typical: Array, sigma: Array, model: SpectrumModel) -> Linearisation:
-    """The fit of ``model`` about its parameters ``typical`` (P,), energies and their errors ``sigma`` (E,) [eV]."""
+    """The fit of a model about the parameters of a typical spectrum.
+
+    Parameters
+    ----------
+    energy_ev : (E,) float64 array [eV]
+    typical : (P,) float64 array
+        In the order of ``model.parameters``.
+    sigma : (E,) float64 array
+        Standard deviation of one point at each energy, in the unit of the absorption.
+    model : SpectrumModel
+    """
     derivatives = model.evaluate(energy_ev, typical[None])[1][0].T
     return Linearisation(model.parameters, typical, derivatives, sigma, np.zeros(typical.size))

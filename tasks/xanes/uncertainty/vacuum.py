@@ -32,7 +32,12 @@ class ErrorScales:
     by_name: dict[str, float]
 
     def of(self, name: str) -> float:
+        """That of one parameter, of ``pre_edge_area`` or of ``pre_edge_ratio``."""
         return self.by_name.get(name, 1.0)
+
+    def only(self, *names: str) -> "ErrorScales":
+        """Those of some names, as far as they are known."""
+        return ErrorScales({name: self.by_name[name] for name in names if name in self.by_name})
 
     def scaled(self, fit: SpectrumFit) -> SpectrumFit:
         """The fits with their standard errors multiplied."""
@@ -70,7 +75,8 @@ def error_scales(typical: Linearisation, vacuum: NDArray[np.floating]) -> ErrorS
         return ErrorScales({})
     inverse = typical.inverse()
     estimator = inverse @ (typical.jacobian / typical.sigma[:, None] ** 2).T
-    freedom = round(typical.sigma.size - float(np.trace(estimator @ typical.jacobian)), 3)  # without rounding errors
+    # a whole number without a prior: rounding errors must not decide whether there is one energy more than parameters
+    freedom = round(typical.sigma.size - float(np.trace(estimator @ typical.jacobian)), 3)
     if noise.shape[1] < LEAST_PIXELS or freedom < 1:
         return ErrorScales({})
     moved = estimator @ noise
