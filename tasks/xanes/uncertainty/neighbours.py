@@ -6,13 +6,15 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage, signal
+from scipy import fft, ndimage
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 REACH_PX: Final = 15
 """Largest distance at which noise is compared [px]; beyond it, the correlation is taken as zero."""
+DISTANCE_PX: Final = np.hypot(*np.mgrid[-REACH_PX : REACH_PX + 1, -REACH_PX : REACH_PX + 1])
+"""(31, 31) distances of the pixels that are compared."""
 LEAST_PAIRS: Final = 50
 """Fewer pairs of pixels tell no correlation."""
 
@@ -75,7 +77,8 @@ def noise_correlation(images: NDArray[np.floating], kept: Mask) -> NoiseCorrelat
     if not known.any():
         return INDEPENDENT
     (window,) = ndimage.find_objects(known.astype(np.int8))
-    known, shape = known[window], tuple(fft.next_fast_len(n + REACH_PX, real=True) for n in known[window].shape)
+    known = known[window]
+    shape = _padded(known.shape)
     mask = fft.rfft2(known.astype(np.float64), shape)
     too_few = np.rint(_products(mask, mask, shape)) < LEAST_PAIRS
     along_axes, everywhere = [], []
@@ -108,19 +111,23 @@ def error_of_sum(errors: Array, noise: NoiseCorrelation = INDEPENDENT) -> float:
         Its correlation by distance, between whole pixels linear in the distance.
     """
     independent = float(np.sum(errors**2))
-    reach = len(noise.by_distance) - 1
-    if reach < 1 or not np.isfinite(independent):
+    if len(noise.by_distance) == 1 or not np.isfinite(independent):
         return float(np.sqrt(independent))
-    distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
-    correlation = np.interp(distance, np.arange(reach + 1), noise.by_distance, right=0.0)
-    correlated = float(np.sum(errors * signal.fftconvolve(errors, correlation, mode="same")))
-    return float(np.sqrt(max(correlated, independent)))
+    correlation = np.interp(DISTANCE_PX, np.arange(len(noise.by_distance)), noise.by_distance, right=0.0)
+    shape = _padded(errors.shape)
+    transform = fft.rfft2(errors, shape)
+    return float(np.sqrt(max(float(np.sum(correlation * _products(transform, transform, shape))), independent)))
+
+
+def _padded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of images that are padded by `REACH_PX` at least, whose transforms are fast."""
+    return tuple(fft.next_fast_len(n + REACH_PX, real=True) for n in shape)
 
 
 def _products(one: NDArray[np.complexfloating], other: NDArray[np.complexfloating], shape: tuple[int, ...]) -> Array:
     """Sums over two images of the products of one with the other displaced by up to `REACH_PX` either way, (31, 31).
 
-    They are given by their transforms, padded to ``shape``, by so much at least.
+    They are given by their transforms, padded to ``shape`` (`_padded`).
     """
     products = fft.irfft2(one * np.conj(other), shape)
     reach = np.arange(-REACH_PX, REACH_PX + 1)
@@ -143,8 +150,7 @@ def _along_axes(products: Array, distance: int) -> float:
 
 def _by_distance(correlation: Array) -> tuple[float, ...]:
     """Correlation at 0, 1, ... `REACH_PX` pixels from which, linear in between, that of all displacements differs least."""
-    distance = np.hypot(*np.mgrid[-REACH_PX : REACH_PX + 1, -REACH_PX : REACH_PX + 1])
-    inside = (distance > 0) & (distance <= REACH_PX)
-    weights = np.maximum(1 - np.abs(distance[inside][:, None] - np.arange(1, REACH_PX + 1)), 0.0)
+    inside = (DISTANCE_PX > 0) & (DISTANCE_PX <= REACH_PX)
+    weights = np.maximum(1 - np.abs(DISTANCE_PX[inside][:, None] - np.arange(1, REACH_PX + 1)), 0.0)
     found = np.linalg.lstsq(weights, correlation[inside])[0]
     return (1.0, *found.tolist())
